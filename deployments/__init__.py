@@ -1,0 +1,1 @@
+"""The models kept fresh, one file each, and how they are served."""

@@ -1,0 +1,244 @@
+"""Pictures of a night as PNG bytes: small, readable at a glance, safe for colour-blind readers.
+
+Every function is pure and builds its own figure; matplotlib is imported when one is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.metrics import Estimate, SliceResult, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
+"""Okabe and Ito's colours, told apart with any colour vision, and a neutral grey."""
+ROLES = {"challenger": (BLUE, "o"), "champion": (ORANGE, "s"), "baseline": (GREY, "^")}
+OTHERS = ((GREEN, "D"), (PURPLE, "v"), ("#56B4E9", "P"), ("#E69F00", "X"))
+MOST_ROWS = 20
+POINTS = 300
+
+
+def metric_by_day(metric: str, by_day: Mapping[str, Mapping[str, float]]) -> bytes:
+    """One line per scorer over the holdout days.
+
+    Args:
+        metric: Name of the metric.
+        by_day: Scorer to ISO day to value, as ``evaluate_days`` gives it; NaN leaves a gap.
+    """
+    figure, axes = _figure(7.2, 3.2)
+    for (name, values), (colour, marker) in zip(by_day.items(), _styles(by_day), strict=True):
+        days = [date.fromisoformat(day) for day in values]
+        axes.plot(
+            days,  # type: ignore[arg-type]
+            list(values.values()),
+            color=colour,
+            marker=marker,
+            markersize=4,
+            linewidth=1.6,
+            linestyle="--" if name == "baseline" else "-",
+            label=name,
+        )
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.set_ylabel(title(metric))
+    axes.set_title(f"{_capital(title(metric))} on each holdout day")
+    _legend_outside(axes)
+    return _png(figure)
+
+
+def candidates(metric: str, estimates: Mapping[str, Estimate], chosen: str | None = None) -> bytes:
+    """The metric of every scorer with its interval, in the given order from the top.
+
+    Args:
+        metric: Name of the metric.
+        estimates: Scorer to estimate.
+        chosen: Scorer to emphasise, tonight's challenger.
+    """
+    names = list(estimates)
+    figure, axes = _figure(7.2, 1.1 + 0.38 * len(names))
+    for row, name in enumerate(names):
+        colour = BLUE if name == chosen else GREY
+        _whisker(axes, row, estimates[name], colour)
+        axes.annotate(
+            f"{estimates[name].value:.3f}",
+            (estimates[name].value, row),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=colour,
+        )
+    _rows(axes, names)
+    axes.set_xlabel(f"{title(metric)}, with interval")
+    axes.set_title(f"Candidates by {title(metric)}")
+    return _png(figure)
+
+
+def slices(results: Sequence[SliceResult], tolerance: float | None = None) -> bytes:
+    """Relative difference of the challenger in each judged group, the worst at the top.
+
+    Args:
+        results: Groups; those too small to compare are not drawn, and of more than 20 groups the
+            20 worst are.
+        tolerance: The gate's bound, drawn as a line.
+    """
+    judged = [(s, s.relative) for s in results if s.relative is not None and s.relative.finite()]
+    judged.sort(key=lambda pair: pair[1].value)
+    shown = judged[:MOST_ROWS]
+    figure, axes = _figure(7.2, 1.2 + 0.27 * max(len(shown), 2))
+    for row, (_, relative) in enumerate(shown):
+        colour = ORANGE if relative.high < 0 else BLUE if relative.low > 0 else GREY
+        scaled = Estimate(100 * relative.value, 100 * relative.low, 100 * relative.high)
+        _whisker(axes, row, scaled, colour)
+    axes.axvline(0, color="black", linewidth=0.8)
+    if tolerance is not None:
+        axes.axvline(-100 * tolerance, color=ORANGE, linewidth=1, linestyle="--")
+    _rows(axes, [f"{s.column} = {s.group}  ({s.units:,})" for s, _ in shown])
+    axes.set_xlabel("challenger against champion, % (right is better)")
+    more = f", {len(shown)} worst of {len(judged)}" if len(judged) > len(shown) else ""
+    axes.set_title(f"Slices{more}" if shown else "Slices: none large enough to compare")
+    return _png(figure)
+
+
+def calibration(
+    target: npt.ArrayLike, scores: Mapping[str, npt.ArrayLike], bins: int = 10
+) -> bytes:
+    """Promised probability against observed share, in bins of equally many rows.
+
+    Args:
+        target: Shape (rows,), 0 or 1.
+        scores: Scorer to probabilities, shape (rows,).
+        bins: Number of bins; equal scores share one.
+    """
+    figure, axes = _figure(4.8, 4.2)
+    truth = np.asarray(target, dtype=np.float64)
+    top = 0.0
+    for (name, given), (colour, marker) in zip(scores.items(), _styles(scores), strict=True):
+        score = np.asarray(given, dtype=np.float64)
+        cell = np.searchsorted(
+            np.quantile(score, np.linspace(0, 1, bins + 1)[1:-1]), score, "right"
+        )
+        count = np.bincount(cell)
+        filled = count > 0
+        promised = np.bincount(cell, score)[filled] / count[filled]
+        observed = np.bincount(cell, truth)[filled] / count[filled]
+        top = max(top, promised.max(), observed.max())
+        axes.plot(
+            promised, observed, color=colour, marker=marker, markersize=5, linewidth=1.4, label=name
+        )
+    top = min(1.0, top * 1.05)
+    axes.plot([0, top], [0, top], color="black", linewidth=0.8, linestyle=":", label="perfect")
+    axes.set_xlim(0, top)
+    axes.set_ylim(0, top)
+    axes.set_aspect("equal")
+    axes.set_xlabel("promised probability")
+    axes.set_ylabel("observed share")
+    axes.set_title("Calibration")
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def precision_recall(target: npt.ArrayLike, scores: Mapping[str, npt.ArrayLike]) -> bytes:
+    """Precision over recall of every scorer, with the base rate.
+
+    Args:
+        target: Shape (rows,), 0 or 1.
+        scores: Scorer to scores, shape (rows,).
+    """
+    figure, axes = _figure(5.6, 3.8)
+    truth = np.asarray(target, dtype=np.float64)
+    for (name, given), (colour, _) in zip(scores.items(), _styles(scores), strict=True):
+        score = np.asarray(given, dtype=np.float64)
+        order = np.argsort(-score, kind="stable")
+        last = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
+        hits = np.cumsum(truth[order])[last]
+        if not hits[-1]:
+            continue
+        recall, precision = hits / hits[-1], hits / (last + 1)
+        kept = np.unique(np.linspace(0, len(last) - 1, min(POINTS, len(last))).astype(int))
+        axes.plot(recall[kept], precision[kept], color=colour, linewidth=1.6, label=name)
+    base = float(truth.mean())
+    axes.axhline(base, color=GREY, linewidth=1, linestyle="--", label=f"base rate {base:.2f}")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("recall: share of the true ones found")
+    axes.set_ylabel("precision: share found that is true")
+    axes.set_title("Precision and recall")
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def feature_importance(names: Sequence[str], values: Sequence[float]) -> bytes:
+    """The 20 largest importances by size, largest at the top; negative ones point left."""
+    order = sorted(range(len(names)), key=lambda i: -abs(values[i]))[:MOST_ROWS]
+    figure, axes = _figure(7.2, 1.0 + 0.27 * max(len(order), 2))
+    sizes = [values[i] for i in order]
+    axes.barh(
+        range(len(order)), sizes, height=0.65, color=[BLUE if v >= 0 else ORANGE for v in sizes]
+    )
+    axes.axvline(0, color="black", linewidth=0.8)
+    _rows(axes, [names[i] for i in order])
+    axes.set_xlabel("importance")
+    more = f", {len(order)} largest of {len(names)}" if len(names) > len(order) else ""
+    axes.set_title(f"What the model relies on{more}")
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#E5E5E5", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9, length=3)
+    return figure, axes
+
+
+def _styles(names: Mapping[str, object]) -> list[tuple[str, str]]:
+    others = [name for name in names if name not in ROLES]
+    return [
+        ROLES[name] if name in ROLES else OTHERS[others.index(name) % len(OTHERS)] for name in names
+    ]
+
+
+def _whisker(axes: Axes, row: int, estimate: Estimate, colour: str) -> None:
+    axes.plot([estimate.low, estimate.high], [row, row], color=colour, linewidth=2)
+    axes.plot([estimate.value], [row], color=colour, marker="o", markersize=6)
+
+
+def _rows(axes: Axes, names: Sequence[str]) -> None:
+    shown = [name if len(name) <= 34 else f"{name[:33]}…" for name in names]
+    axes.set_yticks(range(len(shown)), [name.replace("$", r"\$") for name in shown])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+
+
+def _legend_outside(axes: Axes) -> None:
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _png(figure: Figure) -> bytes:
+    for axes in figure.axes:
+        axes.title.set_fontsize(11)
+        axes.title.set_fontweight("bold")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,195 @@
+"""The night in plain words and pictures: one report, the same on the terminal, in Prefect and MLflow."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+Report: TypeAlias = dict[str, Any]
+"""JSON-able; its keys are listed in the README under "The report"."""
+
+EXIT_CODES = {"PROMOTED": 0, "KEPT": 0, "HELD": 0, "REJECTED": 3}
+
+WORDS = {
+    "PROMOTED": "a new champion",
+    "KEPT": "the champion stays",
+    "HELD": "no fresh data, the champion stays",
+    "REJECTED": "bad data, the champion stays",
+}
+
+
+def interval(metric: Mapping[str, float] | None) -> str:
+    """A figure with its interval: ``0.201 (0.195 to 0.207)``."""
+    if metric is None:
+        return "-"
+    value, low, high = metric["value"], metric.get("low"), metric.get("high")
+    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def to_terminal(report: Report, *, again: bool = False) -> str:
+    """One screen of aligned plain text, 100 columns at most."""
+    lines = [f"{report['model']} · {report['as_of']} · {report['verdict']}: {_headline(report)}"]
+    lines += [report["question"], ""]
+    lines += _block("Why", report["reasons"])
+    lines += _block("Champion", [_champion_line(report)])
+    if report["candidates"]:
+        lines += ["", *_candidate_lines(report)]
+    lines += ["", *_block("Data", _data_lines(report))]
+    lines += _block("Time", [_time_line(report)])
+    lines += _block("Report", [report["links"]["report"]])
+    if "mlflow_ui" in report["links"]:
+        lines += _block("MLflow", [report["links"]["mlflow_ui"]])
+    if again:
+        lines += ["", "This very night was decided before and nothing has changed: nothing was run."]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str:
+    """The report as Markdown; with ``plots`` the pictures are inside, as Prefect shows them.
+
+    Args:
+        report: The night.
+        plots: Title to PNG. Without them the text refers to files beside it.
+    """
+    out = [f"# {report['model']} · {report['as_of']} · {report['verdict']}", ""]
+    out += [f"**{_headline(report).capitalize()}.** {report['question']}", ""]
+    out += [f"- {reason}" for reason in report["reasons"]] + [""]
+    out += [f"Champion: {_champion_line(report)}.", ""]
+    if report["candidates"]:
+        out += ["## Candidates", "", *_candidate_table(report), ""]
+    if report["metrics"]:
+        out += ["## Against champion and baseline", "", *_metric_table(report), ""]
+    if report["checks"]:
+        out += ["## Checks", "", *_check_table(report["checks"]), ""]
+    for title, png in (plots or {}).items():
+        picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        out += [f"### {title}", "", f"![{title}]({picture})", ""]
+    out += ["## Data", "", *[f"- {line}" for line in _data_lines(report)], ""]
+    out += ["## Time", "", _time_line(report), ""]
+    out += ["## Links", ""]
+    out += [f"- {name}: {_link(target)}" for name, target in report["links"].items()]
+    return "\n".join(out) + "\n"
+
+
+def _link(target: str) -> str:
+    return f"<{target}>" if target.startswith("http") else f"`{target}`"
+
+
+def _headline(report: Report) -> str:
+    if report["verdict"] == "PROMOTED":
+        return f"version {report['champion']['version']} is the champion"
+    return WORDS[report["verdict"]]
+
+
+def _champion_line(report: Report) -> str:
+    champion = report["champion"]
+    if not champion.get("version"):
+        return "none yet"
+    since = f", since {champion['since']}" if champion.get("since") else ""
+    return f"version {champion['version']} ({champion['candidate']}){since}"
+
+
+def _block(label: str, texts: Sequence[str]) -> list[str]:
+    import textwrap
+
+    wrapped = [line for text in texts for line in textwrap.wrap(text, 86, break_long_words=False)]
+    return [f"{label if i == 0 else '':<10}  {line}" for i, line in enumerate(wrapped)]
+
+
+def _candidate_lines(report: Report) -> list[str]:
+    shown = report["shown_metrics"]
+    head = f"{'Candidate':<22}" + "".join(f"{name:<26}" for name in shown[:2])
+    head += "".join(f"{name:<18}" for name in shown[2:3]) + "fit"
+    lines = [head]
+    for row in _ranked(report):
+        mark = ">" if row["name"] == report["challenger"].get("candidate") else " "
+        line = f"{mark} {row['name']:<20}"
+        line += "".join(f"{interval(row['metrics'].get(name)):<26}" for name in shown[:2])
+        line += "".join(
+            f"{row['metrics'][name]['value']:<18.3f}" for name in shown[2:3] if name in row["metrics"]
+        )
+        lines.append(line + (f"{row['seconds']:.1f} s" if row.get("seconds") is not None else ""))
+    return lines
+
+
+def _ranked(report: Report) -> list[dict[str, Any]]:
+    rows = [{"name": name, **figures} for name, figures in report["candidates"].items()]
+    metric = report["metric"]
+    sign = -1 if report["greater_is_better"] else 1
+    return sorted(rows, key=lambda row: sign * row["metrics"][metric]["value"])
+
+
+def _candidate_table(report: Report) -> list[str]:
+    names = list(report["shown_metrics"])
+    out = [
+        "| candidate | " + " | ".join(names) + " | fit, s |",
+        "|---|" + "---|" * len(names) + "---:|",
+    ]
+    for row in _ranked(report):
+        name = row["name"]
+        shown = f"**{name}**" if name == report["challenger"].get("candidate") else name
+        cells = [interval(row["metrics"].get(metric)) for metric in names]
+        seconds = f"{row['seconds']:.1f}" if row.get("seconds") is not None else ""
+        out.append(f"| {shown} | " + " | ".join(cells) + f" | {seconds} |")
+    return out
+
+
+def _metric_table(report: Report) -> list[str]:
+    who = [name for name in ("challenger", "champion", "baseline") if name in report["metrics"]]
+    out = ["| metric | " + " | ".join(who) + " |", "|---|" + "---|" * len(who)]
+    for metric in report["metrics"]["challenger"]:
+        cells = [interval(report["metrics"][name].get(metric)) for name in who]
+        out.append(f"| {metric} | " + " | ".join(cells) + " |")
+    return out
+
+
+def _check_table(checks: Sequence[Mapping[str, Any]]) -> list[str]:
+    out = ["| check | | detail |", "|---|---|---|"]
+    for check in checks:
+        passed = "passed" if check["passed"] else "**failed**"
+        out.append(f"| {check['name']} | {passed} | {check['detail']} |")
+    return out
+
+
+def _data_lines(report: Report) -> list[str]:
+    rows, day = report["rows"], report["days"]
+    lines = [
+        f"{_days(day['new'] + day['reused'])}: {day['new']} new, {day['reused']} reused, "
+        f"{day['rejected']} rejected"
+    ]
+    if rows["in"]:
+        lines.append(
+            f"{rows['in']:,} rows in = {rows['accepted']:,} accepted + {rows['quarantined']:,} "
+            f"quarantined + {rows['duplicates']:,} duplicates"
+        )
+    if report["split"]:
+        split = report["split"]
+        lines.append(
+            f"learned from {_days(split['train_days'])} ({split['train_rows']:,} examples), "
+            f"judged on the {_days(split['holdout_days'])} from {split['holdout_from']}"
+        )
+    return lines
+
+
+def _days(count: int) -> str:
+    return f"{count} day" if count == 1 else f"{count} days"
+
+
+def _time_line(report: Report) -> str:
+    steps = [f"{name} {spent:.1f}" for name, spent in report["seconds"].items() if name != "total"]
+    return f"{report['seconds'].get('total', 0):.1f} s: " + " · ".join(steps)
+
+
+def write_report(folder: Path, report: Report, plots: Mapping[str, bytes]) -> None:
+    """Write ``report.json``, ``report.md`` and the plots, each atomically."""
+    from tasks import store
+
+    names = {title: f"{title.lower().replace(' ', '_')}.png" for title in plots}
+    for title, png in plots.items():
+        store.write_file(folder / names[title], png)
+    text = to_markdown(report)
+    pictures = "".join(f"\n![{title}]({name})\n" for title, name in names.items())
+    store.write_file(folder / "report.md", (text + pictures).encode())
+    store.write_json(folder / "report.json", report)

@@ -1,0 +1,401 @@
+"""What a model is: everything a night needs to know, checked when it is built."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pandera.pandas import DataFrameModel
+
+    from tasks.problems import Problem
+    from tasks.sources import Source
+
+PROJECT = Path(__file__).resolve().parent.parent
+EXPANDING = timedelta(days=36500)
+"""A training window that keeps every day the source still has."""
+
+DECIDING_LIBRARIES = ("numpy", "pandas", "pandera", "pyarrow", "scikit-learn", "scipy", "skops")
+
+
+def days(count: int) -> timedelta:
+    """Length of time in whole days: ``window=days(90)``."""
+    return timedelta(days=count)
+
+
+class SpecError(ValueError):
+    """A model file or its settings are wrong; the message lists every fault."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How a challenger is judged.
+
+    Attributes:
+        confidence: Level of the two-sided bootstrap intervals.
+        tolerance: Same recipe refitted: how much worse, relative to the champion,
+            the lower end of the interval may be.
+        gain: Another recipe: least relative gain over the champion's recipe.
+        slice_tolerance: How much worse, relative, a declared slice may become.
+        calibration: Largest expected calibration error, or None where no
+            probabilities are promised.
+        min_days: Fewest holdout days a verdict may rest on.
+        min_units: Fewest rows (or queries) a verdict may rest on.
+        resamples: Bootstrap resamples of whole days.
+    """
+
+    confidence: float = 0.90
+    tolerance: float = 0.02
+    gain: float = 0.005
+    slice_tolerance: float = 0.10
+    calibration: float | None = None
+    min_days: int = 7
+    min_units: int = 200
+    resamples: int = 1000
+
+    def faults(self) -> list[str]:
+        """Every setting out of bounds, in words."""
+        bounds: dict[str, tuple[float, float]] = {
+            "confidence": (0.5, 0.999),
+            "tolerance": (0.0, 1.0),
+            "gain": (0.0, 1.0),
+            "slice_tolerance": (0.0, 1.0),
+            "min_days": (2, 366),
+            "min_units": (10, 10_000_000),
+            "resamples": (100, 100_000),
+        }
+        found = [
+            f"gate.{name}: found {value!r}, allowed {low} to {high}"
+            for name, (low, high) in bounds.items()
+            if not _is_number(value := getattr(self, name)) or not low <= value <= high
+        ]
+        if self.calibration is not None and not (
+            _is_number(self.calibration) and 0 < self.calibration < 1
+        ):
+            found.append(f"gate.calibration: found {self.calibration!r}, allowed None or 0 to 1")
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSpec:
+    """One model kept fresh: its data, contract, features, candidates and gate.
+
+    Attributes:
+        name: Name of the model in the registry, the reports and the schedules.
+        question: What the model answers, one sentence, shown in every report.
+        source: Where the days come from (``tasks.sources``).
+        contract: pandera model of a day's raw rows.
+        problem: What is predicted and how it is scored (``tasks.problems``).
+        known_ahead: Columns of a day's rows that are known before the day begins.
+            Only these reach ``features``; all others exist in its history alone.
+        features: ``features(day, history)`` gives the inputs for one day's requests.
+            ``history`` holds whole earlier days only, ``lookback`` of them.
+        lookback: How much history ``features`` may see.
+        candidates: Name to scikit-learn compatible estimator; each night fits a clone.
+        clean: Optional pure function from accepted rows to clean rows.
+        window: How many days a candidate learns from, or ``EXPANDING``.
+        holdout: The last days, kept from training and used to judge.
+        label_delay: How long after its day a label is final.
+        skip: Days left out by a person, such as one that can not be repaired.
+        slices: Columns of the features in whose groups no harm may be done.
+        quarantine_limit: Largest share of one day's rows that may break the contract.
+        timezone: Time zone in which a day begins and ends.
+        gate: How a challenger is judged.
+        seed: Seed of everything random.
+
+    Raises:
+        SpecError: With every fault of the spec in one message.
+    """
+
+    name: str
+    question: str
+    source: Source
+    contract: type[DataFrameModel]
+    problem: Problem
+    known_ahead: tuple[str, ...]
+    features: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
+    lookback: timedelta
+    candidates: Mapping[str, Any]
+    clean: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    window: timedelta = EXPANDING
+    holdout: timedelta = timedelta(days=14)
+    label_delay: timedelta = timedelta(0)
+    skip: tuple[date, ...] = ()
+    slices: tuple[str, ...] = ()
+    quarantine_limit: float = 0.02
+    timezone: str = "UTC"
+    gate: Gate = field(default_factory=Gate)
+    seed: int = 20_170_101
+
+    def __post_init__(self) -> None:
+        faults = _spec_faults(self)
+        if faults:
+            lines = "\n".join(f"  - {fault}" for fault in faults)
+            raise SpecError(f"The spec of model {self.name!r} has {len(faults)} fault(s):\n{lines}")
+
+
+def load_spec(model: str) -> ModelSpec:
+    """The spec a name, a file path or ``package.module:NAME`` stands for.
+
+    Args:
+        model: ``groceries`` for ``deployments/groceries.py``, ``path/to/file.py`` for the one
+            spec of a file, or ``package.module:NAME``.
+
+    Raises:
+        SpecError: Where there is no such model, or its file or spec is wrong.
+    """
+    module_name, _, attribute = model.partition(":")
+    if model.endswith(".py"):
+        return _only_spec(_import_file(Path(model)), model)
+    if attribute:
+        found = getattr(_import_module(module_name, model), attribute, None)
+        if not isinstance(found, ModelSpec):
+            raise SpecError(f"{model}: {attribute} in {module_name} is {found!r}, not a ModelSpec.")
+        return found
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", model):
+        raise SpecError(
+            f"Model {model!r}: found neither a name (small letters, digits, _), nor a path that "
+            "ends in .py, nor package.module:NAME."
+        )
+    if not (PROJECT / "deployments" / f"{model}.py").is_file():
+        raise SpecError(
+            f"There is no model {model!r}: deployments/{model}.py does not exist. "
+            f"Models here: {', '.join(model_names()) or 'none'}."
+        )
+    return _only_spec(_import_module(f"deployments.{model}", model), model)
+
+
+def model_names() -> list[str]:
+    """Names of the models under ``deployments/``, found without importing them."""
+    files = sorted((PROJECT / "deployments").glob("[a-z]*.py"))
+    return [f.stem for f in files if "ModelSpec(" in f.read_text(encoding="utf-8")]
+
+
+def code_files(spec: ModelSpec) -> list[Path]:
+    """The spec's own file and every project module it imports, however deep."""
+    root = inspect.getsourcefile(spec.features)
+    if root is None:
+        raise SpecError(f"features of model {spec.name!r} must be defined in a file.")
+    start = Path(root).resolve()
+    found: set[Path] = set()
+    waiting = [start]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += _imported_files(file, start.parent)
+    return sorted(found)
+
+
+@functools.cache
+def digest(spec: ModelSpec) -> str:
+    """What decides the result: the code of ``code_files`` and the library versions.
+
+    Comments, docstrings and layout do not count, so that editing them retrains nothing.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    parts = [_code_digest(file) for file in code_files(spec)]
+    parts += [f"{name}={importlib.metadata.version(name)}" for name in DECIDING_LIBRARIES]
+    parts.append(f"python={sys.version_info.major}.{sys.version_info.minor}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _spec_faults(spec: ModelSpec) -> list[str]:
+    faults: list[str] = []
+
+    def expect(name: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            faults.append(f"{name}: found {_shown(getattr(spec, name))}, allowed {allowed}")
+
+    name_ok = isinstance(spec.name, str) and re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", spec.name)
+    expect("name", bool(name_ok), "small letters, digits, - and _, 63 at most")
+    expect("question", isinstance(spec.question, str) and bool(spec.question.strip()), "a sentence")
+    expect("source", _has(spec.source, "list_days", "read_days"), "a source of tasks.sources")
+    expect("contract", _has(spec.contract, "to_schema"), "a pandera DataFrameModel class")
+    problem_ok = _has(spec.problem, "requests", "label", "faults")
+    expect("problem", problem_ok, "a problem of tasks.problems")
+    if problem_ok:
+        faults += [f"problem.{fault}" for fault in spec.problem.faults()]
+    expect("known_ahead", _names(spec.known_ahead) and bool(spec.known_ahead), "column names")
+    expect("features", _takes(spec.features, 2), "a function features(day, history)")
+    expect("clean", spec.clean is None or _takes(spec.clean, 1), "None or a function clean(rows)")
+    expect("slices", _names(spec.slices), "a tuple of column names")
+    expect("seed", type(spec.seed) is int and 0 <= spec.seed < 2**32, "a whole number below 2**32")
+    limit_ok = _is_number(spec.quarantine_limit) and 0 <= spec.quarantine_limit < 1
+    expect("quarantine_limit", limit_ok, "a share from 0 to below 1")
+    expect("timezone", _is_timezone(spec.timezone), "a time zone such as Europe/Berlin")
+    for name, least in (("lookback", 0), ("window", 2), ("holdout", 1), ("label_delay", 0)):
+        expect(name, _whole_days(getattr(spec, name), least), f"days(n), n at least {least}")
+    if all(_whole_days(getattr(spec, n), 0) for n in ("window", "holdout", "label_delay")):
+        expect(
+            "window",
+            spec.window > spec.holdout + spec.label_delay,
+            f"more than holdout and label_delay together ({(spec.holdout + spec.label_delay).days} "
+            "days), or there is nothing to learn from",
+        )
+    if isinstance(spec.gate, Gate):
+        faults += spec.gate.faults()
+    else:
+        expect("gate", False, "a Gate")
+    return faults + _candidate_faults(spec.candidates)
+
+
+def _candidate_faults(candidates: object) -> list[str]:
+    if not isinstance(candidates, Mapping) or not candidates:
+        return [f"candidates: found {_shown(candidates)}, allowed a dict of name to estimator"]
+    found = []
+    for name, estimator in candidates.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
+            found.append(f"candidates: found the name {name!r}, allowed small letters, digits, _")
+        missing = [m for m in ("fit", "predict", "get_params") if not hasattr(estimator, m)]
+        if missing or isinstance(estimator, type):
+            found.append(
+                f"candidates[{name!r}]: found {_shown(estimator)}, allowed an instance of a "
+                f"scikit-learn estimator (no {', '.join(missing) or 'instance'} here)"
+            )
+    return found
+
+
+def _shown(value: object) -> str:
+    text = str(value) if isinstance(value, timedelta) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def _has(value: object, *methods: str) -> bool:
+    return all(callable(getattr(value, method, None)) for method in methods)
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) and name for name in value)
+
+
+def _whole_days(value: object, least: int) -> bool:
+    return isinstance(value, timedelta) and value % days(1) == timedelta(0) and value.days >= least
+
+
+def _takes(function: object, count: int) -> bool:
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def _is_timezone(name: object) -> bool:
+    try:
+        ZoneInfo(name)  # type: ignore[arg-type]
+    except (KeyError, OSError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _import_module(module: str, model: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except SpecError:
+        raise
+    except ModuleNotFoundError as error:
+        raise SpecError(
+            f"Model {model!r} needs the package {error.name!r}, which is not installed. For the "
+            "example models: pip install -e '.[examples]'"
+        ) from error
+    except Exception as error:
+        raise SpecError(_import_fault(model, error)) from error
+
+
+def _import_file(path: Path) -> Any:
+    if not path.is_file():
+        raise SpecError(f"Model file {path}: not found from {Path.cwd()}.")
+    full = path.resolve()
+    if full.parent == PROJECT / "deployments":
+        return _import_module(f"deployments.{full.stem}", str(path))
+    name = f"nightly_model_{hashlib.sha256(str(full).encode()).hexdigest()[:8]}_{full.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    found = importlib.util.spec_from_file_location(name, full)
+    if found is None or found.loader is None:
+        raise SpecError(f"Model file {path}: Python cannot import it.")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise (
+            error if isinstance(error, SpecError) else SpecError(_import_fault(str(path), error))
+        ) from error
+    return module
+
+
+def _import_fault(model: str, error: Exception) -> str:
+    frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
+    where = f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames else ""
+    return f"Model {model!r} cannot be imported: {type(error).__name__}: {error}{where}"
+
+
+def _only_spec(module: Any, model: str) -> ModelSpec:
+    found = [v for v in vars(module).values() if isinstance(v, ModelSpec)]
+    if len(found) != 1:
+        raise SpecError(
+            f"{model}: found {len(found)} ModelSpec(s) in {module.__file__}, expected one. "
+            "Name the one meant with package.module:NAME."
+        )
+    return found[0]
+
+
+def _imported_files(file: Path, beside: Path) -> list[Path]:
+    """Files under the project or beside the model file that ``file`` imports at run time."""
+    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    names: list[str] = []
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        waiting += ast.iter_child_nodes(node)
+    relative = [name.replace(".", "/") + ".py" for name in names]
+    places = [root / path for path in relative for root in (PROJECT, beside)]
+    return [place.resolve() for place in places if place.is_file()]
+
+
+def _code_digest(file: Path) -> str:
+    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [s for s in body if not _is_text(s)]  # type: ignore[attr-defined]
+    return f"{file.name}:{hashlib.sha256(ast.dump(tree).encode()).hexdigest()}"
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

@@ -1,0 +1,172 @@
+"""Fit one candidate."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tasks import store
+from tasks.spec import ModelSpec, digest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+class FitError(RuntimeError):
+    """A candidate raised, or predicts what is no number."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fitted candidate in the store.
+
+    Attributes:
+        candidate: Name in the spec.
+        key: Content address of the fitted model and of its scores.
+        rows: Examples it learned from.
+        seconds: Seconds the fit took.
+        cpu_seconds: Processor seconds the fit took.
+    """
+
+    candidate: str
+    key: str
+    rows: int
+    seconds: float
+    cpu_seconds: float
+
+
+def twin_key(
+    spec: ModelSpec, candidate: str, train: Sequence[store.Ref], holdout: Sequence[store.Ref]
+) -> str:
+    """Content address of a judged twin and of its scores: code, libraries and very examples."""
+    return _key(spec, candidate, "twin", *_marks(train), "judged on", *_marks(holdout))
+
+
+def shipped_key(spec: ModelSpec, candidate: str, matured: Sequence[store.Ref]) -> str:
+    """Content address of the model that ships."""
+    return _key(spec, candidate, "shipped", *_marks(matured))
+
+
+def fit(spec: ModelSpec, candidate: str, examples: pd.DataFrame) -> Any:
+    """A fitted clone of the candidate, on one thread.
+
+    Args:
+        spec: The model.
+        candidate: Name in ``spec.candidates``.
+        examples: Features, ``day`` and ``target``.
+
+    Raises:
+        FitError: Where the estimator raises; names the candidate, the rows and the fault.
+    """
+    from sklearn.base import clone
+    from threadpoolctl import threadpool_limits
+
+    estimator = clone(spec.candidates[candidate])
+    try:
+        with threadpool_limits(1):
+            return estimator.fit(spec.problem.inputs(examples), examples["target"].to_numpy())
+    except Exception as error:
+        raise FitError(
+            f"Candidate {candidate!r} of model {spec.name}: fit on {len(examples):,} rows raised "
+            f"{type(error).__name__}: {error}. Repair it in the spec's candidates."
+        ) from error
+
+
+def score(spec: ModelSpec, name: str, estimator: Any, examples: pd.DataFrame) -> np.ndarray:
+    """Scores of the examples, on one thread.
+
+    Raises:
+        FitError: Where a score is missing or infinite, with how many.
+    """
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    try:
+        with threadpool_limits(1):
+            scores = np.asarray(spec.problem.score(estimator, spec.problem.inputs(examples)))
+    except Exception as error:
+        raise FitError(
+            f"{name} of model {spec.name}: scoring {len(examples):,} rows raised "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    broken = int((~np.isfinite(scores)).sum())
+    if broken or len(scores) != len(examples):
+        raise FitError(
+            f"{name} of model {spec.name}: {broken:,} of {len(scores):,} scores are not finite, "
+            f"expected {len(examples):,} numbers."
+        )
+    return scores
+
+
+def fit_twin(
+    spec: ModelSpec, candidate: str, train: Sequence[store.Ref], holdout: Sequence[store.Ref]
+) -> Fit:
+    """Fit the twin that is judged, and score the days it has not seen."""
+    key = twin_key(spec, candidate, train, holdout)
+    made, estimator = _fit_and_keep(spec, candidate, key, train)
+    write_scores(key, score(spec, candidate, estimator, store.read_days(list(holdout))))
+    return made
+
+
+def fit_shipped(spec: ModelSpec, candidate: str, matured: Sequence[store.Ref]) -> Fit:
+    """Fit the model that ships, on all matured days."""
+    made, _ = _fit_and_keep(spec, candidate, shipped_key(spec, candidate, matured), matured)
+    return made
+
+
+def write_scores(key: str, scores: np.ndarray) -> None:
+    """Keep the scores of the holdout under the key of the model that made them."""
+    import pandas as pd
+
+    columns = scores.reshape(len(scores), -1)
+    names = [f"score_{i}" for i in range(columns.shape[1])]
+    store.write_days("scores", {key: pd.DataFrame(columns, columns=names)})
+
+
+def read_scores(key: str) -> np.ndarray:
+    """The scores kept under a key: one a row, or one a row and class."""
+    frame = store.read_days([store.find_days("scores", [key])[key]])
+    values: np.ndarray = frame.to_numpy()
+    return values[:, 0] if values.shape[1] == 1 else values
+
+
+def trusted_types(spec: ModelSpec) -> list[str]:
+    """Types a stored model of this spec may hold: the house's list and the spec's own classes."""
+    import inspect
+    import sys
+
+    from tasks.spec import code_files
+
+    files = {str(file) for file in code_files(spec)}
+    modules = [m for m in list(sys.modules.values()) if getattr(m, "__file__", None) in files]
+    own = {
+        f"{cls.__module__}.{cls.__qualname__}"
+        for module in modules
+        for _, cls in inspect.getmembers(module, inspect.isclass)
+        if cls.__module__ == module.__name__ and hasattr(cls, "fit")
+    }
+    return sorted(own | set(store.TRUSTED_TYPES))
+
+
+def _fit_and_keep(
+    spec: ModelSpec, candidate: str, key: str, train: Sequence[store.Ref]
+) -> tuple[Fit, Any]:
+    examples = store.read_days(list(train))
+    wall, cpu = time.perf_counter(), time.thread_time()
+    estimator = fit(spec, candidate, examples)
+    spent, cpu_spent = time.perf_counter() - wall, time.thread_time() - cpu
+    store.write_model("models", key, estimator)
+    made = Fit(candidate, key, len(examples), round(spent, 3), round(cpu_spent, 3))
+    return made, estimator
+
+
+def _marks(refs: Sequence[store.Ref]) -> list[str]:
+    return [f"{ref.sha256}:{ref.start}:{ref.stop}" for ref in refs]
+
+
+def _key(spec: ModelSpec, *parts: str) -> str:
+    return hashlib.sha256("\n".join((digest(spec), *parts)).encode()).hexdigest()
