@@ -1,44 +1,48 @@
-"""The night: fresh days in, at least as good a champion out."""
+"""The night: fresh days in, a champion at least as good out."""
 
 from __future__ import annotations
 
-from tasks import decided
+from tasks import command
 
 if __name__ == "__main__":
-    decided.answer_and_exit()
+    command.answer_if_decided()
 
 from prefect import flow
-from prefect.states import State
+from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks import steps
 from tasks.night import RetrainConfig
 
 
-@flow(
-    name="retrain",
-    flow_run_name=steps.name_run,
-    task_runner=ThreadPoolTaskRunner(max_workers=2),
-    persist_result=False,
-)
+@flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
 def retrain(config: RetrainConfig) -> State:
     """Retrain one model for one as-of date; the champion changes only for the better."""
-    night = steps.open_night(config)
-    if night.held:
-        return steps.hold(night)
+    with steps.only_night(config.model):
+        night = steps.open_night(config)
+        if night.decided:
+            return steps.end_night(night.decided)
+        if night.held:
+            return steps.end_night(steps.publish_report(night))
 
-    clean = steps.clean_days(night)
-    if clean.rejected:
-        return steps.reject(night, clean)
+        clean = steps.clean_days(night)
+        if clean.rejected:
+            return steps.end_night(steps.publish_report(night, clean))
 
-    examples = steps.extract_features(night, clean)
-    fits = [steps.fit_candidate.submit(night, examples, name) for name in examples.candidates]
-    champion = steps.score_champion(night, examples)
-    verdict = steps.judge_night(night, examples, [fit.result() for fit in fits], champion)
+        examples = steps.extract_features(night, clean)
+        fits = [steps.fit_candidate.submit(night, examples, name) for name in examples.candidates]
+        champion = steps.score_champion(night, examples)
+        judged = steps.judge_night(night, examples, [fit.result() for fit in fits], champion)
 
-    run = steps.log_night(night, examples, verdict)
-    if verdict.promoted:
-        shipped = steps.refit_challenger(night, examples, verdict)
-        version = steps.register_version(night, examples, verdict, shipped, run)
-        steps.promote_version(night, version)
-    return steps.publish_report(night, ...)
+        run = steps.log_night(night, clean, examples, judged)
+        version = None
+        if judged.verdict.status == "PROMOTED":
+            shipped = steps.refit_challenger(night, examples, judged)
+            version = steps.register_version(night, examples, judged, shipped, run)
+            steps.promote_version(night, version)
+
+        return steps.end_night(steps.publish_report(night, clean, examples, judged, run, version))
+
+
+if __name__ == "__main__":
+    command.run_retrain(retrain)

@@ -218,7 +218,7 @@ def day_counts(days: int, resamples: int, seed: int) -> Floats:
 def interval(samples: Floats, days: int, confidence: float) -> Estimate:
     """Estimate with an expanded percentile interval over resamples of whole days.
 
-        The plain percentile interval is too narrow for few days. Its tail probability is therefore
+    The plain percentile interval is too narrow for few days. Its tail probability is therefore
     replaced by ``Phi(-sqrt(n / (n - 1)) * t)`` with the Student quantile ``t`` for ``n - 1``
     degrees of freedom: as wide as a t interval where the resamples are normal, and it keeps their
     skew and their range (Hesterberg 2015, What Teachers Should Know About the Bootstrap).
@@ -238,15 +238,15 @@ def interval(samples: Floats, days: int, confidence: float) -> Estimate:
     =================  ======  ==========  =====  ========  =====
 
     The interval is widened to contain the estimate, which matters for the calibration error: its
-        resamples lie above it.
+    resamples lie above it.
 
-        Args:
-            samples: Shape (resamples + 1,); the first is the estimate.
-            days: Number of days resampled, at least 2.
-            confidence: Two-sided level.
+    Args:
+        samples: Shape (resamples + 1,); the first is the estimate.
+        days: Number of days resampled, at least 2.
+        confidence: Two-sided level.
 
-        Returns:
-            The estimate; all NaN as soon as one resample is not finite.
+    Returns:
+        The estimate; all NaN as soon as one resample is not finite.
     """
     from scipy.special import ndtr, stdtrit
 

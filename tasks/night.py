@@ -1,13 +1,18 @@
-"""One night: its settings, its as-of date and what its steps hand on."""
+"""One night: its settings and what its steps hand on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from tasks import prepare, store, train
+
+if TYPE_CHECKING:
+    from tasks.judge import Verdict
+    from tasks.registry import Champion
 
 
 class RetrainConfig(BaseModel):
@@ -43,6 +48,7 @@ class Night:
         days: Every day of the source up to ``as_of`` with its fingerprint, ascending.
         key: Digest of everything that decides the verdict.
         held: Why there is nothing to train on, in words; empty on an ordinary night.
+        decided: The report of this very night, where nothing has changed since.
     """
 
     model: str
@@ -51,45 +57,87 @@ class Night:
     days: dict[date, str]
     key: str
     held: tuple[str, ...] = ()
+    decided: dict[str, Any] | None = None
 
 
-def resolve_as_of(
-    asked: date | None, listed: Sequence[date], scheduled: datetime, timezone: str, *, by_hand: bool
-) -> date:
-    """The one date a night is keyed by.
+@dataclass(frozen=True)
+class Cleaned:
+    """Clean days in the store.
 
-    Args:
-        asked: What the parameter says, if anything; it wins.
-        listed: Complete days of the source, ascending.
-        scheduled: When the run was due, with its time zone.
-        timezone: Time zone of the model's days.
-        by_hand: Whether a person started it: then the newest complete day counts.
+    Attributes:
+        refs: Day to its clean rows.
+        new: Days cleaned tonight.
+        rejected: Day to the reason why the night must not train.
+        rows: ``rows_in``, ``accepted``, ``quarantined`` and ``duplicates`` over all days.
+        seconds: Seconds spent.
     """
-    if asked is not None:
-        return asked
-    latest = last_complete_day(scheduled, timezone)
-    return listed[-1] if by_hand and listed else latest
+
+    refs: dict[date, store.Ref]
+    new: tuple[date, ...]
+    rejected: dict[date, str]
+    rows: dict[str, int]
+    seconds: float
 
 
-def last_complete_day(moment: datetime, timezone: str) -> date:
-    """The calendar day before ``moment`` in the model's time zone."""
-    return moment.astimezone(ZoneInfo(timezone)).date() - timedelta(days=1)
+@dataclass(frozen=True)
+class Examples:
+    """Prepared days and how they are split.
 
-
-def reasons_to_hold(days: dict[date, str], as_of: date) -> tuple[str, ...]:
-    """Why the newest data cannot be trusted to be fresh; empty where it can.
-
-    Args:
-        days: Day to fingerprint of its content, ascending.
-        as_of: The day that must be there.
+    Attributes:
+        refs: Day to its examples.
+        split: Days that teach and days that judge.
+        new: Days prepared tonight.
+        candidates: Names of the recipes to fit.
+        seconds: Seconds spent.
     """
-    if not days:
-        return (f"The source has no day up to {as_of}.",)
-    newest = max(days)
-    if newest < as_of:
-        late = (as_of - newest).days
-        return (f"The newest day in the source is {newest}, {late} day(s) before {as_of}.",)
-    twins = [day for day, mark in days.items() if day != newest and mark == days[newest]]
-    if twins:
-        return (f"The data of {newest} is identical to that of {twins[-1]}, byte for byte.",)
-    return ()
+
+    refs: dict[date, store.Ref]
+    split: prepare.Split
+    new: tuple[date, ...]
+    candidates: tuple[str, ...]
+    seconds: float
+
+    def of(self, days: tuple[date, ...]) -> list[store.Ref]:
+        """References to the examples of these days."""
+        return [self.refs[day] for day in days]
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """The champion and what its twin says of tonight's holdout.
+
+    Attributes:
+        champion: None before the first promotion.
+        scores: Key of its scores, or None where it cannot be scored.
+        fault: Why it cannot be scored or compared, in words.
+        seconds: Seconds spent.
+    """
+
+    champion: Champion | None = None
+    scores: str | None = None
+    fault: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The verdict and what it rests on.
+
+    Attributes:
+        verdict: Status, reasons and checks.
+        challenger: Name of tonight's best recipe.
+        fits: Every candidate, by name.
+        incumbent: The champion it was compared with.
+        figures: ``Evaluation`` as JSON: metrics of each scorer with intervals; None where nothing
+            could be judged.
+        plots: Title to PNG.
+        seconds: Seconds spent.
+    """
+
+    verdict: Verdict
+    challenger: str
+    fits: dict[str, train.Fit]
+    incumbent: Incumbent
+    figures: dict[str, Any] | None
+    plots: dict[str, bytes]
+    seconds: float

@@ -49,9 +49,9 @@ def metric_by_day(metric: str, by_day: Mapping[str, Mapping[str, float]]) -> byt
         )
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    locator = AutoDateLocator(minticks=3, maxticks=8)
+    locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     axes.set_ylabel(title(metric))
     axes.set_title(f"{_capital(title(metric))} on each holdout day")
     _legend_outside(axes)
@@ -106,7 +106,8 @@ def slices(results: Sequence[SliceResult], tolerance: float | None = None) -> by
     if tolerance is not None:
         axes.axvline(-100 * tolerance, color=ORANGE, linewidth=1, linestyle="--")
     _rows(axes, [f"{s.column} = {s.group}  ({s.units:,})" for s, _ in shown])
-    axes.set_xlabel("challenger against champion, % (right is better)")
+    bound = "" if tolerance is None else "; dashed: the bound"
+    axes.set_xlabel(f"challenger against champion, % (right is better{bound})")
     more = f", {len(shown)} worst of {len(judged)}" if len(judged) > len(shown) else ""
     axes.set_title(f"Slices{more}" if shown else "Slices: none large enough to compare")
     return _png(figure)
@@ -151,7 +152,7 @@ def calibration(
 
 
 def precision_recall(target: npt.ArrayLike, scores: Mapping[str, npt.ArrayLike]) -> bytes:
-    """Precision over recall of every scorer, with the base rate.
+    """Precision over recall of every scorer that ranks at all, with the base rate.
 
     Args:
         target: Shape (rows,), 0 or 1.
@@ -164,7 +165,7 @@ def precision_recall(target: npt.ArrayLike, scores: Mapping[str, npt.ArrayLike])
         order = np.argsort(-score, kind="stable")
         last = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
         hits = np.cumsum(truth[order])[last]
-        if not hits[-1]:
+        if not hits[-1] or len(last) < 2:
             continue
         recall, precision = hits / hits[-1], hits / (last + 1)
         kept = np.unique(np.linspace(0, len(last) - 1, min(POINTS, len(last))).astype(int))
@@ -239,6 +240,11 @@ def _png(figure: Figure) -> bytes:
     for axes in figure.axes:
         axes.title.set_fontsize(11)
         axes.title.set_fontweight("bold")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    from PIL import Image
+
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    with Image.open(drawn) as picture:
+        flat = picture.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    flat.save(small, format="png", optimize=True)
+    return small.getvalue()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from tasks import store
+from tasks import settings, store
 from tasks.spec import ModelSpec, days, digest
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Split:
     refit: tuple[date, ...]
 
 
-class HistoryTooShort(ValueError):
+class HistoryError(ValueError):
     """The source has fewer days than lookback, training and holdout need."""
 
 
@@ -54,18 +54,18 @@ def split_days(spec: ModelSpec, listed: Sequence[date], as_of: date) -> Split:
         as_of: Last day whose data the night may use.
 
     Raises:
-        HistoryTooShort: With the number of days found and needed.
+        HistoryError: With the number of days found and needed.
     """
     warm = [day for day in listed if day >= listed[0] + spec.lookback] if listed else []
     matured = [day for day in warm if day <= as_of - spec.label_delay]
     if not matured:
-        raise HistoryTooShort(_too_short(spec, len(listed)))
+        raise HistoryError(_too_short(spec, len(listed)))
     first_judged = matured[-1] - spec.holdout + timedelta(days=1)
     holdout = [day for day in matured if day >= first_judged]
     train_end = first_judged - spec.label_delay
     train = _window(spec, [day for day in matured if day < train_end])
     if len(train) < max(2, spec.holdout.days // 2):
-        raise HistoryTooShort(_too_short(spec, len(listed)))
+        raise HistoryError(_too_short(spec, len(listed)))
     return Split(tuple(train), tuple(holdout), tuple(_window(spec, matured)))
 
 
@@ -164,7 +164,8 @@ def clean_days(
         refused = _refusals(spec, accepted)
         rejected |= refused
         if len(accepted.quarantine):
-            store.write_parquet(f"quarantine/{spec.name}/{batch[-1]}.parquet", accepted.quarantine)
+            folder = settings.home() / "quarantine" / spec.name
+            store.write_parquet(folder / f"{batch[-1]}.parquet", accepted.quarantine)
         rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
         good = {day: keys[day] for day in batch if day not in refused}
         refs |= store.write_days("clean", by_day(rows, good))

@@ -38,6 +38,7 @@ class Champion:
         candidate: Recipe it was fitted from.
         digest: Digest of the spec it was fitted with.
         as_of: As-of date of its night.
+        twin_learned_through: Last day its judged twin has seen.
         twin_sha256: Digest of its judged twin's file.
     """
 
@@ -46,6 +47,7 @@ class Champion:
     candidate: str
     digest: str
     as_of: date
+    twin_learned_through: date
     twin_sha256: str
 
 
@@ -102,20 +104,25 @@ def open_registry() -> MlflowClient:
     return client
 
 
-def read_champion(client: MlflowClient, model: str) -> Champion | None:
+def read_champion(
+    client: MlflowClient, model: str, *, before_night: str | None = None
+) -> Champion | None:
     """The champion of a model, or None before its first promotion.
+
+    Args:
+        client: From ``open_registry``.
+        model: Registered model.
+        before_night: Key of a night; where it has already promoted its own version and was then
+            killed, the champion before it is meant.
 
     Raises:
         RegistryError: Where the version behind the alias is not one of ours.
     """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        version = client.get_model_version_by_alias(model, CHAMPION)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise RegistryError(f"The champion of {model} cannot be read: {error}") from error
+    version = _version_by_alias(client, model, CHAMPION)
+    if version is not None and before_night and version.tags.get("night") == before_night:
+        version = _version_by_alias(client, model, PREVIOUS)
+    if version is None:
+        return None
     tags = version.tags
     try:
         return Champion(
@@ -124,6 +131,7 @@ def read_champion(client: MlflowClient, model: str) -> Champion | None:
             candidate=tags["candidate"],
             digest=tags["spec_digest"],
             as_of=date.fromisoformat(tags["as_of"]),
+            twin_learned_through=date.fromisoformat(tags["twin_learned_through"]),
             twin_sha256=tags["twin_sha256"],
         )
     except KeyError as error:
@@ -170,7 +178,11 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
         run = client.create_run(
             experiment,
             run_name=child.candidate,
-            tags={"mlflow.parentRunId": parent, "nightly.night": night.night, "as_of": tags["as_of"]},
+            tags={
+                "mlflow.parentRunId": parent,
+                "nightly.night": night.night,
+                "as_of": tags["as_of"],
+            },
         ).info.run_id
         _log(client, run, child.params, child.metrics)
         client.set_terminated(run)
@@ -217,6 +229,8 @@ def register_version(
     Returns:
         The version just made.
     """
+    import warnings
+
     import mlflow
     from mlflow.models import infer_signature
 
@@ -224,11 +238,14 @@ def register_version(
     probabilities = hasattr(estimator, "predict_proba")
     predict = "predict_proba" if probabilities else "predict"
     answer = getattr(estimator, predict)(inputs)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Hint: Inferred schema contains integer")
+        signature = infer_signature(inputs, answer)
     with _packages(code) as packages, mlflow.start_run(run_id=run_id):
         logged = mlflow.sklearn.log_model(
             estimator,
             name="model",
-            signature=infer_signature(inputs, answer),
+            signature=signature,
             input_example=inputs,
             pip_requirements=list(requirements),
             code_paths=packages,
@@ -236,11 +253,15 @@ def register_version(
             skops_trusted_types=list(trusted),
             pyfunc_predict_fn=predict,
         )
-    version = mlflow.register_model(
-        logged.model_uri, model, tags={**tags, "twin_sha256": twin_sha256}
+    _ensure_model(client, model)
+    made = client.create_model_version(
+        model,
+        logged.model_uri,
+        run_id,
+        tags={**tags, "twin_sha256": twin_sha256},
+        description=description,
     )
-    client.update_model_version(model, version.version, description)
-    return str(version.version)
+    return str(made.version)
 
 
 def find_version(client: MlflowClient, model: str, night: str) -> str | None:
@@ -257,6 +278,17 @@ def promote(client: MlflowClient, model: str, version: str) -> None:
     client.set_registered_model_alias(model, CHAMPION, version)
 
 
+def _version_by_alias(client: MlflowClient, model: str, alias: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(model, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise RegistryError(f"The {alias} of {model} cannot be read: {error}") from error
+
+
 def _experiment(client: MlflowClient, model: str) -> str:
     found = client.get_experiment_by_name(model)
     if found:
@@ -264,6 +296,16 @@ def _experiment(client: MlflowClient, model: str) -> str:
     local = settings.tracking_uri().startswith("sqlite:")
     place = (settings.artifact_root() / model).as_uri() if local else None
     return str(client.create_experiment(model, artifact_location=place))
+
+
+def _ensure_model(client: MlflowClient, model: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(model)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _log(

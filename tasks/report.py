@@ -1,11 +1,22 @@
-"""The night in plain words and pictures: one report, the same on the terminal, in Prefect and MLflow."""
+"""The night in plain words and pictures, the same on the terminal, in Prefect and in MLflow."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tasks.spec import ModelSpec, load_spec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from tasks.judge import Verdict
+    from tasks.metrics import Evaluation, SliceResult
+    from tasks.night import Cleaned, Examples, Judged, Night
 
 Report: TypeAlias = dict[str, Any]
 """JSON-able; its keys are listed in the README under "The report"."""
@@ -18,6 +29,130 @@ WORDS = {
     "HELD": "no fresh data, the champion stays",
     "REJECTED": "bad data, the champion stays",
 }
+
+
+def build_report(
+    night: Night,
+    verdict: Verdict,
+    *,
+    clean: Cleaned | None = None,
+    examples: Examples | None = None,
+    judged: Judged | None = None,
+    version: str | None = None,
+    seconds: Mapping[str, float],
+    links: Mapping[str, str],
+) -> Report:
+    """Everything there is to say of a night, as plain JSON types.
+
+    Args:
+        night: The night.
+        verdict: What it decided.
+        clean: Its days, where it came that far.
+        examples: Its examples, where it came that far.
+        judged: Its figures, where it came that far.
+        version: The version it promoted, if any.
+        seconds: Step to seconds, ``total`` included.
+        links: Name to address or path.
+    """
+    spec = load_spec(night.model)
+    figures = judged.figures if judged else None
+    champion = judged.incumbent.champion if judged else None
+    report: Report = {
+        "model": night.name,
+        "question": spec.question,
+        "as_of": night.as_of.isoformat(),
+        "verdict": verdict.status,
+        "reasons": list(verdict.reasons),
+        "checks": [asdict(check) for check in verdict.checks],
+        "metric": spec.problem.primary,
+        "greater_is_better": spec.problem.greater_is_better,
+        "shown_metrics": list(spec.problem.metrics[:3]),
+        "challenger": {"version": None, "run_id": None, "candidate": None},
+        "champion": {"version": None, "candidate": None, "since": None},
+        "candidates": {},
+        "metrics": {},
+        "rows": {"in": 0, "accepted": 0, "quarantined": 0, "duplicates": 0},
+        "days": {"new": 0, "reused": 0, "rejected": 0},
+        "split": None,
+        "seconds": dict(seconds),
+        "links": dict(links),
+    }
+    if clean:
+        rows = {**report["rows"], **clean.rows}
+        report["rows"] = {("in" if name == "rows_in" else name): n for name, n in rows.items()}
+        report["rows"].pop("rows_in", None)
+        new = len(clean.new)
+        report["days"] = {
+            "new": new,
+            "reused": len(night.days) - new,
+            "rejected": len(clean.rejected),
+        }
+    if champion:
+        report["champion"] = {
+            "version": champion.version,
+            "candidate": champion.candidate,
+            "since": champion.as_of.isoformat(),
+        }
+    if judged and examples:
+        report["challenger"]["candidate"] = judged.challenger
+        report["challenger"]["version"] = version
+        report["split"] = {
+            "train_days": len(examples.split.train),
+            "train_rows": judged.fits[judged.challenger].rows,
+            "holdout_days": len(examples.split.holdout),
+            "holdout_from": examples.split.holdout[0].isoformat(),
+        }
+    if judged and figures:
+        measured = figures["metrics"]
+        report["candidates"] = {
+            name: {"metrics": measured[name], "seconds": fit.seconds, "rows": fit.rows}
+            for name, fit in judged.fits.items()
+            if name in measured
+        }
+        roles = {"challenger": judged.challenger, "champion": "champion", "baseline": "baseline"}
+        report["metrics"] = {
+            role: measured[name] for role, name in roles.items() if name in measured
+        }
+    if version and judged:
+        report["champion"] = {
+            "version": version,
+            "candidate": judged.challenger,
+            "since": night.as_of.isoformat(),
+        }
+    return report
+
+
+def draw_plots(
+    spec: ModelSpec,
+    holdout: pd.DataFrame,
+    scores: Mapping[str, np.ndarray],
+    challenger: str,
+    figures: Evaluation,
+    slices: Sequence[SliceResult],
+) -> dict[str, bytes]:
+    """The pictures of a night: title to PNG."""
+    from tasks import metrics, plots
+
+    metric = figures.metric
+    shown = {name: figures.metrics[name] for name in figures.metrics}
+    order = sorted(shown, key=lambda name: -shown[name][metric].value)
+    roles = {"challenger": challenger, "champion": "champion", "baseline": "baseline"}
+    compared = {role: scores[name] for role, name in roles.items() if name in scores}
+    drawn = {
+        "Candidates": plots.candidates(
+            metric, {name: shown[name][metric] for name in order}, challenger
+        ),
+        "Day by day": plots.metric_by_day(
+            metric, metrics.evaluate_days(spec.problem, holdout, compared)
+        ),
+    }
+    if any(result.relative for result in slices):
+        drawn["Slices"] = plots.slices(slices, spec.gate.slice_tolerance)
+    if "calibration_error" in spec.problem.metrics:
+        target = holdout["target"].to_numpy()
+        drawn["Calibration"] = plots.calibration(target, compared)
+        drawn["Precision and recall"] = plots.precision_recall(target, compared)
+    return drawn
 
 
 def interval(metric: Mapping[str, float] | None) -> str:
@@ -42,7 +177,10 @@ def to_terminal(report: Report, *, again: bool = False) -> str:
     if "mlflow_ui" in report["links"]:
         lines += _block("MLflow", [report["links"]["mlflow_ui"]])
     if again:
-        lines += ["", "This very night was decided before and nothing has changed: nothing was run."]
+        lines += [
+            "",
+            "This very night was decided before and nothing has changed: nothing was run.",
+        ]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -108,7 +246,9 @@ def _candidate_lines(report: Report) -> list[str]:
         line = f"{mark} {row['name']:<20}"
         line += "".join(f"{interval(row['metrics'].get(name)):<26}" for name in shown[:2])
         line += "".join(
-            f"{row['metrics'][name]['value']:<18.3f}" for name in shown[2:3] if name in row["metrics"]
+            f"{row['metrics'][name]['value']:<18.3f}"
+            for name in shown[2:3]
+            if name in row["metrics"]
         )
         lines.append(line + (f"{row['seconds']:.1f} s" if row.get("seconds") is not None else ""))
     return lines

@@ -231,7 +231,7 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     problem_ok = _has(spec.problem, "requests", "label", "faults")
     expect("problem", problem_ok, "a problem of tasks.problems")
     if problem_ok:
-        faults += [f"problem.{fault}" for fault in spec.problem.faults()]
+        faults += [f"problem.{fault}" for fault in spec.problem.faults(spec.known_ahead)]
     expect("known_ahead", _names(spec.known_ahead) and bool(spec.known_ahead), "column names")
     expect("features", _takes(spec.features, 2), "a function features(day, history)")
     expect("clean", spec.clean is None or _takes(spec.clean, 1), "None or a function clean(rows)")

@@ -1,28 +1,37 @@
-"""The steps of a night as Prefect tasks: each fetches what it needs by reference and says a line."""
+"""The steps of a night as Prefect tasks: each works on references and says one line."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import subprocess
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import asdict
+from datetime import date, datetime
+from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from prefect import runtime, task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.context import TaskRunContext
+from prefect.client.schemas.objects import State, StateType
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.tasks import exponential_backoff
 
-from tasks import decided, prepare, report, settings, store, train
-from tasks.night import Night, RetrainConfig, reasons_to_hold, resolve_as_of
-from tasks.results import cached
-from tasks.spec import DECIDING_LIBRARIES, ModelSpec, code_files, digest, load_spec
+from tasks import prepare, settings, store, train
+from tasks.dates import last_complete_day, reasons_to_hold, resolve_as_of
+from tasks.decided import fingerprint, recall, remember
+from tasks.night import Cleaned, Examples, Incumbent, Judged, Night, RetrainConfig
+from tasks.report import Report, build_report, draw_plots, to_markdown, write_report
+from tasks.results import cached_task
+from tasks.spec import DECIDING_LIBRARIES, PROJECT, ModelSpec, code_files, digest, load_spec
 
 if TYPE_CHECKING:
-    from prefect.states import State
-
+    from tasks import registry
     from tasks.judge import Verdict
     from tasks.registry import Champion
 
@@ -35,69 +44,6 @@ OUTSIDE: dict[str, Any] = {
     "cache_policy": NO_CACHE,
 }
 """For steps that touch the outside (source, registry): wait 2, 4, 8 s, each with jitter."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Prepared days and how they are split.
-
-    Attributes:
-        refs: Day to its examples.
-        split: Days that teach and days that judge.
-        new: Days prepared tonight.
-        candidates: Names of the recipes to fit.
-        seconds: Seconds spent.
-    """
-
-    refs: dict[date, store.Ref]
-    split: prepare.Split
-    new: tuple[date, ...]
-    candidates: tuple[str, ...]
-    seconds: float
-
-    def of(self, days: tuple[date, ...]) -> list[store.Ref]:
-        """References to the examples of these days."""
-        return [self.refs[day] for day in days]
-
-
-@dataclass(frozen=True)
-class Incumbent:
-    """The champion and what its twin says of tonight's holdout.
-
-    Attributes:
-        champion: None before the first promotion.
-        scores: Key of its scores, or None where it cannot be scored.
-        fault: Why it cannot be scored or compared, in words.
-        seconds: Seconds spent.
-    """
-
-    champion: Champion | None = None
-    scores: str | None = None
-    fault: str | None = None
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The verdict and what it rests on.
-
-    Attributes:
-        verdict: Status, reasons and checks.
-        challenger: Name of tonight's best recipe.
-        fits: Every candidate, by name.
-        incumbent: The champion it was compared with.
-        figures: ``Evaluation`` as JSON: metrics of each scorer with intervals.
-        plots: Title to PNG.
-        seconds: Seconds spent.
-    """
-
-    verdict: Verdict
-    challenger: str
-    fits: dict[str, train.Fit]
-    incumbent: Incumbent
-    figures: dict[str, Any]
-    plots: dict[str, bytes]
-    seconds: float
 
 
 def only_night(model: str) -> AbstractContextManager[None]:
@@ -128,7 +74,9 @@ def open_night(config: RetrainConfig) -> Night:
         client.update_flow_run(runtime.flow_run.id, name=f"{spec.name} · {as_of}")
     held = held or reasons_to_hold(days, as_of)
     log.info("open      %s as of %s: %d days in the source", spec.name, as_of, len(days))
-    return Night(config.model, spec.name, as_of, days, _night_key(spec, as_of, days), held)
+    key = hashlib.sha256(f"{digest(spec)} {as_of} {fingerprint(days)}".encode()).hexdigest()
+    earlier = recall(config.model, as_of, due)
+    return Night(config.model, spec.name, as_of, days, key, held, earlier)
 
 
 @task(task_run_name="clean {night.name}", **OUTSIDE)
@@ -138,11 +86,10 @@ def clean_days(night: Night) -> Cleaned:
 
     spec, started = load_spec(night.model), time.perf_counter()
     try:
-        with progress("clean", "days") as tell:
-            found = prepare.clean_days(spec, night.days, tell)
+        found = prepare.clean_days(spec, night.days, _tell("clean"))
     except ContractError as error:
         return Cleaned({}, (), {night.as_of: str(error)}, {}, _since(started))
-    totals = {name: int(found.counts[name].sum()) for name in found.counts}
+    totals = {str(name): int(found.counts[name].sum()) for name in found.counts}
     log.info(
         "clean     %d new of %d days: %s rows in, %s accepted, %s quarantined, %s duplicates",
         len(found.new),
@@ -158,8 +105,8 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
     spec, started = load_spec(night.model), time.perf_counter()
     split = prepare.split_days(spec, list(night.days), night.as_of)
     wanted = sorted({*split.train, *split.holdout, *split.refit})
-    with progress("features", "days") as tell:
-        refs, new = prepare.prepare_examples(spec, night.days, clean.refs, wanted, tell)
+    tell = _tell("features")
+    refs, new = prepare.prepare_examples(spec, night.days, clean.refs, wanted, tell)
     log.info(
         "features  %d new of %d days: %s to %s teach, %s to %s judge",
         len(new),
@@ -184,7 +131,7 @@ def shipped_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     return _if_whole(train.shipped_key(spec, parameters["judged"].challenger, matured))
 
 
-@task(task_run_name="fit {candidate}", **cached(twin_key))
+@cached_task(twin_key, task_run_name="fit {candidate}")
 def fit_candidate(night: Night, examples: Examples, candidate: str) -> dict[str, Any]:
     """Fit one candidate without the holdout, and score the holdout with it."""
     spec, split = load_spec(night.model), examples.split
@@ -200,7 +147,7 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
 
     spec, started = load_spec(night.model), time.perf_counter()
     client = registry.open_registry()
-    champion = registry.read_champion(client, spec.name, made_by_other_than=night.key)
+    champion = registry.read_champion(client, spec.name, before_night=night.key)
     if champion is None:
         log.info("champion  none yet")
         return Incumbent(seconds=_since(started))
@@ -213,7 +160,9 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
             train.write_scores(key, train.score(spec, f"Champion {champion.version}", twin, judged))
         except (registry.RegistryError, store.StoreError, train.FitError) as error:
             fault = f"The champion, version {champion.version}, cannot be scored: {error}"
-    log.info("champion  version %s (%s) scored on the holdout", champion.version, champion.candidate)
+    log.info(
+        "champion  version %s (%s) scored on the holdout", champion.version, champion.candidate
+    )
     return Incumbent(champion, None if fault else key, fault, _since(started))
 
 
@@ -229,11 +178,12 @@ def judge_night(
     holdout = store.read_days(examples.of(examples.split.holdout))
     learned = store.read_days(examples.of(examples.split.train), columns=["day", "target"])
     scores = {name: train.read_scores(fit.key) for name, fit in fits.items()}
-    scores["baseline"] = spec.problem.baseline(learned, holdout)
+    scores["baseline"] = spec.problem.baseline_scores(learned, holdout)
     if incumbent.scores:
         scores["champion"] = train.read_scores(incumbent.scores)
     champion = incumbent.champion
     figures: metrics.Evaluation | None = None
+    slices: tuple[metrics.SliceResult, ...] = ()
     try:
         figures = metrics.evaluate(
             spec.problem,
@@ -245,7 +195,6 @@ def judge_night(
         )
         recipe = champion.candidate if champion else None
         challenger = judge.choose_challenger(figures, list(fits), recipe, spec.gate)
-        slices = []
         if incumbent.scores:
             slices = metrics.evaluate_slices(
                 spec.problem,
@@ -268,7 +217,7 @@ def judge_night(
             slices=slices,
         )
     except metrics.JudgementError as error:
-        challenger, slices = next(iter(fits)), []
+        challenger = next(iter(fits))
         verdict = judge.Verdict("KEPT", (f"Cannot judge: {error}.",))
     if incumbent.fault:
         verdict = judge.Verdict("KEPT", (incumbent.fault,), verdict.checks)
@@ -279,12 +228,12 @@ def judge_night(
         fits=fits,
         incumbent=incumbent,
         figures=figures.to_json() if figures else None,
-        plots=draw_plots(spec, holdout, scores, challenger, figures, slices),
+        plots=draw_plots(spec, holdout, scores, challenger, figures, slices) if figures else {},
         seconds=_since(started),
     )
 
 
-@task(task_run_name="refit {judged.challenger} on all matured days", **cached(shipped_key))
+@cached_task(shipped_key, task_run_name="refit {judged.challenger} on all matured days")
 def refit_challenger(night: Night, examples: Examples, judged: Judged) -> dict[str, Any]:
     """Fit the challenger's recipe on all matured days: this is what ships."""
     spec = load_spec(night.model)
@@ -327,7 +276,7 @@ def register_version(
             inputs=spec.problem.inputs(sample),
             code=code_files(spec),
             trusted=train.trusted_types(spec),
-            requirements=[f"{name}=={_version(name)}" for name in DECIDING_LIBRARIES],
+            requirements=[f"{name}=={version_of(name)}" for name in DECIDING_LIBRARIES],
             tags={
                 "night": night.key,
                 "as_of": night.as_of.isoformat(),
@@ -353,3 +302,225 @@ def promote_version(night: Night, version: str) -> str:
     registry.promote(registry.open_registry(), night.name, version)
     log.info("promote   version %s is the champion of %s", version, night.name)
     return version
+
+
+@task(task_run_name="publish the report", cache_policy=NO_CACHE)
+def publish_report(
+    night: Night,
+    clean: Cleaned | None = None,
+    examples: Examples | None = None,
+    judged: Judged | None = None,
+    run: str | None = None,
+    version: str | None = None,
+) -> Report:
+    """Write the night's report to disk, Prefect and MLflow, and remember the verdict."""
+    from tasks import registry
+
+    verdict = judged.verdict if judged else _early_verdict(night, clean)
+    folder = settings.home() / "reports" / night.name / night.as_of.isoformat()
+    found = build_report(
+        night,
+        verdict,
+        clean=clean,
+        examples=examples,
+        judged=judged,
+        version=version,
+        seconds=_seconds(clean, examples, judged),
+        links=_links(folder, run),
+    )
+    plots = judged.plots if judged else {}
+    write_report(folder, found, plots)
+    create_markdown_artifact(
+        key=f"report-{night.name}".replace("_", "-"),
+        markdown=to_markdown(found, plots),
+        description=f"{night.name} · {night.as_of} · {verdict.status}",
+    )
+    if run:
+        registry.close_run(registry.open_registry(), run, folder)
+    if judged:
+        _remember(night, folder)
+    log.info("report    %s", folder / "report.md")
+    return found
+
+
+def end_night(found: Report) -> State:
+    """The flow's last state: its name is the verdict."""
+    kind = {"HELD": StateType.CANCELLED, "REJECTED": StateType.FAILED}
+    return State(
+        type=kind.get(found["verdict"], StateType.COMPLETED),
+        name=found["verdict"],
+        message=" ".join(found["reasons"])[:1000],
+        data=found,
+    )
+
+
+def _early_verdict(night: Night, clean: Cleaned | None) -> Verdict:
+    from tasks.judge import Verdict
+
+    if night.held:
+        return Verdict("HELD", night.held)
+    assert clean is not None
+    return Verdict("REJECTED", tuple(clean.rejected.values()))
+
+
+def _seconds(
+    clean: Cleaned | None, examples: Examples | None, judged: Judged | None
+) -> dict[str, float]:
+    spent: dict[str, float] = {}
+    if clean:
+        spent["clean"] = clean.seconds
+    if examples:
+        spent["features"] = examples.seconds
+    if judged:
+        spent["fit"] = round(sum(fit.seconds for fit in judged.fits.values()), 2)
+        spent["judge"] = round(judged.seconds + judged.incumbent.seconds, 2)
+    context = FlowRunContext.get()
+    if context is not None:
+        begun = context.start_time
+        spent["total"] = round((datetime.now(begun.tzinfo) - begun).total_seconds(), 1)
+    return spent
+
+
+def _links(folder: Path, run: str | None) -> dict[str, str]:
+    links = {"report": str(folder / "report.md")}
+    flow_run = runtime.flow_run.ui_url
+    if flow_run and runtime.deployment.id:
+        links["prefect"] = flow_run
+    if run:
+        uri = settings.tracking_uri()
+        links["mlflow_run"] = run
+        links["mlflow_ui"] = (
+            uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        )
+    return links
+
+
+def _night_run(
+    night: Night, clean: Cleaned, examples: Examples, judged: Judged
+) -> registry.NightRun:
+    from tasks import registry
+
+    spec, split = load_spec(night.model), examples.split
+    measured = judged.figures["metrics"] if judged.figures else {}
+    roles = {"": judged.challenger, "champion_": "champion", "baseline_": "baseline"}
+    metrics = {
+        f"{prefix}{metric}{end}": estimate[part]
+        for prefix, name in roles.items()
+        for metric, estimate in measured.get(name, {}).items()
+        for end, part in (("", "value"), ("_low", "low"), ("_high", "high"))
+    }
+    children = [
+        registry.ChildRun(
+            candidate=name,
+            params=_params(spec.candidates[name]) | {"rows": f"{fit.rows}"},
+            metrics={m: e["value"] for m, e in measured.get(name, {}).items()}
+            | {"fit_seconds": fit.seconds, "fit_cpu_seconds": fit.cpu_seconds},
+        )
+        for name, fit in judged.fits.items()
+    ]
+    newest = max(night.days)
+    return registry.NightRun(
+        model=spec.name,
+        as_of=night.as_of,
+        night=night.key,
+        tags={
+            "verdict": judged.verdict.status,
+            "challenger": judged.challenger,
+            "spec_digest": digest(spec),
+            "prefect.flow_run_id": str(runtime.flow_run.id),
+            "prefect.flow_run_url": runtime.flow_run.ui_url or "",
+            "git_commit": _git_commit(),
+            "mlflow.note.content": " ".join(judged.verdict.reasons),
+        },
+        params={
+            "question": spec.question,
+            "window_days": str(spec.window.days),
+            "lookback_days": str(spec.lookback.days),
+            "train": f"{split.train[0]} to {split.train[-1]}",
+            "holdout": f"{split.holdout[0]} to {split.holdout[-1]}",
+        },
+        metrics=metrics | {f"rows_{name}": float(n) for name, n in clean.rows.items()},
+        children=children,
+        days={
+            "name": f"{spec.name} {min(night.days)} to {newest}",
+            "fingerprint": fingerprint(night.days),
+            "source": json.dumps({"source": repr(spec.source)}),
+            "profile": json.dumps({"days": len(night.days), **clean.rows}),
+        },
+    )
+
+
+def _params(estimator: Any) -> dict[str, str]:
+    plain = (bool, int, float, str, type(None))
+    found = estimator.get_params()
+    return {name: str(value) for name, value in found.items() if isinstance(value, plain)}
+
+
+def _git_commit() -> str:
+    found = subprocess.run(
+        ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip()
+
+
+def _spec_and_refs(
+    parameters: dict[str, Any],
+) -> tuple[ModelSpec, tuple[list[store.Ref], list[store.Ref], list[store.Ref]]]:
+    night, examples = parameters["night"], parameters["examples"]
+    split = examples.split
+    refs = (examples.of(split.train), examples.of(split.holdout), examples.of(split.refit))
+    return load_spec(night.model), refs
+
+
+def _if_whole(key: str, *kinds: str) -> str:
+    """The key while what it stands for is whole in the store, else one that never hits."""
+    whole = store.has_model("models", key) and all(store.find_days(k, [key]) for k in kinds)
+    return key if whole else f"{key}-{uuid4().hex}"
+
+
+def _not_comparable(champion: Champion, night: Night, examples: Examples) -> str | None:
+    if night.as_of < champion.as_of:
+        return (
+            f"This is a look back: the champion, version {champion.version}, was made as of "
+            f"{champion.as_of}, later than {night.as_of}."
+        )
+    if champion.twin_learned_through >= examples.split.holdout[0]:
+        return (
+            f"The champion, version {champion.version}, learned from days through "
+            f"{champion.twin_learned_through}, inside the holdout that begins on "
+            f"{examples.split.holdout[0]}: it cannot be judged on days it has seen."
+        )
+    return None
+
+
+def _tell(step: str) -> prepare.Progress:
+    def tell(done: int, total: int) -> None:
+        if done == total or done % max(1, total // 20) == 0:
+            count = {"done": done, "total": total}
+            log.debug("%-9s %d of %d days", step, done, total, extra=count)
+
+    return tell
+
+
+def _remember(night: Night, folder: Path) -> None:
+    spec = load_spec(night.model)
+    database = settings.tracking_uri().removeprefix("sqlite:///")
+    evidence = [folder / "report.json", Path(database)]
+    remember(
+        night.model,
+        night.as_of,
+        source=spec.source,
+        timezone=spec.timezone,
+        skip=spec.skip,
+        files=code_files(spec),
+        days=night.days,
+        evidence=[file for file in evidence if file.exists()],
+        report=folder / "report.json",
+    )
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 2)

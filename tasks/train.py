@@ -165,7 +165,7 @@ def _fit_and_keep(
 
 
 def _marks(refs: Sequence[store.Ref]) -> list[str]:
-    return [f"{ref.sha256}:{ref.start}:{ref.stop}" for ref in refs]
+    return [f"{ref.sha256}:{ref.batch}" for ref in refs]
 
 
 def _key(spec: ModelSpec, *parts: str) -> str:

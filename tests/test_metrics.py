@@ -327,3 +327,25 @@ def test_a_thousand_resamples_are_cheap():
     started = time.process_time()
     metrics.evaluate(LATE, examples, scores, **SETTINGS)
     assert time.process_time() - started < 1.5
+
+
+def test_a_fortnight_of_baskets_is_cheap():
+    days, users, items = 14, 330, 250
+    rows, rng = days * users * items, np.random.default_rng(0)
+    first = pd.Timestamp("2017-03-01")
+    examples = pd.DataFrame(
+        {
+            "day": np.repeat(pd.date_range(first, periods=days), users * items),
+            "user": np.tile(np.repeat(np.arange(users), items), days),
+            "item": np.tile(np.arange(items), days * users),
+            "target": (rng.random(rows) < 0.02).astype(np.int8),
+            "relevant": 40,
+            "bought_before": rng.integers(0, 2, rows),
+        }
+    )
+    scores = {f"s{i}": rng.random(rows) for i in range(5)}
+    started = time.process_time()
+    found = metrics.evaluate(RECOMMENDATION, examples, scores, **SETTINGS)
+    assert time.process_time() - started < 3
+    assert found.units == days * users
+    assert set(found.metrics["s0"]) == set(RECOMMENDATION.metrics)

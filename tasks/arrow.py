@@ -1,0 +1,130 @@
+"""Frames of many days as one Arrow block, and back; touches no file but the block it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def to_block(what: str, frames: Mapping[str, pd.DataFrame]) -> bytes:
+    """An Arrow IPC file (lz4) with one record batch for each frame, in their order.
+
+    Args:
+        what: Names the frames in an error.
+        frames: At least one, all with the same columns; an index is not kept.
+
+    Raises:
+        ValueError: Where the frames differ in columns, types or ordered categories.
+    """
+    import pyarrow as pa
+
+    tables = _same_schema(what, frames)
+    whole = pa.concat_tables(tables).unify_dictionaries()
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_file(sink, whole.schema, options=options) as writer:
+        start = 0
+        for table in tables:
+            writer.write_batch(_one_batch(whole.slice(start, len(table)).combine_chunks()))
+            start += len(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def read_block(path: Path, positions: Sequence[int], columns: Sequence[str] | None) -> list[Any]:
+    """The record batches at these positions, memory-mapped, with only these columns.
+
+    Raises:
+        ValueError: Where a column is not there.
+    """
+    import pyarrow as pa
+
+    options = pa.ipc.IpcReadOptions()
+    with pa.memory_map(str(path)) as source:
+        if columns is not None:
+            names = pa.ipc.open_file(source).schema.names
+            absent = sorted(set(columns) - set(names))
+            if absent:
+                raise ValueError(f"{path}: found no column {absent}, only {names}.")
+            options.included_fields = [names.index(name) for name in columns]
+        reader = pa.ipc.open_file(source, options=options)
+        return [reader.get_batch(position) for position in positions]
+
+
+def to_frame(batches: Sequence[Any], columns: Sequence[str] | None) -> pd.DataFrame:
+    """The batches one below the other, with a fresh index.
+
+    Unordered categoricals get the categories that occur, sorted, so that the frame depends on its
+    rows alone, not on which days share a block.
+
+    Raises:
+        ValueError: Where the batches differ in types or ordered categories.
+    """
+    import pyarrow as pa
+
+    whole = _concat("these days", [pa.Table.from_batches([batch]) for batch in batches])
+    frame: pd.DataFrame = _with_plain_categories(whole.unify_dictionaries().to_pandas())
+    return frame[list(columns)] if columns is not None else frame
+
+
+def _same_schema(kind: str, frames: Mapping[str, pd.DataFrame]) -> list[Any]:
+    """The frames as Arrow tables, small categorical codes widened so that all days share them."""
+    import pyarrow as pa
+
+    first, names = next((key, list(frame.columns)) for key, frame in frames.items())
+    tables = []
+    for key, frame in frames.items():
+        if list(frame.columns) != names:
+            raise ValueError(
+                f"{kind}: {key} has the columns {list(frame.columns)}, {first} has {names}; "
+                "all days of one call must have the same."
+            )
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        wide = [
+            field.with_type(pa.dictionary(pa.int32(), field.type.value_type, field.type.ordered))
+            if pa.types.is_dictionary(field.type)
+            else field
+            for field in table.schema
+        ]
+        tables.append(table.cast(pa.schema(wide, table.schema.metadata)))
+    whole = _concat(kind, tables).schema
+    return [table.cast(whole) for table in tables]
+
+
+def _concat(what: str, tables: list[Any]) -> Any:
+    """The tables one below the other; columns that are empty in some days take the others' type."""
+    import pyarrow as pa
+
+    for name in tables[0].schema.names:
+        kinds = [table.schema.field(name).type for table in tables]
+        if any(pa.types.is_dictionary(kind) and kind.ordered for kind in kinds):
+            chunks = (chunk for table in tables for chunk in table[name].chunks)
+            orders = {tuple(chunk.dictionary.to_pylist()) for chunk in chunks}
+            if len(orders) > 1:
+                raise ValueError(f"{name}: the ordered categories differ between {what}.")
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"{what}: the columns differ in type: {error}") from error
+
+
+def _with_plain_categories(frame: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    plain: dict[str, pd.Series[Any]] = {}
+    for name, kind in frame.dtypes.items():
+        if isinstance(kind, pd.CategoricalDtype) and not kind.ordered:
+            used = frame[name].cat.remove_unused_categories()
+            plain[str(name)] = used.cat.reorder_categories(used.cat.categories.sort_values())
+    return frame.assign(**plain) if plain else frame
+
+
+def _one_batch(rows: Any) -> Any:
+    import pyarrow as pa
+
+    batches = rows.to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=rows.schema)

@@ -1,0 +1,189 @@
+"""The command line of the flows: what is asked, what is shown, how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+    from rich.progress import Progress
+
+QUIET = {
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+}
+DEFAULTS = {
+    "OMP_NUM_THREADS": "1",  # two threads on a busy machine are slower than one
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "nightly",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def answer_if_decided() -> None:
+    """Before anything heavy is imported: answer a night that was decided before, and exit."""
+    asked = _arguments()
+    for name, value in (DEFAULTS if asked.verbose else DEFAULTS | QUIET).items():
+        os.environ.setdefault(name, value)
+    from tasks.decided import recall
+
+    report = recall(asked.model, asked.as_of, datetime.now(ZoneInfo("UTC")))
+    if report is not None:
+        sys.exit(_show(report, asked, again=True))
+
+
+def run_retrain(retrain: Callable[..., Any]) -> None:
+    """Run the flow for what the command line asks, show the report, and exit with its code."""
+    from tasks.night import RetrainConfig
+
+    asked = _arguments()
+    with _embedded_server() as ready, _shown_progress(asked.verbose):
+        _import_model(asked.model)
+        ready()
+        config = RetrainConfig(model=asked.model, as_of=asked.as_of)
+        state = retrain(config, return_state=True)
+    sys.exit(_end(state, asked))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="flows/retrain.py",
+        description="Retrain one model for one as-of date.",
+        epilog="Exit code: 0 promoted, kept or held; 3 rejected; 2 wrong call or spec; 1 failure.",
+    )
+    parser.add_argument(
+        "--model",
+        default="groceries",
+        metavar="NAME",
+        help="a name under deployments/, a path/to/file.py, or package.module:NAME "
+        "(default: groceries)",
+    )
+    parser.add_argument(
+        "--as-of",
+        type=_date,
+        metavar="YYYY-MM-DD",
+        help="last day whose data may be used (default: the newest complete day)",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
+    parser.add_argument(
+        "--json", action="store_true", help="print report.json instead of the screen"
+    )
+    return parser.parse_args()
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected a day such as 2026-11-21"
+        ) from None
+
+
+def _import_model(model: str) -> None:
+    from tasks.spec import SpecError, load_spec
+
+    try:
+        load_spec(model)
+    except SpecError as error:
+        _fail(str(error), 2)
+
+
+def _end(state: State, asked: argparse.Namespace) -> int:
+    from tasks.prepare import HistoryError
+    from tasks.report import EXIT_CODES
+    from tasks.spec import SpecError
+
+    if state.name in EXIT_CODES:
+        return _show(state.result(raise_on_failure=False), asked, again=False)
+    error = state.result(raise_on_failure=False)
+    wrong_call = isinstance(error, SpecError | HistoryError)
+    if asked.verbose and isinstance(error, BaseException):
+        logging.getLogger("nightly").error("the night failed", exc_info=error)
+    return _fail(f"{type(error).__name__}: {error}", 2 if wrong_call else 1)
+
+
+def _show(report: dict[str, Any], asked: argparse.Namespace, *, again: bool) -> int:
+    from tasks.report import EXIT_CODES, to_terminal
+
+    if asked.json:
+        print(json.dumps(report, indent=1, ensure_ascii=False))
+    else:
+        print(to_terminal(report, again=again))
+    return EXIT_CODES[report["verdict"]]
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"nightly: {message}\nThe champion is untouched.", file=sys.stderr)
+    sys.exit(code)
+
+
+@contextmanager
+def _embedded_server() -> Iterator[Callable[[], None]]:
+    """Prefect's embedded server, where no other is named, started while the model is imported.
+
+    Yields:
+        A function that waits until the server answers.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    if PREFECT_API_URL.value():
+        yield lambda: None
+        return
+    from prefect.server.api.server import SubprocessASGIServer
+
+    server = SubprocessASGIServer()
+    starting = threading.Thread(target=server.start)
+    starting.start()
+    yield starting.join  # Prefect stops the server at exit, after the last log has been sent
+
+
+@contextmanager
+def _shown_progress(verbose: bool) -> Iterator[None]:
+    """Show the newest step and a bar while a person watches and has not asked for the log."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+    console = Console(stderr=True)
+    if console.is_terminal and not verbose:
+        logger = logging.getLogger("nightly")
+        logger.setLevel(logging.DEBUG)
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+        )
+        with Progress(*columns, console=console, transient=True) as bar:
+            logger.addHandler(_BarHandler(bar))
+            yield
+    else:
+        yield
+
+
+class _BarHandler(logging.Handler):
+    """Shows the newest line of the log beside a bar."""
+
+    def __init__(self, bar: Progress) -> None:
+        super().__init__()
+        self.bar = bar
+        self.line = bar.add_task("start", total=None)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.bar.update(
+            self.line,
+            description=record.getMessage()[:70],
+            completed=getattr(record, "done", 0),
+            total=getattr(record, "total", None),
+        )

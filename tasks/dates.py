@@ -1,0 +1,49 @@
+"""The as-of date of a night, and whether its data are fresh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+
+def resolve_as_of(
+    asked: date | None, listed: Sequence[date], scheduled: datetime, timezone: str, *, by_hand: bool
+) -> date:
+    """The one date a night is keyed by.
+
+    Args:
+        asked: What the parameter says, if anything; it wins.
+        listed: Complete days of the source, ascending.
+        scheduled: When the run was due, with its time zone.
+        timezone: Time zone of the model's days.
+        by_hand: Whether a person started it: then the newest complete day counts.
+    """
+    if asked is not None:
+        return asked
+    latest = last_complete_day(scheduled, timezone)
+    return listed[-1] if by_hand and listed else latest
+
+
+def last_complete_day(moment: datetime, timezone: str) -> date:
+    """The calendar day before ``moment`` in the model's time zone."""
+    return moment.astimezone(ZoneInfo(timezone)).date() - timedelta(days=1)
+
+
+def reasons_to_hold(days: Mapping[date, str], as_of: date) -> tuple[str, ...]:
+    """Why the newest data cannot be trusted to be fresh; empty where it can.
+
+    Args:
+        days: Day to fingerprint of its content, ascending.
+        as_of: The day that must be there.
+    """
+    if not days:
+        return (f"The source has no day up to {as_of}.",)
+    newest = max(days)
+    if newest < as_of:
+        late = (as_of - newest).days
+        return (f"The newest day in the source is {newest}, {late} day(s) before {as_of}.",)
+    twins = [day for day, mark in days.items() if day != newest and mark == days[newest]]
+    if twins:
+        return (f"The data of {newest} is identical to that of {twins[-1]}, byte for byte.",)
+    return ()

@@ -1,0 +1,49 @@
+"""Where things live: the environment decides, and defaults stand beside pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class SettingsError(RuntimeError):
+    """A place named by the environment cannot be used."""
+
+
+def home() -> Path:
+    """The state directory: ``NIGHTLY_HOME``, else ``.nightly/`` beside pyproject.toml; absolute."""
+    named = os.environ.get("NIGHTLY_HOME")
+    return Path(named).expanduser().absolute() if named else PROJECT / ".nightly"
+
+
+def ensure_home() -> Path:
+    """The state directory, made for its owner alone where it does not exist.
+
+    Raises:
+        SettingsError: Where it is a file, or cannot be made or written.
+    """
+    place = home()
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"The state directory {place} cannot be made: {error.strerror}. "
+            "Set NIGHTLY_HOME to a directory that you may write."
+        ) from error
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise SettingsError(
+            f"The state directory {place} is not writable. Change its mode, or set NIGHTLY_HOME."
+        )
+    return place
+
+
+def tracking_uri() -> str:
+    """Where MLflow keeps runs and models: ``MLFLOW_TRACKING_URI``, else SQLite in ``home()``."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+
+
+def artifact_root() -> Path:
+    """Where the default tracking store keeps its artifacts."""
+    return home() / "artifacts"
