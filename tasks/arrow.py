@@ -22,15 +22,16 @@ def to_block(what: str, frames: Mapping[str, pd.DataFrame]) -> bytes:
     """
     import pyarrow as pa
 
-    tables = _same_schema(what, frames)
-    whole = pa.concat_tables(tables).unify_dictionaries()
+    whole = _unified(_concat(what, _tables(what, frames)))
+    joined = [column.combine_chunks() for column in whole.columns]
+    batch = pa.RecordBatch.from_arrays(joined, schema=whole.schema)
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with pa.ipc.new_file(sink, whole.schema, options=options) as writer:
         start = 0
-        for table in tables:
-            writer.write_batch(_one_batch(whole.slice(start, len(table)).combine_chunks()))
-            start += len(table)
+        for frame in frames.values():
+            writer.write_batch(batch.slice(start, len(frame)))
+            start += len(frame)
     content: bytes = sink.getvalue().to_pybytes()
     return content
 
@@ -67,11 +68,11 @@ def to_frame(batches: Sequence[Any], columns: Sequence[str] | None) -> pd.DataFr
     import pyarrow as pa
 
     whole = _concat("these days", [pa.Table.from_batches([batch]) for batch in batches])
-    frame: pd.DataFrame = _with_plain_categories(whole.unify_dictionaries().to_pandas())
+    frame: pd.DataFrame = _with_plain_categories(_unified(whole).to_pandas())
     return frame[list(columns)] if columns is not None else frame
 
 
-def _same_schema(kind: str, frames: Mapping[str, pd.DataFrame]) -> list[Any]:
+def _tables(kind: str, frames: Mapping[str, pd.DataFrame]) -> list[Any]:
     """The frames as Arrow tables, small categorical codes widened so that all days share them."""
     import pyarrow as pa
 
@@ -91,8 +92,7 @@ def _same_schema(kind: str, frames: Mapping[str, pd.DataFrame]) -> list[Any]:
             for field in table.schema
         ]
         tables.append(table.cast(pa.schema(wide, table.schema.metadata)))
-    whole = _concat(kind, tables).schema
-    return [table.cast(whole) for table in tables]
+    return tables
 
 
 def _concat(what: str, tables: list[Any]) -> Any:
@@ -112,19 +112,30 @@ def _concat(what: str, tables: list[Any]) -> Any:
         raise ValueError(f"{what}: the columns differ in type: {error}") from error
 
 
+def _unified(table: Any) -> Any:
+    """One dictionary a column; Arrow cannot unify those in which no category was ever seen."""
+    import pyarrow as pa
+
+    for place, field in enumerate(table.schema):
+        kind = field.type
+        if not pa.types.is_dictionary(kind):
+            continue
+        if pa.types.is_null(kind.value_type):
+            codes = pa.nulls(len(table), kind.index_type)
+            none = pa.DictionaryArray.from_arrays(codes, pa.nulls(0), ordered=kind.ordered)
+            column = pa.chunked_array([none])
+        else:
+            column = table.column(place).unify_dictionaries()
+        table = table.set_column(place, field, column)
+    return table
+
+
 def _with_plain_categories(frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
-    plain: dict[str, pd.Series[Any]] = {}
+    plain = {}
     for name, kind in frame.dtypes.items():
         if isinstance(kind, pd.CategoricalDtype) and not kind.ordered:
             used = frame[name].cat.remove_unused_categories()
             plain[str(name)] = used.cat.reorder_categories(used.cat.categories.sort_values())
     return frame.assign(**plain) if plain else frame
-
-
-def _one_batch(rows: Any) -> Any:
-    import pyarrow as pa
-
-    batches = rows.to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=rows.schema)

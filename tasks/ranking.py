@@ -1,0 +1,272 @@
+"""Candidates of a day, what is known of them, and the estimator that learns their order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+
+from tasks.recommend import Floats, Ints, Purchases
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Columns = dict[str, Floats]
+FAR = 999.0
+"""Days or trips since something that never happened."""
+
+
+def best_pairs(user: Ints, item: Ints, score: Floats, count: int) -> tuple[Ints, Ints]:
+    """The ``count`` best (user, item) pairs of each user; ties go to the lower item code."""
+    order = np.lexsort((item, -score, user))
+    ordered = user[order]
+    first = np.searchsorted(ordered, ordered)
+    kept = order[np.arange(len(order)) - first < count]
+    return user[kept], item[kept]
+
+
+def best_columns(scores: Floats, column: Ints, count: int) -> tuple[Ints, Ints]:
+    """The ``count`` best items of each row of a dense score matrix over common items."""
+    count = min(count, scores.shape[1])
+    if count == 0:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    best = np.argpartition(scores, -count, axis=1)[:, -count:]
+    item = np.flatnonzero(column >= 0)[best]
+    return np.repeat(np.arange(len(scores)), count), item.ravel()
+
+
+def for_everyone(asked: int, items: Ints) -> tuple[Ints, Ints]:
+    """The same items for each user."""
+    return np.repeat(np.arange(asked), len(items)), np.tile(items, asked)
+
+
+def union(purchases: Purchases, *pairs: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
+    """Each (user, item) pair once, ordered by user and item code."""
+    width = max(len(purchases.items), 1)
+    key = np.unique(np.concatenate([user * width + item for user, item in pairs]))
+    user, item = np.divmod(key, width)
+    return user, item
+
+
+def habits(
+    purchases: Purchases,
+    user: Ints,
+    item: Ints,
+    half_lives: tuple[float, ...] = (7, 30, 60, 120),
+    prefix: str = "",
+) -> Columns:
+    """How a user has bought an item so far: rates, recency, rhythm.
+
+    Several rows of one user, item and day count once.
+
+    Args:
+        purchases: The log; ``item`` may as well be a category.
+        user: User code of each candidate, of users asked for.
+        item: Item code of each candidate.
+        half_lives: Days after which a purchase counts half, one rate each.
+        prefix: Put before each name.
+
+    Returns:
+        ``count`` days bought on; ``count_28`` in 28 days; ``rate_H`` share of the user's decayed
+        trips that had it; ``rate_last_T`` share of the last T trips; ``trip_rate`` with weights
+        0.9 per trip; ``days_since`` and ``trips_since`` the last purchase; ``gap`` mean days and
+        ``trip_gap`` mean trips between purchases; ``due`` and ``trip_due`` the time since over
+        the gap; ``weekday_rate`` share of purchases on the weekday of the day asked.
+    """
+    mine = purchases.user < purchases.asked
+    width = max(len(purchases.items), 1)
+    key = purchases.user[mine] * width + purchases.item[mine]
+    order = np.argsort(key, kind="stable")
+    went = purchases.trips()[: purchases.asked]
+    later = np.cumsum(went, axis=1, dtype=np.int32) - went
+    key, age = key[order], purchases.age[mine][order]
+    fresh = np.ones(len(key), dtype=bool)
+    fresh[1:] = (key[1:] != key[:-1]) | (age[1:] != age[:-1])
+    key, age = key[fresh], age[fresh]
+    rank = later[key // width, age].astype(np.int64)
+
+    start = np.ones(len(key), dtype=bool)
+    start[1:] = key[1:] != key[:-1]
+    pair = np.cumsum(start) - 1
+    starts = np.flatnonzero(start)
+    ends = np.append(starts[1:], len(key))[: len(starts)] - 1
+    pairs = len(starts)
+
+    def total(weight: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        return np.bincount(pair, weight, pairs)
+
+    trips = went.sum(axis=1).astype(np.float64)
+    pair_user = key[starts] // width
+    ages = np.arange(went.shape[1], dtype=np.float64)
+    count = total(np.ones(len(key)))
+    last, first = age[ends].astype(np.float64), age[starts].astype(np.float64)
+    last_rank, first_rank = rank[ends].astype(np.float64), rank[starts].astype(np.float64)
+    again = np.maximum(count - 1, 1)
+    gap = np.where(count > 1, (first - last) / again, np.nan)
+    trip_gap = np.where(count > 1, (first_rank - last_rank) / again, np.nan)
+    previous = np.where(count > 1, age[np.maximum(ends - 1, 0)] - last, np.nan)
+    found: dict[str, npt.NDArray[Any]] = {
+        "count": count,
+        "count_28": total(age <= 28),
+        "days_since": last,
+        "trips_since": last_rank,
+        "days_known": first,
+        "gap": gap,
+        "last_gap": previous,
+        "trip_gap": trip_gap,
+        "due": last / gap,
+        "trip_due": (last_rank + 1) / trip_gap,
+        "weekday_rate": total(age % 7 == 0) / (count + 2),
+        "since_known_rate": count / (first_rank + 3),
+        "trip_rate": total(0.9**rank) / ((1 - 0.9 ** trips[pair_user]) / 0.1),
+    }
+    for span in (3, 10):
+        found[f"rate_last_{span}"] = total(rank < span) / np.minimum(trips, span)[pair_user]
+    for half_life in half_lives:
+        decay = 0.5 ** (ages / half_life)
+        base = (went @ decay)[pair_user]
+        found[f"rate_{half_life:g}"] = total(decay[age]) / (base + 0.5)
+    never = {"days_since": FAR, "trips_since": FAR, "days_known": 0.0}
+    never |= dict.fromkeys(("gap", "last_gap", "trip_gap", "due", "trip_due"), np.nan)
+    place = np.searchsorted(key[starts], user * width + item)
+    place = np.minimum(place, max(pairs - 1, 0))
+    known = (key[starts][place] == user * width + item) if pairs else np.zeros(len(user), bool)
+    return {
+        prefix + name: _spread(values, place, known, never.get(name, 0.0))
+        for name, values in found.items()
+    }
+
+
+def demand(purchases: Purchases, item: Ints, spans: tuple[int, ...] = (1, 3, 7, 28, 84)) -> Columns:
+    """How all users buy an item.
+
+    Returns:
+        ``popularity_Dd`` purchases per day over D days; ``trend_D`` those of the last D days over
+        those of the longest span; ``weekday_lift`` the share on the weekday asked times 7;
+        ``reorder`` purchases per buyer.
+    """
+    size = len(purchases.items)
+    found: dict[str, npt.NDArray[Any]] = {}
+    for span in spans:
+        rows = purchases.recent(span)
+        found[f"popularity_{span}d"] = np.bincount(purchases.item[rows], minlength=size) / span
+    longest = found[f"popularity_{spans[-1]}d"]
+    for span in spans[1:-1]:
+        found[f"trend_{span}"] = (found[f"popularity_{span}d"] + 0.05) / (longest + 0.05)
+    rows = purchases.recent(spans[-1])
+    same = purchases.item[rows][purchases.age[rows] % 7 == 0]
+    found["weekday_lift"] = (7 * np.bincount(same, minlength=size) / spans[-1] + 0.1) / (
+        longest + 0.1
+    )
+    buyers = np.zeros(size)
+    if size:
+        pairs = np.zeros((len(purchases.users), size), dtype=bool)
+        pairs[purchases.user, purchases.item] = True
+        buyers = pairs.sum(axis=0)
+    every = np.bincount(purchases.item, minlength=size)
+    found["reorder"] = every / np.maximum(buyers, 1)
+    found["buyers"] = buyers
+    return {name: values[item].astype(np.float32) for name, values in found.items()}
+
+
+def shopping(purchases: Purchases, user: Ints) -> Columns:
+    """How each user shops.
+
+    Returns:
+        ``user_trips`` and those of 28 days; ``user_days_since`` the last trip; ``user_basket``
+        mean items a trip; ``user_last_basket`` items of the last trip; ``user_items`` different
+        items; ``user_weekday_rate`` share of trips on the weekday asked.
+    """
+    asked = purchases.asked
+    mine = purchases.user < asked
+    code, age = purchases.user[mine], purchases.age[mine]
+    went = purchases.trips()[:asked]
+    trips = went.sum(axis=1)
+    lines = np.bincount(code, minlength=asked)
+    last = np.where(trips > 0, went.argmax(axis=1), FAR)
+    last_lines = np.bincount(code, age == last[code], asked)
+    weekdays = np.arange(went.shape[1]) % 7 == 0
+    recent = np.bincount(code, age <= 56, asked) / np.maximum(went[:, :57].sum(axis=1), 1)
+    found: dict[str, npt.NDArray[Any]] = {
+        "user_trips": trips,
+        "user_trips_28": went[:, :29].sum(axis=1),
+        "user_days_since": last,
+        "user_basket": lines / np.maximum(trips, 1),
+        "user_basket_56": recent,
+        "user_last_basket": last_lines,
+        "user_weekday_rate": (went @ weekdays.astype(np.float64)) / np.maximum(trips, 1),
+    }
+    return {name: values[user].astype(np.float32) for name, values in found.items()}
+
+
+def shares(values: Floats, user: Ints, asked: int) -> tuple[Floats, Floats]:
+    """A score over the user's largest, and its rank among the user's candidates, best 1.
+
+    Args:
+        values: Score of each candidate.
+        user: User code of each candidate, ascending.
+        asked: How many users there are.
+    """
+    largest = np.full(asked, 1e-12, dtype=np.float32)
+    np.maximum.at(largest, user, values)
+    order = np.lexsort((-values, user))
+    rank = np.empty(len(user), dtype=np.float32)
+    rank[order] = np.arange(len(user)) - np.searchsorted(user, user) + 1
+    return values / largest[user], rank
+
+
+class CandidateRanker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Learn on all bought candidates and a sample of the others.
+
+    Candidates that were not bought weigh as many as they stand for, so probabilities keep their
+    level.
+
+    Attributes:
+        estimator: Classifier with ``predict_proba`` that takes ``sample_weight``.
+        negatives: How many unbought candidates are kept for each bought one.
+        seed: Seed of the sample.
+    """
+
+    def __init__(self, estimator: Any, negatives: float = 8.0, seed: int = 0) -> None:
+        self.estimator = estimator
+        self.negatives = negatives
+        self.seed = seed
+
+    def fit(self, X: pd.DataFrame, y: npt.NDArray[Any]) -> CandidateRanker:  # noqa: N803
+        """Sample, then fit a clone of the estimator."""
+        bought = np.asarray(y) > 0
+        rest = np.flatnonzero(~bought)
+        share = min(1.0, self.negatives * max(int(bought.sum()), 1) / max(len(rest), 1))
+        random = np.random.default_rng(self.seed)
+        kept = np.sort(
+            np.concatenate(
+                [np.flatnonzero(bought), random.choice(rest, int(len(rest) * share), replace=False)]
+            )
+        )
+        weight = np.where(bought[kept], 1.0, 1.0 / max(share, 1e-12))
+        self.classes_ = np.array([0, 1])
+        self.columns_ = np.asarray(X.columns, dtype=str)
+        self.estimator_ = clone(self.estimator).fit(
+            X.to_numpy(dtype=np.float32)[kept], bought[kept].astype(np.int64), weight
+        )
+        return self
+
+    def predict_proba(self, X: pd.DataFrame) -> npt.NDArray[np.float64]:  # noqa: N803
+        """Chance that each candidate is bought, second column."""
+        values = X[list(self.columns_)].to_numpy(dtype=np.float32)
+        proba: npt.NDArray[np.float64] = self.estimator_.predict_proba(values)
+        return proba
+
+    def predict(self, X: pd.DataFrame) -> npt.NDArray[np.int64]:  # noqa: N803
+        """1 where buying is likelier than not."""
+        return (self.predict_proba(X)[:, 1] > 0.5).astype(np.int64)
+
+
+def _spread(
+    values: npt.NDArray[Any], place: Ints, known: npt.NDArray[np.bool_], otherwise: float
+) -> Floats:
+    if not len(values):
+        return np.full(len(place), otherwise, dtype=np.float32)
+    return np.where(known, values[place], otherwise).astype(np.float32)
