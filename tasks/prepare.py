@@ -85,8 +85,8 @@ def _too_short(spec: ModelSpec, found: int) -> str:
 
 
 def clean_keys(spec: ModelSpec, fingerprints: Mapping[date, str]) -> dict[date, str]:
-    """Content address of each clean day: its fingerprint and the spec's digest."""
-    return {day: _key("clean", digest(spec), mark) for day, mark in fingerprints.items()}
+    """Content address of each clean day: its date, its fingerprint and the spec's digest."""
+    return {day: _key("clean", digest(spec), str(day), mark) for day, mark in fingerprints.items()}
 
 
 def example_keys(
