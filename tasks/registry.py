@@ -22,6 +22,7 @@ CHAMPION = "champion"
 PREVIOUS = "previous"
 TWIN = "twin"
 """Artifact of a night's run: the model that was judged, blind to the holdout."""
+TWIN_FILE = "model.skops"
 
 
 class RegistryError(RuntimeError):
@@ -154,7 +155,7 @@ def read_twin(client: MlflowClient, champion: Champion, trusted: Sequence[str]) 
             raise RegistryError(
                 f"The twin of champion version {champion.version} cannot be downloaded: {error}"
             ) from error
-        return store.load_model(place / "model.skops", champion.twin_sha256, trusted)
+        return store.load_model(place / TWIN_FILE, champion.twin_sha256, trusted)
 
 
 def log_night(client: MlflowClient, night: NightRun) -> str:
@@ -234,7 +235,9 @@ def register_version(
     import mlflow
     from mlflow.models import infer_signature
 
-    client.log_artifact(run_id, str(twin), TWIN)
+    with tempfile.TemporaryDirectory() as folder:
+        named = shutil.copyfile(twin, Path(folder) / TWIN_FILE)
+        client.log_artifact(run_id, str(named), TWIN)
     probabilities = hasattr(estimator, "predict_proba")
     predict = "predict_proba" if probabilities else "predict"
     answer = getattr(estimator, predict)(inputs)

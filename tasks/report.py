@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.judge import Verdict
     from tasks.metrics import Evaluation, SliceResult
     from tasks.night import Cleaned, Examples, Judged, Night
+    from tasks.registry import Champion
 
 Report: TypeAlias = dict[str, Any]
 """JSON-able; its keys are listed in the README under "The report"."""
@@ -38,6 +39,7 @@ def build_report(
     clean: Cleaned | None = None,
     examples: Examples | None = None,
     judged: Judged | None = None,
+    champion: Champion | None = None,
     version: str | None = None,
     seconds: Mapping[str, float],
     links: Mapping[str, str],
@@ -50,13 +52,13 @@ def build_report(
         clean: Its days, where it came that far.
         examples: Its examples, where it came that far.
         judged: Its figures, where it came that far.
+        champion: The champion before it.
         version: The version it promoted, if any.
         seconds: Step to seconds, ``total`` included.
         links: Name to address or path.
     """
     spec = load_spec(night.model)
     figures = judged.figures if judged else None
-    champion = judged.incumbent.champion if judged else None
     report: Report = {
         "model": night.name,
         "question": spec.question,

@@ -317,6 +317,8 @@ def publish_report(
     from tasks import registry
 
     verdict = judged.verdict if judged else _early_verdict(night, clean)
+    client = registry.open_registry()
+    champion = judged.incumbent.champion if judged else registry.read_champion(client, night.name)
     folder = settings.home() / "reports" / night.name / night.as_of.isoformat()
     found = build_report(
         night,
@@ -324,6 +326,7 @@ def publish_report(
         clean=clean,
         examples=examples,
         judged=judged,
+        champion=champion,
         version=version,
         seconds=_seconds(clean, examples, judged),
         links=_links(folder, run),
@@ -336,7 +339,7 @@ def publish_report(
         description=f"{night.name} · {night.as_of} · {verdict.status}",
     )
     if run:
-        registry.close_run(registry.open_registry(), run, folder)
+        registry.close_run(client, run, folder)
     if judged:
         _remember(night, folder)
     log.info("report    %s", folder / "report.md")
