@@ -15,7 +15,7 @@ from tasks import steps
 from tasks.night import RetrainConfig
 
 
-@flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
+@flow(task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
 def retrain(config: RetrainConfig) -> State:
     """Retrain one model for one as-of date; the champion changes only for the better."""
     with steps.only_night(config.model):

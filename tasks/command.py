@@ -105,9 +105,10 @@ def _end(state: State, asked: argparse.Namespace) -> int:
     from tasks.report import EXIT_CODES
     from tasks.spec import SpecError
 
-    if state.name in EXIT_CODES:
-        return _show(state.result(raise_on_failure=False), asked, again=False)
-    error = state.result(raise_on_failure=False)
+    found = state.result(raise_on_failure=False)
+    if state.name in EXIT_CODES and isinstance(found, dict):
+        return _show(found, asked, again=False)
+    error = found
     wrong_call = isinstance(error, SpecError | HistoryError)
     if asked.verbose and isinstance(error, BaseException):
         logging.getLogger("nightly").error("the night failed", exc_info=error)

@@ -78,7 +78,8 @@ def accept_rows(raw: pd.DataFrame, contract: type[DataFrameModel]) -> Accepted:
     reasons += _not_unique(typed, schema)
     accepted, more = _validated(typed, schema)
     broken = _joined([*reasons, *more])
-    accepted = accepted[~accepted.index.isin(broken.index)] if len(broken) else accepted
+    left = broken.index.intersection(accepted.index)
+    accepted = accepted.drop(index=left) if len(left) else accepted
     quarantine = rows.loc[broken.index].assign(reason=broken)
     counts = pd.DataFrame(
         {
@@ -115,8 +116,8 @@ def _repeated(rows: pd.DataFrame) -> pd.Series[bool]:
     try:
         return rows.duplicated()
     except TypeError:  # lists and the like cannot be hashed
-        mixed = rows.select_dtypes("object")
-        return rows.assign(**{str(name): mixed[name].map(repr) for name in mixed}).duplicated()
+        mixed = [str(name) for name, kind in rows.dtypes.items() if kind.kind == "O"]
+        return rows.assign(**{name: rows[name].map(repr) for name in mixed}).duplicated()
 
 
 def _check_columns(rows: pd.DataFrame, schema: Any) -> None:
@@ -243,7 +244,7 @@ def _validated(rows: pd.DataFrame, schema: Any) -> tuple[pd.DataFrame, list[pd.S
         cases = error.failure_cases
         whole = cases[cases["index"].isna()]
         if len(whole):
-            raise _whole_fault(rows, whole.iloc[0]) from error
+            raise _whole_fault(rows, whole) from error
         reasons.append(_reasons(cases))
         checked = schema.validate(fitting.drop(index=reasons[0].index.unique()), lazy=True)
     day = rows.loc[checked.index, "day"]
@@ -282,17 +283,21 @@ def _joined(reasons: list[pd.Series[Any]]) -> pd.Series[Any]:
         return pd.Series(dtype="str")
     every = pd.concat([part for part in reasons if len(part)])
     cases = pd.DataFrame({"index": every.index, "text": every.to_numpy()}).drop_duplicates()
-    several = cases["index"].duplicated(keep=False)
-    single = cases[~several].set_index("index")["text"]
-    joined = cases[several].groupby("index")["text"].agg("; ".join)
-    return pd.concat([single, joined] if len(joined) else [single]).sort_index()
+    joined: dict[int, str] = {}
+    for row, text in zip(cases["index"].tolist(), cases["text"].tolist(), strict=True):
+        joined[row] = f"{joined[row]}; {text}" if row in joined else text
+    return pd.Series(joined, dtype="str").sort_index()
 
 
-def _whole_fault(rows: pd.DataFrame, case: pd.Series[Any]) -> ContractError:
+def _whole_fault(rows: pd.DataFrame, cases: pd.DataFrame) -> ContractError:
+    """The error of whole columns; a wrong type first, as it makes other checks fail."""
+    types = cases["check"].astype("str").str.startswith("dtype(")
+    case = (cases[types] if types.any() else cases).iloc[0]
     if case["check"] == "column_in_schema":
         day = rows["day"].min()
         return ContractError(
             f"{day:%Y-%m-%d}: found a column {case['failure_case']!r} that the contract does not "
             "name. Leave it out, or add it to the contract."
         )
-    return _wrong_type(rows, case["column"], case["failure_case"], case["check"])
+    expected = str(case["check"]).removeprefix("dtype('").removesuffix("')")
+    return _wrong_type(rows, case["column"], case["failure_case"], expected)

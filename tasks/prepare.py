@@ -251,11 +251,13 @@ def _history(spec: ModelSpec, listed: Mapping[date, object], day: date) -> list[
 
 
 def _refusals(spec: ModelSpec, accepted: Accepted) -> dict[date, str]:
+    import pandas as pd
+
     from tasks.contract import over_limit
 
     refused = over_limit(accepted.counts, spec.quarantine_limit)
     reasons = {}
-    for stamp, row in refused.iterrows():
+    for stamp, row in zip(pd.DatetimeIndex(refused.index), refused.to_dict("records"), strict=True):
         broken = accepted.quarantine.loc[accepted.quarantine["day"] == stamp, "reason"]
         common = "; ".join(f"{n:,} x {why}" for why, n in broken.value_counts().head(3).items())
         reasons[stamp.date()] = (

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 from prefect import Task, task
 from prefect.context import TaskRunContext
@@ -85,6 +85,9 @@ class VerifiedResults(LocalFileSystem):
         return self.write_path(path, content)
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 RESULTS = VerifiedResults()
 
 
@@ -104,7 +107,7 @@ def _is_plain(record: Any) -> bool:
 
 def cached_task(
     cache_key: Callable[[TaskRunContext, dict[str, Any]], str | None], **options: Any
-) -> Callable[[Callable[..., Any]], Task[..., Any]]:
+) -> Callable[[Callable[P, R]], Task[P, R]]:
     """A task whose JSON result is found again, in any later run, under an explicit key.
 
     Args:
@@ -112,8 +115,8 @@ def cached_task(
         options: Further options of ``prefect.task``.
     """
 
-    def decorate(function: Callable[..., Any]) -> Task[..., Any]:
-        made: Task[..., Any] = task(
+    def decorate(function: Callable[P, R]) -> Task[P, R]:
+        made: Task[P, R] = task(
             cache_key_fn=cache_key,
             persist_result=True,
             result_serializer=PLAIN_JSON,

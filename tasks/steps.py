@@ -8,7 +8,7 @@ import logging
 import subprocess
 import time
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -211,14 +211,16 @@ def judge_night(
             challenger=challenger,
             champion="champion" if champion else None,
             baseline="baseline",
-            same_recipe=champion is not None
-            and (champion.candidate, champion.digest) == (challenger, digest(spec)),
+            same_recipe=champion is not None and champion.candidate == challenger,
             gate=spec.gate,
             slices=slices,
         )
     except metrics.JudgementError as error:
         challenger = next(iter(fits))
         verdict = judge.Verdict("KEPT", (f"Cannot judge: {error}.",))
+    if champion and champion.digest != digest(spec):
+        edited = f"The model's code has changed since version {champion.version} was made."
+        verdict = replace(verdict, reasons=(*verdict.reasons, edited))
     if incumbent.fault:
         verdict = judge.Verdict("KEPT", (incumbent.fault,), verdict.checks)
     log.info("judge     %s: %s", verdict.status, verdict.reasons[0])

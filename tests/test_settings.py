@@ -1,0 +1,48 @@
+"""Where things live."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks import settings
+
+
+def test_home_is_beside_pyproject_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NIGHTLY_HOME")
+    assert settings.home() == settings.PROJECT / ".nightly"
+    assert (settings.home().parent / "pyproject.toml").is_file()
+
+
+def test_home_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIGHTLY_HOME", "state")
+    assert settings.home() == tmp_path / "state"
+
+
+def test_ensure_home_is_for_its_owner_alone(home: Path) -> None:
+    assert settings.ensure_home() == home
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert settings.ensure_home() == home
+
+
+def test_ensure_home_refuses_a_file(home: Path) -> None:
+    home.write_text("")
+    with pytest.raises(settings.SettingsError, match=r"home.*NIGHTLY_HOME"):
+        settings.ensure_home()
+
+
+def test_ensure_home_refuses_what_it_cannot_write(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.mkdir()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(settings.SettingsError, match=r"home is not writable"):
+        settings.ensure_home()
+
+
+def test_tracking_uri_of_the_environment_wins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert settings.tracking_uri() == f"sqlite:///{home}/mlflow.db"
+    assert settings.artifact_root() == home / "artifacts"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
+    assert settings.tracking_uri() == "http://localhost:5000"
