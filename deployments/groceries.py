@@ -35,7 +35,7 @@ def load_raw() -> pd.DataFrame:
         ],
     )  # fmt: skip
     products = pd.read_parquet(
-        data / "products.parquet", columns=[ITEM, "department", "product_category"]
+        data / "products.parquet", columns=[ITEM, "department", "product_category", "product_type"]
     )
     return lines.merge(products, how="left", on=ITEM)
 
@@ -54,6 +54,7 @@ class GroceryContract(pa.DataFrameModel):
     coupon_match_disc: Series[float] = pa.Field(ge=0, le=5_000)
     department: Series[str]
     product_category: Series[str] = pa.Field(nullable=True)
+    product_type: Series[str] = pa.Field(nullable=True)
     transaction_timestamp: Series[pd.Timestamp]
 
 
@@ -62,11 +63,12 @@ def clean(rows: pd.DataFrame) -> pd.DataFrame:
     fuel = rows["department"].isin(["FUEL", "COUPON"])
     slips = rows["product_category"] == "COUPON/MISC ITEMS"
     kept = rows[~fuel & ~slips]
-    category = pd.util.hash_array(kept["product_category"].fillna("").to_numpy(dtype=object))
-    kept = kept.assign(category=(category % 2**31).astype(np.int32))
+    names = {"category": "product_category", "kind": "product_type"}
+    kept = kept.assign(**{code: _hash(kept[name]) for code, name in names.items()})
     sums = kept.groupby(["day", USER, ITEM], as_index=False).agg(
         store_id=("store_id", "last"),
         category=("category", "last"),
+        kind=("kind", "last"),
         quantity=("quantity", "sum"),
         value=("sales_value", "sum"),
         discount=("retail_disc", "sum"),
@@ -76,19 +78,18 @@ def clean(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def features(requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """Some 200 candidate products of each household with what is known of them that morning."""
+    """About a hundred products for each household, with what is known of them that morning."""
     log = Purchases.encode(requests, history, USER, ITEM)
     tifu = TifuKnn(own=0.8, across=0.8).fit(log)
     latent = LatentFactors().fit(log)
     frequency = PersonalFrequency(half_life=60).fit(log)
     popular = Popularity(days=7).fit(log)
-    own = frequency.matrix_.tocoo()
     user, item = ranking.union(
         log,
-        ranking.best_pairs(own.row.astype(np.int64), own.col.astype(np.int64), own.data, 150),
-        ranking.best_columns(tifu.neighbours_, tifu.column_, 40),
-        ranking.best_columns(latent.scores_, latent.column_, 40),
-        ranking.for_everyone(log.asked, np.argsort(-popular.counts_, kind="stable")[:40]),
+        ranking.best_entries(frequency.matrix_, 60),
+        ranking.best_entries(tifu.vectors_, 50),
+        ranking.best_columns(tifu.neighbours_, tifu.column_, 20),
+        ranking.for_everyone(log.asked, np.argsort(-popular.counts_, kind="stable")[:20]),
     )
     columns = {
         "popularity_7d": popular.score(user, item),
@@ -98,13 +99,24 @@ def features(requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
         "latent": latent.score(user, item),
     }
     for name in ("frequency", "tifu_knn", "latent"):
-        columns[f"{name}_share"], columns[f"{name}_rank"] = ranking.shares(
-            columns[name], user, log.asked
-        )
+        share, rank = ranking.shares(columns[name], user, log.asked)
+        columns |= {f"{name}_share": share, f"{name}_rank": rank}
     columns |= ranking.habits(log, user, item)
-    columns |= {f"item_{k}": v for k, v in ranking.demand(log, item).items()}
+    columns |= ranking.demand(log, item)
     columns |= ranking.shopping(log, user)
+    for group in ("category", "kind"):
+        coarse, code = log.coarser(history[group].to_numpy())
+        columns |= ranking.habits(coarse, user, code[item], (30, 120), prefix=f"{group}_")
+        of_group = np.maximum(columns[f"{group}_count"], 1)
+        columns[f"{group}_share"] = columns["count"] / of_group
+    paid = (history[name].to_numpy(dtype=np.float64) for name in ("value", "discount", "quantity"))
+    columns |= ranking.offers(log, user, item, *paid)
+    columns |= ranking.local_demand(log, user, item, history["store_id"].to_numpy())
     return pd.DataFrame({USER: log.users[user], ITEM: log.items[item], **columns})
+
+
+def _hash(names: pd.Series[str]) -> np.ndarray:
+    return (pd.util.hash_array(names.fillna("").to_numpy(dtype=object)) % 2**31).astype(np.int32)
 
 
 groceries = ModelSpec(
@@ -131,8 +143,8 @@ groceries = ModelSpec(
         "latent": RankBy("latent"),
         "ranker": CandidateRanker(
             HistGradientBoostingClassifier(
-                max_iter=120, learning_rate=0.1, min_samples_leaf=100, random_state=0,
-                early_stopping=False,
+                max_iter=50, learning_rate=0.1, max_leaf_nodes=15, min_samples_leaf=100,
+                l2_regularization=10, early_stopping=False, random_state=0,
             )
         ),
     },

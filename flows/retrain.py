@@ -26,13 +26,14 @@ def retrain(config: RetrainConfig) -> State:
             return steps.end_night(steps.publish_report(night))
 
         clean = steps.clean_days(night)
-        if clean.rejected:
+        if clean.rejected or clean.held:
             return steps.end_night(steps.publish_report(night, clean))
 
         examples = steps.extract_features(night, clean)
         fits = [steps.fit_candidate.submit(night, examples, name) for name in examples.candidates]
         champion = steps.score_champion(night, examples)
-        judged = steps.judge_night(night, examples, [fit.result() for fit in fits], champion)
+        made = [fit.result(raise_on_failure=False) for fit in fits]
+        judged = steps.judge_night(night, examples, made, champion)
 
         run = steps.log_night(night, clean, examples, judged)
         version = None

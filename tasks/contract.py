@@ -113,10 +113,14 @@ def _nothing(contract: type[DataFrameModel]) -> Accepted:
 
 
 def _repeated(rows: pd.DataFrame) -> pd.Series[bool]:
+    import pandas as pd
+
     try:
         return rows.duplicated()
     except TypeError:  # lists and the like cannot be hashed
-        mixed = [str(name) for name, kind in rows.dtypes.items() if kind.kind == "O"]
+        mixed = [
+            str(name) for name, kind in rows.dtypes.items() if pd.api.types.is_object_dtype(kind)
+        ]
         return rows.assign(**{name: rows[name].map(repr) for name in mixed}).duplicated()
 
 
@@ -140,6 +144,7 @@ def _wrong_type(rows: pd.DataFrame, name: object, found: object, expected: objec
 def _typed(rows: pd.DataFrame, schema: Any) -> tuple[pd.DataFrame, list[pd.Series[Any]]]:
     """The rows whose values all convert to the declared types, and the reasons of the others."""
     import pandas as pd
+    from pandera.engines.pandas_engine import Engine
 
     converted: dict[str, pd.Series[Any]] = {}
     bad = pd.Series(False, index=rows.index)
@@ -149,8 +154,11 @@ def _typed(rows: pd.DataFrame, schema: Any) -> tuple[pd.DataFrame, list[pd.Serie
         if name not in rows.columns or wanted is None or rows[name].dtype == wanted:
             continue
         found = rows[name]
-        values = _converted(found, wanted, coerce=bool(schema.coerce or column.coerce))
+        coerce = bool(schema.coerce or column.coerce)
+        values = _converted(found, wanted, coerce=coerce)
         if values is None:
+            if not coerce and not column.dtype.check(Engine.dtype(found.dtype)):
+                raise _wrong_type(rows, name, found.dtype, column.dtype)
             continue
         lost = values.isna() & found.notna()
         if lost.any() and values.isna().all():
@@ -173,6 +181,10 @@ def _converted(found: pd.Series[Any], wanted: Any, *, coerce: bool) -> pd.Series
     import pandas as pd
 
     types = pd.api.types
+    if types.is_object_dtype(found):
+        for right, kind in ((types.is_bool_dtype, bool), (types.is_string_dtype, str)):
+            if right(wanted) and not (coerce and kind is str):
+                return found.where(found.map(lambda value, kind=kind: isinstance(value, kind)))
     if types.is_integer_dtype(wanted) or types.is_float_dtype(wanted):
         plain = types.is_numeric_dtype(found) and not types.is_bool_dtype(found)
         text = found.dtype == object or types.is_string_dtype(found)
@@ -208,7 +220,7 @@ def _in_bounds(times: pd.Series[Any]) -> pd.Series[Any]:
 def _holds_missing(wanted: Any) -> bool:
     import numpy as np
 
-    return not (isinstance(wanted, np.dtype) and wanted.kind in "iu")
+    return not (isinstance(wanted, np.dtype) and wanted.kind in "iub")
 
 
 def _not_unique(rows: pd.DataFrame, schema: Any) -> list[pd.Series[Any]]:
@@ -244,7 +256,7 @@ def _validated(rows: pd.DataFrame, schema: Any) -> tuple[pd.DataFrame, list[pd.S
         cases = error.failure_cases
         whole = cases[cases["index"].isna()]
         if len(whole):
-            raise _whole_fault(rows, whole) from error
+            raise _whole_fault(rows, whole.iloc[0]) from error
         reasons.append(_reasons(cases))
         checked = schema.validate(fitting.drop(index=reasons[0].index.unique()), lazy=True)
     day = rows.loc[checked.index, "day"]
@@ -289,15 +301,11 @@ def _joined(reasons: list[pd.Series[Any]]) -> pd.Series[Any]:
     return pd.Series(joined, dtype="str").sort_index()
 
 
-def _whole_fault(rows: pd.DataFrame, cases: pd.DataFrame) -> ContractError:
-    """The error of whole columns; a wrong type first, as it makes other checks fail."""
-    types = cases["check"].astype("str").str.startswith("dtype(")
-    case = (cases[types] if types.any() else cases).iloc[0]
+def _whole_fault(rows: pd.DataFrame, case: pd.Series[Any]) -> ContractError:
     if case["check"] == "column_in_schema":
         day = rows["day"].min()
         return ContractError(
             f"{day:%Y-%m-%d}: found a column {case['failure_case']!r} that the contract does not "
             "name. Leave it out, or add it to the contract."
         )
-    expected = str(case["check"]).removeprefix("dtype('").removesuffix("')")
-    return _wrong_type(rows, case["column"], case["failure_case"], expected)
+    return _wrong_type(rows, case["column"], case["failure_case"], case["check"])

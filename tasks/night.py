@@ -70,6 +70,7 @@ class Cleaned:
         rejected: Day to the reason why the night must not train.
         rows: ``rows_in``, ``accepted``, ``quarantined`` and ``duplicates`` over all days.
         seconds: Seconds spent.
+        held: Why there is nothing to train on after all, in words.
     """
 
     refs: dict[date, store.Ref]
@@ -77,6 +78,7 @@ class Cleaned:
     rejected: dict[date, str]
     rows: dict[str, int]
     seconds: float
+    held: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Judged:
     Attributes:
         verdict: Status, reasons and checks.
         challenger: Name of tonight's best recipe.
-        fits: Every candidate, by name.
+        fits: Every candidate that could be fitted and scored, by name.
         incumbent: The champion it was compared with.
         figures: ``Evaluation`` as JSON: metrics of each scorer with intervals; None where nothing
             could be judged.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 
-from tasks.recommend import Floats, Ints, Purchases
+from tasks.recommend import Floats, Ints, Purchases, asked_matrix, lookup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +25,13 @@ def best_pairs(user: Ints, item: Ints, score: Floats, count: int) -> tuple[Ints,
     first = np.searchsorted(ordered, ordered)
     kept = order[np.arange(len(order)) - first < count]
     return user[kept], item[kept]
+
+
+def best_entries(matrix: Any, count: int) -> tuple[Ints, Ints]:
+    """The ``count`` largest entries of each row of a sparse matrix."""
+    entries = matrix.tocoo()
+    user, item = entries.row.astype(np.int64), entries.col.astype(np.int64)
+    return best_pairs(user, item, entries.data, count)
 
 
 def best_columns(scores: Floats, column: Ints, count: int) -> tuple[Ints, Ints]:
@@ -79,7 +86,7 @@ def habits(
     width = max(len(purchases.items), 1)
     key = purchases.user[mine] * width + purchases.item[mine]
     order = np.argsort(key, kind="stable")
-    went = purchases.trips()[: purchases.asked]
+    went = purchases.trips(purchases.asked)
     later = np.cumsum(went, axis=1, dtype=np.int32) - went
     key, age = key[order], purchases.age[mine][order]
     fresh = np.ones(len(key), dtype=bool)
@@ -143,30 +150,28 @@ def demand(purchases: Purchases, item: Ints, spans: tuple[int, ...] = (1, 3, 7, 
     """How all users buy an item.
 
     Returns:
-        ``popularity_Dd`` purchases per day over D days; ``trend_D`` those of the last D days over
+        ``sold_D`` purchases per day over D days; ``trend_D`` those of the last D days over
         those of the longest span; ``weekday_lift`` the share on the weekday asked times 7;
-        ``reorder`` purchases per buyer.
+        ``buyers`` different users and ``reorder`` purchases per buyer, over the longest span.
     """
+    import pandas as pd
+
     size = len(purchases.items)
     found: dict[str, npt.NDArray[Any]] = {}
     for span in spans:
         rows = purchases.recent(span)
-        found[f"popularity_{span}d"] = np.bincount(purchases.item[rows], minlength=size) / span
-    longest = found[f"popularity_{spans[-1]}d"]
+        found[f"sold_{span}"] = np.bincount(purchases.item[rows], minlength=size) / span
+    longest = found[f"sold_{spans[-1]}"]
     for span in spans[1:-1]:
-        found[f"trend_{span}"] = (found[f"popularity_{span}d"] + 0.05) / (longest + 0.05)
+        found[f"trend_{span}"] = (found[f"sold_{span}"] + 0.05) / (longest + 0.05)
     rows = purchases.recent(spans[-1])
     same = purchases.item[rows][purchases.age[rows] % 7 == 0]
     found["weekday_lift"] = (7 * np.bincount(same, minlength=size) / spans[-1] + 0.1) / (
         longest + 0.1
     )
-    buyers = np.zeros(size)
-    if size:
-        pairs = np.zeros((len(purchases.users), size), dtype=bool)
-        pairs[purchases.user, purchases.item] = True
-        buyers = pairs.sum(axis=0)
-    every = np.bincount(purchases.item, minlength=size)
-    found["reorder"] = every / np.maximum(buyers, 1)
+    pairs = pd.unique(purchases.user[rows] * max(size, 1) + purchases.item[rows])
+    buyers = np.bincount(pairs % max(size, 1), minlength=size)
+    found["reorder"] = longest * spans[-1] / np.maximum(buyers, 1)
     found["buyers"] = buyers
     return {name: values[item].astype(np.float32) for name, values in found.items()}
 
@@ -182,7 +187,7 @@ def shopping(purchases: Purchases, user: Ints) -> Columns:
     asked = purchases.asked
     mine = purchases.user < asked
     code, age = purchases.user[mine], purchases.age[mine]
-    went = purchases.trips()[:asked]
+    went = purchases.trips(asked)
     trips = went.sum(axis=1)
     lines = np.bincount(code, minlength=asked)
     last = np.where(trips > 0, went.argmax(axis=1), FAR)
@@ -199,6 +204,92 @@ def shopping(purchases: Purchases, user: Ints) -> Columns:
         "user_weekday_rate": (went @ weekdays.astype(np.float64)) / np.maximum(trips, 1),
     }
     return {name: values[user].astype(np.float32) for name, values in found.items()}
+
+
+def offers(
+    purchases: Purchases,
+    user: Ints,
+    item: Ints,
+    value: npt.NDArray[Any],
+    discount: npt.NDArray[Any],
+    quantity: npt.NDArray[Any],
+) -> Columns:
+    """What an item costs, whether it is on offer, and whether the user goes for offers.
+
+    Args:
+        purchases: The log.
+        user: User code of each candidate.
+        item: Item code of each candidate.
+        value: Money paid in each row of the log.
+        discount: Money off in each row of the log.
+        quantity: Pieces in each row of the log.
+
+    Returns:
+        ``price`` a piece and ``discount_D`` money off over full price in D days; ``offer`` how
+        much larger that is in 7 days than in 84; ``user_discount``, ``own_quantity`` a purchase,
+        ``own_offers`` share of the user's purchases of the item that were on offer.
+    """
+    size, mine = len(purchases.items), purchases.user < purchases.asked
+    full = value + discount
+
+    def over(days: int, weight: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        rows = purchases.recent(days)
+        return np.bincount(purchases.item[rows], weight[rows], size)
+
+    usual = (over(84, discount) + 0.01) / (over(84, full) + 0.1)
+    now = {days: (over(days, discount) + 0.1 * usual) / (over(days, full) + 0.1) for days in (3, 7)}
+    found: dict[str, npt.NDArray[Any]] = {
+        "price": (over(84, value) / np.maximum(over(84, quantity), 1))[item],
+        "discount_84": usual[item],
+        "discount_7": now[7][item],
+        "discount_3": now[3][item],
+        "offer": (now[7] - usual)[item],
+    }
+    code = purchases.user[mine]
+    paid = np.bincount(code, full[mine], purchases.asked)
+    saved = np.bincount(code, discount[mine], purchases.asked)
+    found["user_discount"] = (saved / np.maximum(paid, 0.1))[user]
+    count = np.maximum(lookup(asked_matrix(purchases, np.ones(len(value))), user, item), 1)
+    found["own_quantity"] = lookup(asked_matrix(purchases, quantity), user, item) / count
+    found["own_offers"] = lookup(asked_matrix(purchases, discount > 0), user, item) / count
+    return {name: values.astype(np.float32) for name, values in found.items()}
+
+
+def local_demand(
+    purchases: Purchases, user: Ints, item: Ints, place: npt.NDArray[Any], half_life: float = 30.0
+) -> Columns:
+    """How an item sells in the place, such as a store, where the user buys most of late.
+
+    Args:
+        purchases: The log.
+        user: User code of each candidate.
+        item: Item code of each candidate.
+        place: Place of each row of the log.
+        half_life: Days after which a purchase counts half when the user's place is sought.
+
+    Returns:
+        ``place_7`` and ``place_28``: purchases there in so many days; ``place_share``: those of 28
+        days over all purchases there.
+    """
+    import pandas as pd
+
+    code, places = pd.factorize(place)
+    size, count, asked = max(len(purchases.items), 1), max(len(places), 1), purchases.asked
+    mine = purchases.user < asked
+    key = purchases.user[mine] * count + code[mine]
+    visits = np.bincount(key, 0.5 ** (purchases.age[mine] / half_life), asked * count)
+    home = visits.reshape(asked, count).argmax(axis=1)
+    known = visits.reshape(asked, count).max(axis=1) > 0
+    wanted = home[user] * size + item
+    found: dict[str, npt.NDArray[Any]] = {}
+    for days in (7, 28):
+        rows = purchases.recent(days)
+        sold = np.sort(code[rows] * size + purchases.item[rows])
+        times = np.searchsorted(sold, wanted, "right") - np.searchsorted(sold, wanted)
+        found[f"place_{days}"] = times * known[user]
+    sales = np.bincount(code[purchases.recent(28)], minlength=count)
+    found["place_share"] = found["place_28"] / np.maximum(sales[home[user]], 1)
+    return {name: values.astype(np.float32) for name, values in found.items()}
 
 
 def shares(values: Floats, user: Ints, asked: int) -> tuple[Floats, Floats]:
@@ -220,16 +311,16 @@ def shares(values: Floats, user: Ints, asked: int) -> tuple[Floats, Floats]:
 class CandidateRanker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Learn on all bought candidates and a sample of the others.
 
-    Candidates that were not bought weigh as many as they stand for, so probabilities keep their
-    level.
+    Good for the order: the sample is not weighted up, which would make it noisier, so the
+    probabilities lie above the true ones.
 
     Attributes:
-        estimator: Classifier with ``predict_proba`` that takes ``sample_weight``.
+        estimator: Classifier with ``predict_proba`` over a float matrix.
         negatives: How many unbought candidates are kept for each bought one.
         seed: Seed of the sample.
     """
 
-    def __init__(self, estimator: Any, negatives: float = 8.0, seed: int = 0) -> None:
+    def __init__(self, estimator: Any, negatives: float = 5.0, seed: int = 0) -> None:
         self.estimator = estimator
         self.negatives = negatives
         self.seed = seed
@@ -238,18 +329,13 @@ class CandidateRanker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Sample, then fit a clone of the estimator."""
         bought = np.asarray(y) > 0
         rest = np.flatnonzero(~bought)
-        share = min(1.0, self.negatives * max(int(bought.sum()), 1) / max(len(rest), 1))
-        random = np.random.default_rng(self.seed)
-        kept = np.sort(
-            np.concatenate(
-                [np.flatnonzero(bought), random.choice(rest, int(len(rest) * share), replace=False)]
-            )
-        )
-        weight = np.where(bought[kept], 1.0, 1.0 / max(share, 1e-12))
+        wanted = min(len(rest), int(self.negatives * bought.sum()))
+        sample = np.random.default_rng(self.seed).choice(rest, wanted, replace=False)
+        kept = np.sort(np.concatenate([np.flatnonzero(bought), sample]))
         self.classes_ = np.array([0, 1])
         self.columns_ = np.asarray(X.columns, dtype=str)
         self.estimator_ = clone(self.estimator).fit(
-            X.to_numpy(dtype=np.float32)[kept], bought[kept].astype(np.int64), weight
+            X.iloc[kept].to_numpy(dtype=np.float32), bought[kept].astype(np.int64)
         )
         return self
 

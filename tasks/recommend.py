@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,10 +67,28 @@ class Purchases:
         """Rows of the last ``days`` days."""
         return slice(len(self.age) - int(np.searchsorted(self.age[::-1], days, "right")), None)
 
-    def trips(self) -> npt.NDArray[np.bool_]:
-        """Whether each user bought anything, users x age."""
-        went = np.zeros((len(self.users), int(self.age.max(initial=0)) + 2), dtype=bool)
-        went[self.user, self.age] = True
+    def coarser(self, group: npt.NDArray[Any]) -> tuple[Purchases, Ints]:
+        """The same log with a group of items, such as their category, in place of the item.
+
+        Args:
+            group: Group of each row's item.
+
+        Returns:
+            The log, and the group code of each item code (of its last row).
+        """
+        import pandas as pd
+
+        code, groups = pd.factorize(group)
+        of_item = np.zeros(len(self.items), dtype=np.int64)
+        of_item[self.item] = code
+        return replace(self, items=groups, item=code), of_item
+
+    def trips(self, users: int | None = None) -> npt.NDArray[np.bool_]:
+        """Whether each user, or each of the first ``users``, bought anything: users x age."""
+        count = len(self.users) if users is None else users
+        went = np.zeros((count, int(self.age.max(initial=0)) + 2), dtype=bool)
+        mine = self.user < count
+        went[self.user[mine], self.age[mine]] = True
         return went
 
     def trip_rank(self, went: npt.NDArray[np.bool_]) -> Ints:
@@ -105,7 +123,7 @@ class PersonalFrequency(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, purchases: Purchases) -> PersonalFrequency:
         """Sum the decayed purchases of the users asked for."""
-        self.matrix_ = _matrix(purchases, 0.5 ** (purchases.age / self.half_life))
+        self.matrix_ = asked_matrix(purchases, 0.5 ** (purchases.age / self.half_life))
         return self
 
     def score(self, user: Ints, item: Ints) -> Floats:
@@ -130,7 +148,7 @@ class TifuKnn(BaseEstimator):  # type: ignore[misc]
         across: float = 0.6,
         neighbours: int = 300,
         own: float = 0.7,
-        common: int = 3000,
+        common: int = 2000,
     ) -> None:
         self.group = group
         self.within = within
@@ -143,7 +161,7 @@ class TifuKnn(BaseEstimator):  # type: ignore[misc]
         """Build the user vectors and the neighbourhoods of the users asked for."""
         went = purchases.trips()
         weight = self._weights(purchases.trip_rank(went), went.sum(axis=1)[purchases.user])
-        self.vectors_ = _matrix(purchases, weight)
+        self.vectors_ = asked_matrix(purchases, weight)
         self.column_, self.dense_ = dense_matrix(purchases, weight, self.common)
         asked = purchases.asked
         norm = np.linalg.norm(self.dense_, axis=1, keepdims=True)
@@ -168,12 +186,10 @@ class TifuKnn(BaseEstimator):  # type: ignore[misc]
         return lookup_dense(self.neighbours_, self.column_, user, item)
 
     def _weights(self, rank: Ints, trips: Ints) -> npt.NDArray[np.float64]:
-        groups = -(-trips // self.group)
-        group = rank // self.group
-        size = np.minimum(self.group, trips - group * self.group)
-        weight: npt.NDArray[np.float64] = (
-            self.within ** (rank % self.group) / size * self.across**group / groups
-        )
+        place = np.arange(int(trips.max(initial=0)) + 1)
+        decay = self.within ** (place % self.group) * self.across ** (place // self.group)
+        size = np.minimum(self.group, trips - rank // self.group * self.group)
+        weight: npt.NDArray[np.float64] = decay[rank] / (size * -(-trips // self.group))
         return weight
 
 
@@ -184,7 +200,7 @@ class LatentFactors(BaseEstimator):  # type: ignore[misc]
     """
 
     def __init__(
-        self, factors: int = 48, half_life: float = 120.0, common: int = 3000, seed: int = 0
+        self, factors: int = 32, half_life: float = 120.0, common: int = 2000, seed: int = 0
     ) -> None:
         self.factors = factors
         self.half_life = half_life
@@ -269,7 +285,8 @@ def lookup_dense(matrix: Floats, column: Ints, user: Ints, item: Ints) -> Floats
     return np.where(place >= 0, matrix[user, place], np.float32(0))
 
 
-def _matrix(purchases: Purchases, weight: npt.NDArray[np.float64]) -> Any:
+def asked_matrix(purchases: Purchases, weight: npt.NDArray[Any]) -> Any:
+    """Summed weights of the users asked for as a sparse matrix, asked users x items."""
     from scipy.sparse import csr_matrix
 
     mine = purchases.user < purchases.asked

@@ -96,13 +96,13 @@ def open_registry() -> MlflowClient:
     settings.ensure_home()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", uri))
-    client = mlflow.MlflowClient()
-    local = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else None
-    if local and not Path(local).exists():
-        with store.lock("mlflow", wait=300):
-            client.search_experiments(max_results=1)
-            _write_ahead(local)
-    return client
+    if not uri.startswith("sqlite:///") or _writes_ahead(Path(uri.removeprefix("sqlite:///"))):
+        return mlflow.MlflowClient()
+    with store.lock("mlflow", wait=300):
+        client = mlflow.MlflowClient()
+        client.search_experiments(max_results=1)
+        _write_ahead(uri.removeprefix("sqlite:///"))
+        return client
 
 
 def read_champion(
@@ -161,6 +161,9 @@ def read_twin(client: MlflowClient, champion: Champion, trusted: Sequence[str]) 
 def log_night(client: MlflowClient, night: NightRun) -> str:
     """Write the night's run with a child for each candidate; a half-written one is replaced.
 
+    A run with a registered version is whole and holds that version's judged twin: it is never
+    removed, and it stands for the night where the verdict is the same.
+
     Returns:
         Id of the parent run.
     """
@@ -168,8 +171,12 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
 
     experiment = _experiment(client, night.model)
     found = client.search_runs([experiment], f"tags.`nightly.night` = '{night.night}'")
+    registered = {version.run_id for version in _versions(client, night.model, night.night)}
     for old in found:
-        client.delete_run(old.info.run_id)
+        if old.data.tags.get("mlflow.parentRunId", old.info.run_id) not in registered:
+            client.delete_run(old.info.run_id)
+        elif old.data.tags.get("verdict") == night.tags["verdict"]:
+            return str(old.info.run_id)
     tags = {**night.tags, "nightly.night": night.night, "as_of": night.as_of.isoformat()}
     name = f"{night.model} {night.as_of}"
     parent: str = client.create_run(experiment, run_name=name, tags=tags).info.run_id
@@ -269,7 +276,7 @@ def register_version(
 
 def find_version(client: MlflowClient, model: str, night: str) -> str | None:
     """The version a killed run of the same night has already registered, if any."""
-    found = client.search_model_versions(f"name = '{model}' and tags.night = '{night}'")
+    found = _versions(client, model, night)
     return str(found[0].version) if found else None
 
 
@@ -279,6 +286,13 @@ def promote(client: MlflowClient, model: str, version: str) -> None:
     if before and before.version != version:
         client.set_registered_model_alias(model, PREVIOUS, before.version)
     client.set_registered_model_alias(model, CHAMPION, version)
+
+
+def _versions(client: MlflowClient, model: str, night: str) -> Sequence[Any]:
+    found: Sequence[Any] = client.search_model_versions(
+        f"name = '{model}' and tags.night = '{night}'"
+    )
+    return found
 
 
 def _version_by_alias(client: MlflowClient, model: str, alias: str) -> Any:
@@ -353,6 +367,15 @@ def _packages(files: Sequence[Path]) -> Iterator[list[str]]:
                 (target.parent / "__init__.py").touch()
             tops.add(str(Path(folder) / relative.parts[0]))
         yield sorted(tops)
+
+
+def _writes_ahead(database: Path) -> bool:
+    """Whether the database is whole: the journal mode, in its header, is the last thing set."""
+    try:
+        with database.open("rb") as file:
+            return file.read(20)[18:20] == b"\x02\x02"
+    except OSError:
+        return False
 
 
 def _write_ahead(database: str) -> None:

@@ -40,6 +40,7 @@ def build_report(
     examples: Examples | None = None,
     judged: Judged | None = None,
     champion: Champion | None = None,
+    run: str | None = None,
     version: str | None = None,
     seconds: Mapping[str, float],
     links: Mapping[str, str],
@@ -53,6 +54,7 @@ def build_report(
         examples: Its examples, where it came that far.
         judged: Its figures, where it came that far.
         champion: The champion before it.
+        run: Its MLflow run, if any.
         version: The version it promoted, if any.
         seconds: Step to seconds, ``total`` included.
         links: Name to address or path.
@@ -98,6 +100,7 @@ def build_report(
     if judged and examples:
         report["challenger"]["candidate"] = judged.challenger
         report["challenger"]["version"] = version
+        report["challenger"]["run_id"] = run
         report["split"] = {
             "train_days": len(examples.split.train),
             "train_rows": judged.fits[judged.challenger].rows,

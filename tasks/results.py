@@ -105,6 +105,11 @@ def _is_plain(record: Any) -> bool:
     )
 
 
+def forget(key: str) -> None:
+    """Remove the result kept under a cache key, if any: the task runs again and keeps a new one."""
+    RESULTS._resolve_path(key).unlink(missing_ok=True)
+
+
 def cached_task(
     cache_key: Callable[[TaskRunContext, dict[str, Any]], str | None], **options: Any
 ) -> Callable[[Callable[P, R]], Task[P, R]]:

@@ -33,6 +33,10 @@ class SourceError(RuntimeError):
     """The data cannot be read; the message names the file and says what to do."""
 
 
+class ColumnsError(SourceError):
+    """A day has other columns, or other types, than the days before it."""
+
+
 class Source(Protocol):
     """Where a model's days come from."""
 
@@ -174,7 +178,7 @@ class PackageDays:
     def _materialize(self, place: Path) -> None:
         half_made = place.parent / f".{place.name}"
         try:
-            for leftover in place.parent.glob(".*"):
+            for leftover in place.parent.glob(".*/"):
                 shutil.rmtree(leftover)
             half_made.mkdir(mode=0o700, parents=True)
             _write_days(_load(self.load), self, half_made)
@@ -394,13 +398,13 @@ def _joined_columns(file: Path, found: Any, expected: Any, first: Path) -> Any:
 
     missing = [name for name in expected.names if name not in found.names]
     if missing:
-        raise SourceError(
+        raise ColumnsError(
             f"{file}: found no column {missing[0]!r}; expected it, as in {first.name}. "
             "Deliver the file with the same columns."
         )
     added = [name for name in found.names if name not in expected.names]
     if added:
-        raise SourceError(
+        raise ColumnsError(
             f"{file}: found a column {added[0]!r}; expected only those of {first.name}. "
             "Deliver the file with the same columns."
         )
@@ -409,7 +413,7 @@ def _joined_columns(file: Path, found: Any, expected: Any, first: Path) -> Any:
         try:
             pa.unify_schemas([pa.schema([others]), pa.schema([mine])], promote_options="permissive")
         except pa.ArrowException as error:
-            raise SourceError(
+            raise ColumnsError(
                 f"{file}: found {mine.type} in column {name!r}; expected {others.type}, as in "
                 f"{first.name}. Deliver the file with the same types."
             ) from error

@@ -13,7 +13,6 @@ from datetime import date, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from prefect import runtime, task
 from prefect.artifacts import create_markdown_artifact
@@ -27,7 +26,7 @@ from tasks.dates import last_complete_day, reasons_to_hold, resolve_as_of
 from tasks.decided import fingerprint, recall, remember
 from tasks.night import Cleaned, Examples, Incumbent, Judged, Night, RetrainConfig
 from tasks.report import Report, build_report, draw_plots, to_markdown, write_report
-from tasks.results import cached_task
+from tasks.results import cached_task, forget
 from tasks.spec import DECIDING_LIBRARIES, PROJECT, ModelSpec, code_files, digest, load_spec
 
 if TYPE_CHECKING:
@@ -83,12 +82,15 @@ def open_night(config: RetrainConfig) -> Night:
 def clean_days(night: Night) -> Cleaned:
     """Accept or quarantine the rows of new days, and clean them."""
     from tasks.contract import ContractError
+    from tasks.sources import ColumnsError, SourceError
 
     spec, started = load_spec(night.model), time.perf_counter()
     try:
         found = prepare.clean_days(spec, night.days, _tell("clean"))
-    except ContractError as error:
+    except (ContractError, ColumnsError) as error:
         return Cleaned({}, (), {night.as_of: str(error)}, {}, _since(started))
+    except SourceError as error:
+        return Cleaned({}, (), {}, {}, _since(started), held=(str(error),))
     totals = {str(name): int(found.counts[name].sum()) for name in found.counts}
     log.info(
         "clean     %d new of %d days: %s rows in, %s accepted, %s quarantined, %s duplicates",
@@ -96,7 +98,8 @@ def clean_days(night: Night) -> Cleaned:
         len(night.days),
         *(f"{totals[name]:,}" for name in ("rows_in", "accepted", "quarantined", "duplicates")),
     )
-    return Cleaned(found.refs, found.new, found.rejected, totals, _since(started))
+    held = _without_rows(night, found)
+    return Cleaned(found.refs, found.new, found.rejected, totals, _since(started), held)
 
 
 @task(task_run_name="extract features of {night.name}", cache_policy=NO_CACHE)
@@ -168,13 +171,23 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
 
 @task(task_run_name="judge {night.name}", cache_policy=NO_CACHE)
 def judge_night(
-    night: Night, examples: Examples, made: list[dict[str, Any]], incumbent: Incumbent
+    night: Night,
+    examples: Examples,
+    made: list[dict[str, Any] | BaseException],
+    incumbent: Incumbent,
 ) -> Judged:
-    """Compare challenger, champion and baseline on the same unseen days."""
+    """Compare challenger, champion and baseline on the same unseen days.
+
+    Raises:
+        FitError: Where no candidate could be fitted and scored.
+    """
     from tasks import judge, metrics
 
     spec, started = load_spec(night.model), time.perf_counter()
-    fits = {fit["candidate"]: train.Fit(**fit) for fit in made}
+    fits = {fit["candidate"]: train.Fit(**fit) for fit in made if isinstance(fit, dict)}
+    faults = _faults(made)
+    if not fits:
+        raise train.FitError(" ".join(faults))
     holdout = store.read_days(examples.of(examples.split.holdout))
     learned = store.read_days(examples.of(examples.split.train), columns=["day", "target"])
     scores = {name: train.read_scores(fit.key) for name, fit in fits.items()}
@@ -223,6 +236,7 @@ def judge_night(
         verdict = replace(verdict, reasons=(*verdict.reasons, edited))
     if incumbent.fault:
         verdict = judge.Verdict("KEPT", (incumbent.fault,), verdict.checks)
+    verdict = replace(verdict, reasons=(*verdict.reasons, *faults))
     log.info("judge     %s: %s", verdict.status, verdict.reasons[0])
     return Judged(
         verdict=verdict,
@@ -329,6 +343,7 @@ def publish_report(
         examples=examples,
         judged=judged,
         champion=champion,
+        run=run,
         version=version,
         seconds=_seconds(clean, examples, judged),
         links=_links(folder, run),
@@ -365,7 +380,30 @@ def _early_verdict(night: Night, clean: Cleaned | None) -> Verdict:
     if night.held:
         return Verdict("HELD", night.held)
     assert clean is not None
-    return Verdict("REJECTED", tuple(clean.rejected.values()))
+    if clean.rejected:
+        return Verdict("REJECTED", tuple(clean.rejected.values()))
+    return Verdict("HELD", clean.held)
+
+
+def _without_rows(night: Night, found: prepare.CleanDays) -> tuple[str, ...]:
+    newest = found.refs.get(night.as_of)
+    if newest is None or newest.rows:
+        return ()
+    counts = found.counts[found.counts.index.date == night.as_of].sum()
+    return (
+        f"The data of {night.as_of} hold nothing to use: {counts['rows_in']:,} rows in, "
+        f"{counts['quarantined']:,} quarantined, none left after cleaning. If that is right, "
+        "name the day in the spec's skip.",
+    )
+
+
+def _faults(made: list[dict[str, Any] | BaseException]) -> tuple[str, ...]:
+    """What is wrong with the candidates that could not be used; other failures are raised."""
+    failed = [fit for fit in made if isinstance(fit, BaseException)]
+    for error in failed:
+        if not isinstance(error, train.FitError):
+            raise error
+    return tuple(str(error) for error in failed)
 
 
 def _seconds(
@@ -481,9 +519,10 @@ def _spec_and_refs(
 
 
 def _if_whole(key: str, *kinds: str) -> str:
-    """The key while what it stands for is whole in the store, else one that never hits."""
-    whole = store.has_model("models", key) and all(store.find_days(k, [key]) for k in kinds)
-    return key if whole else f"{key}-{uuid4().hex}"
+    """The key; what was kept under it is forgotten unless it is whole in the store."""
+    if not (store.has_model("models", key) and all(store.find_days(k, [key]) for k in kinds)):
+        forget(key)
+    return key
 
 
 def _not_comparable(champion: Champion, night: Night, examples: Examples) -> str | None:

@@ -103,6 +103,24 @@ def test_a_column_of_another_type_refuses_the_day() -> None:
         accept_rows(lines(quantity=["x", "y", "z"]), Coerced)
 
 
+@pytest.mark.parametrize("shop", [[1, 2, 3], [1.5, None, 2.0], [True, False, True]])
+def test_numbers_for_text_refuse_the_day(shop: list[object]) -> None:
+    with pytest.raises(ContractError, match=r"2026-11-20: found \w+ in column 'shop'"):
+        accept_rows(lines(shop=shop), Lines)
+
+
+def test_a_missing_truth_value_breaks_its_row() -> None:
+    class Flagged(pa.DataFrameModel):
+        new: bool
+        name: str
+
+    raw = pd.DataFrame({"day": DAYS[0], "new": [True, None, False], "name": ["a", "b", 3]})
+    accepted = accept_rows(raw, Flagged)
+    assert accepted.rows["new"].dtype == bool
+    assert reasons(accepted)[0] == "new: is missing"
+    assert reasons(accepted)[1].startswith("name: 3 is not str")
+
+
 def test_a_missing_column_refuses_the_day() -> None:
     with pytest.raises(ContractError, match=r"2026-11-20: found no column 'shop', only quantity"):
         accept_rows(lines().drop(columns="shop"), Lines)

@@ -75,7 +75,9 @@ def random_rows(seed: int, count: int = 260) -> list[tuple[str, str, int]]:
 def test_tifu_knn_equals_the_plain_method(seed: int) -> None:
     rows = random_rows(seed)
     setting = {"group": 3, "within": 0.9, "across": 0.6, "neighbours": 4, "own": 0.7}
-    fast = scores(TifuKnn(**setting, common=99).fit(log_of(rows, ["u3", "u1"])), log_of(rows, ["u3", "u1"]))
+    fast = scores(
+        TifuKnn(**setting, common=99).fit(log_of(rows, ["u3", "u1"])), log_of(rows, ["u3", "u1"])
+    )
     slow = plain_tifu(rows, ["u3", "u1"], **setting)
     assert fast.keys() == slow.keys()
     assert max(abs(fast[pair] - slow[pair]) for pair in slow) < 1e-6

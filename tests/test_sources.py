@@ -230,11 +230,12 @@ def test_package_days_are_made_once(
 ) -> None:
     leftover = home / "data" / ".pandas-0-killed"
     leftover.mkdir(parents=True)
+    (home / "data" / ".a_file").touch()
     first = package.list_days(date.max)
     assert package.list_days(date.max) == first
     assert capsys.readouterr().out == "loaded\n"
     assert not leftover.exists()
-    assert [place.name[: len("pandas-")] for place in (home / "data").iterdir()] == ["pandas-"]
+    assert [place.name[: len("pandas-")] for place in (home / "data").glob("[!.]*")] == ["pandas-"]
 
 
 def test_another_recipe_makes_other_days(package: PackageDays, home: Path) -> None:

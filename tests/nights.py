@@ -1,0 +1,138 @@
+"""Nights of the toy model for tests: in this process, or as the command a person types."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.toy import FIRST, write_day
+
+PROJECT = Path(__file__).resolve().parent.parent
+TOY = PROJECT / "tests" / "toy.py"
+COMMAND = [sys.executable, "-W", "ignore", str(PROJECT / "flows" / "retrain.py")]
+
+MLFLOW_WARNINGS = (
+    "ignore:Operation with range",  # MLflow 3.17 with pandas 3.1
+    "ignore:.*Any type hint",
+)
+
+
+def nth_day(number: int) -> date:
+    """The toy's day ``number``, counted from 1."""
+    return FIRST + timedelta(days=number - 1)
+
+
+def write_model(file: Path, folder: Path, *changes: tuple[str, str]) -> Path:
+    """A copy of the toy model on the days of ``folder``, with some of its text replaced."""
+    text = TOY.read_text()
+    for old, new in (('os.environ.get("TOY_DAYS", "toy-days")', repr(str(folder))), *changes):
+        assert text.count(old) == 1, f"found {text.count(old)} x {old!r} in {TOY}, expected 1"
+        text = text.replace(old, new)
+    file.write_text(text)
+    return file
+
+
+def write_more(folder: Path, first: int, last: int) -> None:
+    """Write the toy's days from ``first`` to ``last``, counted from 1."""
+    for number in range(first, last + 1):
+        write_day(folder, nth_day(number))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What ``--json`` printed."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+def start_command(
+    home: Path, model: Path, *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """``python flows/retrain.py --model ...`` against the Prefect server of the tests."""
+    from prefect.settings import PREFECT_API_URL
+
+    server = PREFECT_API_URL.value()
+    assert server, "use the fixture prefect_server"
+    return subprocess.Popen(
+        [*COMMAND, "--model", str(model), *arguments],
+        env=os.environ | {"NIGHTLY_HOME": str(home), "PREFECT_API_URL": server} | (environment or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end_command(process: subprocess.Popen[str]) -> Ended:
+    """Wait for the command."""
+    out, err = process.communicate(timeout=300)
+    return Ended(process.returncode, out, err)
+
+
+def run_command(home: Path, model: Path, *arguments: str, **environment: str) -> Ended:
+    """Run the command to its end."""
+    return end_command(start_command(home, model, *arguments, environment=environment))
+
+
+def run_night(model: Path, as_of: date | None = None) -> dict[str, Any]:
+    """Run the flow in this process and give its report; the state is named after the verdict."""
+    from flows.retrain import retrain
+    from tasks.night import RetrainConfig
+
+    state = retrain(RetrainConfig(model=str(model), as_of=as_of), return_state=True)
+    report: dict[str, Any] = state.result()
+    assert state.name == report["verdict"]
+    return report
+
+
+def champion_of(model: str = "toy") -> str | None:
+    """Version behind the alias."""
+    from tasks import registry
+
+    found = registry.read_champion(registry.open_registry(), model)
+    return found.version if found else None
+
+
+def versions_of(model: str = "toy") -> list[str]:
+    """All versions, in order."""
+    from tasks import registry
+
+    found = registry.open_registry().search_model_versions(f"name = '{model}'")
+    return sorted((str(v.version) for v in found), key=int)
+
+
+def one_message(ended: Ended) -> str:
+    """The one thing the command says to its user; no traceback, no noise."""
+    everything = ended.out + ended.err
+    assert "Traceback" not in everything, everything
+    assert not re.search(r"\b(DEBUG|INFO|WARNING|ERROR)\b", everything), everything
+    return everything
+
+
+def without_times(report: dict[str, Any]) -> dict[str, Any]:
+    """Of a report what must be equal between two runs of one night."""
+    candidates: Sequence[str] = sorted(report["candidates"])
+    return {
+        "verdict": report["verdict"],
+        "reasons": report["reasons"],
+        "metrics": report["metrics"],
+        "checks": report["checks"],
+        "challenger": report["challenger"]["candidate"],
+        "candidates": {name: report["candidates"][name]["metrics"] for name in candidates},
+        "rows": report["rows"],
+    }

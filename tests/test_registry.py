@@ -1,0 +1,198 @@
+"""The registry: aliases, half-written nights, altered twins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from sklearn.linear_model import LogisticRegression
+
+from tasks import registry, store
+
+X = pd.DataFrame({"size": [0.0, 1.0, 2.0, 3.0]})
+MODEL = LogisticRegression().fit(X, [0, 0, 1, 1])
+NIGHT = registry.NightRun(
+    model="toy",
+    as_of=date(2026, 2, 8),
+    night="night-1",
+    tags={"verdict": "PROMOTED"},
+    params={"window_days": "90"},
+    metrics={"average_precision": 0.8, "average_precision_low": 0.7},
+    children=[registry.ChildRun("logistic", {"C": "1.0"}, {"average_precision": 0.8})],
+    days={"name": "toy days", "fingerprint": "f" * 64, "source": "{}", "profile": "{}"},
+)
+TAGS = {
+    "night": "night-1",
+    "as_of": "2026-02-08",
+    "candidate": "logistic",
+    "spec_digest": "d" * 64,
+    "judged_from": "2026-02-02",
+    "twin_learned_through": "2026-02-01",
+}
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Operation with range"),  # MLflow with pandas 3.1
+    pytest.mark.filterwarnings("ignore:.*Any type hint"),  # MLflow's own types
+]
+
+
+@pytest.fixture
+def client(registry_home: Path) -> MlflowClient:
+    assert registry_home.is_dir()
+    return registry.open_registry()
+
+
+def register(client: MlflowClient, run: str, **tags: str) -> str:
+    store.write_model("models", "twin", MODEL)
+    twin, sha256 = store.model_file("models", "twin")
+    return registry.register_version(
+        client,
+        run,
+        model="toy",
+        estimator=MODEL,
+        twin=twin,
+        twin_sha256=sha256,
+        inputs=X,
+        code=[],
+        trusted=[],
+        requirements=["scikit-learn"],
+        tags=TAGS | tags,
+        description="A test.",
+    )
+
+
+def bare_version(client: MlflowClient, **tags: str) -> str:
+    """A version whose tags alone matter: nothing is uploaded."""
+    registry._ensure_model(client, "toy")
+    made = client.create_model_version("toy", "file:///nowhere", run_id=None, tags=tags)
+    return str(made.version)
+
+
+def runs(client: MlflowClient) -> list[Any]:
+    experiment = client.get_experiment_by_name("toy")
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_a_fresh_registry_has_no_champion(client: MlflowClient) -> None:
+    assert registry.read_champion(client, "toy") is None
+    assert registry.find_version(client, "toy", "night-1") is None
+
+
+def test_a_version_without_the_alias_is_no_champion(client: MlflowClient) -> None:
+    version = bare_version(client, **TAGS)
+    assert registry.read_champion(client, "toy") is None
+    assert registry.find_version(client, "toy", "night-1") == version
+    assert registry.find_version(client, "toy", "night-2") is None
+
+
+def test_the_first_promotion_leaves_no_previous(client: MlflowClient) -> None:
+    version = bare_version(client, **TAGS, twin_sha256="a")
+    registry.promote(client, "toy", version)
+    found = registry.read_champion(client, "toy")
+    assert found is not None
+    assert (found.version, found.candidate, found.as_of) == (version, "logistic", NIGHT.as_of)
+    assert found.twin_learned_through == date(2026, 2, 1)
+    assert set(client.get_registered_model("toy").aliases) == {"champion"}
+    assert registry.read_champion(client, "toy", before_night="night-1") is None
+
+
+def test_a_promotion_moves_the_champion_to_previous(client: MlflowClient) -> None:
+    first, second, third = (
+        bare_version(client, **TAGS | {"night": f"night-{n}", "twin_sha256": "a"})
+        for n in (1, 2, 3)
+    )
+    registry.promote(client, "toy", first)
+    registry.promote(client, "toy", third)
+    registry.promote(client, "toy", third)
+    aliases = client.get_registered_model("toy").aliases
+    assert {name: str(v) for name, v in aliases.items()} == {"champion": third, "previous": first}
+    assert second not in aliases.values()
+    before = registry.read_champion(client, "toy", before_night="night-3")
+    assert before is not None
+    assert before.version == first
+
+
+def test_a_foreign_version_with_the_alias_is_named(client: MlflowClient) -> None:
+    version = bare_version(client, author="somebody")
+    client.set_registered_model_alias("toy", "champion", version)
+    expected = f"Version {version} of toy carries the alias champion but not the tag 'candidate'"
+    with pytest.raises(registry.RegistryError, match=expected):
+        registry.read_champion(client, "toy")
+
+
+def test_a_half_written_run_is_replaced(client: MlflowClient) -> None:
+    first = registry.log_night(client, NIGHT)
+    second = registry.log_night(client, NIGHT)
+    found = {run.info.run_id: run for run in runs(client)}
+    assert first not in found
+    assert len(found) == 2
+    parent = found.pop(second)
+    (child,) = found.values()
+    assert child.data.tags["mlflow.parentRunId"] == second
+    assert parent.data.metrics == dict(NIGHT.metrics)
+    assert parent.data.params == NIGHT.params
+    assert parent.inputs.dataset_inputs[0].dataset.digest == "f" * 36
+
+
+def test_runs_of_other_nights_stay(client: MlflowClient) -> None:
+    first = registry.log_night(client, NIGHT)
+    second = registry.log_night(client, replace(NIGHT, night="night-2"))
+    assert {first, second} <= {run.info.run_id for run in runs(client)}
+
+
+def test_a_registered_night_keeps_its_run_and_its_twin(client: MlflowClient) -> None:
+    run = registry.log_night(client, NIGHT)
+    version = register(client, run)
+    registry.promote(client, "toy", version)
+
+    assert registry.log_night(client, NIGHT) == run
+    other = registry.log_night(client, replace(NIGHT, tags={"verdict": "KEPT"}))
+    assert registry.log_night(client, replace(NIGHT, tags={"verdict": "KEPT"})) not in (run, other)
+    assert len(runs(client)) == 4
+
+    champion = registry.read_champion(client, "toy")
+    assert champion is not None
+    twin = registry.read_twin(client, champion, [])
+    assert (twin.predict_proba(X) == MODEL.predict_proba(X)).all()
+    assert registry.find_version(client, "toy", "night-1") == version
+
+    import mlflow
+
+    loaded = mlflow.pyfunc.load_model("models:/toy@champion")
+    assert loaded.metadata.get_input_schema().input_names() == ["size"]
+    assert loaded.metadata.saved_input_example_info is not None
+    assert (loaded.predict(X) == MODEL.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("harm", ["altered", "missing"])
+def test_a_harmed_twin_is_never_loaded(client: MlflowClient, home: Path, harm: str) -> None:
+    run = registry.log_night(client, NIGHT)
+    store.write_model("models", "twin", MODEL)
+    twin, sha256 = store.model_file("models", "twin")
+    place = home / "artifacts" / "toy" / run / "artifacts" / "twin" / registry.TWIN_FILE
+    place.parent.mkdir(parents=True)
+    content = bytearray(twin.read_bytes())
+    if harm == "altered":
+        content[len(content) // 2] ^= 1
+        place.write_bytes(content)
+    champion = registry.Champion(
+        "1", run, "logistic", "d", NIGHT.as_of, date(2026, 2, 1), sha256
+    )
+    expected = (store.StoreError, registry.RegistryError)
+    with pytest.raises(expected, match="altered|cannot be downloaded|cannot be read"):
+        registry.read_twin(client, champion, [])
+
+
+def test_a_local_database_writes_ahead(client: MlflowClient, home: Path) -> None:
+    import sqlite3
+
+    assert client is not None
+    connection = sqlite3.connect(home / "mlflow.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
