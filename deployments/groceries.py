@@ -80,9 +80,10 @@ def clean(rows: pd.DataFrame) -> pd.DataFrame:
 def features(requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """About a hundred products for each household, with what is known of them that morning."""
     log = Purchases.encode(requests, history, USER, ITEM)
+    own = log.of_asked()
     tifu = TifuKnn(own=0.8, across=0.8).fit(log)
     latent = LatentFactors().fit(log)
-    frequency = PersonalFrequency(half_life=60).fit(log)
+    frequency = PersonalFrequency(half_life=60).fit(own)
     popular = Popularity(days=7).fit(log)
     user, item = ranking.union(
         log,
@@ -101,14 +102,16 @@ def features(requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     for name in ("frequency", "tifu_knn", "latent"):
         share, rank = ranking.shares(columns[name], user, log.asked)
         columns |= {f"{name}_share": share, f"{name}_rank": rank}
-    columns |= ranking.habits(log, user, item)
+    columns |= ranking.habits(own, user, item)
     columns |= ranking.demand(log, item)
-    columns |= ranking.shopping(log, user)
+    columns |= ranking.shopping(own, user)
     for group in ("category", "kind"):
         coarse, code = log.coarser(history[group].to_numpy())
-        columns |= ranking.habits(coarse, user, code[item], (30, 120), prefix=f"{group}_")
-        of_group = np.maximum(columns[f"{group}_count"], 1)
-        columns[f"{group}_share"] = columns["count"] / of_group
+        columns |= ranking.habits(
+            coarse.of_asked(), user, code[item], (30, 120), prefix=f"{group}_"
+        )
+        whole = np.maximum(columns[f"{group}_count"], 1)
+        columns[f"{group}_share"] = (columns["count"] / whole).astype(np.float32)
     paid = (history[name].to_numpy(dtype=np.float64) for name in ("value", "discount", "quantity"))
     columns |= ranking.offers(log, user, item, *paid)
     columns |= ranking.local_demand(log, user, item, history["store_id"].to_numpy())
@@ -148,7 +151,7 @@ groceries = ModelSpec(
             )
         ),
     },
-    window=days(56),
+    window=days(49),
     holdout=days(14),
     quarantine_limit=0.02,
     gate=Gate(min_days=7),

@@ -102,7 +102,7 @@ def habits(
     pairs = len(starts)
 
     def total(weight: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        return np.bincount(pair, weight, pairs)
+        return np.bincount(pair, weight, pairs).astype(np.float64)
 
     trips = went.sum(axis=1).astype(np.float64)
     pair_user = key[starts] // width
@@ -234,7 +234,7 @@ def offers(
 
     def over(days: int, weight: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         rows = purchases.recent(days)
-        return np.bincount(purchases.item[rows], weight[rows], size)
+        return np.bincount(purchases.item[rows], weight[rows], size).astype(np.float64)
 
     usual = (over(84, discount) + 0.01) / (over(84, full) + 0.1)
     now = {days: (over(days, discount) + 0.1 * usual) / (over(days, full) + 0.1) for days in (3, 7)}
@@ -311,8 +311,9 @@ def shares(values: Floats, user: Ints, asked: int) -> tuple[Floats, Floats]:
 class CandidateRanker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Learn on all bought candidates and a sample of the others.
 
-    Good for the order: the sample is not weighted up, which would make it noisier, so the
-    probabilities lie above the true ones.
+    The sample is not weighted up, which would only add noise to the order; instead the odds are
+    multiplied by the share of unbought candidates kept, which puts the level right (King, Zeng,
+    Logistic Regression in Rare Events Data, Political Analysis 2001).
 
     Attributes:
         estimator: Classifier with ``predict_proba`` over a float matrix.
@@ -332,6 +333,7 @@ class CandidateRanker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         wanted = min(len(rest), int(self.negatives * bought.sum()))
         sample = np.random.default_rng(self.seed).choice(rest, wanted, replace=False)
         kept = np.sort(np.concatenate([np.flatnonzero(bought), sample]))
+        self.share_ = wanted / len(rest) if wanted else 1.0
         self.classes_ = np.array([0, 1])
         self.columns_ = np.asarray(X.columns, dtype=str)
         self.estimator_ = clone(self.estimator).fit(
@@ -342,8 +344,9 @@ class CandidateRanker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: pd.DataFrame) -> npt.NDArray[np.float64]:  # noqa: N803
         """Chance that each candidate is bought, second column."""
         values = X[list(self.columns_)].to_numpy(dtype=np.float32)
-        proba: npt.NDArray[np.float64] = self.estimator_.predict_proba(values)
-        return proba
+        chance = self.estimator_.predict_proba(values)[:, 1]
+        chance = chance * self.share_ / (chance * self.share_ + 1 - chance)
+        return np.column_stack([1 - chance, chance])
 
     def predict(self, X: pd.DataFrame) -> npt.NDArray[np.int64]:  # noqa: N803
         """1 where buying is likelier than not."""

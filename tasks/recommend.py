@@ -78,10 +78,20 @@ class Purchases:
         """
         import pandas as pd
 
-        code, groups = pd.factorize(group)
-        of_item = np.zeros(len(self.items), dtype=np.int64)
-        of_item[self.item] = code
-        return replace(self, items=groups, item=code), of_item
+        row = np.zeros(len(self.items), dtype=np.int64)
+        row[self.item] = np.arange(len(self.item))
+        of_item, groups = pd.factorize(group[row])
+        return replace(self, items=groups, item=of_item[self.item]), of_item
+
+    def of_asked(self) -> Purchases:
+        """The rows of the users asked for alone, under the same codes."""
+        mine = self.user < self.asked
+        return replace(self, user=self.user[mine], item=self.item[mine], age=self.age[mine])
+
+    def decay(self, half_life: float) -> npt.NDArray[np.float64]:
+        """Weight of each row: a half per ``half_life`` days of age."""
+        table: npt.NDArray[np.float64] = 0.5 ** (np.arange(self.age.max(initial=0) + 1) / half_life)
+        return table[self.age]
 
     def trips(self, users: int | None = None) -> npt.NDArray[np.bool_]:
         """Whether each user, or each of the first ``users``, bought anything: users x age."""
@@ -123,7 +133,7 @@ class PersonalFrequency(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, purchases: Purchases) -> PersonalFrequency:
         """Sum the decayed purchases of the users asked for."""
-        self.matrix_ = asked_matrix(purchases, 0.5 ** (purchases.age / self.half_life))
+        self.matrix_ = asked_matrix(purchases, purchases.decay(self.half_life))
         return self
 
     def score(self, user: Ints, item: Ints) -> Floats:
@@ -209,7 +219,7 @@ class LatentFactors(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, purchases: Purchases) -> LatentFactors:
         """Factorize and rebuild the rows of the users asked for."""
-        weight = 0.5 ** (purchases.age / self.half_life)
+        weight = purchases.decay(self.half_life)
         self.column_, dense = dense_matrix(purchases, weight, self.common)
         rows = np.log1p(dense)
         rows /= np.maximum(np.sqrt(np.linalg.norm(rows, axis=1, keepdims=True)), 1e-6)

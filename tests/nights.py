@@ -136,3 +136,20 @@ def without_times(report: dict[str, Any]) -> dict[str, Any]:
         "candidates": {name: report["candidates"][name]["metrics"] for name in candidates},
         "rows": report["rows"],
     }
+
+
+def say(capsys: Any, monkeypatch: Any, model: Path, *arguments: str) -> Ended:
+    """The command in this process: its exit code and what it says."""
+    from flows.retrain import retrain
+    from tasks import command
+
+    monkeypatch.setattr(sys, "argv", ["retrain.py", "--model", str(model), *arguments])
+    capsys.readouterr()
+    code: Any = 0
+    try:
+        command.run_retrain(retrain)
+    except SystemExit as end:
+        code = end.code
+    said = capsys.readouterr()
+    lines = [line for line in said.err.splitlines() if " | " not in line]
+    return Ended(int(code or 0), said.out, "\n".join(lines))

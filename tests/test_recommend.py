@@ -162,7 +162,7 @@ def ranker_and_rows() -> tuple[CandidateRanker, pd.DataFrame, np.ndarray]:
     random = np.random.default_rng(3)
     X = pd.DataFrame(random.random((4000, 3)), columns=["a", "b", "c"]).astype("float32")  # noqa: N806
     y = (random.random(4000) < 0.1 * X["a"]).to_numpy().astype(np.int8)
-    trees = HistGradientBoostingClassifier(max_iter=15, early_stopping=False, random_state=0)
+    trees = HistGradientBoostingClassifier(max_iter=5, early_stopping=False, random_state=0)
     return CandidateRanker(trees, negatives=4), X, y
 
 

@@ -3,38 +3,259 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tests import nights
-from tests.nights import champion_of, nth_day, one_message, run_command, write_model, write_more
+from tests.nights import champion_of, nth_day, one_message, run_command, say, write_model, write_more
+from tests.toy import write_day
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
     *(pytest.mark.filterwarnings(text) for text in nights.MLFLOW_WARNINGS),
 ]
 LAST = 41
-NEWEST = f"{nth_day(LAST)}.parquet"
 AS_OF = nth_day(LAST)
 
 
-@pytest.fixture(scope="session")
-def promoted(
+@pytest.fixture(scope="module")
+def place(
     tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, prefect_server: None
-) -> tuple[Path, Path]:
-    """A state directory with a champion as of day 40, and the folder with one day more."""
+) -> Path:
+    """A model with a champion as of day 40, and a folder with one day more."""
     place = tmp_path_factory.mktemp("promoted")
-    folder, home = place / "days", place / "home"
-    home.mkdir()
-    shutil.copyfile(empty_registry, home / "mlflow.db")
-    write_more(folder, 1, LAST)
-    model = write_model(place / "toy.py", folder)
+    (place / "home").mkdir()
+    shutil.copyfile(empty_registry, place / "home" / "mlflow.db")
+    write_more(place / "days", 1, LAST)
+    shutil.copytree(place / "days", place / "good")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NIGHTLY_HOME", str(home))
+        patch.setenv("NIGHTLY_HOME", str(place / "home"))
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
             patch.delenv(name, raising=False)
+        model = write_model(place / "toy.py", place / "days")
         assert nights.run_night(model, nth_day(LAST - 1))["verdict"] == "PROMOTED"
-    return home, folder
+    return place
+
+
+@pytest.fixture
+def days(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of days, whole again."""
+    monkeypatch.setenv("NIGHTLY_HOME", str(place / "home"))
+    shutil.rmtree(place / "days", ignore_errors=True)
+    shutil.copytree(place / "good", place / "days")
+    return place / "days"
+
+
+def newest(days: Path) -> Path:
+    return days / f"{AS_OF}.parquet"
+
+
+def break_rows(days: Path) -> None:
+    frame = pd.read_parquet(newest(days))
+    frame.loc[frame.index[:6], "size"] = 99.0
+    frame.to_parquet(newest(days), index=False)
+
+
+def drop_column(days: Path) -> None:
+    pd.read_parquet(newest(days)).drop(columns="size").to_parquet(newest(days), index=False)
+
+
+def retype_column(days: Path) -> None:
+    frame = pd.read_parquet(newest(days))
+    frame.assign(size="much").to_parquet(newest(days), index=False)
+
+
+def truncate(days: Path) -> None:
+    newest(days).write_bytes(newest(days).read_bytes()[:1000])
+
+
+def corrupt_inside(days: Path) -> None:
+    content = bytearray(newest(days).read_bytes())
+    content[-60:-8] = bytes(52)
+    newest(days).write_bytes(content)
+
+
+def empty_file(days: Path) -> None:
+    newest(days).write_bytes(b"")
+
+
+def no_rows(days: Path) -> None:
+    pd.read_parquet(newest(days)).head(0).to_parquet(newest(days), index=False)
+
+
+def same_bytes(days: Path) -> None:
+    shutil.copyfile(days / f"{nth_day(LAST - 1)}.parquet", newest(days))
+
+
+def no_day(days: Path) -> None:
+    newest(days).unlink()
+
+
+def no_folder(days: Path) -> None:
+    shutil.rmtree(days)
+
+
+BAD_DAYS = {
+    "broken rows": (break_rows, 3, "6 of 200 rows break the contract (3.0%, allowed 1.0%)"),
+    "missing column": (drop_column, 3, "found no column 'size'"),
+    "retyped column": (retype_column, 3, "in column 'size'"),
+    "truncated file": (truncate, 0, "expected a whole Parquet file"),
+    "corrupt footer": (corrupt_inside, 0, "expected a whole Parquet file"),
+    "zero bytes": (empty_file, 0, "found 0 bytes"),
+    "no rows": (no_rows, 0, "hold nothing to use: 0 rows in"),
+    "same bytes": (same_bytes, 0, "is identical to that of 2026-02-09"),
+    "missing day": (no_day, 0, "The newest day in the source is 2026-02-09, 1 day(s) before"),
+    "missing folder": (no_folder, 0, "found no such folder"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DAYS)
+def test_a_bad_day_trains_nothing(
+    case: str,
+    place: Path,
+    days: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    harm, code, expected = BAD_DAYS[case]
+    harm(days)
+    ended = say(capsys, monkeypatch, place / "toy.py", "--as-of", str(AS_OF))
+    message = " ".join(one_message(ended).split())
+    print(case, ended.code, message)
+    assert expected in message
+    assert ended.code == code
+    assert f"toy · {AS_OF} · {'REJECTED' if code else 'HELD'}" in message
+    assert champion_of() == "1"
+    assert nights.versions_of() == ["1"]
+
+
+@pytest.mark.parametrize("harm", [drop_column, retype_column])
+def test_other_columns_are_rejected_on_a_first_night_too(
+    harm: Callable[[Path], None],
+    place: Path,
+    days: Path,
+    registry_home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    harm(days)
+    monkeypatch.setenv("NIGHTLY_HOME", str(registry_home))
+    ended = say(capsys, monkeypatch, place / "toy.py")
+    message = " ".join(one_message(ended).split())
+    print("first night", ended.code, message)
+    assert ended.code == 3
+    assert "column 'size'" in message
+    assert champion_of() is None
+
+
+def test_the_command_says_it_without_noise(place: Path, days: Path) -> None:
+    break_rows(days)
+    ended = run_command(place / "home", place / "toy.py", "--as-of", str(AS_OF))
+    assert ended.code == 3
+    assert ended.err == ""
+    assert "6 x size: 99.0 is not at most 20" in " ".join(one_message(ended).split())
+    (file,) = (place / "home" / "quarantine" / "toy").glob(f"{AS_OF}*")
+    kept = pd.read_parquet(file)
+    assert len(kept) == 6
+    assert kept["reason"].str.contains("size: 99.0 is not at most 20").all()
+    assert champion_of() == "1"
+
+
+def test_a_model_that_is_no_python(
+    place: Path, days: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = place / "wrong.py"
+    model.write_text("from tasks.spec import ModelSpec\n\nmodel = ModelSpec(\n")
+    ended = say(capsys, monkeypatch, model)
+    assert ended.code == 2
+    message = one_message(ended)
+    print(ended.code, message)
+    assert "SyntaxError: '(' was never closed" in message
+    assert "wrong.py" in message
+    assert "The champion is untouched." in message
+
+
+def test_too_little_history(
+    place: Path, days: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = say(capsys, monkeypatch, place / "toy.py", "--as-of", str(nth_day(10)))
+    assert ended.code == 2
+    message = one_message(ended)
+    print(ended.code, message)
+    assert "the source has 10 day(s), and a night needs at least 17" in message
+    assert champion_of() == "1"
+
+
+RAISES = (
+    "toy = ModelSpec(",
+    '''
+class Raises(LogisticRegression):
+    def fit(self, X, y):
+        raise ValueError("no such luck")
+
+
+class Holes(LogisticRegression):
+    def predict_proba(self, X):
+        return super().predict_proba(X) * np.nan
+
+
+toy = ModelSpec(''',
+)
+BROKEN = ('"constant": DummyClassifier(),', '"raises": Raises(),\n        "holes": Holes(),')
+
+
+def test_the_night_goes_on_without_candidates_that_fail(
+    place: Path, days: Path, registry_home: Path, tmp_path: Path
+) -> None:
+    model = write_model(tmp_path / "toy.py", days, RAISES, BROKEN)
+    ended = run_command(registry_home, model, "--json")
+    assert ended.code == 0
+    one_message(ended)
+    report = ended.report
+    print(report["reasons"])
+    assert report["verdict"] == "PROMOTED"
+    assert set(report["candidates"]) == {"logistic", "tree"}
+    reasons = " ".join(report["reasons"])
+    assert "Candidate 'raises' of model toy: fit on" in reasons
+    assert "raised ValueError: no such luck" in reasons
+    assert "holes of model toy: 1,400 of 1,400 scores are not finite" in reasons
+
+
+def test_no_candidate_at_all(
+    place: Path,
+    days: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    good = '"logistic": LogisticRegression(),', ""
+    tree = '"tree": DecisionTreeClassifier(max_depth=3, random_state=0),', ""
+    model = write_model(place / "none.py", days, RAISES, BROKEN, good, tree)
+    ended = say(capsys, monkeypatch, model)
+    assert ended.code == 1
+    message = one_message(ended)
+    print(ended.code, message)
+    assert "raised ValueError: no such luck" in message
+    assert "1,400 of 1,400 scores are not finite" in message
+    assert champion_of() == "1"
+
+
+@pytest.mark.parametrize(("first", "code"), [(LAST - 6, 0), (1, 1)])
+def test_a_target_that_never_varies(
+    first: int,
+    code: int,
+    place: Path,
+    days: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(first, LAST + 1):
+        write_day(days, nth_day(number), bought=0)
+    ended = say(capsys, monkeypatch, place / "toy.py")
+    message = " ".join(one_message(ended).split())
+    print(ended.code, message)
+    assert ended.code == code
+    assert ("was the estimator fitted on both classes" if code else "Cannot judge") in message
+    assert champion_of() == "1"
