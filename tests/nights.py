@@ -69,9 +69,12 @@ def start_command(
 
     server = PREFECT_API_URL.value()
     assert server, "use the fixture prefect_server"
+    inherited = {n: v for n, v in os.environ.items() if not n.startswith("MLFLOW_")}
+    places = {"NIGHTLY_HOME": str(home), "PREFECT_API_URL": server}
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
     return subprocess.Popen(
         [*COMMAND, "--model", str(model), *arguments],
-        env=os.environ | {"NIGHTLY_HOME": str(home), "PREFECT_API_URL": server} | (environment or {}),
+        env=inherited | quiet | places | (environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

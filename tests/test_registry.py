@@ -181,9 +181,7 @@ def test_a_harmed_twin_is_never_loaded(client: MlflowClient, home: Path, harm: s
     if harm == "altered":
         content[len(content) // 2] ^= 1
         place.write_bytes(content)
-    champion = registry.Champion(
-        "1", run, "logistic", "d", NIGHT.as_of, date(2026, 2, 1), sha256
-    )
+    champion = registry.Champion("1", run, "logistic", "d", NIGHT.as_of, date(2026, 2, 1), sha256)
     expected = (store.StoreError, registry.RegistryError)
     with pytest.raises(expected, match="altered|cannot be downloaded|cannot be read"):
         registry.read_twin(client, champion, [])

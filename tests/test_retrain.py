@@ -88,9 +88,7 @@ def first(
 
 
 @pytest.fixture
-def place(
-    first: tuple[Place, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> Place:
+def place(first: tuple[Place, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Place:
     """The state after the first night; tests run in their order and build on each other."""
     monkeypatch.setenv("NIGHTLY_HOME", str(first[0].home))
     return first[0]
@@ -166,14 +164,17 @@ def test_the_registry_keeps_the_whole_night(
 
 
 def test_prefect_keeps_the_report(place: Place) -> None:
-    from prefect.artifacts import Artifact
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.client.schemas.sorting import ArtifactSort
 
     assert place.home.is_dir()
-    found = Artifact.get("report-toy")
-    assert found is not None
-    assert "PROMOTED" in str(found.data)
+    ours = ArtifactFilter(key=ArtifactFilterKey(any_=["report-toy"]))
     with get_client(sync_client=True) as client:
+        found = client.read_artifacts(
+            artifact_filter=ours, sort=ArtifactSort.CREATED_DESC, limit=1
+        )[0]
+        assert "PROMOTED" in str(found.data)
         run = client.read_flow_run(found.flow_run_id)
     assert (run.state_name, run.name) == ("PROMOTED", f"toy · {nth_day(40)}")
 
@@ -277,11 +278,14 @@ def test_two_processes_make_one_version(tmp_path: Path, empty_registry: Path) ->
     assert (champion_of(), versions_of()) == ("1", ["1"])
 
 
-def test_a_changed_parameter_is_another_night(tmp_path: Path, empty_registry: Path) -> None:
+def test_a_changed_parameter_is_another_night(
+    tmp_path: Path, empty_registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = make_place(tmp_path, 30, empty_registry)
-    before = run_command(place.home, place.model, "--json").report
-    write_model(place.model, place.days, ("holdout=days(7)", "holdout=days(6)"))
-    after = run_command(place.home, place.model, "--json").report
+    monkeypatch.setenv("NIGHTLY_HOME", str(place.home))
+    before = run_night(place.model)
+    shorter = ("holdout=days(7)", "holdout=days(6)")
+    after = run_night(write_model(tmp_path / "shorter.py", place.days, shorter))
     assert before["split"]["holdout_days"] == 7
     assert after["split"]["holdout_days"] == 6
     assert any("code has changed since version 1" in reason for reason in after["reasons"])
