@@ -8,10 +8,12 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
@@ -108,24 +110,22 @@ def _end(state: State, asked: argparse.Namespace) -> int:
     found = state.result(raise_on_failure=False)
     if state.name in EXIT_CODES and isinstance(found, dict):
         return _show(found, asked, again=False)
-    error = found
-    wrong_call = isinstance(error, SpecError | HistoryError)
-    if asked.verbose and isinstance(error, BaseException):
-        logging.getLogger("nightly").error("the night failed", exc_info=error)
-    return _fail(f"{type(error).__name__}: {error}", 2 if wrong_call else 1)
+    wrong_call = isinstance(found, SpecError | HistoryError)
+    _fail(f"{type(found).__name__}: {found}", 2 if wrong_call else 1)
 
 
 def _show(report: dict[str, Any], asked: argparse.Namespace, *, again: bool) -> int:
     from tasks.report import EXIT_CODES, to_terminal
 
-    if asked.json:
-        print(json.dumps(report, indent=1, ensure_ascii=False))
-    else:
-        print(to_terminal(report, again=again))
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    try:
+        print(text if asked.json else to_terminal(report, again=again), flush=True)
+    except BrokenPipeError:  # such as `| head`: what is left has no reader
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_CODES[report["verdict"]]
 
 
-def _fail(message: str, code: int) -> int:
+def _fail(message: str, code: int) -> NoReturn:
     print(f"nightly: {message}\nThe champion is untouched.", file=sys.stderr)
     sys.exit(code)
 
@@ -139,15 +139,40 @@ def _embedded_server() -> Iterator[Callable[[], None]]:
     """
     from prefect.settings import PREFECT_API_URL
 
+    from tasks.settings import ensure_home
+    from tasks.store import write_json
+
     if PREFECT_API_URL.value():
         yield lambda: None
         return
     from prefect.server.api.server import SubprocessASGIServer
 
+    record = ensure_home() / "embedded-server.json"
+    _end_orphan(record)
     server = SubprocessASGIServer()
     starting = threading.Thread(target=server.start)
     starting.start()
+    while server.server_process is None and starting.is_alive():
+        time.sleep(0.01)
+    if server.server_process is not None:
+        write_json(record, {"pid": server.server_process.pid, "started_by": os.getpid()})
     yield starting.join  # Prefect stops the server at exit, after the last log has been sent
+
+
+def _end_orphan(record: Path) -> None:
+    """End the embedded server of a run that was killed before it could."""
+    import psutil
+
+    from tasks.store import read_json
+
+    try:
+        left = read_json(record)
+        server = psutil.Process(left["pid"])
+        ours = any("prefect.server.api.server" in part for part in server.cmdline())
+        if ours and not psutil.pid_exists(left["started_by"]):
+            server.terminate()
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return  # no record, or it is gone: nothing to end
 
 
 @contextmanager
