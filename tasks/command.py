@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _import_model(model: str) -> None:
     try:
         load_spec(model)
     except SpecError as error:
-        _fail(str(error), 2)
+        sys.exit(_fail(str(error), 2))
 
 
 def _end(state: State, asked: argparse.Namespace) -> int:
@@ -111,7 +111,7 @@ def _end(state: State, asked: argparse.Namespace) -> int:
     if state.name in EXIT_CODES and isinstance(found, dict):
         return _show(found, asked, again=False)
     wrong_call = isinstance(found, SpecError | HistoryError)
-    _fail(f"{type(found).__name__}: {found}", 2 if wrong_call else 1)
+    return _fail(f"{type(found).__name__}: {found}", 2 if wrong_call else 1)
 
 
 def _show(report: dict[str, Any], asked: argparse.Namespace, *, again: bool) -> int:
@@ -125,9 +125,9 @@ def _show(report: dict[str, Any], asked: argparse.Namespace, *, again: bool) -> 
     return EXIT_CODES[report["verdict"]]
 
 
-def _fail(message: str, code: int) -> NoReturn:
+def _fail(message: str, code: int) -> int:
     print(f"nightly: {message}\nThe champion is untouched.", file=sys.stderr)
-    sys.exit(code)
+    return code
 
 
 @contextmanager

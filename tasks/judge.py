@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.metrics import Difference, Estimate, Evaluation, JudgementError, SliceResult, title
+from tasks.evaluate import Difference, Estimate, Evaluation, SliceResult
+from tasks.metrics import JudgementError, title
 
 if TYPE_CHECKING:
     from tasks.spec import Gate

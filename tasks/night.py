@@ -91,6 +91,7 @@ class Examples:
         new: Days prepared tonight.
         candidates: Names of the recipes to fit.
         seconds: Seconds spent.
+        done: When they were ready, in seconds since the epoch.
     """
 
     refs: dict[date, store.Ref]
@@ -98,6 +99,7 @@ class Examples:
     new: tuple[date, ...]
     candidates: tuple[str, ...]
     seconds: float
+    done: float
 
     def of(self, days: tuple[date, ...]) -> list[store.Ref]:
         """References to the examples of these days."""
@@ -112,13 +114,11 @@ class Incumbent:
         champion: None before the first promotion.
         scores: Key of its scores, or None where it cannot be scored.
         fault: Why it cannot be scored or compared, in words.
-        seconds: Seconds spent.
     """
 
     champion: Champion | None = None
     scores: str | None = None
     fault: str | None = None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ class Judged:
         figures: ``Evaluation`` as JSON: metrics of each scorer with intervals; None where nothing
             could be judged.
         plots: Title to PNG.
-        seconds: Seconds spent.
+        seconds: Seconds spent by step: ``fit`` is the whole parallel stage.
+        done: When the verdict stood, in seconds since the epoch.
     """
 
     verdict: Verdict
@@ -142,4 +143,5 @@ class Judged:
     incumbent: Incumbent
     figures: dict[str, Any] | None
     plots: dict[str, bytes]
-    seconds: float
+    seconds: dict[str, float]
+    done: float

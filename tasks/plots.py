@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tasks.metrics import Estimate, SliceResult, title
+from tasks.evaluate import Estimate, SliceResult
+from tasks.metrics import title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from tasks.evaluate import Evaluation, SliceResult
     from tasks.judge import Verdict
-    from tasks.metrics import Evaluation, SliceResult
     from tasks.night import Cleaned, Examples, Judged, Night
     from tasks.registry import Champion
 
@@ -59,6 +59,8 @@ def build_report(
         seconds: Step to seconds, ``total`` included.
         links: Name to address or path.
     """
+    from tasks.metrics import title
+
     spec = load_spec(night.model)
     figures = judged.figures if judged else None
     report: Report = {
@@ -70,7 +72,7 @@ def build_report(
         "checks": [asdict(check) for check in verdict.checks],
         "metric": spec.problem.primary,
         "greater_is_better": spec.problem.greater_is_better,
-        "shown_metrics": list(spec.problem.metrics[:3]),
+        "titles": {name: title(name) for name in spec.problem.metrics},
         "challenger": {"version": None, "run_id": None, "candidate": None},
         "champion": {"version": None, "candidate": None, "since": None},
         "candidates": {},
@@ -136,7 +138,8 @@ def draw_plots(
     slices: Sequence[SliceResult],
 ) -> dict[str, bytes]:
     """The pictures of a night: title to PNG."""
-    from tasks import metrics, plots
+    from tasks import plots
+    from tasks.evaluate import evaluate_days
 
     metric = figures.metric
     shown = {name: figures.metrics[name] for name in figures.metrics}
@@ -147,9 +150,7 @@ def draw_plots(
         "Candidates": plots.candidates(
             metric, {name: shown[name][metric] for name in order}, challenger
         ),
-        "Day by day": plots.metric_by_day(
-            metric, metrics.evaluate_days(spec.problem, holdout, compared)
-        ),
+        "Day by day": plots.metric_by_day(metric, evaluate_days(spec.problem, holdout, compared)),
     }
     if any(result.relative for result in slices):
         drawn["Slices"] = plots.slices(slices, spec.gate.slice_tolerance)
@@ -164,8 +165,17 @@ def interval(metric: Mapping[str, float] | None) -> str:
     """A figure with its interval: ``0.201 (0.195 to 0.207)``."""
     if metric is None:
         return "-"
-    value, low, high = metric["value"], metric.get("low"), metric.get("high")
-    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"
+
+
+def figure(metric: Mapping[str, float] | None) -> str:
+    """A figure without its interval."""
+    return "-" if metric is None else f"{metric['value']:.3f}"
+
+
+def capitalized(text: str) -> str:
+    """With a capital first letter; the others stay."""
+    return text[:1].upper() + text[1:]
 
 
 def to_terminal(report: Report, *, again: bool = False) -> str:
@@ -197,7 +207,7 @@ def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str
         plots: Title to PNG. Without them the text refers to files beside it.
     """
     out = [f"# {report['model']} · {report['as_of']} · {report['verdict']}", ""]
-    out += [f"**{_headline(report).capitalize()}.** {report['question']}", ""]
+    out += [f"**{capitalized(_headline(report))}.** {report['question']}", ""]
     out += [f"- {reason}" for reason in report["reasons"]] + [""]
     out += [f"Champion: {_champion_line(report)}.", ""]
     if report["candidates"]:
@@ -242,21 +252,18 @@ def _block(label: str, texts: Sequence[str]) -> list[str]:
 
 
 def _candidate_lines(report: Report) -> list[str]:
-    shown = report["shown_metrics"]
-    head = f"{'Candidate':<22}" + "".join(f"{name:<26}" for name in shown[:2])
-    head += "".join(f"{name:<18}" for name in shown[2:3]) + "fit"
-    lines = [head]
+    shown = list(report["titles"])[:3]
+    rows = [["  Candidate", *(capitalized(report["titles"][name]) for name in shown), "Fit"]]
     for row in _ranked(report):
-        mark = ">" if row["name"] == report["challenger"].get("candidate") else " "
-        line = f"{mark} {row['name']:<20}"
-        line += "".join(f"{interval(row['metrics'].get(name)):<26}" for name in shown[:2])
-        line += "".join(
-            f"{row['metrics'][name]['value']:<18.3f}"
-            for name in shown[2:3]
-            if name in row["metrics"]
-        )
-        lines.append(line + (f"{row['seconds']:.1f} s" if row.get("seconds") is not None else ""))
-    return lines
+        mark = ">" if row["name"] == report["challenger"]["candidate"] else " "
+        measured = [row["metrics"].get(name) for name in shown]
+        figures = [interval(measured[0]), *(figure(metric) for metric in measured[1:])]
+        rows.append([f"{mark} {row['name']}", *figures, f"{row['seconds']:.1f} s"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
 
 
 def _ranked(report: Report) -> list[dict[str, Any]]:
@@ -267,17 +274,16 @@ def _ranked(report: Report) -> list[dict[str, Any]]:
 
 
 def _candidate_table(report: Report) -> list[str]:
-    names = list(report["shown_metrics"])
+    titles = dict(list(report["titles"].items())[:3])
     out = [
-        "| candidate | " + " | ".join(names) + " | fit, s |",
-        "|---|" + "---|" * len(names) + "---:|",
+        "| candidate | " + " | ".join(titles.values()) + " | fit |",
+        "|---|" + "---|" * len(titles) + "---:|",
     ]
     for row in _ranked(report):
         name = row["name"]
         shown = f"**{name}**" if name == report["challenger"].get("candidate") else name
-        cells = [interval(row["metrics"].get(metric)) for metric in names]
-        seconds = f"{row['seconds']:.1f}" if row.get("seconds") is not None else ""
-        out.append(f"| {shown} | " + " | ".join(cells) + f" | {seconds} |")
+        cells = [interval(row["metrics"].get(metric)) for metric in titles]
+        out.append(f"| {shown} | " + " | ".join(cells) + f" | {row['seconds']:.1f} s |")
     return out
 
 
@@ -286,7 +292,7 @@ def _metric_table(report: Report) -> list[str]:
     out = ["| metric | " + " | ".join(who) + " |", "|---|" + "---|" * len(who)]
     for metric in report["metrics"]["challenger"]:
         cells = [interval(report["metrics"][name].get(metric)) for name in who]
-        out.append(f"| {metric} | " + " | ".join(cells) + " |")
+        out.append(f"| {report['titles'][metric]} | " + " | ".join(cells) + " |")
     return out
 
 

@@ -263,6 +263,10 @@ def _candidate_faults(candidates: object) -> list[str]:
     for name, estimator in candidates.items():
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
             found.append(f"candidates: found the name {name!r}, allowed small letters, digits, _")
+        if name in ("champion", "baseline"):
+            found.append(
+                f"candidates: found the name {name!r}, allowed any but this: it has a role"
+            )
         missing = [m for m in ("fit", "predict", "get_params") if not hasattr(estimator, m)]
         if missing or isinstance(estimator, type):
             found.append(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from datetime import date, datetime
@@ -21,16 +20,15 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.tasks import exponential_backoff
 
-from tasks import prepare, settings, store, train
+from tasks import prepare, record, settings, store, train
 from tasks.dates import last_complete_day, reasons_to_hold, resolve_as_of
 from tasks.decided import fingerprint, recall, remember
 from tasks.night import Cleaned, Examples, Incumbent, Judged, Night, RetrainConfig
 from tasks.report import Report, build_report, draw_plots, to_markdown, write_report
 from tasks.results import cached_task, forget
-from tasks.spec import DECIDING_LIBRARIES, PROJECT, ModelSpec, code_files, digest, load_spec
+from tasks.spec import DECIDING_LIBRARIES, ModelSpec, code_files, digest, load_spec
 
 if TYPE_CHECKING:
-    from tasks import registry
     from tasks.judge import Verdict
     from tasks.registry import Champion
 
@@ -119,7 +117,7 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
         split.holdout[0],
         split.holdout[-1],
     )
-    return Examples(refs, split, new, tuple(spec.candidates), _since(started))
+    return Examples(refs, split, new, tuple(spec.candidates), _since(started), time.time())
 
 
 def twin_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -148,12 +146,11 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
     """Score tonight's holdout with the champion's twin, now, on the same rows."""
     from tasks import registry
 
-    spec, started = load_spec(night.model), time.perf_counter()
-    client = registry.open_registry()
+    spec, client = load_spec(night.model), registry.open_registry()
     champion = registry.read_champion(client, spec.name, before_night=night.key)
     if champion is None:
         log.info("champion  none yet")
-        return Incumbent(seconds=_since(started))
+        return Incumbent()
     fault = _not_comparable(champion, night, examples)
     key = f"{champion.twin_sha256}-{night.key}"
     if fault is None:
@@ -166,14 +163,14 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
     log.info(
         "champion  version %s (%s) scored on the holdout", champion.version, champion.candidate
     )
-    return Incumbent(champion, None if fault else key, fault, _since(started))
+    return Incumbent(champion, None if fault else key, fault)
 
 
 @task(task_run_name="judge {night.name}", cache_policy=NO_CACHE)
 def judge_night(
     night: Night,
     examples: Examples,
-    made: list[dict[str, Any] | BaseException],
+    made: Sequence[dict[str, Any] | BaseException],
     incumbent: Incumbent,
 ) -> Judged:
     """Compare challenger, champion and baseline on the same unseen days.
@@ -181,9 +178,11 @@ def judge_night(
     Raises:
         FitError: Where no candidate could be fitted and scored.
     """
-    from tasks import judge, metrics
+    from tasks import judge
+    from tasks.evaluate import Evaluation, SliceResult, evaluate, evaluate_slices
+    from tasks.metrics import JudgementError
 
-    spec, started = load_spec(night.model), time.perf_counter()
+    spec, fitted = load_spec(night.model), time.time()
     fits = {fit["candidate"]: train.Fit(**fit) for fit in made if isinstance(fit, dict)}
     faults = _faults(made)
     if not fits:
@@ -195,10 +194,10 @@ def judge_night(
     if incumbent.scores:
         scores["champion"] = train.read_scores(incumbent.scores)
     champion = incumbent.champion
-    figures: metrics.Evaluation | None = None
-    slices: tuple[metrics.SliceResult, ...] = ()
+    figures: Evaluation | None = None
+    slices: tuple[SliceResult, ...] = ()
     try:
-        figures = metrics.evaluate(
+        figures = evaluate(
             spec.problem,
             holdout,
             scores,
@@ -209,7 +208,7 @@ def judge_night(
         recipe = champion.candidate if champion else None
         challenger = judge.choose_challenger(figures, list(fits), recipe, spec.gate)
         if incumbent.scores:
-            slices = metrics.evaluate_slices(
+            slices = evaluate_slices(
                 spec.problem,
                 holdout,
                 scores[challenger],
@@ -228,7 +227,7 @@ def judge_night(
             gate=spec.gate,
             slices=slices,
         )
-    except metrics.JudgementError as error:
+    except JudgementError as error:
         challenger = next(iter(fits))
         verdict = judge.Verdict("KEPT", (f"Cannot judge: {error}.",))
     if champion and champion.digest != digest(spec):
@@ -245,7 +244,11 @@ def judge_night(
         incumbent=incumbent,
         figures=figures.to_json() if figures else None,
         plots=draw_plots(spec, holdout, scores, challenger, figures, slices) if figures else {},
-        seconds=_since(started),
+        seconds={
+            "fit": round(fitted - examples.done, 2),
+            "judge": round(time.time() - fitted, 2),
+        },
+        done=time.time(),
     )
 
 
@@ -264,7 +267,7 @@ def log_night(night: Night, clean: Cleaned, examples: Examples, judged: Judged) 
     from tasks import registry
 
     client = registry.open_registry()
-    run = registry.log_night(client, _night_run(night, clean, examples, judged))
+    run = registry.log_night(client, record.night_run(night, clean, examples, judged))
     log.info("log       MLflow run %s with %d candidates", run, len(judged.fits))
     return run
 
@@ -346,7 +349,7 @@ def publish_report(
         run=run,
         version=version,
         seconds=_seconds(clean, examples, judged),
-        links=_links(folder, run),
+        links=record.links(folder, run),
     )
     plots = judged.plots if judged else {}
     write_report(folder, found, plots)
@@ -389,7 +392,9 @@ def _without_rows(night: Night, found: prepare.CleanDays) -> tuple[str, ...]:
     newest = found.refs.get(night.as_of)
     if newest is None or newest.rows:
         return ()
-    counts = found.counts[found.counts.index.date == night.as_of].sum()
+    import pandas as pd
+
+    counts = found.counts.reindex([pd.Timestamp(night.as_of)], fill_value=0).sum()
     return (
         f"The data of {night.as_of} hold nothing to use: {counts['rows_in']:,} rows in, "
         f"{counts['quarantined']:,} quarantined, none left after cleaning. If that is right, "
@@ -397,7 +402,7 @@ def _without_rows(night: Night, found: prepare.CleanDays) -> tuple[str, ...]:
     )
 
 
-def _faults(made: list[dict[str, Any] | BaseException]) -> tuple[str, ...]:
+def _faults(made: Sequence[dict[str, Any] | BaseException]) -> tuple[str, ...]:
     """What is wrong with the candidates that could not be used; other failures are raised."""
     failed = [fit for fit in made if isinstance(fit, BaseException)]
     for error in failed:
@@ -415,98 +420,12 @@ def _seconds(
     if examples:
         spent["features"] = examples.seconds
     if judged:
-        spent["fit"] = round(sum(fit.seconds for fit in judged.fits.values()), 2)
-        spent["judge"] = round(judged.seconds + judged.incumbent.seconds, 2)
+        spent |= judged.seconds | {"register": round(time.time() - judged.done, 2)}
     context = FlowRunContext.get()
     if context is not None:
         begun = context.start_time
         spent["total"] = round((datetime.now(begun.tzinfo) - begun).total_seconds(), 1)
     return spent
-
-
-def _links(folder: Path, run: str | None) -> dict[str, str]:
-    links = {"report": str(folder / "report.md")}
-    flow_run = runtime.flow_run.ui_url
-    if flow_run and runtime.deployment.id:
-        links["prefect"] = flow_run
-    if run:
-        uri = settings.tracking_uri()
-        links["mlflow_run"] = run
-        links["mlflow_ui"] = (
-            uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
-        )
-    return links
-
-
-def _night_run(
-    night: Night, clean: Cleaned, examples: Examples, judged: Judged
-) -> registry.NightRun:
-    from tasks import registry
-
-    spec, split = load_spec(night.model), examples.split
-    measured = judged.figures["metrics"] if judged.figures else {}
-    roles = {"": judged.challenger, "champion_": "champion", "baseline_": "baseline"}
-    metrics = {
-        f"{prefix}{metric}{end}": estimate[part]
-        for prefix, name in roles.items()
-        for metric, estimate in measured.get(name, {}).items()
-        for end, part in (("", "value"), ("_low", "low"), ("_high", "high"))
-    }
-    children = [
-        registry.ChildRun(
-            candidate=name,
-            params=_params(spec.candidates[name]) | {"rows": f"{fit.rows}"},
-            metrics={m: e["value"] for m, e in measured.get(name, {}).items()}
-            | {"fit_seconds": fit.seconds, "fit_cpu_seconds": fit.cpu_seconds},
-        )
-        for name, fit in judged.fits.items()
-    ]
-    newest = max(night.days)
-    return registry.NightRun(
-        model=spec.name,
-        as_of=night.as_of,
-        night=night.key,
-        tags={
-            "verdict": judged.verdict.status,
-            "challenger": judged.challenger,
-            "spec_digest": digest(spec),
-            "prefect.flow_run_id": str(runtime.flow_run.id),
-            "prefect.flow_run_url": runtime.flow_run.ui_url or "",
-            "git_commit": _git_commit(),
-            "mlflow.note.content": " ".join(judged.verdict.reasons),
-        },
-        params={
-            "question": spec.question,
-            "window_days": str(spec.window.days),
-            "lookback_days": str(spec.lookback.days),
-            "train": f"{split.train[0]} to {split.train[-1]}",
-            "holdout": f"{split.holdout[0]} to {split.holdout[-1]}",
-        },
-        metrics=metrics | {f"rows_{name}": float(n) for name, n in clean.rows.items()},
-        children=children,
-        days={
-            "name": f"{spec.name} {min(night.days)} to {newest}",
-            "fingerprint": fingerprint(night.days),
-            "source": json.dumps({"source": repr(spec.source)}),
-            "profile": json.dumps({"days": len(night.days), **clean.rows}),
-        },
-    )
-
-
-def _params(estimator: Any) -> dict[str, str]:
-    plain = (bool, int, float, str, type(None))
-    found = estimator.get_params()
-    return {name: str(value) for name, value in found.items() if isinstance(value, plain)}
-
-
-def _git_commit() -> str:
-    found = subprocess.run(
-        ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return found.stdout.strip()
 
 
 def _spec_and_refs(

@@ -28,6 +28,17 @@ TRUSTED_TYPES = (
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
     "sklearn.compose._column_transformer._RemainderColsList",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.feature_selection._univariate_selection.f_classif",
+    "sklearn.feature_selection._univariate_selection.f_regression",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
     "numpy.dtype",
 )
 """Types beyond skops' own defaults that a stored model may hold; nothing else is ever built."""
@@ -35,6 +46,10 @@ TRUSTED_TYPES = (
 
 class StoreError(RuntimeError):
     """A file cannot be written, or is not what was written."""
+
+
+class TypesError(StoreError):
+    """A model holds a type that is not trusted."""
 
 
 class LockedError(RuntimeError):
@@ -123,15 +138,24 @@ def read_days(refs: Sequence[Ref], columns: Sequence[str] | None = None) -> pd.D
     return arrow.to_frame([batches[ref] for ref in refs], columns)
 
 
-def write_model(kind: str, key: str, estimator: Any) -> None:
+def write_model(kind: str, key: str, estimator: Any, trusted: Sequence[str]) -> None:
     """Store a fitted estimator without pickle, and make it findable by its key.
 
     The bytes of one fitted object differ at each dump, so the file is named by its content and the
     key points at it: killed between the two, the key still points at what was whole before.
+
+    Raises:
+        TypesError: Where it holds a type that could not be loaded again; nothing is written.
     """
     import skops.io
 
     content = skops.io.dumps(estimator)
+    unknown = untrusted_types(content, trusted)
+    if unknown:
+        raise TypesError(
+            f"It holds types that are not trusted: {', '.join(unknown)}. "
+            "Define them beside the spec, or use another estimator."
+        )
     digest = hashlib.sha256(content).hexdigest()
     name = f"{digest[:24]}.skops"
     write_file(_root() / kind / name, content)
@@ -188,13 +212,20 @@ def load_model(path: Path, sha256: str, trusted: Sequence[str]) -> Any:
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise StoreError(f"Model file {path} was altered: digest {found}, expected {sha256}.")
-    unknown = set(skops.io.get_untrusted_types(data=content)) - set(trusted)
+    unknown = untrusted_types(content, trusted)
     if unknown:
-        raise StoreError(
-            f"Model file {path} holds types that are not trusted: {', '.join(sorted(unknown))}. "
+        raise TypesError(
+            f"Model file {path} holds types that are not trusted: {', '.join(unknown)}. "
             "Define them beside the spec, or use another estimator."
         )
     return skops.io.loads(content, trusted=list(trusted))
+
+
+def untrusted_types(content: bytes, trusted: Sequence[str]) -> list[str]:
+    """Types in a stored model that neither skops nor ``trusted`` knows; sorted."""
+    import skops.io
+
+    return sorted(set(skops.io.get_untrusted_types(data=content)) - set(trusted))
 
 
 def clean_up(keep: Mapping[str, Collection[str]], max_bytes: int) -> list[Path]:

@@ -159,7 +159,10 @@ def _fit_and_keep(
     wall, cpu = time.perf_counter(), time.thread_time()
     estimator = fit(spec, candidate, examples)
     spent, cpu_spent = time.perf_counter() - wall, time.thread_time() - cpu
-    store.write_model("models", key, estimator)
+    try:
+        store.write_model("models", key, estimator, trusted_types(spec))
+    except store.TypesError as error:
+        raise FitError(f"Candidate {candidate!r} of model {spec.name}: {error}") from error
     made = Fit(candidate, key, len(examples), round(spent, 3), round(cpu_spent, 3))
     return made, estimator
 

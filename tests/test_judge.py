@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.evaluate import Difference, Estimate, Evaluation, SliceResult
 from tasks.judge import Verdict, choose_challenger, judge
-from tasks.metrics import Difference, Estimate, Evaluation, JudgementError, SliceResult
+from tasks.metrics import JudgementError
 from tasks.spec import Gate
 
 GATE = Gate(calibration=0.03)

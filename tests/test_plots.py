@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tasks import plots
-from tasks.metrics import Estimate, SliceResult
+from tasks.evaluate import Estimate, SliceResult
 
 TARGET = (np.arange(400) % 4 == 0).astype(np.int8)
 RISING = np.linspace(0, 1, 400)

@@ -49,7 +49,7 @@ def client(registry_home: Path) -> MlflowClient:
 
 
 def register(client: MlflowClient, run: str, **tags: str) -> str:
-    store.write_model("models", "twin", MODEL)
+    store.write_model("models", "twin", MODEL, store.TRUSTED_TYPES)
     twin, sha256 = store.model_file("models", "twin")
     return registry.register_version(
         client,
@@ -173,7 +173,7 @@ def test_a_registered_night_keeps_its_run_and_its_twin(client: MlflowClient) -> 
 @pytest.mark.parametrize("harm", ["altered", "missing"])
 def test_a_harmed_twin_is_never_loaded(client: MlflowClient, home: Path, harm: str) -> None:
     run = registry.log_night(client, NIGHT)
-    store.write_model("models", "twin", MODEL)
+    store.write_model("models", "twin", MODEL, store.TRUSTED_TYPES)
     twin, sha256 = store.model_file("models", "twin")
     place = home / "artifacts" / "toy" / run / "artifacts" / "twin" / registry.TWIN_FILE
     place.parent.mkdir(parents=True)
@@ -183,7 +183,7 @@ def test_a_harmed_twin_is_never_loaded(client: MlflowClient, home: Path, harm: s
         place.write_bytes(content)
     champion = registry.Champion("1", run, "logistic", "d", NIGHT.as_of, date(2026, 2, 1), sha256)
     expected = (store.StoreError, registry.RegistryError)
-    with pytest.raises(expected, match="altered|cannot be downloaded|cannot be read"):
+    with pytest.raises(expected, match=r"altered|cannot be downloaded|cannot be read"):
         registry.read_twin(client, champion, [])
 
 

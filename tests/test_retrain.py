@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ DOORS = {
     "metrics": {"challenger", "baseline"},
     "rows": {"in", "accepted", "quarantined", "duplicates"},
     "days": {"new", "reused", "rejected"},
-    "seconds": {"clean", "features", "fit", "judge", "total"},
+    "seconds": {"clean", "features", "fit", "judge", "register", "total"},
     "links": dict,
 }
 DELAYED = ("candidates={", 'candidates={\n        "slow": Slow(),')
@@ -186,14 +185,11 @@ def test_the_same_night_again_runs_nothing(
 
     with get_client(sync_client=True) as client:
         before = len(client.read_flow_runs())
-        started = time.perf_counter()
         ended = run_command(place.home, place.model)
-        seconds = time.perf_counter() - started
         assert len(client.read_flow_runs()) == before
     assert ended.code == 0
     assert "nothing was run" in ended.out
     assert "PROMOTED" in ended.out
-    assert seconds < 2, "an answer from memory imports nothing heavy"
     assert versions_of() == ["1"]
     assert run_night(place.model) == first[1]
 

@@ -336,7 +336,7 @@ def boosted() -> tuple[Any, np.ndarray]:
 
 def test_a_model_comes_back() -> None:
     model, x = boosted()
-    store.write_model("models", "k", model)
+    store.write_model("models", "k", model, store.TRUSTED_TYPES)
     assert store.has_model("models", "k")
     back = store.read_model("models", "k", store.TRUSTED_TYPES)
     assert np.array_equal(back.predict_proba(x), model.predict_proba(x))
@@ -344,14 +344,14 @@ def test_a_model_comes_back() -> None:
 
 def test_only_trusted_types_are_built() -> None:
     model, _ = boosted()
-    store.write_model("models", "k", model)
+    store.write_model("models", "k", model, store.TRUSTED_TYPES)
     with pytest.raises(store.StoreError, match=r"not trusted.*TreePredictor"):
         store.read_model("models", "k", [])
 
 
 @pytest.mark.parametrize("harm", ["cut", "missing", "no record", "torn record"])
 def test_a_spoilt_model_is_a_miss(harm: str) -> None:
-    store.write_model("models", "k", boosted()[0])
+    store.write_model("models", "k", boosted()[0], store.TRUSTED_TYPES)
     path, _ = store.model_file("models", "k")
     record = path.with_name("k.json")
     if harm == "cut":
@@ -369,7 +369,7 @@ def test_a_spoilt_model_is_a_miss(harm: str) -> None:
 
 def test_a_model_is_replaced_as_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = boosted()
-    store.write_model("models", "k", model)
+    store.write_model("models", "k", model, store.TRUSTED_TYPES)
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -377,7 +377,7 @@ def test_a_model_is_replaced_as_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(store, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
-            store.write_model("models", "k", boosted()[0])
+            store.write_model("models", "k", boosted()[0], store.TRUSTED_TYPES)
     back = store.read_model("models", "k", store.TRUSTED_TYPES)
     assert np.array_equal(back.predict(x), model.predict(x))
 
@@ -395,8 +395,8 @@ def test_clean_up_removes_the_oldest_and_keeps_what_is_needed(home: Path) -> Non
 
 
 def test_clean_up_keeps_the_models_needed() -> None:
-    store.write_model("models", "champion", boosted()[0])
-    store.write_model("models", "other", boosted()[0])
+    store.write_model("models", "champion", boosted()[0], store.TRUSTED_TYPES)
+    store.write_model("models", "other", boosted()[0], store.TRUSTED_TYPES)
     store.clean_up({"models": {"champion"}}, 0)
     assert store.has_model("models", "champion")
     assert not store.has_model("models", "other")

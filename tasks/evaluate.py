@@ -1,0 +1,425 @@
+"""Every scorer on the same holdout: figures with intervals, differences paired, by whole days."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.metrics import Floats, Ints, JudgementError, title
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.problems import Problem
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval; NaN where the data leave it undefined."""
+
+    value: float
+    low: float
+    high: float
+
+    def finite(self) -> bool:
+        """Whether all three numbers are finite."""
+        return all(math.isfinite(number) for number in (self.value, self.low, self.high))
+
+    def to_json(self) -> dict[str, float | None]:
+        """Plain numbers, None for what is not finite."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        return {name: n if math.isfinite(n) else None for name, n in numbers.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, float | None]) -> Estimate:
+        """Inverse of ``to_json``."""
+        numbers = (data[name] for name in ("value", "low", "high"))
+        return cls(*(math.nan if number is None else number for number in numbers))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one scorer is than another on the primary metric; positive is better.
+
+    Attributes:
+        absolute: In units of the metric.
+        relative: As a share of the other scorer's absolute value, resample by resample.
+    """
+
+    absolute: Estimate
+    relative: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {"absolute": self.absolute.to_json(), "relative": self.relative.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Difference:
+        """Inverse of ``to_json``."""
+        return cls(Estimate.from_json(data["absolute"]), Estimate.from_json(data["relative"]))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every scorer on the same holdout rows, with paired differences.
+
+    Attributes:
+        metric: Name of the primary metric, the one differences are about.
+        greater_is_better: Orientation of the primary metric.
+        confidence: Level of the intervals.
+        days: Number of holdout days.
+        units: Number of rows, or of queries for a recommendation.
+        unit: What a unit is called, plural.
+        first_day: First holdout day, ISO format.
+        last_day: Last holdout day, ISO format.
+        metrics: Scorer to metric to estimate. Secondary metrics that the holdout leaves
+            undefined (no discovery was bought, say) are left out.
+        differences: Scorer to other scorer to paired difference of the primary metric.
+        unusable: Scorer to the reason why it has no metrics.
+    """
+
+    metric: str
+    greater_is_better: bool
+    confidence: float
+    days: int
+    units: int
+    unit: str
+    first_day: str
+    last_day: str
+    metrics: Mapping[str, Mapping[str, Estimate]]
+    differences: Mapping[str, Mapping[str, Difference]]
+    unusable: Mapping[str, str]
+
+    def primary(self, scorer: str) -> Estimate:
+        """The primary metric of one scorer. Raises KeyError for an unusable one."""
+        return self.metrics[scorer][self.metric]
+
+    def difference(self, scorer: str, other: str) -> Difference:
+        """How much better ``scorer`` is than ``other``; positive is better."""
+        return self.differences[scorer][other]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON types; not-a-number becomes null."""
+        return {
+            **{name: getattr(self, name) for name in _PLAIN_FIELDS},
+            "metrics": {
+                scorer: {name: estimate.to_json() for name, estimate in named.items()}
+                for scorer, named in self.metrics.items()
+            },
+            "differences": {
+                scorer: {other: difference.to_json() for other, difference in others.items()}
+                for scorer, others in self.differences.items()
+            },
+            "unusable": dict(self.unusable),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
+        """Inverse of ``to_json``."""
+        return cls(
+            **{name: data[name] for name in _PLAIN_FIELDS},
+            metrics={
+                scorer: {name: Estimate.from_json(value) for name, value in named.items()}
+                for scorer, named in data["metrics"].items()
+            },
+            differences={
+                scorer: {other: Difference.from_json(value) for other, value in others.items()}
+                for scorer, others in data["differences"].items()
+            },
+            unusable=dict(data["unusable"]),
+        )
+
+
+_PLAIN_FIELDS = (
+    "metric",
+    "greater_is_better",
+    "confidence",
+    "days",
+    "units",
+    "unit",
+    "first_day",
+    "last_day",
+)
+
+
+@dataclass(frozen=True)
+class SliceResult:
+    """One group of one slice column, challenger against champion.
+
+    Attributes:
+        column: Slice column.
+        group: Value of the column, as text; "missing" for a missing one.
+        units: Rows or queries in the group.
+        scorer: Primary metric of the challenger, NaN where the group is not judged.
+        other: Primary metric of the champion, NaN where the group is not judged.
+        relative: Paired relative difference, positive is better; None where the group has too
+            few units or leaves the metric undefined.
+    """
+
+    column: str
+    group: str
+    units: int
+    scorer: float
+    other: float
+    relative: Estimate | None
+
+
+def day_counts(days: int, resamples: int, seed: int) -> Floats:
+    """How often each day is drawn in each resample.
+
+    Returns:
+        Shape (resamples + 1, days); row 0 is all ones, the holdout itself.
+    """
+    drawn = np.random.default_rng(seed).multinomial(days, np.full(days, 1 / days), size=resamples)
+    return np.vstack([np.ones(days), drawn])
+
+
+def interval(samples: Floats, days: int, confidence: float) -> Estimate:
+    """Estimate with an expanded percentile interval over resamples of whole days.
+
+    The plain percentile interval is too narrow for few days. Its tail probability is therefore
+    replaced by ``Phi(-sqrt(n / (n - 1)) * t)`` with the Student quantile ``t`` for ``n - 1``
+    degrees of freedom: as wide as a t interval where the resamples are normal, and it keeps their
+    skew and their range (Hesterberg 2015, What Teachers Should Know About the Bootstrap).
+
+    Share of simulated 90 % intervals that held the true paired difference (days of 80 rows with a
+    common shift, 600 replications, 400 at 28 days; standard error 0.012 to 0.015):
+
+    =================  ======  ==========  =====  ========  =====
+    metric             days    percentile  basic  expanded  t
+    =================  ======  ==========  =====  ========  =====
+    average precision  7       0.838       0.767  0.912     0.885
+    average precision  14      0.887       0.845  0.917     0.907
+    average precision  28      0.872       0.858  0.898     0.882
+    log loss           7       0.815       0.812  0.895     0.905
+    log loss           14      0.853       0.858  0.888     0.890
+    log loss           28      0.872       0.875  0.880     0.885
+    =================  ======  ==========  =====  ========  =====
+
+    The interval is widened to contain the estimate, which matters for the calibration error: its
+    resamples lie above it.
+
+    Args:
+        samples: Shape (resamples + 1,); the first is the estimate.
+        days: Number of days resampled, at least 2.
+        confidence: Two-sided level.
+
+    Returns:
+        The estimate; all NaN as soon as one resample is not finite.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if days < 2 or not np.isfinite(samples).all():
+        return Estimate(math.nan, math.nan, math.nan)
+    tail = float(ndtr(stdtrit(days - 1, (1 - confidence) / 2) * math.sqrt(days / (days - 1))))
+    value = float(samples[0])
+    low, high = np.quantile(samples[1:], [tail, 1 - tail])
+    return Estimate(value, min(float(low), value), max(float(high), value))
+
+
+def evaluate(
+    problem: Problem,
+    examples: pd.DataFrame,
+    scores: Mapping[str, npt.ArrayLike],
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> Evaluation:
+    """Measure every scorer on the same examples and the same day resamples.
+
+    Args:
+        problem: What is predicted; names the metrics.
+        examples: Holdout examples with their reserved columns.
+        scores: Scorer to one score per example.
+        resamples: Bootstrap resamples of whole days.
+        confidence: Two-sided level of the intervals.
+        seed: Seed of the resamples.
+
+    Raises:
+        JudgementError: No scorer can be measured: empty holdout, fewer than two days, one class or
+            a constant target, or a primary metric that is undefined on some resample.
+    """
+    day, labels = _day_codes(examples)
+    problem.check_examples(examples)
+    usable, unusable = _usable_scores(problem, scores, len(examples))
+    counts = day_counts(len(labels), resamples, seed)
+    samples = problem.measure(examples, usable, day, counts, problem.metrics)
+    n_days = len(labels)
+    metrics: dict[str, dict[str, Estimate]] = {}
+    for scorer, measured in samples.items():
+        estimates = {n: interval(values, n_days, confidence) for n, values in measured.items()}
+        if not estimates[problem.primary].finite():
+            raise JudgementError(
+                f"{title(problem.primary)} of {scorer} is undefined on some resamples of the"
+                f" {n_days} holdout days: too few of them have both outcomes"
+            )
+        metrics[scorer] = {name: e for name, e in estimates.items() if e.finite()}
+    primary = {scorer: measured[problem.primary] for scorer, measured in samples.items()}
+    greater = problem.greater_is_better
+    return Evaluation(
+        metric=problem.primary,
+        greater_is_better=greater,
+        confidence=confidence,
+        days=n_days,
+        units=problem.count_units(examples),
+        unit=problem.unit,
+        first_day=labels[0],
+        last_day=labels[-1],
+        metrics=metrics,
+        differences={
+            scorer: {
+                other: _difference(mine, theirs, greater, n_days, confidence)
+                for other, theirs in primary.items()
+                if other != scorer
+            }
+            for scorer, mine in primary.items()
+        },
+        unusable=unusable,
+    )
+
+
+def evaluate_days(
+    problem: Problem, examples: pd.DataFrame, scores: Mapping[str, npt.ArrayLike]
+) -> dict[str, dict[str, float]]:
+    """Primary metric of every scorer on each day alone: scorer to ISO day to value.
+
+    NaN where one day leaves the metric undefined. Unusable scorers are left out.
+    """
+    day, labels = _day_codes(examples)
+    usable, _ = _usable_scores(problem, scores, len(examples))
+    alone = problem.measure(examples, usable, day, np.eye(len(labels)), (problem.primary,))
+    return {
+        scorer: dict(zip(labels, measured[problem.primary].tolist(), strict=True))
+        for scorer, measured in alone.items()
+    }
+
+
+def evaluate_slices(
+    problem: Problem,
+    examples: pd.DataFrame,
+    scorer: npt.ArrayLike,
+    other: npt.ArrayLike,
+    columns: Sequence[str],
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+    min_units: int = 100,
+) -> tuple[SliceResult, ...]:
+    """Compare two scorers inside every group of every slice column, paired and clustered by day.
+
+    A group is resampled over the days on which it occurs. For a recommendation a slice column has
+    to describe the user, as each query must lie in one group.
+
+    Args:
+        problem: What is predicted.
+        examples: Holdout examples with the slice columns among them.
+        scorer: The challenger's scores.
+        other: The champion's scores.
+        columns: Slice columns.
+        resamples: Bootstrap resamples of whole days.
+        confidence: Two-sided level of the intervals.
+        seed: Seed of the resamples.
+        min_units: Groups with fewer units are listed without a comparison.
+
+    Raises:
+        JudgementError: A score is unusable.
+        ValueError: A slice column splits a query.
+    """
+    import pandas as pd
+
+    scores, unusable = _usable_scores(problem, {"scorer": scorer, "other": other}, len(examples))
+    if unusable:
+        raise JudgementError("; ".join(f"{name}: {why}" for name, why in unusable.items()))
+    results = []
+    for column in columns:
+        problem.check_slice(examples, column)
+        codes, groups = pd.factorize(examples[column], sort=True, use_na_sentinel=False)
+        for code, group in enumerate(groups):
+            chosen = np.flatnonzero(codes == code)
+            part = examples.iloc[chosen]
+            units = problem.count_units(part)
+            text = "missing" if pd.isna(group) else str(group)
+            measured = None
+            if units >= min_units:
+                measured = _compare(
+                    problem,
+                    part,
+                    {name: score[chosen] for name, score in scores.items()},
+                    resamples,
+                    confidence,
+                    seed,
+                )
+            mine, theirs, relative = measured or (math.nan, math.nan, None)
+            results.append(SliceResult(column, text, units, mine, theirs, relative))
+    return tuple(results)
+
+
+def _compare(
+    problem: Problem,
+    part: pd.DataFrame,
+    scores: Mapping[str, Floats],
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[float, float, Estimate] | None:
+    day, labels = np.unique(part["day"].to_numpy(), return_inverse=True)[::-1]
+    if len(labels) < 2:
+        return None
+    counts = day_counts(len(labels), resamples, seed)
+    samples = problem.measure(part, scores, day.astype(np.int64), counts, (problem.primary,))
+    mine, theirs = (samples[name][problem.primary] for name in ("scorer", "other"))
+    defined = np.isfinite(mine) & np.isfinite(theirs)
+    if not defined[0] or defined.mean() < 0.95:
+        return None
+    difference = _difference(
+        mine[defined], theirs[defined], problem.greater_is_better, len(labels), confidence
+    )
+    return float(mine[0]), float(theirs[0]), difference.relative
+
+
+def _difference(
+    mine: Floats, theirs: Floats, greater: bool, days: int, confidence: float
+) -> Difference:
+    better = mine - theirs if greater else theirs - mine
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = better / np.abs(theirs)
+    return Difference(interval(better, days, confidence), interval(relative, days, confidence))
+
+
+def _day_codes(examples: pd.DataFrame) -> tuple[Ints, list[str]]:
+    import pandas as pd
+
+    if examples.empty:
+        raise JudgementError("the holdout has no examples")
+    codes, days = pd.factorize(examples["day"], sort=True)
+    if (codes < 0).any():
+        raise ValueError("examples: column day has missing values")
+    if len(days) < 2:
+        raise JudgementError("the holdout has 1 day; an interval over days needs at least 2")
+    return codes.astype(np.int64), [pd.Timestamp(day).date().isoformat() for day in days]
+
+
+def _usable_scores(
+    problem: Problem, scores: Mapping[str, npt.ArrayLike], rows: int
+) -> tuple[dict[str, Floats], dict[str, str]]:
+    usable: dict[str, Floats] = {}
+    unusable: dict[str, str] = {}
+    for name, given in scores.items():
+        score = np.asarray(given, dtype=np.float64)
+        if score.shape != (rows,):
+            raise ValueError(f"scores of {name}: found shape {score.shape}, expected ({rows},)")
+        bad = int((~np.isfinite(score)).sum())
+        if bad:
+            unusable[name] = f"{bad:,} of {rows:,} scores are not finite"
+        elif fault := problem.score_fault(score):
+            unusable[name] = fault
+        else:
+            usable[name] = score
+    return usable, unusable

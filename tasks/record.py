@@ -1,0 +1,111 @@
+"""What a night leaves behind for others to read: its MLflow run and the links to it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from prefect import runtime
+
+from tasks import settings
+from tasks.decided import fingerprint
+from tasks.night import Cleaned, Examples, Judged, Night
+from tasks.registry import ChildRun, NightRun
+from tasks.spec import PROJECT, digest, load_spec
+
+
+def night_run(night: Night, clean: Cleaned, examples: Examples, judged: Judged) -> NightRun:
+    """What MLflow keeps of a night: parameters, figures with intervals, candidates, data."""
+    spec, split = load_spec(night.model), examples.split
+    measured = judged.figures["metrics"] if judged.figures else {}
+    roles = {"": judged.challenger, "champion_": "champion", "baseline_": "baseline"}
+    metrics = {
+        f"{prefix}{metric}{end}": estimate[part]
+        for prefix, name in roles.items()
+        for metric, estimate in measured.get(name, {}).items()
+        for end, part in (("", "value"), ("_low", "low"), ("_high", "high"))
+    }
+    children = [
+        ChildRun(
+            candidate=name,
+            params=_params(spec.candidates[name]) | {"rows": f"{fit.rows}"},
+            metrics={m: e["value"] for m, e in measured.get(name, {}).items()}
+            | {"fit_seconds": fit.seconds, "fit_cpu_seconds": fit.cpu_seconds},
+        )
+        for name, fit in judged.fits.items()
+    ]
+    newest = max(night.days)
+    return NightRun(
+        model=spec.name,
+        as_of=night.as_of,
+        night=night.key,
+        tags={
+            "verdict": judged.verdict.status,
+            "challenger": judged.challenger,
+            "spec_digest": digest(spec),
+            "prefect.flow_run_id": str(runtime.flow_run.id),
+            "prefect.flow_run_url": runtime.flow_run.ui_url or "",
+            "git_commit": git_commit(),
+            "mlflow.source.name": "flows/retrain.py",
+            "mlflow.source.type": "JOB",
+            "mlflow.note.content": " ".join(judged.verdict.reasons),
+        },
+        params={
+            "question": spec.question,
+            "window_days": str(spec.window.days),
+            "lookback_days": str(spec.lookback.days),
+            "train": f"{split.train[0]} to {split.train[-1]}",
+            "holdout": f"{split.holdout[0]} to {split.holdout[-1]}",
+        },
+        metrics=metrics | {f"rows_{name}": float(n) for name, n in clean.rows.items()},
+        children=children,
+        days={
+            "name": f"{spec.name} {min(night.days)} to {newest}",
+            "fingerprint": fingerprint(night.days),
+            "source": json.dumps({"source": repr(spec.source)}),
+            "profile": json.dumps({"days": len(night.days), **clean.rows}),
+        },
+    )
+
+
+def _params(estimator: Any) -> dict[str, str]:
+    plain = (bool, int, float, str, type(None))
+    found = estimator.get_params()
+    return {name: str(value) for name, value in found.items() if isinstance(value, plain)}
+
+
+def git_commit() -> str:
+    """Commit of the project, with ``-dirty`` where files differ; empty outside a checkout."""
+    found = subprocess.run(
+        [
+            "git",
+            "-C",
+            str(PROJECT),
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=40",
+            "--exclude=*",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip()
+
+
+def links(folder: Path, run: str | None) -> dict[str, str]:
+    """Where to look further: the report's file, the runs in Prefect and MLflow."""
+    found = {"report": str(folder / "report.md")}
+    flow_run = runtime.flow_run.ui_url
+    if flow_run and runtime.deployment.id:
+        found["prefect"] = flow_run
+    if run:
+        uri = settings.tracking_uri()
+        found["mlflow_run"] = run
+        found["mlflow_ui"] = (
+            uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        )
+    return found
