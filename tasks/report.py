@@ -215,7 +215,7 @@ def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str
     if report["metrics"]:
         out += ["## Against champion and baseline", "", *_metric_table(report), ""]
     if report["checks"]:
-        out += ["## Checks", "", *_check_table(report["checks"]), ""]
+        out += ["## Checks", "", *_check_lines(report["checks"]), ""]
     for title, png in (plots or {}).items():
         picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         out += [f"### {title}", "", f"![{title}]({picture})", ""]
@@ -296,12 +296,11 @@ def _metric_table(report: Report) -> list[str]:
     return out
 
 
-def _check_table(checks: Sequence[Mapping[str, Any]]) -> list[str]:
-    out = ["| check | | detail |", "|---|---|---|"]
-    for check in checks:
-        passed = "passed" if check["passed"] else "**failed**"
-        out.append(f"| {check['name']} | {passed} | {check['detail']} |")
-    return out
+def _check_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"- {'passed' if check['passed'] else '**failed**'}: {check['name']}. {check['detail']}"
+        for check in checks
+    ]
 
 
 def _data_lines(report: Report) -> list[str]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tasks.registry import Champion
 
 log = logging.getLogger("nightly")
+log.setLevel(logging.INFO)  # the root's WARNING would keep the lines of a night from Prefect
 
 OUTSIDE: dict[str, Any] = {
     "retries": 3,
