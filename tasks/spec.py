@@ -185,8 +185,12 @@ def model_names() -> list[str]:
     return [f.stem for f in files if "ModelSpec(" in f.read_text(encoding="utf-8")]
 
 
-def code_files(spec: ModelSpec) -> list[Path]:
-    """The spec's own file and every project module it imports, however deep."""
+@functools.cache
+def code_files(spec: ModelSpec) -> tuple[Path, ...]:
+    """The spec's own file and every project module it imports, however deep.
+
+    Kept, also because Python 3.11 cannot parse in two threads at once.
+    """
     root = inspect.getsourcefile(spec.features)
     if root is None:
         raise SpecError(f"features of model {spec.name!r} must be defined in a file.")
@@ -198,7 +202,7 @@ def code_files(spec: ModelSpec) -> list[Path]:
         if file not in found:
             found.add(file)
             waiting += _imported_files(file, start.parent)
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 @functools.cache
