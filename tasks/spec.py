@@ -271,7 +271,7 @@ def _candidate_faults(candidates: object) -> list[str]:
             found.append(
                 f"candidates: found the name {name!r}, allowed any but this: it has a role"
             )
-        missing = [m for m in ("fit", "predict", "get_params") if not hasattr(estimator, m)]
+        missing = [m for m in ("fit", "predict", "get_params") if not hasattr(type(estimator), m)]
         if missing or isinstance(estimator, type):
             found.append(
                 f"candidates[{name!r}]: found {_shown(estimator)}, allowed an instance of a "

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("nightly", deadline=None)
+settings.load_profile("nightly")
 
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="nightly-tests-")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"

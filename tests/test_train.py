@@ -1,0 +1,147 @@
+"""A fit is repeatable, known by its very inputs, and says what is wrong with a candidate."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tasks import store, train
+from tasks.prepare import build_examples
+from tests.nights import nth_day
+from tests.toy import toy, write_day
+
+COMMON: dict[str, Callable[[], Any]] = {
+    "forest": lambda: RandomForestClassifier(5, random_state=0),
+    "extra_trees": lambda: ExtraTreesClassifier(5, random_state=0),
+    "gradient": lambda: GradientBoostingClassifier(n_estimators=5, random_state=0),
+    "histogram": lambda: HistGradientBoostingClassifier(max_iter=5, random_state=0),
+    "neighbours": lambda: KNeighborsClassifier(),
+    "network": lambda: MLPClassifier((4,), max_iter=2000, random_state=0),
+    "scaled": lambda: make_pipeline(StandardScaler(), LogisticRegression()),
+    "calibrated": lambda: CalibratedClassifierCV(LogisticRegression(), cv=2),
+    "voting": lambda: VotingClassifier([("a", LogisticRegression())], voting="soft"),
+    "stacking": lambda: StackingClassifier([("a", LogisticRegression())], cv=2),
+}
+
+
+@pytest.fixture
+def refs(tmp_path: Path) -> list[store.Ref]:
+    """Examples of four days."""
+    made = {}
+    for number in range(1, 5):
+        write_day(tmp_path, nth_day(number), rows=60)
+        rows = pd.read_parquet(tmp_path / f"{nth_day(number)}.parquet")
+        rows.insert(0, "day", pd.Timestamp(nth_day(number)))
+        made[f"day{number}"] = build_examples(toy, rows, rows.head(0))
+    return list(store.write_days("examples", made).values())
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_a_common_estimator_is_stored_and_read_without_pickle(
+    name: str, refs: list[store.Ref]
+) -> None:
+    spec = dataclasses.replace(toy, candidates={name: COMMON[name]()})
+    made = train.fit_twin(spec, name, refs[:3], refs[3:])
+    holdout = store.read_days(refs[3:])
+    loaded = store.read_model("models", made.key, train.trusted_types(spec))
+    scores = train.score(spec, name, loaded, holdout)
+    assert np.array_equal(scores, train.read_scores(made.key))
+    assert made.rows == 180
+
+
+def test_the_same_fit_again_is_the_same(refs: list[store.Ref]) -> None:
+    made = train.fit_twin(toy, "tree", refs[:3], refs[3:])
+    before = train.read_scores(made.key)
+    again = train.fit_twin(toy, "tree", refs[:3], refs[3:])
+    assert again.key == made.key
+    assert np.array_equal(before, train.read_scores(again.key))
+
+
+def test_keys_follow_recipe_rows_and_role(refs: list[store.Ref]) -> None:
+    keys = {
+        train.twin_key(toy, "tree", refs[:3], refs[3:]),
+        train.twin_key(toy, "logistic", refs[:3], refs[3:]),
+        train.twin_key(toy, "tree", refs[1:3], refs[3:]),
+        train.twin_key(toy, "tree", refs[:2], refs[2:]),
+        train.shipped_key(toy, "tree", refs),
+        train.shipped_key(toy, "tree", refs[:3]),
+    }
+    assert len(keys) == 6
+
+
+class Raises(LogisticRegression):
+    def fit(self, X: Any, y: Any) -> Raises:
+        raise ValueError("no such luck")
+
+
+class Holes(LogisticRegression):
+    def predict_proba(self, X: Any) -> Any:
+        return super().predict_proba(X) * np.nan
+
+
+class Foreign(BaseEstimator):
+    """Holds what no list trusts."""
+
+    def fit(self, X: Any, y: Any) -> Foreign:
+        self.classes_ = np.array([0, 1])
+        self.place_ = Path("x")
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return np.zeros(len(X))
+
+    def predict_proba(self, X: Any) -> Any:
+        return np.full((len(X), 2), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (Raises(), "Candidate 'c' of model toy: fit on 180 rows raised ValueError: no such luck"),
+        (Holes(), "c of model toy: 60 of 60 scores are not finite, expected 60 numbers"),
+        (Foreign(), "Candidate 'c' of model toy: It holds types that are not trusted"),
+    ],
+)
+def test_a_candidate_that_fails_says_which_and_why(
+    estimator: Any, message: str, refs: list[store.Ref], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = dataclasses.replace(toy, candidates={"c": estimator})
+    own = {f"{__name__}.{name}" for name in ("Raises", "Holes")}
+    monkeypatch.setattr(train, "trusted_types", lambda _: [*store.TRUSTED_TYPES, *own])
+    with pytest.raises(train.FitError) as found:
+        train.fit_twin(spec, "c", refs[:3], refs[3:])
+    assert message in str(found.value)
+
+
+def test_the_estimator_of_the_spec_stays_unfitted(refs: list[store.Ref]) -> None:
+    train.fit_twin(toy, "logistic", refs[:3], refs[3:])
+    assert not hasattr(toy.candidates["logistic"], "coef_")
+
+
+def test_classes_of_the_models_own_file_are_trusted() -> None:
+    from tasks.spec import load_spec
+
+    trusted = train.trusted_types(load_spec("groceries"))
+    assert "tasks.recommend.Column" in trusted or any(t.startswith("tasks.") for t in trusted)
+    assert not any(t.startswith("tasks.") for t in store.TRUSTED_TYPES)
