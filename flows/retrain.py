@@ -40,8 +40,11 @@ def retrain(config: RetrainConfig) -> State:
         if judged.verdict.status == "PROMOTED":
             shipped = steps.refit_challenger(night, examples, judged)
             version = steps.register_version(night, examples, judged, shipped, run)
-            steps.promote_version(night, version)
+            judged = steps.check_version(night, examples, judged, shipped, version)
+            if judged.verdict.status == "PROMOTED":
+                steps.promote_version(night, version)
 
+        steps.clean_up(night)
         return steps.end_night(steps.publish_report(night, clean, examples, judged, run, version))
 
 

@@ -170,6 +170,22 @@ def judge(
     return Verdict("PROMOTED", leading, tuple(checks))
 
 
+def confirm(verdict: Verdict, version: str, checks: Sequence[Check]) -> Verdict:
+    """The verdict once the packaged version has been checked; one that fails is not promoted."""
+    failed = tuple(
+        f"Version {version} is not promoted: {check.name}. {check.detail}"
+        for check in checks
+        if not check.passed
+    )
+    status: Status = "KEPT" if failed else verdict.status
+    return Verdict(status, (*failed, *verdict.reasons), (*verdict.checks, *checks))
+
+
+def refuse(verdict: Verdict, *reasons: str) -> Verdict:
+    """The champion stays, for these reasons first."""
+    return Verdict("KEPT", (*reasons, *verdict.reasons), verdict.checks)
+
+
 def _kept(
     champion: str | None, checks: tuple[Check, ...], comparison: tuple[str, ...] = ()
 ) -> Verdict:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -114,11 +115,13 @@ class Incumbent:
         champion: None before the first promotion.
         scores: Key of its scores, or None where it cannot be scored.
         fault: Why it cannot be scored or compared, in words.
+        rolled_back: What must not be promoted again: key of a shipped model to the reason.
     """
 
     champion: Champion | None = None
     scores: str | None = None
     fault: str | None = None
+    rolled_back: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

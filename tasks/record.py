@@ -12,8 +12,8 @@ from prefect import runtime
 from tasks import settings
 from tasks.decided import fingerprint
 from tasks.night import Cleaned, Examples, Judged, Night
-from tasks.registry import ChildRun, NightRun
 from tasks.spec import PROJECT, digest, load_spec
+from tasks.tracking import ChildRun, NightRun
 
 
 def night_run(night: Night, clean: Cleaned, examples: Examples, judged: Judged) -> NightRun:
@@ -42,6 +42,7 @@ def night_run(night: Night, clean: Cleaned, examples: Examples, judged: Judged) 
         as_of=night.as_of,
         night=night.key,
         tags={
+            "judged": judged.verdict.status,
             "verdict": judged.verdict.status,
             "challenger": judged.challenger,
             "spec_digest": digest(spec),

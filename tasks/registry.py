@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 from tasks import settings, store
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow import MlflowClient
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
+JOURNAL = "nightly.change"
+"""Tag of a registered model while its aliases are moved: what is meant, as JSON."""
 TWIN = "twin"
 """Artifact of a night's run: the model that was judged, blind to the holdout."""
 TWIN_FILE = "model.skops"
+PROBE = "probe"
+"""Artifact of a night's run: a few rows and what the shipped model predicts for them."""
 
 
 class RegistryError(RuntimeError):
@@ -50,40 +51,6 @@ class Champion:
     as_of: date
     twin_learned_through: date
     twin_sha256: str
-
-
-@dataclass(frozen=True)
-class ChildRun:
-    """What MLflow keeps of one candidate."""
-
-    candidate: str
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class NightRun:
-    """What MLflow keeps of one night.
-
-    Attributes:
-        model: Registered model.
-        as_of: As-of date.
-        night: Key of the night's inputs: a killed night's half-written run is found by it.
-        tags: Verdict, links, commit and the like.
-        params: What the night was run with.
-        metrics: Figures of the night.
-        children: Its candidates.
-        days: The data: name, fingerprint and place, logged as dataset input.
-    """
-
-    model: str
-    as_of: date
-    night: str
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    children: Sequence[ChildRun]
-    days: Mapping[str, str]
 
 
 def open_registry() -> MlflowClient:
@@ -142,157 +109,144 @@ def read_champion(
         ) from error
 
 
-def read_twin(client: MlflowClient, champion: Champion, trusted: Sequence[str]) -> Any:
-    """The judged twin of the champion, digest checked, loaded with our own list of types.
-
-    Raises:
-        RegistryError: Where the artifact is missing or altered.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            place = Path(client.download_artifacts(champion.run_id, TWIN, folder))
-        except Exception as error:
-            raise RegistryError(
-                f"The twin of champion version {champion.version} cannot be downloaded: {error}"
-            ) from error
-        return store.load_model(place / TWIN_FILE, champion.twin_sha256, trusted)
-
-
-def log_night(client: MlflowClient, night: NightRun) -> str:
-    """Write the night's run with a child for each candidate; a half-written one is replaced.
-
-    A run with a registered version is whole and holds that version's judged twin: it is never
-    removed, and it stands for the night where the verdict is the same.
-
-    Returns:
-        Id of the parent run.
-    """
-    from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401
-
-    experiment = _experiment(client, night.model)
-    found = client.search_runs([experiment], f"tags.`nightly.night` = '{night.night}'")
-    registered = {version.run_id for version in _versions(client, night.model, night.night)}
-    for old in found:
-        if old.data.tags.get("mlflow.parentRunId", old.info.run_id) not in registered:
-            client.delete_run(old.info.run_id)
-        elif old.data.tags.get("verdict") == night.tags["verdict"]:
-            return str(old.info.run_id)
-    tags = {**night.tags, "nightly.night": night.night, "as_of": night.as_of.isoformat()}
-    name = f"{night.model} {night.as_of}"
-    parent: str = client.create_run(experiment, run_name=name, tags=tags).info.run_id
-    _log(client, parent, night.params, night.metrics)
-    _log_dataset(client, parent, night)
-    for child in night.children:
-        run = client.create_run(
-            experiment,
-            run_name=child.candidate,
-            tags={
-                "mlflow.parentRunId": parent,
-                "nightly.night": night.night,
-                "as_of": tags["as_of"],
-            },
-        ).info.run_id
-        _log(client, run, child.params, child.metrics)
-        client.set_terminated(run)
-    return parent
-
-
-def close_run(client: MlflowClient, run_id: str, folder: Path) -> None:
-    """Attach a folder (report, plots) to the night's run and end it."""
-    client.log_artifacts(run_id, str(folder))
-    client.set_terminated(run_id)
-
-
-def register_version(
-    client: MlflowClient,
-    run_id: str,
-    *,
-    model: str,
-    estimator: Any,
-    twin: Path,
-    twin_sha256: str,
-    inputs: pd.DataFrame,
-    code: Sequence[Path],
-    trusted: Sequence[str],
-    requirements: Sequence[str],
-    tags: Mapping[str, str],
-    description: str,
-) -> str:
-    """Upload model and twin and register the version.
-
-    Args:
-        client: From ``open_registry``.
-        run_id: The night's run.
-        model: Registered model.
-        estimator: What ships: refitted on all matured days.
-        twin: File of the judged twin.
-        twin_sha256: Its digest.
-        inputs: A few rows of the model's inputs: the signature and the input example.
-        code: Files the model needs to be loaded.
-        trusted: Types the stored model may hold.
-        requirements: Exact versions it was made with.
-        tags: Kept on the version.
-        description: One readable sentence or two.
-
-    Returns:
-        The version just made.
-    """
-    import warnings
-
-    import mlflow
-    from mlflow.models import infer_signature
-
-    with tempfile.TemporaryDirectory() as folder:
-        named = shutil.copyfile(twin, Path(folder) / TWIN_FILE)
-        client.log_artifact(run_id, str(named), TWIN)
-    probabilities = hasattr(estimator, "predict_proba")
-    predict = "predict_proba" if probabilities else "predict"
-    answer = getattr(estimator, predict)(inputs)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Hint: Inferred schema contains integer")
-        signature = infer_signature(inputs, answer)
-    with _packages(code) as packages, mlflow.start_run(run_id=run_id):
-        logged = mlflow.sklearn.log_model(
-            estimator,
-            name="model",
-            signature=signature,
-            input_example=inputs,
-            pip_requirements=list(requirements),
-            code_paths=packages,
-            serialization_format="skops",
-            skops_trusted_types=list(trusted),
-            pyfunc_predict_fn=predict,
-        )
-    _ensure_model(client, model)
-    made = client.create_model_version(
-        model,
-        logged.model_uri,
-        run_id,
-        tags={**tags, "twin_sha256": twin_sha256},
-        description=description,
-    )
-    return str(made.version)
-
-
-def find_version(client: MlflowClient, model: str, night: str) -> str | None:
-    """The version a killed run of the same night has already registered, if any."""
-    found = _versions(client, model, night)
-    return str(found[0].version) if found else None
-
-
-def promote(client: MlflowClient, model: str, version: str) -> None:
-    """Make exactly this version the champion; the one before it becomes ``previous``."""
-    before = read_champion(client, model)
-    if before and before.version != version:
-        client.set_registered_model_alias(model, PREVIOUS, before.version)
-    client.set_registered_model_alias(model, CHAMPION, version)
-
-
-def _versions(client: MlflowClient, model: str, night: str) -> Sequence[Any]:
+def versions_of_night(client: MlflowClient, model: str, night: str) -> Sequence[Any]:
+    """Versions that a night has made."""
     found: Sequence[Any] = client.search_model_versions(
         f"name = '{model}' and tags.night = '{night}'"
     )
     return found
+
+
+def find_version(client: MlflowClient, model: str, night: str) -> str | None:
+    """The version a killed run of the same night has already registered, if any."""
+    found = versions_of_night(client, model, night)
+    return str(found[0].version) if found else None
+
+
+def promote(client: MlflowClient, model: str, version: str) -> None:
+    """Make exactly this version the champion; the one before it becomes ``previous``.
+
+    What is meant is written down first: killed at any instant, ``finish_change`` ends it.
+    """
+    before = _version_by_alias(client, model, CHAMPION)
+    if before is None or str(before.version) != version:
+        replaced = str(before.version) if before else None
+        _change(client, model, {"champion": version, "previous": replaced, "replaced": replaced})
+
+
+def roll_back(client: MlflowClient, model: str, version: str, why: str) -> str | None:
+    """Make an earlier version the champion again and mark the one it takes over from.
+
+    Returns:
+        The version that was champion until now.
+    """
+    now = _version_by_alias(client, model, CHAMPION)
+    replaced = client.get_model_version(model, version).tags.get("replaced")
+    rejected = str(now.version) if now else None
+    intent = {"champion": version, "previous": replaced, "rolled_back": rejected, "why": why}
+    _change(client, model, intent)
+    return rejected
+
+
+def finish_change(client: MlflowClient, model: str) -> str | None:
+    """End a promotion or a rollback that was cut off in the middle.
+
+    It had passed every check before it was written down, so it is finished, not undone.
+
+    Returns:
+        The version that is champion now, or None where nothing was cut off.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        intent = client.get_registered_model(model).tags.get(JOURNAL)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise RegistryError(f"The model {model} cannot be read: {error}") from error
+    if not intent:
+        return None
+    _apply(client, model, json.loads(intent))
+    return str(json.loads(intent)["champion"])
+
+
+def read_previous(client: MlflowClient, model: str) -> str | None:
+    """The version a rollback goes to by itself."""
+    found = _version_by_alias(client, model, PREVIOUS)
+    return str(found.version) if found else None
+
+
+def read_rolled_back(client: MlflowClient, model: str) -> dict[str, str]:
+    """What must not be promoted again: content key of a shipped model to the reason in words."""
+    found = client.search_model_versions(f"name = '{model}'")
+    return {
+        version.tags["shipped_key"]: (
+            f"Version {version.version}, made from the same code and the same data, was rolled "
+            f"back: {version.tags['rolled_back']}"
+        )
+        for version in found
+        if {"rolled_back", "shipped_key"} <= set(version.tags)
+    }
+
+
+def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
+    """Remove all versions but the newest; what an alias or a rollback needs always stays.
+
+    Args:
+        client: From ``open_registry``.
+        model: Registered model.
+        keep: How many of the newest versions stay.
+
+    Returns:
+        The removed versions.
+    """
+    found = sorted(client.search_model_versions(f"name = '{model}'"), key=lambda v: -int(v.version))
+    if len(found) <= keep:
+        return []
+    needed = {str(version) for version in client.get_registered_model(model).aliases.values()}
+    needed |= {str(v.tags.get("replaced")) for v in found if str(v.version) in needed}
+    removed = []
+    for old in found[keep:]:
+        if str(old.version) in needed:
+            continue
+        client.delete_model_version(model, old.version)
+        _delete_files(client, old)
+        removed.append(str(old.version))
+    return removed
+
+
+def _change(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> None:
+    client.set_registered_model_tag(model, JOURNAL, json.dumps(intent))
+    _apply(client, model, intent)
+
+
+def _apply(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> None:
+    """Every step may be done again; the journal is closed by the last."""
+    champion = intent["champion"] or ""
+    if intent.get("rolled_back"):
+        client.set_model_version_tag(model, intent["rolled_back"], "rolled_back", intent["why"])
+    if intent.get("replaced"):
+        client.set_model_version_tag(model, champion, "replaced", intent["replaced"])
+    client.set_registered_model_alias(model, CHAMPION, champion)
+    if intent["previous"]:
+        client.set_registered_model_alias(model, PREVIOUS, intent["previous"])
+    elif _version_by_alias(client, model, PREVIOUS):
+        client.delete_registered_model_alias(model, PREVIOUS)
+    client.delete_registered_model_tag(model, JOURNAL)
+
+
+def _delete_files(client: MlflowClient, version: Any) -> None:
+    """Remove what a deleted version kept: its package and its twin; the run's figures stay."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if version.source.startswith("models:/"):
+        logged = client.get_logged_model(version.source.removeprefix("models:/"))
+        get_artifact_repository(logged.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
+        client.delete_logged_model(logged.model_id)
+    if version.run_id:
+        run = get_artifact_repository(client.get_run(version.run_id).info.artifact_uri)
+        for folder in (TWIN, PROBE):
+            run.delete_artifacts(folder)  # type: ignore[no-untyped-call]
 
 
 def _version_by_alias(client: MlflowClient, model: str, alias: str) -> Any:
@@ -304,69 +258,6 @@ def _version_by_alias(client: MlflowClient, model: str, alias: str) -> Any:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise RegistryError(f"The {alias} of {model} cannot be read: {error}") from error
-
-
-def _experiment(client: MlflowClient, model: str) -> str:
-    found = client.get_experiment_by_name(model)
-    if found:
-        return str(found.experiment_id)
-    local = settings.tracking_uri().startswith("sqlite:")
-    place = (settings.artifact_root() / model).as_uri() if local else None
-    return str(client.create_experiment(model, artifact_location=place))
-
-
-def _ensure_model(client: MlflowClient, model: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(model)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def _log(
-    client: MlflowClient, run: str, params: Mapping[str, str], metrics: Mapping[str, float]
-) -> None:
-    from mlflow.entities import Metric, Param
-
-    client.log_batch(
-        run,
-        metrics=[Metric(name, float(value), 0, 0) for name, value in metrics.items()],
-        params=[Param(name, str(value)[:500]) for name, value in params.items()],
-    )
-
-
-def _log_dataset(client: MlflowClient, run: str, night: NightRun) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    dataset = Dataset(
-        name=night.days["name"],
-        digest=night.days["fingerprint"][:36],
-        source_type="local",
-        source=night.days["source"],
-        profile=night.days["profile"],
-    )
-    client.log_inputs(run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
-
-
-@contextmanager
-def _packages(files: Sequence[Path]) -> Iterator[list[str]]:
-    """The code a model needs, laid out as importable packages in a temporary folder."""
-    from tasks.spec import PROJECT
-
-    with tempfile.TemporaryDirectory() as folder:
-        tops = set()
-        for file in files:
-            inside = file.is_relative_to(PROJECT)
-            relative = file.relative_to(PROJECT) if inside else Path(file.name)
-            target = Path(folder) / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
-            if len(relative.parts) > 1:
-                (target.parent / "__init__.py").touch()
-            tops.add(str(Path(folder) / relative.parts[0]))
-        yield sorted(tops)
 
 
 def _writes_ahead(database: Path) -> bool:

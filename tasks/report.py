@@ -120,7 +120,7 @@ def build_report(
         report["metrics"] = {
             role: measured[name] for role, name in roles.items() if name in measured
         }
-    if version and judged:
+    if version and judged and verdict.status == "PROMOTED":
         report["champion"] = {
             "version": version,
             "candidate": judged.challenger,

@@ -47,3 +47,20 @@ def tracking_uri() -> str:
 def artifact_root() -> Path:
     """Where the default tracking store keeps its artifacts."""
     return home() / "artifacts"
+
+
+def keep_versions() -> int:
+    """How many of the newest versions the registry keeps: ``NIGHTLY_KEEP_VERSIONS``, else 30."""
+    return _whole_number("NIGHTLY_KEEP_VERSIONS", 30, 2)
+
+
+def store_bytes() -> int:
+    """How large the store of prepared days may grow: ``NIGHTLY_STORE_GB``, else 20."""
+    return _whole_number("NIGHTLY_STORE_GB", 20, 1) * 10**9
+
+
+def _whole_number(name: str, default: int, least: int) -> int:
+    named = os.environ.get(name, str(default))
+    if not named.isdigit() or int(named) < least:
+        raise SettingsError(f"{name}: found {named!r}, expected a whole number from {least} on.")
+    return int(named)

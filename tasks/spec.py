@@ -56,6 +56,8 @@ class Gate:
         min_days: Fewest holdout days a verdict may rest on.
         min_units: Fewest rows (or queries) a verdict may rest on.
         resamples: Bootstrap resamples of whole days.
+        latency_ms: Most milliseconds the packaged model may take for 1,000 rows.
+        size_mb: Largest size of the packaged model, in megabytes.
     """
 
     confidence: float = 0.90
@@ -66,6 +68,8 @@ class Gate:
     min_days: int = 7
     min_units: int = 200
     resamples: int = 1000
+    latency_ms: float = 1000.0
+    size_mb: float = 100.0
 
     def faults(self) -> list[str]:
         """Every setting out of bounds, in words."""
@@ -77,6 +81,8 @@ class Gate:
             "min_days": (2, 366),
             "min_units": (10, 10_000_000),
             "resamples": (100, 100_000),
+            "latency_ms": (1, 3_600_000),
+            "size_mb": (0.01, 100_000),
         }
         found = [
             f"gate.{name}: found {value!r}, allowed {low} to {high}"

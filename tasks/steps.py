@@ -29,6 +29,8 @@ from tasks.results import cached_task, forget
 from tasks.spec import DECIDING_LIBRARIES, ModelSpec, code_files, digest, load_spec
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
     from tasks.judge import Verdict
     from tasks.registry import Champion
 
@@ -42,6 +44,9 @@ OUTSIDE: dict[str, Any] = {
     "cache_policy": NO_CACHE,
 }
 """For steps that touch the outside (source, registry): wait 2, 4, 8 s, each with jitter."""
+
+PROBE_ROWS = 100
+"""Rows that a packaged model must predict as the trained one did."""
 
 
 def only_night(model: str) -> AbstractContextManager[None]:
@@ -145,18 +150,20 @@ def fit_candidate(night: Night, examples: Examples, candidate: str) -> dict[str,
 @task(task_run_name="score the champion", **OUTSIDE)
 def score_champion(night: Night, examples: Examples) -> Incumbent:
     """Score tonight's holdout with the champion's twin, now, on the same rows."""
-    from tasks import registry
+    from tasks import packaging, registry
 
     spec, client = load_spec(night.model), registry.open_registry()
+    _finish_change(client, night)
     champion = registry.read_champion(client, spec.name, before_night=night.key)
+    rolled_back = registry.read_rolled_back(client, spec.name)
     if champion is None:
         log.info("champion  none yet")
-        return Incumbent()
+        return Incumbent(rolled_back=rolled_back)
     fault = _not_comparable(champion, night, examples)
     key = f"{champion.twin_sha256}-{night.key}"
     if fault is None:
         try:
-            twin = registry.read_twin(client, champion, train.trusted_types(spec))
+            twin = packaging.read_twin(client, champion, train.trusted_types(spec))
             judged = store.read_days(examples.of(examples.split.holdout))
             train.write_scores(key, train.score(spec, f"Champion {champion.version}", twin, judged))
         except (registry.RegistryError, store.StoreError, train.FitError) as error:
@@ -164,7 +171,7 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
     log.info(
         "champion  version %s (%s) scored on the holdout", champion.version, champion.candidate
     )
-    return Incumbent(champion, None if fault else key, fault)
+    return Incumbent(champion, None if fault else key, fault, rolled_back)
 
 
 @task(task_run_name="judge {night.name}", cache_policy=NO_CACHE)
@@ -236,6 +243,9 @@ def judge_night(
         verdict = replace(verdict, reasons=(*verdict.reasons, edited))
     if incumbent.fault:
         verdict = judge.Verdict("KEPT", (incumbent.fault,), verdict.checks)
+    key = train.shipped_key(spec, challenger, examples.of(examples.split.refit))
+    if key in incumbent.rolled_back:
+        verdict = judge.refuse(verdict, incumbent.rolled_back[key])
     verdict = replace(verdict, reasons=(*verdict.reasons, *faults))
     log.info("judge     %s: %s", verdict.status, verdict.reasons[0])
     return Judged(
@@ -265,10 +275,10 @@ def refit_challenger(night: Night, examples: Examples, judged: Judged) -> dict[s
 @task(task_run_name="log the night to MLflow", **OUTSIDE)
 def log_night(night: Night, clean: Cleaned, examples: Examples, judged: Judged) -> str:
     """Write the night's run and a child run for each candidate."""
-    from tasks import registry
+    from tasks import registry, tracking
 
     client = registry.open_registry()
-    run = registry.log_night(client, record.night_run(night, clean, examples, judged))
+    run = tracking.log_night(client, record.night_run(night, clean, examples, judged))
     log.info("log       MLflow run %s with %d candidates", run, len(judged.fits))
     return run
 
@@ -278,7 +288,7 @@ def register_version(
     night: Night, examples: Examples, judged: Judged, shipped: dict[str, Any], run: str
 ) -> str:
     """Upload the shipped model with its judged twin and register exactly this version."""
-    from tasks import registry
+    from tasks import packaging, registry
 
     spec, split = load_spec(night.model), examples.split
     client = registry.open_registry()
@@ -286,7 +296,7 @@ def register_version(
     if version is None:
         twin, twin_sha256 = store.model_file("models", judged.fits[judged.challenger].key)
         sample = store.read_days(examples.of(split.holdout[-1:])).head(5)
-        version = registry.register_version(
+        version = packaging.register_version(
             client,
             run,
             model=spec.name,
@@ -302,6 +312,7 @@ def register_version(
                 "as_of": night.as_of.isoformat(),
                 "candidate": judged.challenger,
                 "spec_digest": digest(spec),
+                "shipped_key": shipped["key"],
                 "judged_from": split.holdout[0].isoformat(),
                 "twin_learned_through": split.train[-1].isoformat(),
             },
@@ -314,6 +325,38 @@ def register_version(
     return version
 
 
+@task(task_run_name="check version {version} in a clean process", **OUTSIDE)
+def check_version(
+    night: Night, examples: Examples, judged: Judged, shipped: dict[str, Any], version: str
+) -> Judged:
+    """Load the version as an app will, in a process of its own; one that fails is not promoted."""
+    from tasks import packaging, registry
+    from tasks.check import check_package, files_digest
+    from tasks.judge import confirm
+
+    spec, client = load_spec(night.model), registry.open_registry()
+    trusted = train.trusted_types(spec)
+    sample = store.read_days(examples.of(examples.split.holdout[-1:])).head(PROBE_ROWS)
+    probe = spec.problem.inputs(sample)
+    expected = packaging.answer(store.read_model("models", shipped["key"], trusted), probe)
+    with packaging.downloaded(client, night.name, version) as place:
+        checks = check_package(place, probe, expected, trusted=trusted, gate=spec.gate)
+        sha256 = files_digest(place)
+    verdict = confirm(judged.verdict, version, checks)
+    if verdict.status == "PROMOTED":
+        packaging.seal(
+            client,
+            night.name,
+            version,
+            sha256=sha256,
+            trusted=trusted,
+            probe=probe,
+            predictions=expected,
+        )
+    log.info("check     version %s: %s", version, "; ".join(check.detail for check in checks))
+    return replace(judged, verdict=verdict)
+
+
 @task(task_run_name="promote version {version}", **OUTSIDE)
 def promote_version(night: Night, version: str) -> str:
     """Point the alias champion at exactly the version just made."""
@@ -322,6 +365,24 @@ def promote_version(night: Night, version: str) -> str:
     registry.promote(registry.open_registry(), night.name, version)
     log.info("promote   version %s is the champion of %s", version, night.name)
     return version
+
+
+@task(task_run_name="clean up after {night.name}", cache_policy=NO_CACHE)
+def clean_up(night: Night) -> None:
+    """Keep store and registry within their limits; a fault here fails no night."""
+    from tasks import registry
+
+    spec = load_spec(night.model)
+    clean = prepare.clean_keys(spec, night.days)
+    keep = {"clean": clean.values(), "counts": clean.values()}
+    keep["examples"] = prepare.example_keys(spec, clean, list(night.days)).values()
+    try:
+        files = store.clean_up(keep, settings.store_bytes())
+        versions = registry.retire(registry.open_registry(), night.name, settings.keep_versions())
+        if files or versions:
+            log.info("clean up  %d files, versions %s", len(files), ", ".join(versions) or "none")
+    except Exception:
+        log.exception("clean up  failed; nothing a night needs is lost")
 
 
 @task(task_run_name="publish the report", cache_policy=NO_CACHE)
@@ -334,7 +395,7 @@ def publish_report(
     version: str | None = None,
 ) -> Report:
     """Write the night's report to disk, Prefect and MLflow, and remember the verdict."""
-    from tasks import registry
+    from tasks import registry, tracking
 
     verdict = judged.verdict if judged else _early_verdict(night, clean)
     client = registry.open_registry()
@@ -360,7 +421,7 @@ def publish_report(
         description=f"{night.name} · {night.as_of} · {verdict.status}",
     )
     if run:
-        registry.close_run(client, run, folder)
+        tracking.close_run(client, run, folder, verdict.status)
     if judged:
         _remember(night, folder)
     log.info("report    %s", folder / "report.md")
@@ -443,6 +504,17 @@ def _if_whole(key: str, *kinds: str) -> str:
     if not (store.has_model("models", key) and all(store.find_days(k, [key]) for k in kinds)):
         forget(key)
     return key
+
+
+def _finish_change(client: MlflowClient, night: Night) -> None:
+    from tasks import registry
+
+    finished = registry.finish_change(client, night.name)
+    if finished:
+        log.warning(
+            "champion  a change of champion was cut off: ended it, version %s is the champion",
+            finished,
+        )
 
 
 def _not_comparable(champion: Champion, night: Night, examples: Examples) -> str | None:

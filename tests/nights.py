@@ -134,7 +134,7 @@ def without_times(report: dict[str, Any]) -> dict[str, Any]:
         "verdict": report["verdict"],
         "reasons": report["reasons"],
         "metrics": report["metrics"],
-        "checks": report["checks"],
+        "checks": [(check["name"], check["passed"]) for check in report["checks"]],
         "challenger": report["challenger"]["candidate"],
         "candidates": {name: report["candidates"][name]["metrics"] for name in candidates},
         "rows": report["rows"],

@@ -12,18 +12,18 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.linear_model import LogisticRegression
 
-from tasks import registry, store
+from tasks import packaging, registry, store, tracking
 
 X = pd.DataFrame({"size": [0.0, 1.0, 2.0, 3.0]})
 MODEL = LogisticRegression().fit(X, [0, 0, 1, 1])
-NIGHT = registry.NightRun(
+NIGHT = tracking.NightRun(
     model="toy",
     as_of=date(2026, 2, 8),
     night="night-1",
-    tags={"verdict": "PROMOTED"},
+    tags={"judged": "PROMOTED"},
     params={"window_days": "90"},
     metrics={"average_precision": 0.8, "average_precision_low": 0.7},
-    children=[registry.ChildRun("logistic", {"C": "1.0"}, {"average_precision": 0.8})],
+    children=[tracking.ChildRun("logistic", {"C": "1.0"}, {"average_precision": 0.8})],
     days={"name": "toy days", "fingerprint": "f" * 64, "source": "{}", "profile": "{}"},
 )
 TAGS = {
@@ -51,7 +51,7 @@ def client(registry_home: Path) -> MlflowClient:
 def register(client: MlflowClient, run: str, **tags: str) -> str:
     store.write_model("models", "twin", MODEL, store.TRUSTED_TYPES)
     twin, sha256 = store.model_file("models", "twin")
-    return registry.register_version(
+    return packaging.register_version(
         client,
         run,
         model="toy",
@@ -69,7 +69,7 @@ def register(client: MlflowClient, run: str, **tags: str) -> str:
 
 def bare_version(client: MlflowClient, **tags: str) -> str:
     """A version whose tags alone matter: nothing is uploaded."""
-    registry._ensure_model(client, "toy")
+    packaging._ensure_model(client, "toy")
     made = client.create_model_version("toy", "file:///nowhere", run_id=None, tags=tags)
     return str(made.version)
 
@@ -127,8 +127,8 @@ def test_a_foreign_version_with_the_alias_is_named(client: MlflowClient) -> None
 
 
 def test_a_half_written_run_is_replaced(client: MlflowClient) -> None:
-    first = registry.log_night(client, NIGHT)
-    second = registry.log_night(client, NIGHT)
+    first = tracking.log_night(client, NIGHT)
+    second = tracking.log_night(client, NIGHT)
     found = {run.info.run_id: run for run in runs(client)}
     assert first not in found
     assert len(found) == 2
@@ -141,24 +141,24 @@ def test_a_half_written_run_is_replaced(client: MlflowClient) -> None:
 
 
 def test_runs_of_other_nights_stay(client: MlflowClient) -> None:
-    first = registry.log_night(client, NIGHT)
-    second = registry.log_night(client, replace(NIGHT, night="night-2"))
+    first = tracking.log_night(client, NIGHT)
+    second = tracking.log_night(client, replace(NIGHT, night="night-2"))
     assert {first, second} <= {run.info.run_id for run in runs(client)}
 
 
 def test_a_registered_night_keeps_its_run_and_its_twin(client: MlflowClient) -> None:
-    run = registry.log_night(client, NIGHT)
+    run = tracking.log_night(client, NIGHT)
     version = register(client, run)
     registry.promote(client, "toy", version)
 
-    assert registry.log_night(client, NIGHT) == run
-    other = registry.log_night(client, replace(NIGHT, tags={"verdict": "KEPT"}))
-    assert registry.log_night(client, replace(NIGHT, tags={"verdict": "KEPT"})) not in (run, other)
+    assert tracking.log_night(client, NIGHT) == run
+    other = tracking.log_night(client, replace(NIGHT, tags={"judged": "KEPT"}))
+    assert tracking.log_night(client, replace(NIGHT, tags={"judged": "KEPT"})) not in (run, other)
     assert len(runs(client)) == 4
 
     champion = registry.read_champion(client, "toy")
     assert champion is not None
-    twin = registry.read_twin(client, champion, [])
+    twin = packaging.read_twin(client, champion, [])
     assert (twin.predict_proba(X) == MODEL.predict_proba(X)).all()
     assert registry.find_version(client, "toy", "night-1") == version
 
@@ -172,7 +172,7 @@ def test_a_registered_night_keeps_its_run_and_its_twin(client: MlflowClient) -> 
 
 @pytest.mark.parametrize("harm", ["altered", "missing"])
 def test_a_harmed_twin_is_never_loaded(client: MlflowClient, home: Path, harm: str) -> None:
-    run = registry.log_night(client, NIGHT)
+    run = tracking.log_night(client, NIGHT)
     store.write_model("models", "twin", MODEL, store.TRUSTED_TYPES)
     twin, sha256 = store.model_file("models", "twin")
     place = home / "artifacts" / "toy" / run / "artifacts" / "twin" / registry.TWIN_FILE
@@ -184,7 +184,7 @@ def test_a_harmed_twin_is_never_loaded(client: MlflowClient, home: Path, harm: s
     champion = registry.Champion("1", run, "logistic", "d", NIGHT.as_of, date(2026, 2, 1), sha256)
     expected = (store.StoreError, registry.RegistryError)
     with pytest.raises(expected, match=r"altered|cannot be downloaded|cannot be read"):
-        registry.read_twin(client, champion, [])
+        packaging.read_twin(client, champion, [])
 
 
 def test_a_local_database_writes_ahead(client: MlflowClient, home: Path) -> None:

@@ -143,9 +143,12 @@ import os, runpy, signal, sys
 
 sys.argv = sys.argv[1:]
 sys.path.insert(0, os.path.dirname(os.path.dirname(sys.argv[0])))
-from tasks import registry
+import functools, importlib
 
-real = getattr(registry, os.environ["KILL_IN"])
+module, _, path = os.environ["KILL_IN"].partition(":")
+*owners, name = path.split(".")
+owner = functools.reduce(getattr, owners, importlib.import_module(module))
+real = getattr(owner, name)
 
 
 def killed(*args, **kwargs):
@@ -154,14 +157,22 @@ def killed(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-setattr(registry, os.environ["KILL_IN"], killed)
+setattr(owner, name, killed)
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 @pytest.mark.parametrize(
     ("function", "when"),
-    [("log_night", "after"), ("register_version", "after"), ("promote", "after")],
+    [
+        ("tasks.tracking:log_night", "after"),
+        ("tasks.packaging:register_version", "after"),
+        ("tasks.packaging:seal", "after"),
+        ("mlflow:MlflowClient.set_registered_model_tag", "after"),
+        ("mlflow:MlflowClient.set_registered_model_alias", "after"),
+        ("mlflow:MlflowClient.delete_registered_model_tag", "before"),
+        ("tasks.registry:promote", "after"),
+    ],
 )
 def test_killed_between_two_steps_of_the_registry(
     function: str,

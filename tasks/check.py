@@ -1,0 +1,166 @@
+"""What must be true of a packaged model before any alias points at it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.judge import Check
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from tasks.spec import Gate
+
+TIME_OUT = 180
+"""Seconds the clean process may take before it counts as hanging."""
+
+
+def files_digest(folder: Path) -> str:
+    """One SHA-256 over the names and contents of all files below a folder."""
+    found = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        found.update(f"{content}  {file.relative_to(folder).as_posix()}\n".encode())
+    return found.hexdigest()
+
+
+def check_package(
+    folder: Path,
+    probe: pd.DataFrame,
+    expected: np.ndarray,
+    *,
+    trusted: Sequence[str],
+    gate: Gate,
+    sha256: str | None = None,
+) -> tuple[Check, ...]:
+    """Load a downloaded model in a clean process with its own code, and hold it to what it was.
+
+    Nothing in the folder runs before its digest and its format have been found right; the first
+    check that fails is the last that is made.
+
+    Args:
+        folder: The model as MLflow packages it, downloaded from where the app will get it.
+        probe: A few rows of inputs.
+        expected: What the trained estimator predicts for them, shape (rows,) or (rows, classes).
+        trusted: Types the stored model may hold.
+        gate: Bounds of latency and size.
+        sha256: Digest of its files when it was checked before, if it was.
+    """
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    checks = [_unaltered(folder, sha256)] if sha256 else []
+    checks += [
+        check
+        for check in (
+            _format(folder, trusted),
+            Check("size", size <= gate.size_mb, f"{size:.1f} MB, bound {gate.size_mb:g} MB."),
+        )
+        if all(earlier.passed for earlier in checks)
+    ]
+    if not all(check.passed for check in checks):
+        return tuple(checks)
+    found = _ask_clean_process(folder, probe)
+    if isinstance(found, str):
+        return (*checks, Check("loads in a clean process", False, found))
+    return (*checks, *_answers(found, expected, gate))
+
+
+def _unaltered(folder: Path, sha256: str) -> Check:
+    same = files_digest(folder) == sha256
+    detail = "The files are those that were checked." if same else "A file of it was altered."
+    return Check("unaltered files", same, detail)
+
+
+def _format(folder: Path, trusted: Sequence[str]) -> Check:
+    """The package's own description may ask for pickle or for more types: it is not believed."""
+    import yaml
+
+    from tasks.store import untrusted_types
+
+    name = "format"
+    try:
+        described = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        flavor, loaded = described["flavors"]["sklearn"], described["flavors"]["python_function"]
+        stored = folder / str(flavor["pickled_model"])
+        asked = set(flavor.get("skops_trusted_types") or [])
+        is_skops = flavor["serialization_format"] == "skops" and loaded["loader_module"] == (
+            "mlflow.sklearn"
+        )
+        if not is_skops or set(described["flavors"]) != {"sklearn", "python_function"}:
+            return Check(name, False, "Its MLmodel file asks for another loader than skops.")
+        if loaded["model_path"] != flavor["pickled_model"] or stored.parent != folder:
+            return Check(name, False, "Its MLmodel file points at another file than its model.")
+        if not described.get("signature"):
+            return Check(name, False, "Its MLmodel file has no signature.")
+        held = untrusted_types(stored.read_bytes(), trusted)
+        unknown = sorted({*asked.difference(trusted), *held})
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        return Check(name, False, f"It is no whole package: {type(error).__name__}: {error}.")
+    except Exception as error:
+        return Check(name, False, f"Its model cannot be read: {type(error).__name__}: {error}.")
+    if unknown:
+        return Check(name, False, f"It holds types that are not trusted: {', '.join(unknown)}.")
+    return Check(name, True, "Stored by skops, trusted types only, with a signature.")
+
+
+def _ask_clean_process(folder: Path, probe: pd.DataFrame) -> dict[str, Any] | str:
+    """What ``tasks/probe.py`` found, or in words why it found nothing."""
+    hidden = ("PYTHON", "PREFECT_", "MLFLOW_", "NIGHTLY_")
+    environment = {n: v for n, v in os.environ.items() if not n.startswith(hidden)}
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "probe.parquet"
+        probe.to_parquet(file, index=False)
+        script = Path(__file__).with_name("probe.py")
+        try:
+            ended = subprocess.run(
+                [sys.executable, "-P", str(script), str(folder), str(file)],
+                cwd=place,
+                env=environment | quiet,
+                capture_output=True,
+                text=True,
+                timeout=TIME_OUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"It did not load and predict within {TIME_OUT} s."
+    if ended.returncode:
+        last = ended.stderr.strip().splitlines()[-1:] or [f"exit code {ended.returncode}"]
+        return f"It does not load and predict by itself: {last[0]}."
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
+def _answers(found: dict[str, Any], expected: np.ndarray, gate: Gate) -> tuple[Check, ...]:
+    import numpy as np
+
+    wanted = np.asarray(expected, dtype=np.float64).reshape(len(expected), -1)
+    got = np.asarray(found["predictions"])
+    same = got.shape == wanted.shape and bool((got == wanted).all())
+    worst = np.abs(got - wanted).max() if got.shape == wanted.shape and got.size else np.inf
+    latency, bound = found["latency_ms"], gate.latency_ms
+    return (
+        Check(
+            "loads in a clean process",
+            same,
+            f"{len(wanted)} rows predicted as by the trained model, bit for bit."
+            if same
+            else f"It predicts otherwise than the trained model: {worst:g} apart.",
+        ),
+        Check(
+            "signature",
+            found["enforces_signature"],
+            "Rows without a column are refused."
+            if found["enforces_signature"]
+            else "Rows without a column are taken.",
+        ),
+        Check("latency", latency <= bound, f"{latency:.0f} ms for 1,000 rows, bound {bound:g} ms."),
+    )

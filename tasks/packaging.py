@@ -1,0 +1,254 @@
+"""What a version holds in MLflow: the shipped model, its judged twin, and what was checked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import store
+from tasks.registry import PROBE, TWIN, TWIN_FILE, Champion, RegistryError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What was checked of a version before it became champion.
+
+    Attributes:
+        sha256: Digest of its files.
+        trusted: Types it may hold.
+        probe: A few rows of inputs.
+        predictions: What it predicted for them.
+        candidate: Recipe it was fitted from.
+        as_of: As-of date of its night.
+    """
+
+    sha256: str
+    trusted: tuple[str, ...]
+    probe: pd.DataFrame
+    predictions: np.ndarray
+    candidate: str
+    as_of: str
+
+
+def register_version(
+    client: MlflowClient,
+    run_id: str,
+    *,
+    model: str,
+    estimator: Any,
+    twin: Path,
+    twin_sha256: str,
+    inputs: pd.DataFrame,
+    code: Sequence[Path],
+    trusted: Sequence[str],
+    requirements: Sequence[str],
+    tags: Mapping[str, str],
+    description: str,
+) -> str:
+    """Upload model and twin and register the version.
+
+    Args:
+        client: From ``open_registry``.
+        run_id: The night's run.
+        model: Registered model.
+        estimator: What ships: refitted on all matured days.
+        twin: File of the judged twin.
+        twin_sha256: Its digest.
+        inputs: A few rows of the model's inputs: the signature and the input example.
+        code: Files the model needs to be loaded.
+        trusted: Types the stored model may hold.
+        requirements: Exact versions it was made with.
+        tags: Kept on the version.
+        description: One readable sentence or two.
+
+    Returns:
+        The version just made.
+    """
+    import warnings
+
+    import mlflow
+    from mlflow.models import infer_signature
+
+    with tempfile.TemporaryDirectory() as folder:
+        named = shutil.copyfile(twin, Path(folder) / TWIN_FILE)
+        client.log_artifact(run_id, str(named), TWIN)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Hint: Inferred schema contains integer")
+        signature = infer_signature(inputs, answer(estimator, inputs))
+    with _packages(code) as packages, mlflow.start_run(run_id=run_id):
+        logged = mlflow.sklearn.log_model(
+            estimator,
+            name="model",
+            signature=signature,
+            input_example=inputs,
+            pip_requirements=list(requirements),
+            code_paths=packages,
+            serialization_format="skops",
+            skops_trusted_types=list(trusted),
+            pyfunc_predict_fn=predict_method(estimator),
+        )
+    _ensure_model(client, model)
+    made = client.create_model_version(
+        model,
+        logged.model_uri,
+        run_id,
+        tags={**tags, "twin_sha256": twin_sha256},
+        description=description,
+    )
+    return str(made.version)
+
+
+def predict_method(estimator: Any) -> str:
+    """Name of the method an app's call ends in: probabilities where the model has them."""
+    return "predict_proba" if hasattr(estimator, "predict_proba") else "predict"
+
+
+def answer(estimator: Any, inputs: pd.DataFrame) -> np.ndarray:
+    """What the packaged model has to answer for these inputs."""
+    found: np.ndarray = getattr(estimator, predict_method(estimator))(inputs)
+    return found
+
+
+def read_twin(client: MlflowClient, champion: Champion, trusted: Sequence[str]) -> Any:
+    """The judged twin of the champion, digest checked, loaded with our own list of types.
+
+    Raises:
+        RegistryError: Where the artifact is missing or altered.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            place = Path(client.download_artifacts(champion.run_id, TWIN, folder))
+        except Exception as error:
+            raise RegistryError(
+                f"The twin of champion version {champion.version} cannot be downloaded: {error}"
+            ) from error
+        return store.load_model(place / TWIN_FILE, champion.twin_sha256, trusted)
+
+
+@contextmanager
+def downloaded(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
+    """The package of a version as an app gets it, in a temporary folder.
+
+    Raises:
+        RegistryError: Where there is no such version, or its files are missing.
+    """
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            uri = client.get_model_version_download_uri(model, version)
+            place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+            whole = (place / "MLmodel").is_file()
+        except Exception as error:
+            raise RegistryError(
+                f"Version {version} of {model} cannot be downloaded: {error}"
+            ) from error
+        if not whole:
+            raise RegistryError(f"Version {version} of {model} cannot be downloaded: no MLmodel.")
+        yield place
+
+
+def seal(
+    client: MlflowClient,
+    model: str,
+    version: str,
+    *,
+    sha256: str,
+    trusted: Sequence[str],
+    probe: pd.DataFrame,
+    predictions: np.ndarray,
+) -> None:
+    """Note on a version what was checked, so that a rollback can check it again without its code.
+
+    Args:
+        client: From ``open_registry``.
+        model: Registered model.
+        version: The checked version.
+        sha256: Digest of its files.
+        trusted: Types it may hold.
+        probe: A few rows of inputs.
+        predictions: What it predicts for them.
+    """
+    run = str(client.get_model_version(model, version).run_id)
+    client.log_text(run, probe.to_json(orient="table", index=False), f"{PROBE}/rows.json")
+    client.log_dict(run, {"predictions": predictions.tolist()}, f"{PROBE}/predictions.json")
+    for name, value in (("trusted_types", json.dumps(list(trusted))), ("files_sha256", sha256)):
+        client.set_model_version_tag(model, version, name, value)
+
+
+def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
+    """What was checked of a version.
+
+    Raises:
+        RegistryError: Where there is no such version, or it was never checked.
+    """
+    import io
+
+    import mlflow
+    import numpy as np
+    import pandas as pd
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_model_version(model, version)
+    except MlflowException as error:
+        raise RegistryError(f"There is no version {version} of {model}: {error}") from error
+    tags = found.tags
+    if not {"files_sha256", "trusted_types"} <= set(tags):
+        raise RegistryError(f"Version {version} of {model} was never checked: it was no champion.")
+    try:
+        root = f"runs:/{found.run_id}/{PROBE}"
+        rows = mlflow.artifacts.load_text(f"{root}/rows.json")
+        answers = mlflow.artifacts.load_dict(f"{root}/predictions.json")["predictions"]
+    except Exception as error:
+        raise RegistryError(
+            f"The probe of version {version} of {model} cannot be read: {error}"
+        ) from error
+    return Seal(
+        sha256=tags["files_sha256"],
+        trusted=tuple(json.loads(tags["trusted_types"])),
+        probe=pd.read_json(io.StringIO(rows), orient="table", precise_float=True),
+        predictions=np.asarray(answers),
+        candidate=tags.get("candidate", ""),
+        as_of=tags.get("as_of", ""),
+    )
+
+
+@contextmanager
+def _packages(files: Sequence[Path]) -> Iterator[list[str]]:
+    """The code a model needs, laid out as importable packages in a temporary folder."""
+    from tasks.spec import PROJECT
+
+    with tempfile.TemporaryDirectory() as folder:
+        tops = set()
+        for file in files:
+            inside = file.is_relative_to(PROJECT)
+            relative = file.relative_to(PROJECT) if inside else Path(file.name)
+            target = Path(folder) / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+            if len(relative.parts) > 1:
+                (target.parent / "__init__.py").touch()
+            tops.add(str(Path(folder) / relative.parts[0]))
+        yield sorted(tops)
+
+
+def _ensure_model(client: MlflowClient, model: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(model)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise

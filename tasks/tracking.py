@@ -1,0 +1,129 @@
+"""The runs of a night in MLflow: a parent for the night, a child for each candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks import settings
+from tasks.registry import versions_of_night
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class ChildRun:
+    """What MLflow keeps of one candidate."""
+
+    candidate: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class NightRun:
+    """What MLflow keeps of one night.
+
+    Attributes:
+        model: Registered model.
+        as_of: As-of date.
+        night: Key of the night's inputs: a killed night's half-written run is found by it.
+        tags: ``judged`` (the verdict before the package is checked), links, commit and the like.
+        params: What the night was run with.
+        metrics: Figures of the night.
+        children: Its candidates.
+        days: The data: name, fingerprint and place, logged as dataset input.
+    """
+
+    model: str
+    as_of: date
+    night: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    children: Sequence[ChildRun]
+    days: Mapping[str, str]
+
+
+def log_night(client: MlflowClient, night: NightRun) -> str:
+    """Write the night's run with a child for each candidate; a half-written one is replaced.
+
+    A run with a registered version is whole and holds that version's judged twin: it is never
+    removed, and it stands for the night where the verdict is the same.
+
+    Returns:
+        Id of the parent run.
+    """
+    from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401
+
+    experiment = _experiment(client, night.model)
+    found = client.search_runs([experiment], f"tags.`nightly.night` = '{night.night}'")
+    registered = {version.run_id for version in versions_of_night(client, night.model, night.night)}
+    for old in found:
+        if old.data.tags.get("mlflow.parentRunId", old.info.run_id) not in registered:
+            client.delete_run(old.info.run_id)
+        elif old.data.tags.get("judged") == night.tags["judged"]:
+            return str(old.info.run_id)
+    tags = {**night.tags, "nightly.night": night.night, "as_of": night.as_of.isoformat()}
+    name = f"{night.model} {night.as_of}"
+    parent: str = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+    _log(client, parent, night.params, night.metrics)
+    _log_dataset(client, parent, night)
+    for child in night.children:
+        run = client.create_run(
+            experiment,
+            run_name=child.candidate,
+            tags={
+                "mlflow.parentRunId": parent,
+                "nightly.night": night.night,
+                "as_of": tags["as_of"],
+            },
+        ).info.run_id
+        _log(client, run, child.params, child.metrics)
+        client.set_terminated(run)
+    return parent
+
+
+def close_run(client: MlflowClient, run_id: str, folder: Path, verdict: str) -> None:
+    """Attach a folder (report, plots) to the night's run, note the verdict and end it."""
+    client.set_tag(run_id, "verdict", verdict)
+    client.log_artifacts(run_id, str(folder))
+    client.set_terminated(run_id)
+
+
+def _experiment(client: MlflowClient, model: str) -> str:
+    found = client.get_experiment_by_name(model)
+    if found:
+        return str(found.experiment_id)
+    local = settings.tracking_uri().startswith("sqlite:")
+    place = (settings.artifact_root() / model).as_uri() if local else None
+    return str(client.create_experiment(model, artifact_location=place))
+
+
+def _log(
+    client: MlflowClient, run: str, params: Mapping[str, str], metrics: Mapping[str, float]
+) -> None:
+    from mlflow.entities import Metric, Param
+
+    client.log_batch(
+        run,
+        metrics=[Metric(name, float(value), 0, 0) for name, value in metrics.items()],
+        params=[Param(name, str(value)[:500]) for name, value in params.items()],
+    )
+
+
+def _log_dataset(client: MlflowClient, run: str, night: NightRun) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=night.days["name"],
+        digest=night.days["fingerprint"][:36],
+        source_type="local",
+        source=night.days["source"],
+        profile=night.days["profile"],
+    )
+    client.log_inputs(run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])

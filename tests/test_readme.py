@@ -1,0 +1,107 @@
+"""What the README says is so: its commands, its paths, its model, its tables."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests import nights
+from tests.nights import PROJECT, nth_day
+
+TEXT = (PROJECT / "README.md").read_text()
+COMMANDS = [
+    line
+    for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.strip().splitlines()
+    if not line.startswith("#")
+]
+
+
+def test_it_opens_with_two_lines_that_work_alone() -> None:
+    for command in COMMANDS[:2]:
+        assert command.startswith("python3 -m venv .venv && ")
+        assert "--require-hashes -r requirements.lock" in command
+        assert " -e . && " in command
+    assert COMMANDS[0].endswith(" .venv/bin/python flows/retrain.py")
+    assert COMMANDS[1].endswith(" .venv/bin/pytest -q")
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python flows/")])
+def test_a_flow_takes_the_options_shown(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks import command as command_line
+
+    _, script, *options = shlex.split(command)
+    assert (PROJECT / script).is_file()
+    monkeypatch.setattr("sys.argv", [script, *options])
+    asked = vars(command_line._arguments())
+    for option in options:
+        if option.startswith("--"):
+            assert option.removeprefix("--").replace("-", "_") in asked
+
+
+def test_every_path_it_names_is_there() -> None:
+    named = re.findall(r"`((?:flows|tasks|deployments|tests)/[\w/.]*|\w+\.(?:py|toml|yaml))`", TEXT)
+    assert len(named) > 5
+    for name in named:
+        assert (PROJECT / name).exists() or (PROJECT / "tasks" / name).exists(), name
+
+
+def test_its_model_of_your_own_runs(
+    registry_home: Path, tmp_path: Path, prefect_server: None
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    folder = tmp_path / "visits"
+    folder.mkdir()
+    for number in range(1, 41):
+        random = np.random.default_rng(number)
+        size = random.normal(size=100)
+        pd.DataFrame(
+            {
+                "shop": random.choice(["a", "b"], 100),
+                "size": size,
+                "bought": (size + random.normal(size=100) > 0).astype("int64"),
+            }
+        ).to_parquet(folder / f"{nth_day(number)}.parquet", index=False)
+    model = tmp_path / "visits.py"
+    model.write_text(code.replace("/data/visits", str(folder)))
+    ended = nights.run_command(registry_home, model, "--json")
+    assert ended.code == 0, ended.err
+    report = ended.report
+    assert report["verdict"] == "PROMOTED"
+    table = TEXT.split("The keys of `report.json`:")[1]
+    keys = [
+        key
+        for cell in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+        for key in cell.split(", ")
+    ]
+    assert sorted(key.strip("`") for key in keys) == sorted(report)
+
+
+def test_its_table_of_verdicts_is_the_exit_codes() -> None:
+    from tasks.report import EXIT_CODES
+
+    rows = re.findall(r"^\| `([A-Z]+)` \| .* \| (\d) \|$", TEXT, re.MULTILINE)
+    assert {name: int(code) for name, code in rows} == EXIT_CODES
+
+
+def test_its_example_output_is_what_a_night_says() -> None:
+    (output,) = re.findall(r"```text\n(.*?)```", TEXT, re.DOTALL)
+    assert re.match(r"groceries · \d{4}-\d\d-\d\d · PROMOTED: version \d+ is the champion", output)
+    assert all(len(line) <= 100 for line in output.splitlines())
+    for label in ("Why", "Champion", "Data", "Time", "Report"):
+        assert re.search(rf"^{label} ", output, re.MULTILINE), label
+
+
+@pytest.mark.skipif(shutil.which("prefect") is None, reason="prefect is not on PATH")
+def test_prefect_commands_are_prefects() -> None:
+    from prefect.cli.root import app
+
+    assert app is not None
+    shown = [shlex.split(c)[1] for c in COMMANDS if c.startswith("prefect ")]
+    assert shown == ["deploy", "worker", "deployment"]
