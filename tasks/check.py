@@ -115,7 +115,12 @@ def _ask_clean_process(folder: Path, probe: pd.DataFrame) -> dict[str, Any] | st
     """What ``tasks/probe.py`` found, or in words why it found nothing."""
     hidden = ("PYTHON", "PREFECT_", "MLFLOW_", "NIGHTLY_")
     environment = {n: v for n, v in os.environ.items() if not n.startswith(hidden)}
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+    quiet = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "probe.parquet"
         probe.to_parquet(file, index=False)

@@ -33,11 +33,17 @@ DEFAULTS = {
 }
 
 
+def set_defaults() -> None:
+    """Before Prefect and MLflow are imported: what they read from the environment."""
+    verbose = {"-v", "--verbose"} & set(sys.argv[1:])
+    for name, value in (DEFAULTS if verbose else DEFAULTS | QUIET).items():
+        os.environ.setdefault(name, value)
+
+
 def answer_if_decided() -> None:
     """Before anything heavy is imported: answer a night that was decided before, and exit."""
     asked = _arguments()
-    for name, value in (DEFAULTS if asked.verbose else DEFAULTS | QUIET).items():
-        os.environ.setdefault(name, value)
+    set_defaults()
     from tasks.decided import recall
 
     report = recall(asked.model, asked.as_of, datetime.now(ZoneInfo("UTC")))
@@ -56,6 +62,43 @@ def run_retrain(retrain: Callable[..., Any]) -> None:
         config = RetrainConfig(model=asked.model, as_of=asked.as_of)
         state = retrain(config, return_state=True)
     sys.exit(_end(state, asked))
+
+
+def run_rollback(rollback: Callable[..., Any]) -> None:
+    """Run the rollback the command line asks for, say what it did, and exit with its code."""
+    from pydantic import ValidationError
+
+    from tasks.restore import ROLLED_BACK, RollbackConfig, RollbackError, to_text
+
+    parser = argparse.ArgumentParser(
+        prog="flows/rollback.py",
+        description="Put an earlier champion back, after proving that it loads and predicts.",
+        epilog="Exit code: 0 rolled back; 2 nothing fit to go back to; 1 failure.",
+    )
+    parser.add_argument("--model", required=True, metavar="NAME", help="name in the registry")
+    parser.add_argument("--to", type=int, metavar="VERSION", help="default: the champion before")
+    parser.add_argument("--why", default="no reason given", help="kept on the rolled back version")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
+    asked = parser.parse_args()
+    try:
+        config = RollbackConfig(model=asked.model, to=asked.to, why=asked.why)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        sys.exit(_fail(f"--{fault['loc'][0]}: found {fault['input']!r}, {fault['msg']}", 2))
+    with _embedded_server() as ready, _shown_progress(asked.verbose):
+        ready()
+        state = rollback(config, return_state=True)
+    found = state.result(raise_on_failure=False)
+    if state.name != ROLLED_BACK:
+        nothing_fit = isinstance(found, RollbackError)
+        sys.exit(
+            _fail(
+                str(found) if nothing_fit else f"{type(found).__name__}: {found}",
+                2 if nothing_fit else 1,
+            )
+        )
+    print(to_text(found))
+    sys.exit(0)
 
 
 def _arguments() -> argparse.Namespace:

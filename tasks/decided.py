@@ -54,7 +54,7 @@ def remember(
         files: Code outside the project that decided it; the project's own always counts.
         days: Every day used, with its fingerprint.
         evidence: Files that must still be there for the verdict to stand.
-        report: Its ``report.json``.
+        report: Its ``report.json``, below ``<name of the model>/<as-of>/``.
     """
     try:
         described = source_to_json(source)
@@ -66,6 +66,7 @@ def remember(
     code = sorted({*_project_code(), *(file.resolve() for file in files)})
     record = {
         "model": _meant(model),
+        "name": report.parent.parent.name,
         "as_of": as_of.isoformat(),
         "source": described,
         "timezone": timezone,
@@ -79,6 +80,13 @@ def remember(
         "report_sha256": _digest(report),
     }
     store.write_json(_folder(model) / f"{as_of}.json", record)
+
+
+def forget(name: str) -> None:
+    """Forget every decided night of a model: what they promoted may be champion no longer."""
+    for file in (settings.home() / "decisions").glob("*/*.json"):
+        if store.read_json(file).get("name") == name:
+            file.unlink()
 
 
 def recall(model: str, as_of: date | None, now: datetime) -> dict[str, Any] | None:

@@ -140,6 +140,9 @@ def read_twin(client: MlflowClient, champion: Champion, trusted: Sequence[str]) 
 def downloaded(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
     """The package of a version as an app gets it, in a temporary folder.
 
+    Compiled code is left out: an app that loads from a local registry leaves it there, and what
+    is not the source that was checked must not run.
+
     Raises:
         RegistryError: Where there is no such version, or its files are missing.
     """
@@ -149,6 +152,8 @@ def downloaded(client: MlflowClient, model: str, version: str) -> Iterator[Path]
         try:
             uri = client.get_model_version_download_uri(model, version)
             place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+            for compiled in list(place.rglob("__pycache__")):
+                shutil.rmtree(compiled)
             whole = (place / "MLmodel").is_file()
         except Exception as error:
             raise RegistryError(

@@ -170,9 +170,9 @@ def finish_change(client: MlflowClient, model: str) -> str | None:
     return str(json.loads(intent)["champion"])
 
 
-def read_previous(client: MlflowClient, model: str) -> str | None:
-    """The version a rollback goes to by itself."""
-    found = _version_by_alias(client, model, PREVIOUS)
+def read_alias(client: MlflowClient, model: str, alias: str) -> str | None:
+    """The version behind an alias, if any."""
+    found = _version_by_alias(client, model, alias)
     return str(found.version) if found else None
 
 

@@ -340,8 +340,8 @@ def check_version(
     probe = spec.problem.inputs(sample)
     expected = packaging.answer(store.read_model("models", shipped["key"], trusted), probe)
     with packaging.downloaded(client, night.name, version) as place:
-        checks = check_package(place, probe, expected, trusted=trusted, gate=spec.gate)
         sha256 = files_digest(place)
+        checks = check_package(place, probe, expected, trusted=trusted, gate=spec.gate)
     verdict = confirm(judged.verdict, version, checks)
     if verdict.status == "PROMOTED":
         packaging.seal(
@@ -353,7 +353,7 @@ def check_version(
             probe=probe,
             predictions=expected,
         )
-    log.info("check     version %s: %s", version, "; ".join(check.detail for check in checks))
+    log.info("check     version %s: %s", version, " ".join(check.detail for check in checks))
     return replace(judged, verdict=verdict)
 
 
