@@ -140,8 +140,8 @@ def read_twin(client: MlflowClient, champion: Champion, trusted: Sequence[str]) 
 def downloaded(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
     """The package of a version as an app gets it, in a temporary folder.
 
-    Compiled code is left out: an app that loads from a local registry leaves it there, and what
-    is not the source that was checked must not run.
+    What an app leaves there when it loads from a local registry is left out: MLflow's note of the
+    version, and compiled code, which must not run in place of the source that was checked.
 
     Raises:
         RegistryError: Where there is no such version, or its files are missing.
@@ -154,6 +154,7 @@ def downloaded(client: MlflowClient, model: str, version: str) -> Iterator[Path]
             place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
             for compiled in list(place.rglob("__pycache__")):
                 shutil.rmtree(compiled)
+            (place / "registered_model_meta").unlink(missing_ok=True)
             whole = (place / "MLmodel").is_file()
         except Exception as error:
             raise RegistryError(
