@@ -20,7 +20,7 @@ def rollback(config: RollbackConfig) -> State:
     with restore.only_change(config.model):
         target = restore.choose_version(config)
         restore.prove_version(config, target)
-        return restore.restore_champion(config, target)
+        return restore.end_rollback(restore.restore_champion(config, target))
 
 
 if __name__ == "__main__":

@@ -187,7 +187,10 @@ def seal(
         predictions: What it predicts for them.
     """
     run = str(client.get_model_version(model, version).run_id)
-    client.log_text(run, probe.to_json(orient="table", index=False), f"{PROBE}/rows.json")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.parquet"
+        probe.to_parquet(file, index=False)
+        client.log_artifact(run, str(file), PROBE)
     client.log_dict(run, {"predictions": predictions.tolist()}, f"{PROBE}/predictions.json")
     for name, value in (("trusted_types", json.dumps(list(trusted))), ("files_sha256", sha256)):
         client.set_model_version_tag(model, version, name, value)
@@ -199,8 +202,6 @@ def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
     Raises:
         RegistryError: Where there is no such version, or it was never checked.
     """
-    import io
-
     import mlflow
     import numpy as np
     import pandas as pd
@@ -215,7 +216,9 @@ def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
         raise RegistryError(f"Version {version} of {model} was never checked: it was no champion.")
     try:
         root = f"runs:/{found.run_id}/{PROBE}"
-        rows = mlflow.artifacts.load_text(f"{root}/rows.json")
+        with tempfile.TemporaryDirectory() as folder:
+            file = mlflow.artifacts.download_artifacts(f"{root}/rows.parquet", dst_path=folder)
+            rows = pd.read_parquet(file)
         answers = mlflow.artifacts.load_dict(f"{root}/predictions.json")["predictions"]
     except Exception as error:
         raise RegistryError(
@@ -224,7 +227,7 @@ def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
     return Seal(
         sha256=tags["files_sha256"],
         trusted=tuple(json.loads(tags["trusted_types"])),
-        probe=pd.read_json(io.StringIO(rows), orient="table", precise_float=True),
+        probe=rows,
         predictions=np.asarray(answers),
         candidate=tags.get("candidate", ""),
         as_of=tags.get("as_of", ""),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -261,17 +263,17 @@ def _version_by_alias(client: MlflowClient, model: str, alias: str) -> Any:
 
 
 def _writes_ahead(database: Path) -> bool:
-    """Whether the database is whole: the journal mode, in its header, is the last thing set."""
-    try:
-        with database.open("rb") as file:
-            return file.read(20)[18:20] == b"\x02\x02"
-    except OSError:
+    """Whether the database is whole: the journal mode is the last thing set.
+
+    Asked of SQLite, never of the file: closing it here would drop the locks of MLflow's open
+    connections, and another process would then delete the log they still write to.
+    """
+    if not database.is_file():
         return False
+    with closing(sqlite3.connect(database)) as connection:
+        return bool(connection.execute("PRAGMA journal_mode").fetchone() == ("wal",))
 
 
 def _write_ahead(database: str) -> None:
-    import sqlite3
-
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-    connection.close()

@@ -124,7 +124,7 @@ def prove_version(config: RollbackConfig, version: str) -> None:
 
 
 @task(task_run_name="version {version} is champion again", cache_policy=NO_CACHE)
-def restore_champion(config: RollbackConfig, version: str) -> State:
+def restore_champion(config: RollbackConfig, version: str) -> dict[str, Any]:
     """Move the alias and mark the version that was champion; what was remembered is forgotten."""
     from tasks import registry
 
@@ -143,6 +143,11 @@ def restore_champion(config: RollbackConfig, version: str) -> State:
         description=f"{config.model} · version {version} is the champion again",
     )
     log.info("restore   %s", to_text(found))
+    return found
+
+
+def end_rollback(found: dict[str, Any]) -> State:
+    """The flow's last state says what happened."""
     return State(type=StateType.COMPLETED, name=ROLLED_BACK, message=to_text(found), data=found)
 
 

@@ -164,7 +164,7 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
     if fault is None:
         try:
             twin = packaging.read_twin(client, champion, train.trusted_types(spec))
-            judged = store.read_days(examples.of(examples.split.holdout))
+            judged = train.read_examples(examples.of(examples.split.holdout))
             train.write_scores(key, train.score(spec, f"Champion {champion.version}", twin, judged))
         except (registry.RegistryError, store.StoreError, train.FitError) as error:
             fault = f"The champion, version {champion.version}, cannot be scored: {error}"
@@ -195,7 +195,7 @@ def judge_night(
     faults = _faults(made)
     if not fits:
         raise train.FitError(" ".join(faults))
-    holdout = store.read_days(examples.of(examples.split.holdout))
+    holdout = train.read_examples(examples.of(examples.split.holdout))
     learned = store.read_days(examples.of(examples.split.train), columns=["day", "target"])
     scores = {name: train.read_scores(fit.key) for name, fit in fits.items()}
     scores["baseline"] = spec.problem.baseline_scores(learned, holdout)

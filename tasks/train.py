@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,13 +104,27 @@ def score(spec: ModelSpec, name: str, estimator: Any, examples: pd.DataFrame) ->
     return scores
 
 
+def read_examples(refs: Sequence[store.Ref]) -> pd.DataFrame:
+    """Examples of these days; candidates that are fitted side by side read them once."""
+    with _READING:
+        return _read(tuple(refs))
+
+
+_READING = threading.Lock()
+
+
+@functools.lru_cache(maxsize=2)
+def _read(refs: tuple[store.Ref, ...]) -> pd.DataFrame:
+    return store.read_days(refs)
+
+
 def fit_twin(
     spec: ModelSpec, candidate: str, train: Sequence[store.Ref], holdout: Sequence[store.Ref]
 ) -> Fit:
     """Fit the twin that is judged, and score the days it has not seen."""
     key = twin_key(spec, candidate, train, holdout)
     made, estimator = _fit_and_keep(spec, candidate, key, train)
-    write_scores(key, score(spec, candidate, estimator, store.read_days(list(holdout))))
+    write_scores(key, score(spec, candidate, estimator, read_examples(holdout)))
     return made
 
 
@@ -155,7 +171,7 @@ def trusted_types(spec: ModelSpec) -> list[str]:
 def _fit_and_keep(
     spec: ModelSpec, candidate: str, key: str, train: Sequence[store.Ref]
 ) -> tuple[Fit, Any]:
-    examples = store.read_days(list(train))
+    examples = read_examples(train)
     wall, cpu = time.perf_counter(), time.thread_time()
     estimator = fit(spec, candidate, examples)
     spent, cpu_spent = time.perf_counter() - wall, time.thread_time() - cpu

@@ -45,17 +45,9 @@ def two_nights(
 
 
 @pytest.fixture
-def place(
-    two_nights: tuple[Path, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """Two promotions in the very place where they were made, whole again after each test."""
-    home = two_nights[0] / "home"
-    kept = two_nights[0] / "kept"
-    if not kept.exists():
-        shutil.copytree(home, kept)
-    shutil.rmtree(home)
-    shutil.copytree(kept, home)
-    monkeypatch.setenv("NIGHTLY_HOME", str(home))
+def place(two_nights: tuple[Path, list[Any]], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state after two promotions; tests run in their order and build on each other."""
+    monkeypatch.setenv("NIGHTLY_HOME", str(two_nights[0] / "home"))
     return two_nights[0]
 
 
@@ -84,45 +76,6 @@ def roll_back(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_champion_before_is_back_and_answers_as_it_did(
-    place: Path, two_nights: tuple[Path, list[Any]]
-) -> None:
-    from tasks import registry
-
-    ended = roll_back(place, "--model", "toy", "--why", "late answers")
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stderr == ""
-    assert ended.stdout.startswith("Version 1 of toy is the champion again")
-    assert champion_of() == "1"
-    assert np.array_equal(predictions(), two_nights[1][0])
-    aliases = registry.open_registry().get_registered_model("toy").aliases
-    assert {name: str(v) for name, v in aliases.items()} == {"champion": "1"}
-
-
-def test_no_night_promotes_the_same_thing_again(place: Path) -> None:
-    assert roll_back(place, "--model", "toy", "--why", "late answers").returncode == 0
-    report = run_night(place / "toy.py", nth_day(31))
-    assert report["verdict"] == "KEPT"
-    assert report["reasons"][0] == (
-        "Version 2, made from the same code and the same data, was rolled back: late answers"
-    )
-    assert champion_of() == "1"
-    write_more(place / "days", 32, 32)
-    try:
-        report = run_night(place / "toy.py", nth_day(32))
-    finally:
-        (place / "days" / f"{nth_day(32)}.parquet").unlink()
-    assert "rolled back" not in " ".join(report["reasons"])
-    assert report["champion"]["version"] == champion_of()
-
-
-def test_there_and_back_by_number(place: Path, two_nights: tuple[Path, list[Any]]) -> None:
-    assert roll_back(place, "--model", "toy").returncode == 0
-    assert roll_back(place, "--model", "toy", "--to", "2").returncode == 0
-    assert champion_of() == "2"
-    assert np.array_equal(predictions(), two_nights[1][1])
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -139,6 +92,41 @@ def test_a_wrong_call_changes_nothing(place: Path, arguments: list[str], message
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
     assert champion_of() == "2"
+
+
+def test_the_champion_before_is_back_and_answers_as_it_did(
+    place: Path, two_nights: tuple[Path, list[Any]]
+) -> None:
+    from tasks import registry
+
+    ended = roll_back(place, "--model", "toy", "--why", "late answers")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    assert ended.stdout.startswith("Version 1 of toy is the champion again")
+    assert champion_of() == "1"
+    assert np.array_equal(predictions(), two_nights[1][0])
+    aliases = registry.open_registry().get_registered_model("toy").aliases
+    assert {name: str(v) for name, v in aliases.items()} == {"champion": "1"}
+
+
+def test_no_night_promotes_the_same_thing_again(place: Path) -> None:
+    report = run_night(place / "toy.py", nth_day(31))
+    assert report["verdict"] == "KEPT"
+    assert report["reasons"][0] == (
+        "Version 2, made from the same code and the same data, was rolled back: late answers"
+    )
+    assert champion_of() == "1"
+    write_more(place / "days", 32, 32)
+    report = run_night(place / "toy.py", nth_day(32))
+    assert "rolled back" not in " ".join(report["reasons"])
+    assert report["champion"]["version"] == champion_of()
+
+
+def test_any_version_by_number(place: Path, two_nights: tuple[Path, list[Any]]) -> None:
+    ended = roll_back(place, "--model", "toy", "--to", "2")
+    assert ended.returncode == 0, ended.stderr
+    assert champion_of() == "2"
+    assert np.array_equal(predictions(), two_nights[1][1])
 
 
 def alter(package: Path) -> None:
@@ -164,15 +152,19 @@ def remove(package: Path) -> None:
     ],
 )
 def test_a_version_that_is_not_what_it_was_is_no_way_back(
-    place: Path, harm: Any, message: str
+    place: Path, harm: Any, message: str, tmp_path: Path
 ) -> None:
     from tasks import registry
 
     client = registry.open_registry()
     source = client.get_model_version("toy", "1").source
     logged = client.get_logged_model(source.removeprefix("models:/"))
-    harm(Path(logged.artifact_location.removeprefix("file://")))
-    ended = roll_back(place, "--model", "toy")
+    package = Path(logged.artifact_location.removeprefix("file://"))
+    shutil.copytree(package, tmp_path / "whole")
+    harm(package)
+    ended = roll_back(place, "--model", "toy", "--to", "1")
+    shutil.rmtree(package, ignore_errors=True)
+    shutil.copytree(tmp_path / "whole", package)
     assert ended.returncode == 2, ended.stderr
     assert message in ended.stderr
     assert champion_of() == "2"
