@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -96,12 +95,3 @@ def test_its_example_output_is_what_a_night_says() -> None:
     assert all(len(line) <= 100 for line in output.splitlines())
     for label in ("Why", "Champion", "Data", "Time", "Report"):
         assert re.search(rf"^{label} ", output, re.MULTILINE), label
-
-
-@pytest.mark.skipif(shutil.which("prefect") is None, reason="prefect is not on PATH")
-def test_prefect_commands_are_prefects() -> None:
-    from prefect.cli.root import app
-
-    assert app is not None
-    shown = [shlex.split(c)[1] for c in COMMANDS if c.startswith("prefect ")]
-    assert shown == ["deploy", "worker", "deployment"]
