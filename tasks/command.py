@@ -42,7 +42,7 @@ def set_defaults() -> None:
 
 def answer_if_decided() -> None:
     """Before anything heavy is imported: answer a night that was decided before, and exit."""
-    asked = _arguments()
+    asked = retrain_parser().parse_args()
     set_defaults()
     from tasks.decided import recall
 
@@ -55,7 +55,7 @@ def run_retrain(retrain: Callable[..., Any]) -> None:
     """Run the flow for what the command line asks, show the report, and exit with its code."""
     from tasks.night import RetrainConfig
 
-    asked = _arguments()
+    asked = retrain_parser().parse_args()
     with _embedded_server() as ready, _shown_progress(asked.verbose):
         _import_model(asked.model)
         ready()
@@ -70,16 +70,7 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
 
     from tasks.restore import ROLLED_BACK, RollbackConfig, RollbackError, to_text
 
-    parser = argparse.ArgumentParser(
-        prog="flows/rollback.py",
-        description="Put an earlier champion back, after proving that it loads and predicts.",
-        epilog="Exit code: 0 rolled back; 2 nothing fit to go back to; 1 failure.",
-    )
-    parser.add_argument("--model", required=True, metavar="NAME", help="name in the registry")
-    parser.add_argument("--to", type=int, metavar="VERSION", help="default: the champion before")
-    parser.add_argument("--why", default="no reason given", help="kept on the rolled back version")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
-    asked = parser.parse_args()
+    asked = rollback_parser().parse_args()
     try:
         config = RollbackConfig(model=asked.model, to=asked.to, why=asked.why)
     except ValidationError as error:
@@ -90,18 +81,29 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
         state = rollback(config, return_state=True)
     found = state.result(raise_on_failure=False)
     if state.name != ROLLED_BACK:
-        nothing_fit = isinstance(found, RollbackError)
-        sys.exit(
-            _fail(
-                str(found) if nothing_fit else f"{type(found).__name__}: {found}",
-                2 if nothing_fit else 1,
-            )
-        )
+        if isinstance(found, RollbackError):
+            sys.exit(_fail(str(found), 2))
+        sys.exit(_fail(f"{type(found).__name__}: {found}", 1))
     print(to_text(found))
     sys.exit(0)
 
 
-def _arguments() -> argparse.Namespace:
+def rollback_parser() -> argparse.ArgumentParser:
+    """The options of ``flows/rollback.py``."""
+    parser = argparse.ArgumentParser(
+        prog="flows/rollback.py",
+        description="Put an earlier champion back, after proving that it loads and predicts.",
+        epilog="Exit code: 0 rolled back; 2 nothing fit to go back to; 1 failure.",
+    )
+    parser.add_argument("--model", required=True, metavar="NAME", help="name in the registry")
+    parser.add_argument("--to", type=int, metavar="VERSION", help="default: the champion before")
+    parser.add_argument("--why", default="no reason given", help="kept on the rolled back version")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
+    return parser
+
+
+def retrain_parser() -> argparse.ArgumentParser:
+    """The options of ``flows/retrain.py``."""
     parser = argparse.ArgumentParser(
         prog="flows/retrain.py",
         description="Retrain one model for one as-of date.",
@@ -124,7 +126,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--json", action="store_true", help="print report.json instead of the screen"
     )
-    return parser.parse_args()
+    return parser
 
 
 def _date(text: str) -> date:

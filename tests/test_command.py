@@ -80,7 +80,7 @@ def shown(home: Path, *options: str, then: str = "") -> subprocess.CompletedProc
         "import json, sys; from tasks import command; "
         f"sys.argv = ['retrain.py', *{list(options)!r}]; "
         f"report = json.load(open({str(home / 'report.json')!r})); "
-        "sys.exit(command._show(report, command._arguments(), again=False))"
+        "sys.exit(command._show(report, command.retrain_parser().parse_args(), again=False))"
     )
     line = f'"{sys.executable}" -c "$SCRIPT" {then}'
     return subprocess.run(
