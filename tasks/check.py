@@ -55,17 +55,12 @@ def check_package(
         gate: Bounds of latency and size.
         sha256: Digest of its files when it was checked before, if it was.
     """
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-    checks = [_unaltered(folder, sha256)] if sha256 else []
-    checks += [
-        check
-        for check in (
-            _format(folder, trusted),
-            Check("size", size <= gate.size_mb, f"{size:.1f} MB, bound {gate.size_mb:g} MB."),
-        )
-        if all(earlier.passed for earlier in checks)
-    ]
-    if not all(check.passed for check in checks):
+    checks = [_unaltered(folder, sha256)]
+    if checks[-1].passed:
+        checks.append(_format(folder, trusted))
+    if checks[-1].passed:
+        checks.append(_size(folder, gate.size_mb))
+    if not checks[-1].passed:
         return tuple(checks)
     found = _ask_clean_process(folder, probe)
     if isinstance(found, str):
@@ -73,10 +68,17 @@ def check_package(
     return (*checks, *_answers(found, expected, gate))
 
 
-def _unaltered(folder: Path, sha256: str) -> Check:
+def _unaltered(folder: Path, sha256: str | None) -> Check:
+    if sha256 is None:
+        return Check("unaltered files", True, "Checked for the first time.")
     same = files_digest(folder) == sha256
     detail = "The files are those that were checked." if same else "A file of it was altered."
     return Check("unaltered files", same, detail)
+
+
+def _size(folder: Path, bound: float) -> Check:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    return Check("size", size <= bound, f"{size:.1f} MB, bound {bound:g} MB.")
 
 
 def _format(folder: Path, trusted: Sequence[str]) -> Check:
