@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.evaluate import Difference, Estimate, Evaluation, SliceResult
-from tasks.judge import Verdict, choose_challenger, judge
+from tasks.judge import Check, Verdict, choose_challenger, confirm, judge, refuse
 from tasks.metrics import JudgementError
 from tasks.spec import Gate
 
@@ -237,3 +237,15 @@ def test_no_usable_candidate_says_why():
     found = replace(_race({}, {}), unusable={"a": "7 of 9 scores are not finite"})
     with pytest.raises(JudgementError, match="a: 7 of 9 scores"):
         choose_challenger(found, ["a"], None, GATE)
+
+
+def test_a_promotion_stands_only_with_every_check_of_its_package() -> None:
+    verdict = Verdict("PROMOTED", ("better",))
+    good, bad = Check("size", True, "1 MB."), Check("latency", False, "2,000 ms, bound 1,000 ms.")
+    assert confirm(verdict, "7", [good]) == Verdict("PROMOTED", ("better",), (good,))
+    found = confirm(verdict, "7", [good, bad])
+    assert found.status == "KEPT"
+    assert found.reasons[0] == "Version 7 is not promoted: latency. 2,000 ms, bound 1,000 ms."
+    assert found.checks == (good, bad)
+    assert refuse(verdict, "rolled back").status == "KEPT"
+    assert refuse(verdict, "rolled back").reasons == ("rolled back", "better")

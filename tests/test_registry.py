@@ -194,3 +194,72 @@ def test_a_local_database_writes_ahead(client: MlflowClient, home: Path) -> None
     connection = sqlite3.connect(home / "mlflow.db")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+def names_of(client: MlflowClient) -> list[str]:
+    return sorted(str(v.version) for v in client.search_model_versions("name = 'toy'"))
+
+
+def test_retention_never_takes_what_an_alias_or_a_rollback_needs(client: MlflowClient) -> None:
+    run = tracking.log_night(client, NIGHT)
+    first = register(client, run, night="night-0")
+    others = [bare_version(client, **TAGS | {"night": f"night-{n}"}) for n in range(1, 8)]
+    registry.promote(client, "toy", first)
+    registry.promote(client, "toy", others[0])
+    registry.promote(client, "toy", others[2])
+    assert registry.retire(client, "toy", keep=2) == [others[4], others[3], others[1]]
+    assert names_of(client) == sorted([first, others[0], others[2], others[5], others[6]])
+    registry.roll_back(client, "toy", others[0], "late")
+    assert registry.read_alias(client, "toy", "champion") == others[0]
+    assert registry.read_alias(client, "toy", "previous") == first
+    assert registry.retire(client, "toy", keep=2) == [others[2]]
+    assert registry.retire(client, "toy", keep=2) == []
+
+
+def test_a_retired_version_leaves_no_files(client: MlflowClient, registry_home: Path) -> None:
+    run = tracking.log_night(client, NIGHT)
+    old = register(client, run)
+    for number in (2, 3):
+        bare_version(client, **TAGS | {"night": f"night-{number}"})
+    assert list((registry_home / "artifacts").rglob("model.skops"))
+    assert registry.retire(client, "toy", keep=2) == [old]
+    assert not list((registry_home / "artifacts").rglob("model.skops"))
+    assert client.get_run(run).data.metrics["average_precision"] == 0.8
+
+
+@pytest.mark.parametrize("steps", range(7))
+def test_a_change_cut_off_anywhere_is_ended(
+    steps: int, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (bare_version(client, **TAGS | {"night": f"night-{n}"}) for n in (1, 2))
+    registry.promote(client, "toy", first)
+    calls = iter(range(steps))
+
+    def cut_off(name: str) -> None:
+        real = getattr(MlflowClient, name)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            return real(*args, **kwargs)
+
+        patch.setattr(MlflowClient, name, counted)
+
+    with monkeypatch.context() as patch:
+        for name in (
+            "set_registered_model_tag",
+            "set_model_version_tag",
+            "set_registered_model_alias",
+            "delete_registered_model_tag",
+        ):
+            cut_off(name)
+        try:
+            registry.promote(client, "toy", second)
+        except KeyboardInterrupt:
+            assert steps < 5
+    ended = registry.finish_change(client, "toy")
+    assert ended == (second if 0 < steps < 5 else None)
+    expected = first if steps == 0 else second
+    assert registry.read_alias(client, "toy", "champion") == expected
+    assert registry.read_alias(client, "toy", "previous") == (first if steps else None)
+    assert registry.finish_change(client, "toy") is None

@@ -285,3 +285,19 @@ def test_a_changed_parameter_is_another_night(
     assert before["split"]["holdout_days"] == 7
     assert after["split"]["holdout_days"] == 6
     assert any("code has changed since version 1" in reason for reason in after["reasons"])
+
+
+def test_a_version_that_fails_its_check_is_not_promoted(
+    tmp_path: Path, empty_registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_place(tmp_path, 30, empty_registry)
+    monkeypatch.setenv("NIGHTLY_HOME", str(place.home))
+    small = ("Gate(min_units=100,", "Gate(size_mb=0.02, min_units=100,")
+    report = run_night(write_model(place.model, place.days, small))
+    assert report["verdict"] == "KEPT"
+    assert report["reasons"][0].startswith("Version 1 is not promoted: size. 0.1 MB, bound 0.02 MB")
+    assert report["champion"]["version"] is None
+    assert report["challenger"]["version"] == "1"
+    assert (champion_of(), versions_of()) == (None, ["1"])
+    assert run_night(place.model)["verdict"] == "KEPT"
+    assert versions_of() == ["1"]

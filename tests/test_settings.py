@@ -1,5 +1,6 @@
 """Where things live."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,26 @@ def test_tracking_uri_of_the_environment_wins(home: Path, monkeypatch: pytest.Mo
     assert settings.artifact_root() == home / "artifacts"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
     assert settings.tracking_uri() == "http://localhost:5000"
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "default", "found"),
+    [
+        ("NIGHTLY_KEEP_VERSIONS", settings.keep_versions, 30, 5),
+        ("NIGHTLY_STORE_GB", settings.store_bytes, 20 * 10**9, 5 * 10**9),
+    ],
+)
+def test_limits(
+    name: str,
+    read: Callable[[], int],
+    default: int,
+    found: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read() == default
+    monkeypatch.setenv(name, "5")
+    assert read() == found
+    for wrong in ("0", "-3", "many", ""):
+        monkeypatch.setenv(name, wrong)
+        with pytest.raises(settings.SettingsError, match=f"{name}: found '{wrong}', expected a wh"):
+            read()
