@@ -23,17 +23,25 @@ def to_block(what: str, frames: Mapping[str, pd.DataFrame]) -> bytes:
     import pyarrow as pa
 
     whole = _unified(_concat(what, _tables(what, frames)))
-    joined = [column.combine_chunks() for column in whole.columns]
-    batch = pa.RecordBatch.from_arrays(joined, schema=whole.schema)
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with pa.ipc.new_file(sink, whole.schema, options=options) as writer:
         start = 0
         for frame in frames.values():
-            writer.write_batch(batch.slice(start, len(frame)))
+            writer.write_batch(_batch(whole, start, len(frame)))
             start += len(frame)
     content: bytes = sink.getvalue().to_pybytes()
     return content
+
+
+def _batch(whole: Any, start: int, rows: int) -> Any:
+    """These rows of a table as one record batch; whole chunks are not copied."""
+    import pyarrow as pa
+
+    if rows:
+        return whole.slice(start, rows).combine_chunks().to_batches()[0]
+    none = [column.combine_chunks().slice(0, 0) for column in whole.columns]
+    return pa.RecordBatch.from_arrays(none, schema=whole.schema)
 
 
 def read_block(path: Path, positions: Sequence[int], columns: Sequence[str] | None) -> list[Any]:

@@ -24,6 +24,7 @@ QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the UI still gets every line
     "MLFLOW_LOGGING_LEVEL": "ERROR",
 }
+AGAIN = "Run the same command again: it ends what was begun, and does nothing twice."
 DEFAULTS = {
     "OMP_NUM_THREADS": "1",  # two threads on a busy machine are slower than one
     "PREFECT_LOGGING_EXTRA_LOGGERS": "nightly",
@@ -83,8 +84,8 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
     if state.name != ROLLED_BACK:
         if isinstance(found, RollbackError):
             sys.exit(_fail(str(found), 2))
-        sys.exit(_fail(f"{type(found).__name__}: {found}", 1))
-    print(to_text(found))
+        sys.exit(_fail(f"{type(found).__name__}: {found}", 1, AGAIN))
+    _print(to_text(found))
     sys.exit(0)
 
 
@@ -151,27 +152,34 @@ def _end(state: State, asked: argparse.Namespace) -> int:
     from tasks.prepare import HistoryError
     from tasks.report import EXIT_CODES
     from tasks.spec import SpecError
+    from tasks.train import FitError
 
     found = state.result(raise_on_failure=False)
     if state.name in EXIT_CODES and isinstance(found, dict):
         return _show(found, asked, again=False)
-    wrong_call = isinstance(found, SpecError | HistoryError)
-    return _fail(f"{type(found).__name__}: {found}", 2 if wrong_call else 1)
+    message = f"{type(found).__name__}: {found}"
+    if isinstance(found, SpecError | HistoryError):
+        return _fail(message, 2)
+    return _fail(message, 1) if isinstance(found, FitError) else _fail(message, 1, AGAIN)
 
 
 def _show(report: dict[str, Any], asked: argparse.Namespace, *, again: bool) -> int:
     from tasks.report import EXIT_CODES, to_terminal
 
     text = json.dumps(report, indent=1, ensure_ascii=False)
-    try:
-        print(text if asked.json else to_terminal(report, again=again), flush=True)
-    except BrokenPipeError:  # such as `| head`: what is left has no reader
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _print(text if asked.json else to_terminal(report, again=again))
     return EXIT_CODES[report["verdict"]]
 
 
-def _fail(message: str, code: int) -> int:
-    print(f"nightly: {message}\nThe champion is untouched.", file=sys.stderr)
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # such as `| head`: what is left has no reader
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(message: str, code: int, then: str = "The champion is untouched.") -> int:
+    print(f"nightly: {message}\n{then}", file=sys.stderr)
     return code
 
 

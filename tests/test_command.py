@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -65,6 +66,26 @@ def test_a_wrong_call_is_answered_at_once(home: Path, arguments: list[str], mess
     assert not home.exists()
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("nosuch", "There is no model 'nosuch': deployments/nosuch.py does not exist. Models here"),
+        ("nosuch.py", "Model file nosuch.py: not found"),
+        ("", "Model '': found neither a name"),
+    ],
+)
+def test_an_unknown_model_is_one_clear_line(
+    home: Path, model: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    ended = run(home, "--model", model)
+    assert ended.returncode == 2
+    first, second = ended.stderr.splitlines()
+    assert first.startswith(f"nightly: {message}")
+    assert second == "The champion is untouched."
+    assert ended.stdout == ""
+
+
 def test_help_names_every_option_and_exit_code(home: Path) -> None:
     ended = run(home, "--help")
     assert ended.returncode == 0
@@ -110,6 +131,37 @@ def test_a_closed_pipe_is_no_fault(home: Path) -> None:
     ended = shown(home, "--json", then="| head -c 0")
     assert ended.stderr == ""
     assert ended.returncode == 0
+
+
+@pytest.fixture
+def closed_stdout() -> Iterator[int]:
+    """The writing end of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_pipe_closed_before_the_first_byte_is_no_fault(
+    home: Path, closed_stdout: int, unbuffered: str
+) -> None:
+    script = (
+        "import json, sys; from tasks import command; sys.argv = ['retrain.py']; "
+        "asked = command.retrain_parser().parse_args(); "
+        f"report = json.loads({json.dumps(REPORT)!r}); "
+        "sys.exit(command._show(report, asked, again=False))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        cwd=PROJECT,
+        stdout=closed_stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def start_stand_in(words: str) -> subprocess.Popen[bytes]:

@@ -31,6 +31,7 @@ def test_every_key_is_one_that_prefect_reads() -> None:
     assert set(FILE) <= top
     for one in DEPLOYMENTS.values():
         assert set(one) <= set(known.DeploymentConfig.model_fields), one["name"]
+        assert "schedule" not in one, one["name"]
         assert set(one["work_pool"]) <= set(known.WorkPoolConfig.model_fields)
         assert set(one["concurrency_limit"]) <= set(known.ConcurrencyLimitSpec.model_fields)
         for schedule in one.get("schedules", []):
@@ -133,6 +134,12 @@ def test_the_server_itself_schedules_the_nights(server: dict[str, str]) -> None:
         assert ended.returncode == 0, ended.stdout + ended.stderr
     names = {one["id"]: one["name"] for one in ask(server, "deployments")}
     assert set(names.values()) == set(DEPLOYMENTS)
+    for one in ask(server, "deployments"):
+        expected = DEPLOYMENTS[one["name"]].get("schedules", [])
+        assert (one["paused"], one["work_pool_name"]) == (False, "nightly")
+        assert [s["active"] for s in one["schedules"]] == [True] * len(expected)
+        assert one["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+        assert one["global_concurrency_limit"]["limit"] == 1
     nightly = [name for name, one in DEPLOYMENTS.items() if one.get("schedules")]
     deadline = time.monotonic() + 90
     runs: list[dict[str, Any]] = []

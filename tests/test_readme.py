@@ -41,6 +41,14 @@ def test_a_flow_takes_the_options_shown(command: str) -> None:
     assert parser.parse_args(options)
 
 
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("prefect ")])
+def test_prefect_takes_the_command_shown(command: str) -> None:
+    from prefect.cli._app import _app
+
+    called, _, _ = _app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+    assert called.__name__ == re.findall(r"deploy$|create|start|run", command.split(" -")[0])[-1]
+
+
 def test_every_path_it_names_is_there() -> None:
     named = re.findall(r"`((?:flows|tasks|deployments|tests)/[\w/.]*|\w+\.(?:py|toml|yaml))`", TEXT)
     assert len(named) > 5
@@ -84,6 +92,20 @@ def test_its_table_of_verdicts_is_the_exit_codes() -> None:
 
     rows = re.findall(r"^\| `([A-Z]+)` \| .* \| (\d) \|$", TEXT, re.MULTILINE)
     assert {name: int(code) for name, code in rows} == EXIT_CODES
+    assert re.search(r"^\| \| wrong command line or spec \| 2 \|$", TEXT, re.MULTILINE)
+    assert re.search(r"^\| \| technical failure \| 1 \|$", TEXT, re.MULTILINE)
+
+
+def test_its_defaults_are_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks import settings
+
+    defaults = {n: int(d) for n, d in re.findall(r"`(NIGHTLY_\w+)` \(default (\d+)\)", TEXT)}
+    for name in defaults:
+        monkeypatch.delenv(name, raising=False)
+    assert defaults == {
+        "NIGHTLY_KEEP_VERSIONS": settings.keep_versions(),
+        "NIGHTLY_STORE_GB": settings.store_bytes() // 10**9,
+    }
 
 
 def test_its_example_output_is_what_a_night_says() -> None:

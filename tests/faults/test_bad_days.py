@@ -267,3 +267,28 @@ def test_a_target_that_never_varies(
     assert ended.code == code
     assert ("was the estimator fitted on both classes" if code else "Cannot judge") in message
     assert champion_of() == "1"
+
+
+def test_a_full_disk_after_the_promotion_claims_nothing_false(
+    registry_home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tasks import steps
+
+    write_more(tmp_path / "days", 1, 30)
+    model = write_model(tmp_path / "toy.py", tmp_path / "days")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "write_report", full)
+        ended = say(capsys, patch, model)
+    assert ended.code == 1
+    assert "No space left on device" in one_message(ended)
+    assert "Run the same command again" in ended.err
+    assert "untouched" not in ended.err
+    assert say(capsys, monkeypatch, model).code == 0
+    assert (champion_of(), nights.versions_of()) == ("1", ["1"])
