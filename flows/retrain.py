@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from tasks import steps
+from tasks import release, steps
 from tasks.night import RetrainConfig
 
 
@@ -21,13 +21,13 @@ def retrain(config: RetrainConfig) -> State:
     with steps.only_night(config.model):
         night = steps.open_night(config)
         if night.decided:
-            return steps.end_night(night.decided)
+            return release.end_night(night.decided)
         if night.held:
-            return steps.end_night(steps.publish_report(night))
+            return release.end_night(release.publish_report(night))
 
         clean = steps.clean_days(night)
         if clean.rejected or clean.held:
-            return steps.end_night(steps.publish_report(night, clean))
+            return release.end_night(release.publish_report(night, clean))
 
         examples = steps.extract_features(night, clean)
         fits = [steps.fit_candidate.submit(night, examples, name) for name in examples.candidates]
@@ -35,17 +35,18 @@ def retrain(config: RetrainConfig) -> State:
         made = [fit.result(raise_on_failure=False) for fit in fits]
         judged = steps.judge_night(night, examples, made, champion)
 
-        run = steps.log_night(night, clean, examples, judged)
+        run = release.log_night(night, clean, examples, judged)
         version = None
         if judged.verdict.status == "PROMOTED":
-            shipped = steps.refit_challenger(night, examples, judged)
-            version = steps.register_version(night, examples, judged, shipped, run)
-            judged = steps.check_version(night, examples, judged, shipped, version)
+            shipped = release.refit_challenger(night, examples, judged)
+            version = release.register_version(night, examples, judged, shipped, run)
+            judged = release.check_version(night, examples, judged, shipped, version)
             if judged.verdict.status == "PROMOTED":
-                steps.promote_version(night, version)
+                release.promote_version(night, version)
 
-        steps.clean_up(night)
-        return steps.end_night(steps.publish_report(night, clean, examples, judged, run, version))
+        release.clean_up(night)
+        report = release.publish_report(night, clean, examples, judged, run, version)
+        return release.end_night(report)
 
 
 if __name__ == "__main__":

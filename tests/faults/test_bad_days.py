@@ -275,7 +275,7 @@ def test_a_full_disk_after_the_promotion_claims_nothing_false(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from tasks import steps
+    from tasks import release
 
     write_more(tmp_path / "days", 1, 30)
     model = write_model(tmp_path / "toy.py", tmp_path / "days")
@@ -284,7 +284,7 @@ def test_a_full_disk_after_the_promotion_claims_nothing_false(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "write_report", full)
+        patch.setattr(release, "write_report", full)
         ended = say(capsys, patch, model)
     assert ended.code == 1
     assert "No space left on device" in one_message(ended)
