@@ -36,14 +36,15 @@ PROBE_ROWS = 100
 def shipped_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     """Cache key of the model that ships."""
     spec, (_teach, _judge, matured) = spec_and_refs(parameters)
-    return if_whole(train.shipped_key(spec, parameters["judged"].challenger, matured))
+    key = train.model_key(spec, parameters["judged"].challenger, matured)
+    return if_whole(key, store.has_model("models", key))
 
 
 @cached_task(shipped_key, task_run_name="refit {judged.challenger} on all matured days")
 def refit_challenger(night: Night, examples: Examples, judged: Judged) -> dict[str, Any]:
     """Fit the challenger's recipe on all matured days: this is what ships."""
     spec = load_spec(night.model)
-    made = train.fit_shipped(spec, judged.challenger, examples.of(examples.split.refit))
+    made, _ = train.fit_and_keep(spec, judged.challenger, examples.of(examples.split.refit))
     log.info("refit     %s on %s examples", judged.challenger, f"{made.rows:,}")
     return asdict(made)
 

@@ -121,7 +121,9 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
 def twin_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     """Cache key of a candidate: its code and its very examples."""
     spec, (teach, judge, _all) = spec_and_refs(parameters)
-    return if_whole(train.twin_key(spec, parameters["candidate"], teach, judge), "scores")
+    model = train.model_key(spec, parameters["candidate"], teach)
+    key = train.scores_key(model, judge)
+    return if_whole(key, store.has_model("models", model) and store.find_days("scores", [key]))
 
 
 @cached_task(twin_key, task_run_name="fit {candidate}")
@@ -181,9 +183,12 @@ def judge_night(
     faults = _faults(made)
     if not fits:
         raise train.FitError(" ".join(faults))
-    holdout = train.read_examples(examples.of(examples.split.holdout))
+    judged = examples.of(examples.split.holdout)
+    holdout = train.read_examples(judged)
     learned = store.read_days(examples.of(examples.split.train), columns=["day", "target"])
-    scores = {name: train.read_scores(fit.key) for name, fit in fits.items()}
+    scores = {
+        name: train.read_scores(train.scores_key(fit.key, judged)) for name, fit in fits.items()
+    }
     scores["baseline"] = spec.problem.baseline_scores(learned, holdout)
     if incumbent.scores:
         scores["champion"] = train.read_scores(incumbent.scores)
@@ -229,7 +234,7 @@ def judge_night(
         verdict = replace(verdict, reasons=(*verdict.reasons, edited))
     if incumbent.fault:
         verdict = judge.Verdict("KEPT", (incumbent.fault,), verdict.checks)
-    key = train.shipped_key(spec, challenger, examples.of(examples.split.refit))
+    key = train.model_key(spec, challenger, examples.of(examples.split.refit))
     if key in incumbent.rolled_back:
         verdict = judge.refuse(verdict, incumbent.rolled_back[key])
     verdict = replace(verdict, reasons=(*verdict.reasons, *faults))
@@ -282,9 +287,9 @@ def spec_and_refs(
     return load_spec(night.model), refs
 
 
-def if_whole(key: str, *kinds: str) -> str:
-    """The key; what was kept under it is forgotten unless it is whole in the store."""
-    if not (store.has_model("models", key) and all(store.find_days(k, [key]) for k in kinds)):
+def if_whole(key: str, whole: object) -> str:
+    """The key; what was remembered under it is forgotten unless what it names is whole."""
+    if not whole:
         forget(key)
     return key
 

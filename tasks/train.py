@@ -28,9 +28,9 @@ class Fit:
 
     Attributes:
         candidate: Name in the spec.
-        key: Content address of the fitted model and of its scores.
+        key: Content address of the fitted model.
         rows: Examples it learned from.
-        seconds: Seconds the fit took.
+        seconds: Seconds the fit took; 0 where the same fit was in the store.
         cpu_seconds: Processor seconds the fit took.
     """
 
@@ -41,16 +41,14 @@ class Fit:
     cpu_seconds: float
 
 
-def twin_key(
-    spec: ModelSpec, candidate: str, train: Sequence[store.Ref], holdout: Sequence[store.Ref]
-) -> str:
-    """Content address of a judged twin and of its scores: code, libraries and very examples."""
-    return _key(spec, candidate, "twin", *_marks(train), "judged on", *_marks(holdout))
+def model_key(spec: ModelSpec, candidate: str, taught: Sequence[store.Ref]) -> str:
+    """Content address of a fitted model: code, libraries and the very examples it learned from."""
+    return _digest(digest(spec), candidate, *_marks(taught))
 
 
-def shipped_key(spec: ModelSpec, candidate: str, matured: Sequence[store.Ref]) -> str:
-    """Content address of the model that ships."""
-    return _key(spec, candidate, "shipped", *_marks(matured))
+def scores_key(model: str, judged: Sequence[store.Ref]) -> str:
+    """Content address of what a model says of these examples."""
+    return _digest(model, *_marks(judged))
 
 
 def fit(spec: ModelSpec, candidate: str, examples: pd.DataFrame) -> Any:
@@ -118,19 +116,38 @@ def _read(refs: tuple[store.Ref, ...]) -> pd.DataFrame:
     return store.read_days(refs)
 
 
+def fit_and_keep(spec: ModelSpec, candidate: str, taught: Sequence[store.Ref]) -> tuple[Fit, Any]:
+    """The candidate fitted on these days, from the store where the very same fit is there.
+
+    The model that shipped two weeks ago is the twin that is judged tonight wherever the training
+    window moves with the nights.
+
+    Raises:
+        FitError: Where the estimator raises, or holds a type that could not be loaded again.
+    """
+    key, trusted = model_key(spec, candidate, taught), trusted_types(spec)
+    if store.has_model("models", key):
+        rows = sum(ref.rows for ref in taught)
+        return Fit(candidate, key, rows, 0.0, 0.0), store.read_model("models", key, trusted)
+    examples = read_examples(taught)
+    wall, cpu = time.perf_counter(), time.thread_time()
+    estimator = fit(spec, candidate, examples)
+    spent, cpu_spent = time.perf_counter() - wall, time.thread_time() - cpu
+    try:
+        store.write_model("models", key, estimator, trusted)
+    except store.TypesError as error:
+        raise FitError(f"Candidate {candidate!r} of model {spec.name}: {error}") from error
+    made = Fit(candidate, key, len(examples), round(spent, 3), round(cpu_spent, 3))
+    return made, estimator
+
+
 def fit_twin(
-    spec: ModelSpec, candidate: str, train: Sequence[store.Ref], holdout: Sequence[store.Ref]
+    spec: ModelSpec, candidate: str, taught: Sequence[store.Ref], judged: Sequence[store.Ref]
 ) -> Fit:
     """Fit the twin that is judged, and score the days it has not seen."""
-    key = twin_key(spec, candidate, train, holdout)
-    made, estimator = _fit_and_keep(spec, candidate, key, train)
-    write_scores(key, score(spec, candidate, estimator, read_examples(holdout)))
-    return made
-
-
-def fit_shipped(spec: ModelSpec, candidate: str, matured: Sequence[store.Ref]) -> Fit:
-    """Fit the model that ships, on all matured days."""
-    made, _ = _fit_and_keep(spec, candidate, shipped_key(spec, candidate, matured), matured)
+    made, estimator = fit_and_keep(spec, candidate, taught)
+    scores = score(spec, candidate, estimator, read_examples(judged))
+    write_scores(scores_key(made.key, judged), scores)
     return made
 
 
@@ -168,24 +185,9 @@ def trusted_types(spec: ModelSpec) -> list[str]:
     return sorted(own | set(store.TRUSTED_TYPES))
 
 
-def _fit_and_keep(
-    spec: ModelSpec, candidate: str, key: str, train: Sequence[store.Ref]
-) -> tuple[Fit, Any]:
-    examples = read_examples(train)
-    wall, cpu = time.perf_counter(), time.thread_time()
-    estimator = fit(spec, candidate, examples)
-    spent, cpu_spent = time.perf_counter() - wall, time.thread_time() - cpu
-    try:
-        store.write_model("models", key, estimator, trusted_types(spec))
-    except store.TypesError as error:
-        raise FitError(f"Candidate {candidate!r} of model {spec.name}: {error}") from error
-    made = Fit(candidate, key, len(examples), round(spent, 3), round(cpu_spent, 3))
-    return made, estimator
-
-
 def _marks(refs: Sequence[store.Ref]) -> list[str]:
     return [f"{ref.sha256}:{ref.batch}" for ref in refs]
 
 
-def _key(spec: ModelSpec, *parts: str) -> str:
-    return hashlib.sha256("\n".join((digest(spec), *parts)).encode()).hexdigest()
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

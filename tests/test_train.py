@@ -66,28 +66,35 @@ def test_a_common_estimator_is_stored_and_read_without_pickle(
     holdout = store.read_days(refs[3:])
     loaded = store.read_model("models", made.key, train.trusted_types(spec))
     scores = train.score(spec, name, loaded, holdout)
-    assert np.array_equal(scores, train.read_scores(made.key))
+    kept = train.read_scores(train.scores_key(made.key, refs[3:]))
+    assert np.array_equal(scores, kept)
     assert made.rows == 180
 
 
-def test_the_same_fit_again_is_the_same(refs: list[store.Ref]) -> None:
+def test_the_same_fit_again_is_taken_from_the_store(refs: list[store.Ref]) -> None:
     made = train.fit_twin(toy, "tree", refs[:3], refs[3:])
-    before = train.read_scores(made.key)
+    key = train.scores_key(made.key, refs[3:])
+    before = train.read_scores(key)
     again = train.fit_twin(toy, "tree", refs[:3], refs[3:])
-    assert again.key == made.key
-    assert np.array_equal(before, train.read_scores(again.key))
+    assert (again.key, again.rows, again.seconds) == (made.key, made.rows, 0.0)
+    assert np.array_equal(before, train.read_scores(key))
 
 
-def test_keys_follow_recipe_rows_and_role(refs: list[store.Ref]) -> None:
-    keys = {
-        train.twin_key(toy, "tree", refs[:3], refs[3:]),
-        train.twin_key(toy, "logistic", refs[:3], refs[3:]),
-        train.twin_key(toy, "tree", refs[1:3], refs[3:]),
-        train.twin_key(toy, "tree", refs[:2], refs[2:]),
-        train.shipped_key(toy, "tree", refs),
-        train.shipped_key(toy, "tree", refs[:3]),
-    }
-    assert len(keys) == 6
+def test_what_shipped_on_the_same_days_is_the_twin(refs: list[store.Ref]) -> None:
+    shipped, _ = train.fit_and_keep(toy, "tree", refs[:3])
+    twin = train.fit_twin(toy, "tree", refs[:3], refs[3:])
+    assert twin.key == shipped.key
+    assert twin.seconds == 0.0
+
+
+def test_keys_follow_recipe_and_rows(refs: list[store.Ref]) -> None:
+    models = [
+        train.model_key(toy, "tree", refs[:3]),
+        train.model_key(toy, "logistic", refs[:3]),
+        train.model_key(toy, "tree", refs[1:3]),
+    ]
+    judged = [train.scores_key(models[0], refs[3:]), train.scores_key(models[0], refs[2:])]
+    assert len({*models, *judged}) == 5
 
 
 class Raises(LogisticRegression):
