@@ -89,6 +89,53 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
     sys.exit(0)
 
 
+def run_backtest(backtest: Callable[..., Any]) -> None:
+    """Replay the nights the command line asks for, show what was found, and exit with its code."""
+    from pydantic import ValidationError
+
+    from tasks.backtest import BacktestError
+    from tasks.rehearse import REPLAYED, BacktestConfig
+    from tasks.review import to_terminal
+
+    asked = backtest_parser().parse_args()
+    try:
+        config = BacktestConfig(
+            model=asked.model, nights=asked.nights, every=asked.every, as_of=asked.as_of
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]
+        sys.exit(_fail(f"--{fault['loc'][0]}: found {fault['input']!r}, {fault['msg']}", 2))
+    with _embedded_server() as ready, _shown_progress(asked.verbose):
+        _import_model(asked.model)
+        ready()
+        state = backtest(config, return_state=True)
+    found = state.result(raise_on_failure=False)
+    if state.name != REPLAYED:
+        wrong = isinstance(found, BacktestError)
+        sys.exit(_fail(f"{type(found).__name__}: {found}", 2 if wrong else 1))
+    _print(to_terminal(found))
+    sys.exit(0)
+
+
+def backtest_parser() -> argparse.ArgumentParser:
+    """The options of ``flows/backtest.py``."""
+    parser = argparse.ArgumentParser(
+        prog="flows/backtest.py",
+        description="Replay many nights as if each were tonight; champion and registry stay.",
+        epilog="Exit code: 0 replayed; 2 wrong call, or too little history; 1 failure.",
+    )
+    parser.add_argument("--model", default="groceries", metavar="NAME", help="as for retrain.py")
+    parser.add_argument("--nights", type=int, default=60, metavar="N", help="default: 60")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="K", help="days between two nights (default: 1)"
+    )
+    parser.add_argument(
+        "--as-of", type=_date, metavar="YYYY-MM-DD", help="last day whose data may be used"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
+    return parser
+
+
 def rollback_parser() -> argparse.ArgumentParser:
     """The options of ``flows/rollback.py``."""
     parser = argparse.ArgumentParser(

@@ -169,14 +169,28 @@ class SliceResult:
     relative: Estimate | None
 
 
-def day_counts(days: int, resamples: int, seed: int) -> Floats:
+def day_counts(days: int, resamples: int, seed: int, block: int = 1) -> Floats:
     """How often each day is drawn in each resample.
+
+    Args:
+        days: Number of days.
+        resamples: Number of resamples.
+        seed: Seed of the draws.
+        block: Days in a row that are drawn together, around the end where need be (Politis and
+            Romano 1992, A Circular Block-Resampling Procedure for Stationary Data).
 
     Returns:
         Shape (resamples + 1, days); row 0 is all ones, the holdout itself.
     """
-    drawn = np.random.default_rng(seed).multinomial(days, np.full(days, 1 / days), size=resamples)
-    return np.vstack([np.ones(days), drawn])
+    random = np.random.default_rng(seed)
+    if block == 1:
+        drawn = random.multinomial(days, np.full(days, 1 / days), size=resamples)
+        return np.vstack([np.ones(days), drawn])
+    starts = random.integers(days, size=(resamples, -(-days // block), 1))
+    places = ((starts + np.arange(block)) % days).reshape(resamples, -1)[:, :days]
+    cells = places + np.arange(resamples)[:, None] * days
+    counts = np.bincount(cells.ravel(), minlength=resamples * days).reshape(resamples, days)
+    return np.vstack([np.ones(days), counts])
 
 
 def interval(samples: Floats, days: int, confidence: float) -> Estimate:
@@ -206,7 +220,7 @@ def interval(samples: Floats, days: int, confidence: float) -> Estimate:
 
     Args:
         samples: Shape (resamples + 1,); the first is the estimate.
-        days: Number of days resampled, at least 2.
+        days: Number of days (or blocks of days) resampled, at least 2.
         confidence: Two-sided level.
 
     Returns:
@@ -230,6 +244,7 @@ def evaluate(
     resamples: int,
     confidence: float,
     seed: int,
+    block: int = 1,
 ) -> Evaluation:
     """Measure every scorer on the same examples and the same day resamples.
 
@@ -240,6 +255,7 @@ def evaluate(
         resamples: Bootstrap resamples of whole days.
         confidence: Two-sided level of the intervals.
         seed: Seed of the resamples.
+        block: Days in a row that are resampled together.
 
     Raises:
         JudgementError: No scorer can be measured: empty holdout, fewer than two days, one class or
@@ -248,12 +264,13 @@ def evaluate(
     day, labels = _day_codes(examples)
     problem.check_examples(examples)
     usable, unusable = _usable_scores(problem, scores, len(examples))
-    counts = day_counts(len(labels), resamples, seed)
+    counts = day_counts(len(labels), resamples, seed, block)
     samples = problem.measure(examples, usable, day, counts, problem.metrics)
     n_days = len(labels)
+    clusters = max(2, n_days // block)
     metrics: dict[str, dict[str, Estimate]] = {}
     for scorer, measured in samples.items():
-        estimates = {n: interval(values, n_days, confidence) for n, values in measured.items()}
+        estimates = {n: interval(values, clusters, confidence) for n, values in measured.items()}
         if not estimates[problem.primary].finite():
             raise JudgementError(
                 f"{title(problem.primary)} of {scorer} is undefined on some resamples of the"
@@ -274,7 +291,7 @@ def evaluate(
         metrics=metrics,
         differences={
             scorer: {
-                other: _difference(mine, theirs, greater, n_days, confidence)
+                other: _difference(mine, theirs, greater, clusters, confidence)
                 for other, theirs in primary.items()
                 if other != scorer
             }

@@ -114,6 +114,31 @@ def slices(results: Sequence[SliceResult], tolerance: float | None = None) -> by
     return _png(figure)
 
 
+def comparisons(groups: Mapping[str, Mapping[str, Estimate]]) -> bytes:
+    """Relative differences with intervals, a panel for each group.
+
+    Args:
+        groups: Title of a panel to row to relative difference, positive is better; the row that
+            the others are compared with is at 0.
+    """
+    from matplotlib.figure import Figure
+
+    heights = [len(rows) + 1.6 for rows in groups.values()]
+    figure = Figure(figsize=(7.2, 0.32 * sum(heights)), dpi=100, layout="constrained")
+    panels = figure.subplots(len(groups), squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (name, rows) in zip(panels, groups.items(), strict=True):
+        _plain(axes)
+        for row, relative in enumerate(rows.values()):
+            colour = ORANGE if relative.high < 0 else BLUE if relative.low > 0 else GREY
+            scaled = Estimate(100 * relative.value, 100 * relative.low, 100 * relative.high)
+            _whisker(axes, row, scaled, colour)
+        axes.axvline(0, color="black", linewidth=0.8)
+        _rows(axes, list(rows))
+        axes.set_title(name)
+    panels[-1].set_xlabel("relative difference, % (right is better)")
+    return _png(figure)
+
+
 def calibration(
     target: npt.ArrayLike, scores: Mapping[str, npt.ArrayLike], bins: int = 10
 ) -> bytes:
@@ -203,11 +228,15 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
     axes = figure.add_subplot()
+    _plain(axes)
+    return figure, axes
+
+
+def _plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E5E5E5", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=9, length=3)
-    return figure, axes
 
 
 def _styles(names: Mapping[str, object]) -> list[tuple[str, str]]:

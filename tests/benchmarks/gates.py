@@ -1,0 +1,165 @@
+"""The evidence behind the gate: how often each policy promotes what is worse, or keeps out what
+is better.
+
+    PYTHONPATH=. python tests/benchmarks/gates.py --model flights --nights 90
+
+Every night of the replay fits the honest recipe and its faulty copies (``tests/benchmarks/faulty``)
+and keeps the paired differences on that night's holdout, so that a run goes on where it was cut
+off. The tables follow from what is kept. State goes to ``NIGHTLY_HOME``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks import backtest, settings, store, train
+from tasks.backtest import ReplayedNight
+from tasks.evaluate import day_counts, interval
+from tasks.spec import ModelSpec, load_spec
+
+LEVELS = (0.80, 0.90, 0.95, 0.98, 0.99, 0.995, 0.998)
+NOISE = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.2, 1.4, 1.7)
+SWAPS = 40
+GROUPS = 200
+RESAMPLES = 2000
+PAIRS = {"flights": ("boosting", "logistic"), "groceries": ("tifu_knn", "frequency")}
+HONEST = {"flights": "boosting", "groceries": "ranker"}
+
+
+def main() -> None:
+    """Fit and compare what is missing, then print the tables."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--model", choices=sorted(HONEST), required=True)
+    asked.add_argument("--nights", type=int, default=60)
+    asked.add_argument("--as-of", type=date.fromisoformat, default=date(2026, 12, 20))
+    given = asked.parse_args()
+    spec = load_spec(f"tests.benchmarks.faulty:{given.model}")
+    dates = backtest.list_nights(given.as_of, spec.label_delay, given.nights, 1)
+    nights = backtest.prepare_nights(spec, dates, 1, lambda d, n: print(f"prepare {d}/{n}"))
+    folder = settings.home() / "gates" / given.model
+    with ThreadPoolExecutor(2) as pool:
+        for done, _ in enumerate(pool.map(lambda n: compare(spec, n, nights, folder), nights), 1):
+            print(f"compare {done}/{len(nights)}", flush=True)
+
+
+def compare(
+    spec: ModelSpec, night: ReplayedNight, nights: list[ReplayedNight], folder: Path
+) -> None:
+    """Keep the paired differences of one night, unless they are there."""
+    file = folder / f"{night.as_of}.json"
+    if file.exists():
+        return
+    holdout = train.read_examples(night.judged)
+    scores = {name: _says(spec, name, night, night.taught) for name in spec.candidates}
+    honest = HONEST[spec.name]
+    scores["week"] = _says(spec, honest, night, night.taught[-7:])
+    place = nights.index(night)
+    for back in (1, 7, 30):
+        if place >= back:
+            older = nights[place - back].taught
+            scores[f"older_{back}"] = _says(spec, honest, night, older)
+    scores |= _noisy(scores[honest], holdout["day"].to_numpy())
+    scores |= _swapped(*(scores[name] for name in PAIRS[spec.name]), holdout["day"].to_numpy())
+    learned = store.read_days(night.taught, columns=["day", "target"])
+    scores["baseline"] = spec.problem.baseline_scores(learned, holdout)
+
+    codes, days = np.unique(holdout["day"].to_numpy(), return_inverse=True)[::-1]
+    primary = spec.problem.primary
+    counts = day_counts(len(days), RESAMPLES, spec.seed)
+    clustered = spec.problem.measure(holdout, scores, codes, counts, (primary,))
+    kept = {name: s for name, s in scores.items() if not name.startswith(("swap", "noise"))}
+    last = spec.problem.measure(holdout, kept, codes, np.eye(len(days))[-1:], (primary,))
+    unit = np.unique(_units(spec, holdout), return_inverse=True)[1]
+    group = np.random.default_rng(0).integers(GROUPS, size=unit.max() + 1)[unit]
+    rows = spec.problem.measure(
+        holdout, kept, group, day_counts(GROUPS, 500, spec.seed), (primary,)
+    )
+    sign = 1 if spec.problem.greater_is_better else -1
+
+    def pair(name: str, other: str) -> dict[str, Any]:
+        mine, theirs = clustered[name][primary], clustered[other][primary]
+        gain, share = sign * (mine - theirs), sign * (mine - theirs) / np.abs(theirs)
+        found: dict[str, Any] = {
+            "gain": gain[0],
+            "share": share[0],
+            "low": [interval(gain, len(days), level).low for level in LEVELS],
+            "share_low": [interval(share, len(days), level).low for level in LEVELS],
+        }
+        if name in kept and other in kept:
+            found["last"] = sign * (last[name][primary][0] - last[other][primary][0])
+            alone = sign * (rows[name][primary] - rows[other][primary])
+            found["rows_low"] = interval(alone, GROUPS, 0.90).low
+        return found
+
+    others = [name for name in scores if name not in (honest, "baseline")]
+    plain = [name for name in others if not name.startswith(("swap", "noise"))]
+    pairs = {f"{name}>{honest}": pair(name, honest) for name in plain}
+    pairs |= {f"{honest}>{name}": pair(honest, name) for name in others if "swap" not in name}
+    pairs["again_1>again_2"] = pair("again_1", "again_2")
+    pairs["again_2>again_1"] = pair("again_2", "again_1")
+    for number in range(SWAPS):
+        pairs[f"swap_{number}"] = pair(f"swap_{number}_a", f"swap_{number}_b")
+    values = {name: float(clustered[name][primary][0]) for name in scores}
+    folder.mkdir(parents=True, exist_ok=True)
+    store.write_json(
+        file, {"values": values, "pairs": json.loads(json.dumps(pairs, default=float))}
+    )
+
+
+def _says(
+    spec: ModelSpec, name: str, night: ReplayedNight, taught: tuple[store.Ref, ...]
+) -> np.ndarray:
+    key = train.model_key(spec, name, taught)
+    if not store.has_model("models", key):
+        train.fit_and_keep(spec, name, taught)
+    return backtest.says(spec, key, night.judged)
+
+
+def _noisy(score: np.ndarray, day: np.ndarray) -> dict[str, np.ndarray]:
+    """The honest scores, handicapped: noise on the logit, the same for the same row every night."""
+    sure = np.clip(score, 1e-6, 1 - 1e-6)
+    logit = np.log(sure / (1 - sure))
+    noise = np.concatenate(
+        [
+            np.random.default_rng(int(stamp)).normal(size=count)
+            for stamp, count in zip(*_runs(day), strict=True)
+        ]
+    )
+    scale = logit.std()
+    return {f"noise_{k}": 1 / (1 + np.exp(-(logit + k * scale * noise))) for k in NOISE}
+
+
+def _swapped(one: np.ndarray, other: np.ndarray, day: np.ndarray) -> dict[str, np.ndarray]:
+    """Two real recipes, swapped on each day by a coin: neither is better than the other."""
+    found = {}
+    stamp = day.astype("datetime64[D]").astype(int)
+    for number in range(SWAPS):
+        coin = {s: np.random.default_rng([number, s]).random() < 0.5 for s in np.unique(stamp)}
+        side = np.array([coin[s] for s in stamp])
+        found[f"swap_{number}_a"] = np.where(side, one, other)
+        found[f"swap_{number}_b"] = np.where(side, other, one)
+    return found
+
+
+def _runs(day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.unique(day.astype("datetime64[D]").astype(int), return_counts=True)
+
+
+def _units(spec: ModelSpec, holdout: Any) -> np.ndarray:
+    user = getattr(spec.problem, "user", None)
+    if user is None:
+        return np.arange(len(holdout))
+    days = holdout["day"].to_numpy().astype("datetime64[D]").astype(np.int64)
+    found: np.ndarray = days * 10_000_000 + holdout[user].to_numpy(dtype=np.int64)
+    return found
+
+
+if __name__ == "__main__":
+    main()
