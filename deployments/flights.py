@@ -172,6 +172,7 @@ flights = ModelSpec(
     known_ahead=(
         "sched_dep",
         "carrier",
+        "flight",
         "origin",
         "dest",
         "distance",

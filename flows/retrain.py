@@ -32,8 +32,9 @@ def retrain(config: RetrainConfig) -> State:
         examples = steps.extract_features(night, clean)
         fits = [steps.fit_candidate.submit(night, examples, name) for name in examples.candidates]
         champion = steps.score_champion(night, examples)
+        leaks = steps.look_for_leaks(night, clean, examples)
         made = [fit.result(raise_on_failure=False) for fit in fits]
-        judged = steps.judge_night(night, examples, made, champion)
+        judged = steps.judge_night(night, examples, made, champion, leaks)
 
         run = release.log_night(night, clean, examples, judged)
         version = None

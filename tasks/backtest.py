@@ -187,6 +187,7 @@ def look_at(
         resamples=spec.gate.resamples,
         confidence=spec.gate.confidence,
         seed=spec.seed,
+        recipe_confidence=spec.gate.recipe_confidence,
     )
     by_day = evaluate_days(spec.problem, holdout, scores)
     return figures, {name: list(values.values())[-1] for name, values in by_day.items()}

@@ -49,19 +49,27 @@ class Difference:
     Attributes:
         absolute: In units of the metric.
         relative: As a share of the other scorer's absolute value, resample by resample.
+        lowest: Lower end of the absolute difference at the level asked of another recipe.
     """
 
     absolute: Estimate
     relative: Estimate
+    lowest: float
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers."""
-        return {"absolute": self.absolute.to_json(), "relative": self.relative.to_json()}
+        return {
+            "absolute": self.absolute.to_json(),
+            "relative": self.relative.to_json(),
+            "lowest": self.lowest if math.isfinite(self.lowest) else None,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Difference:
         """Inverse of ``to_json``."""
-        return cls(Estimate.from_json(data["absolute"]), Estimate.from_json(data["relative"]))
+        lowest = math.nan if data["lowest"] is None else data["lowest"]
+        absolute, relative = (Estimate.from_json(data[name]) for name in ("absolute", "relative"))
+        return cls(absolute, relative, lowest)
 
 
 @dataclass(frozen=True)
@@ -244,6 +252,7 @@ def evaluate(
     resamples: int,
     confidence: float,
     seed: int,
+    recipe_confidence: float = 0.995,
     block: int = 1,
 ) -> Evaluation:
     """Measure every scorer on the same examples and the same day resamples.
@@ -255,6 +264,7 @@ def evaluate(
         resamples: Bootstrap resamples of whole days.
         confidence: Two-sided level of the intervals.
         seed: Seed of the resamples.
+        recipe_confidence: Two-sided level of ``Difference.lowest``.
         block: Days in a row that are resampled together.
 
     Raises:
@@ -291,7 +301,7 @@ def evaluate(
         metrics=metrics,
         differences={
             scorer: {
-                other: _difference(mine, theirs, greater, clusters, confidence)
+                other: _difference(mine, theirs, greater, clusters, confidence, recipe_confidence)
                 for other, theirs in primary.items()
                 if other != scorer
             }
@@ -395,19 +405,29 @@ def _compare(
     defined = np.isfinite(mine) & np.isfinite(theirs)
     if not defined[0] or defined.mean() < 0.95:
         return None
-    difference = _difference(
-        mine[defined], theirs[defined], problem.greater_is_better, len(labels), confidence
-    )
-    return float(mine[0]), float(theirs[0]), difference.relative
+    relative = _relative(mine[defined], theirs[defined], problem.greater_is_better)
+    return float(mine[0]), float(theirs[0]), interval(relative, len(labels), confidence)
 
 
 def _difference(
-    mine: Floats, theirs: Floats, greater: bool, days: int, confidence: float
+    mine: Floats,
+    theirs: Floats,
+    greater: bool,
+    days: int,
+    confidence: float,
+    recipe_confidence: float,
 ) -> Difference:
     better = mine - theirs if greater else theirs - mine
+    return Difference(
+        interval(better, days, confidence),
+        interval(_relative(mine, theirs, greater), days, confidence),
+        interval(better, days, recipe_confidence).low,
+    )
+
+
+def _relative(mine: Floats, theirs: Floats, greater: bool) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
-        relative = better / np.abs(theirs)
-    return Difference(interval(better, days, confidence), interval(relative, days, confidence))
+        return (mine - theirs if greater else theirs - mine) / np.abs(theirs)
 
 
 def _day_codes(examples: pd.DataFrame) -> tuple[Ints, list[str]]:

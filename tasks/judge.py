@@ -67,9 +67,9 @@ def choose_challenger(
     """Tonight's candidate that is judged against the champion.
 
     The refit of the champion's recipe stays the challenger unless another candidate beats it
-    significantly: lower end of the paired difference above zero and a relative gain of at least
-    ``gate.gain``. Without an incumbent among the usable candidates the best primary metric wins.
-    Equal candidates: the first declared.
+    clearly: lower end of the paired difference at the level ``gate.recipe_confidence`` above zero
+    and a relative gain of at least ``gate.gain``. Without an incumbent among the usable
+    candidates the best primary metric wins. Equal candidates: the first declared.
 
     Args:
         evaluation: All candidates on the same rows.
@@ -110,6 +110,7 @@ def judge(
     same_recipe: bool,
     gate: Gate,
     slices: Sequence[SliceResult] = (),
+    checked: Sequence[Check] = (),
 ) -> Verdict:
     """Promote the challenger or keep the champion.
 
@@ -123,8 +124,10 @@ def judge(
       difference lies below ``-gate.slice_tolerance``; groups too small to compare are counted
       in the detail and stop nothing;
     * then one question: *first champion*, which the checks above answer; *same recipe*, lower end
-      of the relative difference at least ``-gate.tolerance``; or *another recipe*, lower end above
-      0 and a relative gain of at least ``gate.gain``.
+      of the relative difference at least ``-gate.tolerance``; or *another recipe*, lower end at
+      the level ``gate.recipe_confidence`` above 0 and a relative gain of at least ``gate.gain``;
+    * *no surprise*: a relative gain above ``gate.surprise`` over the champion is for a person;
+    * what was checked before, such as for leaks.
 
     Args:
         evaluation: Every scorer on the same rows, or why there is no evaluation.
@@ -134,6 +137,7 @@ def judge(
         same_recipe: Whether the challenger is the champion's recipe refitted.
         gate: Bounds of the spec.
         slices: Challenger against champion, group by group.
+        checked: What was checked before.
 
     Returns:
         PROMOTED or KEPT.
@@ -148,6 +152,7 @@ def judge(
         _count_check("enough days", found.days, gate.min_days, "holdout days"),
         _count_check("enough units", found.units, gate.min_units, found.unit),
         _baseline_check(found, challenger, baseline),
+        *checked,
     ]
     if gate.calibration is not None:
         checks.append(_calibration_check(found, challenger, gate.calibration))
@@ -155,8 +160,9 @@ def judge(
         checks.append(Check("first champion", True, "There is no champion to compare with."))
     else:
         checks.append(_slice_check(slices, gate))
+        difference = found.difference(challenger, champion)
         compare = _same_recipe_check if same_recipe else _another_recipe_check
-        checks.append(compare(found.difference(challenger, champion), gate))
+        checks += [_surprise_check(difference, gate), compare(difference, gate)]
     if not all(check.passed for check in checks):
         comparison = () if champion is None else (_compared(found, challenger, champion, slices),)
         return _kept(champion, tuple(checks), comparison)
@@ -304,6 +310,18 @@ def _same_recipe_check(difference: Difference, gate: Gate) -> Check:
     return Check("same recipe", passed, detail)
 
 
+def _surprise_check(difference: Difference, gate: Gate) -> Check:
+    gain = difference.relative.value
+    passed = gain <= gate.surprise
+    detail = (
+        f"{_share(gain).capitalize()}; up to {gate.surprise:.0%} is believed."
+        if passed
+        else f"{_share(gain).capitalize()} overnight: too good to be believed without a person. "
+        f"Look for a leak; if it is real, set gate.surprise above {gain:.2f} in the spec."
+    )
+    return Check("no surprise", passed, detail)
+
+
 def _another_recipe_check(difference: Difference, gate: Gate) -> Check:
     relative = difference.relative
     passed = _clear_gain(difference, gate)
@@ -318,8 +336,9 @@ def _another_recipe_check(difference: Difference, gate: Gate) -> Check:
         )
     else:
         detail = (
-            f"Another recipe must be clearly better: {_share(relative.value)} measured,"
-            f" but it may be {_share(relative.low)}."
+            f"Another recipe must be clearly better: {_share(relative.value)} measured, but"
+            f" asked every night it must hold at the level of {gate.recipe_confidence * 100:g} %,"
+            f" where the difference may be {_number(difference.lowest)}."
         )
     return Check("another recipe", passed, detail)
 
@@ -328,7 +347,7 @@ def _clear_gain(difference: Difference, gate: Gate) -> bool:
     return (
         difference.absolute.finite()
         and difference.relative.finite()
-        and difference.absolute.low > 0
+        and difference.lowest > 0
         and difference.relative.value >= gate.gain
     )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from tasks import settings, store
-from tasks.spec import ModelSpec, days, digest
+from tasks.spec import ModelSpec, SpecError, days, digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,6 +149,7 @@ def clean_days(
     Raises:
         ContractError: Where a day lacks a column or has another type than the contract says.
         SourceError: Where a day cannot be read.
+        SpecError: Where ``known_ahead`` names a column that is neither raw nor clean.
     """
     from tasks.contract import accept_rows
 
@@ -167,6 +168,7 @@ def clean_days(
             folder = settings.home() / "quarantine" / spec.name
             store.write_parquet(folder / f"{batch[-1]}.parquet", accepted.quarantine)
         rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
+        _check_known_ahead(spec, {*accepted.rows, *rows})
         good = {day: keys[day] for day in batch if day not in refused}
         refs |= store.write_days("clean", by_day(rows, good))
         counted |= store.write_days("counts", by_day(accepted.counts.reset_index(), good))
@@ -230,6 +232,15 @@ def by_day(rows: pd.DataFrame, keys: Mapping[date, str]) -> dict[str, pd.DataFra
         key: order.iloc[start:stop].reset_index(drop=True)
         for key, start, stop in zip(keys.values(), starts, stops, strict=True)
     }
+
+
+def _check_known_ahead(spec: ModelSpec, columns: Collection[str]) -> None:
+    unknown = [name for name in spec.known_ahead if name not in columns]
+    if unknown:
+        raise SpecError(
+            f"Model {spec.name}: known_ahead names {', '.join(unknown)}, which the rows do not "
+            f"have. Their columns, raw and clean: {', '.join(sorted(columns))}."
+        )
 
 
 def _day_and_history(

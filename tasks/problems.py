@@ -111,8 +111,8 @@ class _Tabular:
         return measures.greater_is_better(self.metric)
 
     def requests(self, clean_rows: pd.DataFrame, known_ahead: Sequence[str]) -> pd.DataFrame:
-        """The day's rows with ``day`` and the columns known ahead."""
-        return clean_rows[["day", *(name for name in known_ahead if name != "day")]]
+        """The day's rows with ``day`` and those of the columns known ahead that were kept."""
+        return clean_rows[["day", *(n for n in known_ahead if n != "day" and n in clean_rows)]]
 
     def inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
         return _inputs(examples, self.keys)

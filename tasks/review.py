@@ -49,7 +49,7 @@ def build_review(
     curve, lengths = Evaluation.from_json(staleness["staleness"]), Evaluation.from_json(windows)
     gates, leader = Evaluation.from_json(policies), staleness["leader"]
     tables = {
-        "Candidates, refitted as often as the nights": _rows(
+        "Candidates, refitted each replayed night": _rows(
             Evaluation.from_json(staleness["recipes"]), leader
         ),
         f"How often {leader} is refitted": _rows(curve, next(iter(curve.metrics))),
@@ -98,14 +98,16 @@ def to_terminal(found: Review) -> str:
     lines = [f"{found['model']} · {_span(found)}", found["question"], ""]
     for sentence in found["answer"]:
         lines += textwrap.wrap(sentence, 98)
-    for name, rows in found["tables"].items():
-        cells = [_header(found, name, rows), *(_cells(row) for row in rows)]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    blocks = [
+        [_header(found, name, rows), *(_cells(row) for row in rows)]
+        for name, rows in found["tables"].items()
+    ]
+    width = [max(len(line[i]) for block in blocks for line in block) for i in range(3)]
+    for block in blocks:
         lines.append("")
-        lines += [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in cells
-        ]
+        for line in block:
+            cells = [cell.ljust(w) for cell, w in zip(line, width, strict=False)]
+            lines.append("  ".join([*cells, *line[3:]]).rstrip())
     return "\n".join([*lines, "", f"Report  {found['folder']}/backtest.md"])
 
 
@@ -154,7 +156,7 @@ def _does_it_pay(model: str, curve: Evaluation) -> str:
     equal = [name for name in others if not curve.difference(often, name).relative.low > 0]
     text = (
         f"Retraining {often} {'pays' if clear else 'is not proven to pay'} for {model}: "
-        f"{title(curve.metric)} is {_percent(gain, curve)} better than {seldom}."
+        f"{title(curve.metric)} is {_share(gain, curve)} than {seldom}."
     )
     if clear and equal:
         text += f" Retraining {equal[-1]} is not clearly worse."
@@ -171,13 +173,14 @@ def _choice(figures: Evaluation, what: str, reference: str | None = None) -> str
     if not better:
         return f"No other {what} is clearly better than {house!r}: keep it."
     name = max(better, key=lambda one: better[one].value)
-    return f"The {what} {name!r} is clearly better: {_percent(better[name], figures)}."
+    return f"The {what} {name!r} is clearly better: {_share(better[name], figures)}."
 
 
-def _percent(gain: Estimate, figures: Evaluation) -> str:
+def _share(gain: Estimate, figures: Evaluation) -> str:
+    word = "better" if gain.value >= 0 else "worse"
     return (
-        f"{gain.value:.1%} ({figures.confidence * 100:g} % interval "
-        f"{gain.low:.1%} to {gain.high:.1%})"
+        f"{abs(gain.value):.2%} {word} ({figures.confidence * 100:g} % interval of the gain "
+        f"{gain.low:.2%} to {gain.high:.2%})"
     )
 
 
@@ -196,9 +199,9 @@ def _header(found: Review, name: str, rows: Sequence[Mapping[str, Any]]) -> list
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     value, relative = row["metric"], row["relative"]
-    shown = "reference"
+    shown = "the same"
     if relative["low"] or relative["high"]:
-        shown = f"{relative['value']:+.1%} ({relative['low']:+.1%} to {relative['high']:+.1%})"
+        shown = f"{relative['value']:+.2%} ({relative['low']:+.2%} to {relative['high']:+.2%})"
     return [
         row["name"],
         f"{value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f})",

@@ -50,6 +50,11 @@ class Gate:
         tolerance: Same recipe refitted: how much worse, relative to the champion,
             the lower end of the interval may be.
         gain: Another recipe: least relative gain over the champion's recipe.
+        recipe_confidence: Another recipe: level of the interval whose lower end must be above
+            zero. It is high because the question is asked every night: over a month of nights a
+            recipe that is no better passes in at most 5 % of months (README, "Why these bounds").
+        surprise: Largest relative gain over the champion that is believed without a person.
+        feature_auc: Largest area under the ROC curve that one feature alone may have.
         slice_tolerance: How much worse, relative, a declared slice may become.
         calibration: Largest expected calibration error, or None where no
             probabilities are promised.
@@ -63,6 +68,9 @@ class Gate:
     confidence: float = 0.90
     tolerance: float = 0.02
     gain: float = 0.005
+    recipe_confidence: float = 0.995
+    surprise: float = 0.10
+    feature_auc: float = 0.80
     slice_tolerance: float = 0.10
     calibration: float | None = None
     min_days: int = 7
@@ -77,6 +85,9 @@ class Gate:
             "confidence": (0.5, 0.999),
             "tolerance": (0.0, 1.0),
             "gain": (0.0, 1.0),
+            "recipe_confidence": (0.5, 0.9999),
+            "surprise": (0.0, 1000.0),
+            "feature_auc": (0.5, 1.0),
             "slice_tolerance": (0.0, 1.0),
             "min_days": (2, 366),
             "min_units": (10, 10_000_000),
@@ -106,8 +117,9 @@ class ModelSpec:
         source: Where the days come from (``tasks.sources``).
         contract: pandera model of a day's raw rows.
         problem: What is predicted and how it is scored (``tasks.problems``).
-        known_ahead: Columns of a day's rows that are known before the day begins.
-            Only these reach ``features``; all others exist in its history alone.
+        known_ahead: Columns, raw or clean, that are known before the day begins. Only these
+            reach ``features``; all others exist in its history alone, and each night tests that
+            no input of a day changes with them.
         features: ``features(day, history)`` gives the inputs for one day's requests.
             ``history`` holds whole earlier days only, ``lookback`` of them.
         lookback: How much history ``features`` may see.

@@ -27,6 +27,7 @@ from tasks.spec import ModelSpec, digest, load_spec
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from tasks.judge import Check
     from tasks.registry import Champion
 
 log = logging.getLogger("nightly")
@@ -135,6 +136,25 @@ def fit_candidate(night: Night, examples: Examples, candidate: str) -> dict[str,
     return asdict(made)
 
 
+@task(task_run_name="look for leaks in {night.name}", **OUTSIDE)
+def look_for_leaks(night: Night, clean: Cleaned, examples: Examples) -> tuple[Check, ...]:
+    """Look for features that know what they could not have known."""
+    from tasks import leaks
+
+    spec, judged = load_spec(night.model), examples.split.holdout
+    days = leaks.rebuild_days(night.days, judged)
+    tested = days[len(days) // 2]
+    rows = store.read_days([clean.refs[day] for day in judged if day in clean.refs])
+    checks = (
+        leaks.rebuilt_without_outcomes(spec, spec.source.read_days(days), tested),
+        leaks.missing_like_label(spec, rows),
+        leaks.strongest_feature(spec, train.read_examples(examples.of(judged))),
+    )
+    signs = [check.detail for check in checks if not check.passed]
+    log.info("leaks     %s", " ".join(signs) or checks[-1].detail)
+    return checks
+
+
 @task(task_run_name="score the champion", **OUTSIDE)
 def score_champion(night: Night, examples: Examples) -> Incumbent:
     """Score tonight's holdout with the champion's twin, now, on the same rows."""
@@ -168,6 +188,7 @@ def judge_night(
     examples: Examples,
     made: Sequence[dict[str, Any] | BaseException],
     incumbent: Incumbent,
+    leaks: Sequence[Check] = (),
 ) -> Judged:
     """Compare challenger, champion and baseline on the same unseen days.
 
@@ -203,6 +224,7 @@ def judge_night(
             resamples=spec.gate.resamples,
             confidence=spec.gate.confidence,
             seed=spec.seed,
+            recipe_confidence=spec.gate.recipe_confidence,
         )
         recipe = champion.candidate if champion else None
         challenger = judge.choose_challenger(figures, list(fits), recipe, spec.gate)
@@ -225,6 +247,7 @@ def judge_night(
             same_recipe=champion is not None and champion.candidate == challenger,
             gate=spec.gate,
             slices=slices,
+            checked=leaks,
         )
     except JudgementError as error:
         challenger = next(iter(fits))

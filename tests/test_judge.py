@@ -21,7 +21,8 @@ def _around(value, half=0.004):
 
 
 def _difference(value, half=0.004, scale=0.4):
-    return Difference(_around(value * scale, half * scale), _around(value, half))
+    lowest = (value - 2 * half) * scale
+    return Difference(_around(value * scale, half * scale), _around(value, half), lowest)
 
 
 def _evaluation(gain=0.01, half=0.004, over_baseline=1.0, calibration=0.01, **changes):
@@ -77,6 +78,9 @@ TABLE = [
     ("refit, too uncertain", _evaluation(0.01, 0.05), {}, "KEPT", "too uncertain"),
     ("other recipe, better", _evaluation(0.01), {"same": False}, "PROMOTED", "better by 0.004"),
     ("other, equal", _evaluation(0, 0), {"same": False}, "KEPT", "no different found"),
+    ("other, not sure enough", _evaluation(0.01, 0.006), {"same": False}, "KEPT", "every night"),
+    ("other, too good", _evaluation(0.12), {"same": False}, "KEPT", "too good to be believed"),
+    ("refit, too good", _evaluation(0.12), {}, "KEPT", "set gate.surprise above 0.12"),
     ("other, small gain", _evaluation(0.004, 0.001), {"same": False}, "KEPT", "0.5% better"),
     ("other, unclear", _evaluation(0.01, 0.01), {"same": False}, "KEPT", "clearly better"),
     ("other, worse", _evaluation(-0.01), {"same": False}, "KEPT", "1.0% worse found"),

@@ -71,5 +71,5 @@ toy = ModelSpec(
     },
     holdout=days(7),
     slices=("shop",),
-    gate=Gate(min_units=100, resamples=200),
+    gate=Gate(min_units=100, resamples=200, feature_auc=0.95),
 )
