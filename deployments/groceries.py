@@ -154,5 +154,5 @@ groceries = ModelSpec(
     window=days(49),
     holdout=days(14),
     quarantine_limit=0.02,
-    gate=Gate(min_days=7),
+    gate=Gate(min_days=7, feature_auc=0.90),  # candidates are chosen by such scores
 )  # fmt: skip

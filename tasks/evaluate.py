@@ -244,6 +244,28 @@ def interval(samples: Floats, days: int, confidence: float) -> Estimate:
     return Estimate(value, min(float(low), value), max(float(high), value))
 
 
+def lower_bound(samples: Floats, days: int, confidence: float) -> float:
+    """Lower end of a Student interval on the spread of the resamples, for levels far out.
+
+    Out there the resamples have no quantile to give: those of 14 days never lie below what the
+    worst days among them leave, so that a stricter level would ask no more.
+
+    Args:
+        samples: Shape (resamples + 1,); the first is the estimate.
+        days: Number of days (or blocks of days) resampled, at least 2.
+        confidence: Two-sided level.
+
+    Returns:
+        The bound; NaN as soon as one resample is not finite.
+    """
+    from scipy.special import stdtrit
+
+    if days < 2 or not np.isfinite(samples).all():
+        return math.nan
+    spread = float(samples[1:].std()) * math.sqrt(days / (days - 1))
+    return float(samples[0]) + float(stdtrit(days - 1, (1 - confidence) / 2)) * spread
+
+
 def evaluate(
     problem: Problem,
     examples: pd.DataFrame,
@@ -421,7 +443,7 @@ def _difference(
     return Difference(
         interval(better, days, confidence),
         interval(_relative(mine, theirs, greater), days, confidence),
-        interval(better, days, recipe_confidence).low,
+        lower_bound(better, days, recipe_confidence),
     )
 
 

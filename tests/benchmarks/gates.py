@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -21,15 +22,16 @@ import numpy as np
 
 from tasks import backtest, settings, store, train
 from tasks.backtest import ReplayedNight
-from tasks.evaluate import day_counts, interval
+from tasks.evaluate import day_counts, interval, lower_bound
 from tasks.spec import ModelSpec, load_spec
 
 LEVELS = (0.80, 0.90, 0.95, 0.98, 0.99, 0.995, 0.998)
-NOISE = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.2, 1.4, 1.7)
+NOISE = (0.2, 0.3, 0.4, 0.45, 0.5, 0.6, 0.7)
 SWAPS = 40
 GROUPS = 200
-RESAMPLES = 2000
+RESAMPLES = 1000
 PAIRS = {"flights": ("boosting", "logistic"), "groceries": ("tifu_knn", "frequency")}
+FAULTS = ("quarter", "flipped", "join")
 HONEST = {"flights": "boosting", "groceries": "ranker"}
 
 
@@ -47,6 +49,7 @@ def main() -> None:
     with ThreadPoolExecutor(2) as pool:
         for done, _ in enumerate(pool.map(lambda n: compare(spec, n, nights, folder), nights), 1):
             print(f"compare {done}/{len(nights)}", flush=True)
+    print_tables(given.model, [store.read_json(folder / f"{n.as_of}.json") for n in nights])
 
 
 def compare(
@@ -90,7 +93,8 @@ def compare(
             "gain": gain[0],
             "share": share[0],
             "low": [interval(gain, len(days), level).low for level in LEVELS],
-            "share_low": [interval(share, len(days), level).low for level in LEVELS],
+            "lowest": [lower_bound(gain, len(days), level) for level in LEVELS],
+            "share_low": interval(share, len(days), 0.90).low,
         }
         if name in kept and other in kept:
             found["last"] = sign * (last[name][primary][0] - last[other][primary][0])
@@ -111,6 +115,108 @@ def compare(
     store.write_json(
         file, {"values": values, "pairs": json.loads(json.dumps(pairs, default=float))}
     )
+
+
+Found = dict[str, Any]
+NINE = 0.09
+MONTH = 30
+STRICT = LEVELS.index(0.995)
+POLICIES: dict[str, Callable[[Found], bool]] = {
+    "always promote": lambda _: True,
+    "metric is larger, 1 day": lambda found: found["last"] > 0,
+    "metric is larger, 14 days": lambda found: found["gain"] > 0,
+    "not worse by 1 %": lambda found: found["share"] >= -0.01,
+    "not worse by 5 %": lambda found: found["share"] >= -0.05,
+    "clearly better, rows": lambda found: found["rows_low"] > 0,
+    "clearly better, days": lambda found: found["low"][LEVELS.index(0.90)] > 0,
+    "two questions": lambda found: found["lowest"][STRICT] > 0 and found["share"] >= 0.005,
+}
+
+
+def print_tables(model: str, nights: list[dict[str, Any]]) -> None:
+    """What each policy does with another recipe, and how far a refit may fall, as Markdown."""
+    honest = HONEST[model]
+    value = {name: np.mean([n["values"][name] for n in nights]) for name in nights[-1]["values"]}
+    worse = [n for n in (*FAULTS, "week") if value[n] < value[honest]]
+    handicapped = min(
+        (name for name in value if name.startswith("noise")),
+        key=lambda name: abs(value[honest] / value[name] - 1 - NINE),
+    )
+    better = value[honest] / value[handicapped] - 1
+    columns = (
+        "Worse promoted, a night",
+        "No better promoted, a month: same recipe",
+        "other recipe",
+        f"{better:.0%} better promoted, a night",
+        "a month",
+        "Metric, against the honest recipe",
+    )
+    print(f"\n{model}: {len(nights)} nights")
+    print(f"| Policy | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
+    for name, promotes in POLICIES.items():
+
+        def asked(pair: str, promotes: Callable[[Found], bool] = promotes) -> list[bool]:
+            return [promotes(night["pairs"][pair]) for night in nights]
+
+        again = [asked("again_1>again_2"), asked("again_2>again_1")]
+        gains = asked(f"{honest}>{handicapped}") if _plain(name) else None
+        swaps = [asked(f"swap_{number}") for number in range(SWAPS)] if _plain(name) else None
+        cells = [
+            f"{np.mean([asked(f'{fault}>{honest}') for fault in worse]):.0%}",
+            f"{np.mean([_in_a_month(looks) for looks in again]):.0%}",
+            f"{np.mean([_in_a_month(looks) for looks in swaps]):.0%}" if swaps else "",
+            f"{np.mean(gains):.0%}" if gains else "",
+            f"{_in_a_month(gains):.0%}" if gains else "",
+            f"{np.mean([_followed(nights, honest, fault, promotes) for fault in worse]):+.2%}",
+        ]
+        print(f"| {name} | {' | '.join(cells)} |")
+    for level, at in zip(LEVELS, range(len(LEVELS)), strict=True):
+        looks = [
+            [
+                n["pairs"][f"swap_{s}"]["lowest"][at] > 0
+                and n["pairs"][f"swap_{s}"]["share"] > 0.005
+                for n in nights
+            ]
+            for s in range(SWAPS)
+        ]
+        gain = [n["pairs"][f"{honest}>{handicapped}"]["lowest"][at] > 0 for n in nights]
+        print(
+            f"level {level}: no better promoted in "
+            f"{np.mean([_in_a_month(x) for x in looks]):.1%} of months, {better:.0%} better in "
+            f"{np.mean(gain):.0%} of nights and {_in_a_month(gain):.0%} of months"
+        )
+    for back in (1, 7, 30):
+        found = [n["pairs"].get(f"{honest}>older_{back}") for n in nights]
+        shares = np.array([f["share"] for f in found if f])
+        lows = np.array([f["share_low"] for f in found if f])
+        passed = shares[lows >= -0.02]
+        print(
+            f"refit against {back} nights older: mean {shares.mean():+.2%}, promoted "
+            f"{len(passed) / len(shares):.0%}, worst promoted {passed.min():+.2%}"
+        )
+
+
+def _plain(policy: str) -> bool:
+    return "rows" not in policy and "1 day" not in policy
+
+
+def _in_a_month(looks: list[bool]) -> float:
+    """Share of the months in a row, one beginning on each night, with a promotion in them."""
+    starts = range(max(1, len(looks) - MONTH + 1))
+    return float(np.mean([any(looks[start : start + MONTH]) for start in starts]))
+
+
+def _followed(
+    nights: list[dict[str, Any]], honest: str, fault: str, promotes: Callable[[Found], bool]
+) -> float:
+    """Mean metric of whichever recipe the policy holds, against the honest one's."""
+    held, total = honest, 0.0
+    for night in nights:
+        other = fault if held == honest else honest
+        if promotes(night["pairs"][f"{other}>{held}"]):
+            held = other
+        total += night["values"][held]
+    return float(total / sum(night["values"][honest] for night in nights)) - 1
 
 
 def _says(
