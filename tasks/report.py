@@ -77,6 +77,7 @@ def build_report(
         "champion": {"version": None, "candidate": None, "since": None},
         "candidates": {},
         "metrics": {},
+        "looks": {},
         "rows": {"in": 0, "accepted": 0, "quarantined": 0, "duplicates": 0},
         "days": {"new": 0, "reused": 0, "rejected": 0},
         "split": None,
@@ -120,6 +121,9 @@ def build_report(
         report["metrics"] = {
             role: measured[name] for role, name in roles.items() if name in measured
         }
+        report["looks"] = _looks(
+            figures, champion.candidate if champion else None, list(judged.fits)
+        )
     if version and judged and verdict.status == "PROMOTED":
         report["champion"] = {
             "version": version,
@@ -214,6 +218,9 @@ def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str
         out += ["## Candidates", "", *_candidate_table(report), ""]
     if report["metrics"]:
         out += ["## Against champion and baseline", "", *_metric_table(report), ""]
+    if report["looks"]:
+        out += ["## Other recipes, against the champion's refitted tonight", ""]
+        out += [*_look_table(report), ""]
     if report["checks"]:
         out += ["## Checks", "", *_check_lines(report["checks"]), ""]
     for title, png in (plots or {}).items():
@@ -294,6 +301,26 @@ def _metric_table(report: Report) -> list[str]:
         cells = [interval(report["metrics"][name].get(metric)) for name in who]
         out.append(f"| {report['titles'][metric]} | " + " | ".join(cells) + " |")
     return out
+
+
+def _looks(
+    figures: Mapping[str, Any], recipe: str | None, candidates: Sequence[str]
+) -> dict[str, Any]:
+    """Every look at another recipe: its gain over the champion's, both fitted tonight."""
+    return {
+        name: figures["differences"][name][recipe]
+        for name in candidates
+        if recipe in figures["differences"].get(name, {})
+    }
+
+
+def _look_table(report: Report) -> list[str]:
+    lines = ["| Recipe | Relative gain | Lowest, asked every night |", "|---|---|---|"]
+    for name, found in report["looks"].items():
+        known = None not in (found["lowest"], *found["relative"].values())
+        told = f"{interval(found['relative'])} | {found['lowest']:.4f}" if known else "- | -"
+        lines.append(f"| {name} | {told} |")
+    return lines
 
 
 def _check_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:

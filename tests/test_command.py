@@ -31,6 +31,7 @@ REPORT = {
     "champion": {"version": "3", "candidate": "tree", "since": "2026-02-07"},
     "candidates": {},
     "metrics": {},
+    "looks": {},
     "rows": {"in": 0, "accepted": 0, "quarantined": 0, "duplicates": 0},
     "days": {"new": 0, "reused": 0, "rejected": 0},
     "split": None,

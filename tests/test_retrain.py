@@ -33,6 +33,7 @@ DOORS = {
     "model": str,
     "as_of": str,
     "verdict": str,
+    "looks": dict,
     "reasons": list,
     "challenger": {"version", "run_id", "candidate"},
     "champion": {"version"},
@@ -210,6 +211,8 @@ def test_the_next_night_prepares_one_day_and_scores_the_champion_now(
     assert report["as_of"] == str(nth_day(41))
     assert report["days"] == {"new": 1, "reused": 40, "rejected": 0}
     assert report["challenger"]["candidate"] == "logistic"
+    assert set(report["looks"]) == {"constant", "tree"}
+    assert report["looks"]["constant"]["lowest"] < report["looks"]["constant"]["absolute"]["low"]
     ours, theirs = (
         report["metrics"][name]["average_precision"] for name in ("challenger", "champion")
     )
