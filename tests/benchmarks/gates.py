@@ -136,7 +136,7 @@ POLICIES: dict[str, Callable[[Found], bool]] = {
 def print_tables(model: str, nights: list[dict[str, Any]]) -> None:
     """What each policy does with another recipe, and how far a refit may fall, as Markdown."""
     honest = HONEST[model]
-    value = {name: np.mean([n["values"][name] for n in nights]) for name in nights[-1]["values"]}
+    value = {name: np.mean([n["values"][name] for n in nights]) for name in nights[0]["values"]}
     worse = [n for n in (*FAULTS, "week") if value[n] < value[honest]]
     handicapped = min(
         (name for name in value if name.startswith("noise")),
