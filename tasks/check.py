@@ -24,6 +24,10 @@ TIME_OUT = 180
 """Seconds the clean process may take before it counts as hanging."""
 
 
+class CleanProcessError(RuntimeError):
+    """A process of its own failed, or took too long."""
+
+
 def files_digest(folder: Path) -> str:
     """One SHA-256 over the names and contents of all files below a folder."""
     found = hashlib.sha256()
@@ -113,8 +117,12 @@ def _format(folder: Path, trusted: Sequence[str]) -> Check:
     return Check(name, True, "Stored by skops, trusted types only, with a signature.")
 
 
-def _ask_clean_process(folder: Path, probe: pd.DataFrame) -> dict[str, Any] | str:
-    """What ``tasks/probe.py`` found, or in words why it found nothing."""
+def run_by_itself(script: str, *arguments: str | Path) -> str:
+    """What a script of this folder prints, run with nothing on its path but the libraries.
+
+    Raises:
+        CleanProcessError: With the last line it said, or after ``TIME_OUT`` seconds.
+    """
     hidden = ("PYTHON", "PREFECT_", "MLFLOW_", "NIGHTLY_")
     environment = {n: v for n, v in os.environ.items() if not n.startswith(hidden)}
     quiet = {
@@ -124,12 +132,9 @@ def _ask_clean_process(folder: Path, probe: pd.DataFrame) -> dict[str, Any] | st
         "PYTHONWARNINGS": "ignore",
     }
     with tempfile.TemporaryDirectory() as place:
-        file = Path(place) / "probe.parquet"
-        probe.to_parquet(file, index=False)
-        script = Path(__file__).with_name("probe.py")
         try:
             ended = subprocess.run(
-                [sys.executable, "-P", str(script), str(folder), str(file)],
+                [sys.executable, "-P", str(Path(__file__).with_name(script)), *map(str, arguments)],
                 cwd=place,
                 env=environment | quiet,
                 capture_output=True,
@@ -137,12 +142,23 @@ def _ask_clean_process(folder: Path, probe: pd.DataFrame) -> dict[str, Any] | st
                 timeout=TIME_OUT,
                 check=False,
             )
-        except subprocess.TimeoutExpired:
-            return f"It did not load and predict within {TIME_OUT} s."
+        except subprocess.TimeoutExpired as error:
+            raise CleanProcessError(f"it did not end within {TIME_OUT} s") from error
     if ended.returncode:
         last = ended.stderr.strip().splitlines()[-1:] or [f"exit code {ended.returncode}"]
-        return f"It does not load and predict by itself: {last[0]}."
-    found: dict[str, Any] = json.loads(ended.stdout)
+        raise CleanProcessError(last[0])
+    return ended.stdout
+
+
+def _ask_clean_process(folder: Path, probe: pd.DataFrame) -> dict[str, Any] | str:
+    """What ``tasks/probe.py`` found, or in words why it found nothing."""
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "probe.parquet"
+        probe.to_parquet(file, index=False)
+        try:
+            found: dict[str, Any] = json.loads(run_by_itself("probe.py", folder, file))
+        except CleanProcessError as error:
+            return f"It does not load and predict by itself: {error}."
     return found
 
 

@@ -25,12 +25,17 @@ QUIET = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
 }
 AGAIN = "Run the same command again: it ends what was begun, and does nothing twice."
+OUTAGE = (
+    "The champion stays until another has passed every check. When the server answers again, run "
+    "the same command: it ends what was begun, and does nothing twice."
+)
 DEFAULTS = {
     "OMP_NUM_THREADS": "1",  # two threads on a busy machine are slower than one
     "PREFECT_LOGGING_EXTRA_LOGGERS": "nightly",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # what we print there is the report
 }
 
 
@@ -84,7 +89,7 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
     if state.name != ROLLED_BACK:
         if isinstance(found, RollbackError):
             sys.exit(_fail(str(found), 2))
-        sys.exit(_fail(f"{type(found).__name__}: {found}", 1, AGAIN))
+        sys.exit(_fail_outside(found))
     _print(to_text(found))
     sys.exit(0)
 
@@ -207,7 +212,7 @@ def _end(state: State, asked: argparse.Namespace) -> int:
     message = f"{type(found).__name__}: {found}"
     if isinstance(found, SpecError | HistoryError):
         return _fail(message, 2)
-    return _fail(message, 1) if isinstance(found, FitError) else _fail(message, 1, AGAIN)
+    return _fail(message, 1) if isinstance(found, FitError) else _fail_outside(found)
 
 
 def _show(report: dict[str, Any], asked: argparse.Namespace, *, again: bool) -> int:
@@ -228,6 +233,16 @@ def _print(text: str) -> None:
 def _fail(message: str, code: int, then: str = "The champion is untouched.") -> int:
     print(f"nightly: {message}\n{then}", file=sys.stderr)
     return code
+
+
+def _fail_outside(error: BaseException) -> int:
+    """A failure that the same command again may get past."""
+    from tasks.registry import outage
+
+    failed = outage(error)
+    if failed:
+        return _fail(failed, 1, OUTAGE)
+    return _fail(f"{type(error).__name__}: {error}", 1, AGAIN)
 
 
 @contextmanager

@@ -114,12 +114,14 @@ class Incumbent:
     Attributes:
         champion: None before the first promotion.
         scores: Key of its scores, or None where it cannot be scored.
+        added: Key of the examples that only its own pipeline names, if any.
         fault: Why it cannot be scored or compared, in words.
         rolled_back: What must not be promoted again: key of a shipped model to the reason.
     """
 
     champion: Champion | None = None
     scores: str | None = None
+    added: str | None = None
     fault: str | None = None
     rolled_back: Mapping[str, str] = field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -12,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import store
-from tasks.registry import PROBE, TWIN, TWIN_FILE, Champion, RegistryError
+from tasks.registry import (
+    PROBE,
+    TWIN,
+    TWIN_FILE,
+    Champion,
+    RegistryError,
+    find_version,
+    to_error,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,8 +114,9 @@ def register_version(
         run_id,
         tags={**tags, "twin_sha256": twin_sha256},
         description=description,
+        model_id=logged.model_id,
     )
-    return str(made.version)
+    return find_version(client, model, tags["night"]) or str(made.version)
 
 
 def predict_method(estimator: Any) -> str:
@@ -120,20 +130,42 @@ def answer(estimator: Any, inputs: pd.DataFrame) -> np.ndarray:
     return found
 
 
+def packaged_path(file: Path) -> Path:
+    """Where a file of the model's code lies inside the package's code folder."""
+    from tasks.spec import PROJECT
+
+    return file.relative_to(PROJECT) if file.is_relative_to(PROJECT) else Path(file.name)
+
+
 def read_twin(client: MlflowClient, champion: Champion, trusted: Sequence[str]) -> Any:
     """The judged twin of the champion, digest checked, loaded with our own list of types.
 
     Raises:
         RegistryError: Where the artifact is missing or altered.
+        OutageError: Where the server fails.
+    """
+    with downloaded_twin(client, champion) as file:
+        return store.load_model(file, champion.twin_sha256, trusted)
+
+
+@contextmanager
+def downloaded_twin(client: MlflowClient, champion: Champion) -> Iterator[Path]:
+    """The file of the champion's judged twin, in a temporary folder.
+
+    Raises:
+        RegistryError: Where the artifact is missing or altered.
+        OutageError: Where the server fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
-            place = Path(client.download_artifacts(champion.run_id, TWIN, folder))
+            file = _download(client, champion.run_id, TWIN, folder) / TWIN_FILE
+            found = hashlib.sha256(file.read_bytes()).hexdigest()
         except Exception as error:
-            raise RegistryError(
-                f"The twin of champion version {champion.version} cannot be downloaded: {error}"
-            ) from error
-        return store.load_model(place / TWIN_FILE, champion.twin_sha256, trusted)
+            what = f"The twin of champion version {champion.version} cannot be downloaded"
+            raise to_error(what, error) from error
+        if found != champion.twin_sha256:
+            raise RegistryError(f"The twin of champion version {champion.version} was altered.")
+        yield file
 
 
 @contextmanager
@@ -145,6 +177,7 @@ def downloaded(client: MlflowClient, model: str, version: str) -> Iterator[Path]
 
     Raises:
         RegistryError: Where there is no such version, or its files are missing.
+        OutageError: Where the server fails.
     """
     import mlflow
 
@@ -157,9 +190,8 @@ def downloaded(client: MlflowClient, model: str, version: str) -> Iterator[Path]
             (place / "registered_model_meta").unlink(missing_ok=True)
             whole = (place / "MLmodel").is_file()
         except Exception as error:
-            raise RegistryError(
-                f"Version {version} of {model} cannot be downloaded: {error}"
-            ) from error
+            what = f"Version {version} of {model} cannot be downloaded"
+            raise to_error(what, error) from error
         if not whole:
             raise RegistryError(f"Version {version} of {model} cannot be downloaded: no MLmodel.")
         yield place
@@ -201,8 +233,8 @@ def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
 
     Raises:
         RegistryError: Where there is no such version, or it was never checked.
+        OutageError: Where the server fails.
     """
-    import mlflow
     import numpy as np
     import pandas as pd
     from mlflow.exceptions import MlflowException
@@ -210,20 +242,18 @@ def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
     try:
         found = client.get_model_version(model, version)
     except MlflowException as error:
-        raise RegistryError(f"There is no version {version} of {model}: {error}") from error
+        raise to_error(f"There is no version {version} of {model}", error) from error
     tags = found.tags
     if not {"files_sha256", "trusted_types"} <= set(tags):
         raise RegistryError(f"Version {version} of {model} was never checked: it was no champion.")
     try:
-        root = f"runs:/{found.run_id}/{PROBE}"
         with tempfile.TemporaryDirectory() as folder:
-            file = mlflow.artifacts.download_artifacts(f"{root}/rows.parquet", dst_path=folder)
-            rows = pd.read_parquet(file)
-        answers = mlflow.artifacts.load_dict(f"{root}/predictions.json")["predictions"]
+            place = _download(client, str(found.run_id), PROBE, folder)
+            rows = pd.read_parquet(place / "rows.parquet")
+            answers = store.read_json(place / "predictions.json")["predictions"]
     except Exception as error:
-        raise RegistryError(
-            f"The probe of version {version} of {model} cannot be read: {error}"
-        ) from error
+        what = f"The probe of version {version} of {model} cannot be read"
+        raise to_error(what, error) from error
     return Seal(
         sha256=tags["files_sha256"],
         trusted=tuple(json.loads(tags["trusted_types"])),
@@ -234,16 +264,21 @@ def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
     )
 
 
+def _download(client: MlflowClient, run_id: str, name: str, folder: str) -> Path:
+    """What a run keeps, from its own store: asked for it by run, MLflow hides why it failed."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    kept = get_artifact_repository(client.get_run(run_id).info.artifact_uri)
+    return Path(kept.download_artifacts(name, folder))  # type: ignore[no-untyped-call]
+
+
 @contextmanager
 def _packages(files: Sequence[Path]) -> Iterator[list[str]]:
     """The code a model needs, laid out as importable packages in a temporary folder."""
-    from tasks.spec import PROJECT
-
     with tempfile.TemporaryDirectory() as folder:
         tops = set()
         for file in files:
-            inside = file.is_relative_to(PROJECT)
-            relative = file.relative_to(PROJECT) if inside else Path(file.name)
+            relative = packaged_path(file)
             target = Path(folder) / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from tasks import settings, store
 
@@ -28,8 +30,22 @@ PROBE = "probe"
 """Artifact of a night's run: a few rows and what the shipped model predicts for them."""
 
 
+HOW_A_SERVER_FAILS = {
+    "refused": "refuses the connection: is it running, and is MLFLOW_TRACKING_URI right?",
+    "resolve": "is not known by that name: is MLFLOW_TRACKING_URI right?",
+    "timed out|timeout": "accepts the connection and does not answer",
+    "too many 5.. error": "answers {path} with an error of its own: its log says which",
+    "": "broke off the connection",
+}
+"""Words of the client's error to plain words."""
+
+
 class RegistryError(RuntimeError):
-    """The registry cannot be reached, or holds something other than it promised."""
+    """The registry holds something other than it promised."""
+
+
+class OutageError(RuntimeError):
+    """The registry's server cannot be reached or fails: nothing is known of what it holds."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,10 @@ class Champion:
         as_of: As-of date of its night.
         twin_learned_through: Last day its judged twin has seen.
         twin_sha256: Digest of its judged twin's file.
+        files_sha256: Digest of its package when it was checked.
+        trusted: Types it may hold.
+        spec_module: Module its spec was defined in, and the file of it inside the package.
+        lookback: Days of history its features may see.
     """
 
     version: str
@@ -53,12 +73,16 @@ class Champion:
     as_of: date
     twin_learned_through: date
     twin_sha256: str
+    files_sha256: str
+    trusted: tuple[str, ...]
+    spec_module: tuple[str, str]
+    lookback: int
 
 
 def open_registry() -> MlflowClient:
     """A client of the tracking store; a fresh local database is initialised once, under a lock."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the steps wait and try again
     import mlflow
 
     uri = settings.tracking_uri()
@@ -72,6 +96,51 @@ def open_registry() -> MlflowClient:
         client.search_experiments(max_results=1)
         _write_ahead(uri.removeprefix("sqlite:///"))
         return client
+
+
+def reach_server() -> None:
+    """Ask the registry's server for little, before a night's work is done for it in vain.
+
+    A local database is not asked: that would import MLflow before the candidates are fitted.
+
+    Raises:
+        OutageError: Where it does not answer.
+    """
+    if settings.tracking_uri().startswith("sqlite:"):
+        return
+    client = open_registry()
+    try:
+        client.search_experiments(max_results=1)
+        client.search_registered_models(max_results=1)
+    except Exception as error:
+        raise to_error("The registry cannot be read", error) from error
+
+
+def outage(error: BaseException) -> str | None:
+    """In plain words how the registry's server failed, where that is what an error comes from."""
+    causes = list(_causes(error))
+    known = next((str(cause) for cause in causes if isinstance(cause, OutageError)), None)
+    if known:
+        return known
+    said = "\n".join(map(str, causes))
+    asked = re.search(r"API request to (http\S+) failed", said)
+    if asked is None:
+        return None
+    url = urlsplit(asked[1])
+    how = next(how for words, how in HOW_A_SERVER_FAILS.items() if re.search(words, said))
+    address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+    return f"The MLflow server at {address} {how.format(path=url.path)}"
+
+
+def to_error(what: str, error: Exception) -> OutageError | RegistryError:
+    """What to raise for an error of MLflow: an outage says nothing about what the registry holds.
+
+    Args:
+        what: What cannot be done, in words.
+        error: What MLflow raised.
+    """
+    failed = outage(error)
+    return OutageError(failed) if failed else RegistryError(f"{what}: {error}")
 
 
 def read_champion(
@@ -103,6 +172,10 @@ def read_champion(
             as_of=date.fromisoformat(tags["as_of"]),
             twin_learned_through=date.fromisoformat(tags["twin_learned_through"]),
             twin_sha256=tags["twin_sha256"],
+            files_sha256=tags["files_sha256"],
+            trusted=tuple(json.loads(tags["trusted_types"])),
+            spec_module=(tags["spec_module"], tags["spec_file"]),
+            lookback=int(tags["lookback"]),
         )
     except KeyError as error:
         raise RegistryError(
@@ -112,24 +185,30 @@ def read_champion(
 
 
 def versions_of_night(client: MlflowClient, model: str, night: str) -> Sequence[Any]:
-    """Versions that a night has made."""
-    found: Sequence[Any] = client.search_model_versions(
-        f"name = '{model}' and tags.night = '{night}'"
-    )
-    return found
+    """Versions that a night has made, the first one first."""
+    found = client.search_model_versions(f"name = '{model}' and tags.night = '{night}'")
+    return sorted(found, key=lambda version: int(version.version))
 
 
 def find_version(client: MlflowClient, model: str, night: str) -> str | None:
-    """The version a killed run of the same night has already registered, if any."""
+    """The version this night has registered already, if any.
+
+    A request whose answer was lost is sent again by MLflow's client, and the server then makes a
+    second version of the same files: the first one stands, the others are removed.
+    """
     found = versions_of_night(client, model, night)
+    for again in found[1:]:
+        client.delete_model_version(model, again.version)
     return str(found[0].version) if found else None
 
 
 def promote(client: MlflowClient, model: str, version: str) -> None:
     """Make exactly this version the champion; the one before it becomes ``previous``.
 
-    What is meant is written down first: killed at any instant, ``finish_change`` ends it.
+    What is meant is written down first: killed at any instant, ``finish_change`` ends it. It does
+    so here too, where an answer was lost in the middle and the step is tried again.
     """
+    finish_change(client, model)
     before = _version_by_alias(client, model, CHAMPION)
     if before is None or str(before.version) != version:
         replaced = str(before.version) if before else None
@@ -139,15 +218,27 @@ def promote(client: MlflowClient, model: str, version: str) -> None:
 def roll_back(client: MlflowClient, model: str, version: str, why: str) -> str | None:
     """Make an earlier version the champion again and mark the one it takes over from.
 
+    The same rollback, cut off in the middle, is ended as it was meant.
+
     Returns:
-        The version that was champion until now.
+        The version that was champion before it.
     """
+    begun = _read_change(client, model)
+    if begun.get("rolled_back") and begun["champion"] == version:
+        _apply(client, model, begun)
+        return begun["rolled_back"]
     now = _version_by_alias(client, model, CHAMPION)
     replaced = client.get_model_version(model, version).tags.get("replaced")
     rejected = str(now.version) if now else None
     intent = {"champion": version, "previous": replaced, "rolled_back": rejected, "why": why}
     _change(client, model, intent)
     return rejected
+
+
+def unfinished_rollback(client: MlflowClient, model: str) -> str | None:
+    """The version that a rollback was going back to when it was cut off."""
+    begun = _read_change(client, model)
+    return begun["champion"] if begun.get("rolled_back") else None
 
 
 def finish_change(client: MlflowClient, model: str) -> str | None:
@@ -158,18 +249,11 @@ def finish_change(client: MlflowClient, model: str) -> str | None:
     Returns:
         The version that is champion now, or None where nothing was cut off.
     """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        intent = client.get_registered_model(model).tags.get(JOURNAL)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise RegistryError(f"The model {model} cannot be read: {error}") from error
-    if not intent:
+    begun = _read_change(client, model)
+    if not begun:
         return None
-    _apply(client, model, json.loads(intent))
-    return str(json.loads(intent)["champion"])
+    _apply(client, model, begun)
+    return begun["champion"]
 
 
 def read_alias(client: MlflowClient, model: str, alias: str) -> str | None:
@@ -217,6 +301,25 @@ def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     return removed
 
 
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _read_change(client: MlflowClient, model: str) -> dict[str, str | None]:
+    """What was meant by a change of champion that was cut off; empty where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        intent = client.get_registered_model(model).tags.get(JOURNAL)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise to_error(f"The model {model} cannot be read", error) from error
+    return dict(json.loads(intent)) if intent else {}
+
+
 def _change(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> None:
     client.set_registered_model_tag(model, JOURNAL, json.dumps(intent))
     _apply(client, model, intent)
@@ -259,7 +362,7 @@ def _version_by_alias(client: MlflowClient, model: str, alias: str) -> Any:
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
-        raise RegistryError(f"The {alias} of {model} cannot be read: {error}") from error
+        raise to_error(f"The {alias} of {model} cannot be read", error) from error
 
 
 def _writes_ahead(database: Path) -> bool:

@@ -21,7 +21,7 @@ from tasks.decided import remember
 from tasks.night import Cleaned, Examples, Judged, Night
 from tasks.report import Report, build_report, to_markdown, write_report
 from tasks.results import cached_task
-from tasks.spec import DECIDING_LIBRARIES, code_files, digest, load_spec
+from tasks.spec import DECIDING_LIBRARIES, code_files, digest, load_spec, spec_file
 from tasks.steps import OUTSIDE, if_whole, spec_and_refs
 
 if TYPE_CHECKING:
@@ -92,6 +92,9 @@ def register_version(
                 "shipped_key": shipped["key"],
                 "judged_from": split.holdout[0].isoformat(),
                 "twin_learned_through": split.train[-1].isoformat(),
+                "spec_module": spec.features.__module__,
+                "spec_file": packaging.packaged_path(spec_file(spec)).as_posix(),
+                "lookback": str(spec.lookback.days),
             },
             description=(
                 f"{judged.challenger}, fitted on {shipped['rows']:,} examples from "

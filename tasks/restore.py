@@ -61,7 +61,7 @@ def only_change(model: str) -> AbstractContextManager[None]:
 
 @task(task_run_name="choose the version", cache_policy=NO_CACHE)
 def choose_version(config: RollbackConfig) -> str:
-    """The version asked for, else the champion before this one.
+    """The version asked for, else the champion before this one, or before a rollback cut off.
 
     Raises:
         RollbackError: Where there is none, or it is the champion already, or was rolled back.
@@ -71,6 +71,9 @@ def choose_version(config: RollbackConfig) -> str:
     from tasks import registry
 
     client = registry.open_registry()
+    begun = registry.unfinished_rollback(client, config.model)
+    if begun and config.to in (None, int(begun)):
+        return begun
     registry.finish_change(client, config.model)
     champion = registry.read_alias(client, config.model, registry.CHAMPION)
     if champion is None:

@@ -203,16 +203,25 @@ def model_names() -> list[str]:
     return [f.stem for f in files if "ModelSpec(" in f.read_text(encoding="utf-8")]
 
 
+def spec_file(spec: ModelSpec) -> Path:
+    """The model's own file: the one its features are defined in.
+
+    Raises:
+        SpecError: Where they are not defined in a file.
+    """
+    root = inspect.getsourcefile(spec.features)
+    if root is None:
+        raise SpecError(f"features of model {spec.name!r} must be defined in a file.")
+    return Path(root).resolve()
+
+
 @functools.cache
 def code_files(spec: ModelSpec) -> tuple[Path, ...]:
     """The spec's own file and every project module it imports, however deep.
 
     Kept, also because Python 3.11 cannot parse in two threads at once.
     """
-    root = inspect.getsourcefile(spec.features)
-    if root is None:
-        raise SpecError(f"features of model {spec.name!r} must be defined in a file.")
-    start = Path(root).resolve()
+    start = spec_file(spec)
     found: set[Path] = set()
     waiting = [start]
     while waiting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from datetime import date
@@ -25,6 +25,8 @@ from tasks.results import cached_task, forget
 from tasks.spec import ModelSpec, digest, load_spec
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
     from mlflow import MlflowClient
 
     from tasks.judge import Check
@@ -52,8 +54,10 @@ def open_night(config: RetrainConfig) -> Night:
     """Find the as-of date and the source's days, and whether there is anything fresh."""
     from prefect.client.orchestration import get_client
 
+    from tasks import registry
     from tasks.sources import SourceError
 
+    registry.reach_server()
     spec = load_spec(config.model)
     due = runtime.flow_run.scheduled_start_time
     until = config.as_of or last_complete_day(due, spec.timezone)
@@ -158,7 +162,8 @@ def look_for_leaks(night: Night, clean: Cleaned, examples: Examples) -> tuple[Ch
 @task(task_run_name="score the champion", **OUTSIDE)
 def score_champion(night: Night, examples: Examples) -> Incumbent:
     """Score tonight's holdout with the champion's twin, now, on the same rows."""
-    from tasks import packaging, registry
+    from tasks import incumbent, packaging, registry
+    from tasks.check import CleanProcessError
 
     spec, client = load_spec(night.model), registry.open_registry()
     _finish_change(client, night)
@@ -168,18 +173,32 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
         log.info("champion  none yet")
         return Incumbent(rolled_back=rolled_back)
     fault = _not_comparable(champion, night, examples)
-    key = f"{champion.twin_sha256}-{night.key}"
+    key, added = f"{champion.twin_sha256}-{night.key}", None
     if fault is None:
         try:
-            twin = packaging.read_twin(client, champion, train.trusted_types(spec))
-            judged = train.read_examples(examples.of(examples.split.holdout))
-            train.write_scores(key, train.score(spec, f"Champion {champion.version}", twin, judged))
-        except (registry.RegistryError, store.StoreError, train.FitError) as error:
-            fault = f"The champion, version {champion.version}, cannot be scored: {error}"
+            if champion.digest == digest(spec):
+                twin = packaging.read_twin(client, champion, train.trusted_types(spec))
+                judged = train.read_examples(examples.of(examples.split.holdout))
+                scores = train.score(spec, f"Champion {champion.version}", twin, judged)
+            else:
+                added, scores = _ask_with_its_own_code(client, spec, champion, night, examples, key)
+            train.write_scores(key, scores)
+        except (
+            registry.RegistryError,
+            store.StoreError,
+            train.FitError,
+            incumbent.AlignError,
+            CleanProcessError,
+        ) as error:
+            why = str(error).removesuffix(".")
+            fault = f"The champion, version {champion.version}, cannot be scored: {why}."
     log.info(
-        "champion  version %s (%s) scored on the holdout", champion.version, champion.candidate
+        "champion  version %s (%s) %s",
+        champion.version,
+        champion.candidate,
+        "is not scored" if fault else "scored on the holdout",
     )
-    return Incumbent(champion, None if fault else key, fault, rolled_back)
+    return Incumbent(champion, None if fault else key, added, fault, rolled_back)
 
 
 @task(task_run_name="judge {night.name}", cache_policy=NO_CACHE)
@@ -211,6 +230,8 @@ def judge_night(
         name: train.read_scores(train.scores_key(fit.key, judged)) for name, fit in fits.items()
     }
     scores["baseline"] = spec.problem.baseline_scores(learned, holdout)
+    if incumbent.added:
+        holdout, scores = _with_added(incumbent.added, holdout, scores)
     if incumbent.scores:
         scores["champion"] = train.read_scores(incumbent.scores)
     champion = incumbent.champion
@@ -253,7 +274,10 @@ def judge_night(
         challenger = next(iter(fits))
         verdict = judge.Verdict("KEPT", (f"Cannot judge: {error}.",))
     if champion and champion.digest != digest(spec):
-        edited = f"The model's code has changed since version {champion.version} was made."
+        edited = (
+            f"The model's code has changed since version {champion.version} was made: the champion "
+            "was asked through its own code, on the same raw days."
+        )
         verdict = replace(verdict, reasons=(*verdict.reasons, edited))
     if incumbent.fault:
         verdict = judge.Verdict("KEPT", (incumbent.fault,), verdict.checks)
@@ -275,6 +299,44 @@ def judge_night(
         },
         done=time.time(),
     )
+
+
+def _ask_with_its_own_code(
+    client: MlflowClient,
+    spec: ModelSpec,
+    champion: Champion,
+    night: Night,
+    examples: Examples,
+    key: str,
+) -> tuple[str | None, np.ndarray]:
+    """Key of the examples only the champion names, and its scores of tonight's and of these."""
+    from tasks import incumbent, packaging
+
+    judged = examples.split.holdout
+    days = incumbent.days_needed(list(night.days), judged, champion.lookback)
+    accepted = incumbent.accept(spec, spec.source.read_days(days))
+    with (
+        packaging.downloaded(client, night.name, champion.version) as package,
+        packaging.downloaded_twin(client, champion) as twin,
+    ):
+        answers = incumbent.ask_champion(champion, night.name, package, twin, accepted, judged)
+    holdout = train.read_examples(examples.of(judged))
+    added, scores = incumbent.align(spec, holdout, accepted, answers)
+    if len(added):
+        store.write_days("added", {key: added})
+    return (key if len(added) else None), scores
+
+
+def _with_added(
+    key: str, holdout: pd.DataFrame, scores: Mapping[str, np.ndarray]
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    import pandas as pd
+
+    from tasks.incumbent import pad
+
+    added = store.read_days([store.find_days("added", [key])[key]])
+    every = pd.concat([holdout, added], ignore_index=True)
+    return every, {name: pad(score, len(added)) for name, score in scores.items()}
 
 
 def _without_rows(night: Night, found: prepare.CleanDays) -> tuple[str, ...]:

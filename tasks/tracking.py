@@ -50,10 +50,11 @@ class NightRun:
 
 
 def log_night(client: MlflowClient, night: NightRun) -> str:
-    """Write the night's run with a child for each candidate; a half-written one is replaced.
+    """Write the night's run with a child for each candidate, in place of half-written ones.
 
-    A run with a registered version is whole and holds that version's judged twin: it is never
-    removed, and it stands for the night where the verdict is the same.
+    Those were left by a killed night, or made by a request that MLflow's client sent again because
+    its answer was lost. A run with a registered version is whole and holds that version's judged
+    twin: it is never removed, and it stands for the night where the verdict is the same.
 
     Returns:
         Id of the parent run.
@@ -61,20 +62,20 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
     from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401
 
     experiment = _experiment(client, night.model)
-    found = client.search_runs([experiment], f"tags.`nightly.night` = '{night.night}'")
     registered = {version.run_id for version in versions_of_night(client, night.model, night.night)}
-    for old in found:
-        if old.data.tags.get("mlflow.parentRunId", old.info.run_id) not in registered:
-            client.delete_run(old.info.run_id)
-        elif old.data.tags.get("judged") == night.tags["judged"]:
-            return str(old.info.run_id)
+    wanted = f"tags.`nightly.night` = '{night.night}'"
+    for run in client.search_runs([experiment], wanted):
+        same = run.data.tags.get("judged") == night.tags["judged"]
+        if same and run.info.run_id in registered:
+            return str(run.info.run_id)
     tags = {**night.tags, "nightly.night": night.night, "as_of": night.as_of.isoformat()}
     name = f"{night.model} {night.as_of}"
     parent: str = client.create_run(experiment, run_name=name, tags=tags).info.run_id
     _log(client, parent, night.params, night.metrics)
     _log_dataset(client, parent, night)
+    made = {parent}
     for child in night.children:
-        run = client.create_run(
+        fitted = client.create_run(
             experiment,
             run_name=child.candidate,
             tags={
@@ -83,8 +84,13 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
                 "as_of": tags["as_of"],
             },
         ).info.run_id
-        _log(client, run, child.params, child.metrics)
-        client.set_terminated(run)
+        _log(client, fitted, child.params, child.metrics)
+        client.set_terminated(fitted)
+        made.add(fitted)
+    for run in client.search_runs([experiment], wanted):
+        whole = run.data.tags.get("mlflow.parentRunId", run.info.run_id) in registered
+        if not whole and run.info.run_id not in made:
+            client.delete_run(run.info.run_id)
     return parent
 
 

@@ -151,4 +151,4 @@ def test_a_model_that_needs_what_it_did_not_bring_is_refused(package: Path) -> N
 
 def test_a_model_that_hangs_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "TIME_OUT", 0.05)
-    assert "did not load and predict within" in look(package)[-1].detail
+    assert "it did not end within 0.05 s" in look(package)[-1].detail

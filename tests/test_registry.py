@@ -27,6 +27,11 @@ NIGHT = tracking.NightRun(
     days={"name": "toy days", "fingerprint": "f" * 64, "source": "{}", "profile": "{}"},
 )
 TAGS = {
+    "files_sha256": "f",
+    "trusted_types": "[]",
+    "spec_module": "toy",
+    "spec_file": "toy.py",
+    "lookback": "7",
     "night": "night-1",
     "as_of": "2026-02-08",
     "candidate": "logistic",
@@ -181,7 +186,19 @@ def test_a_harmed_twin_is_never_loaded(client: MlflowClient, home: Path, harm: s
     if harm == "altered":
         content[len(content) // 2] ^= 1
         place.write_bytes(content)
-    champion = registry.Champion("1", run, "logistic", "d", NIGHT.as_of, date(2026, 2, 1), sha256)
+    champion = registry.Champion(
+        version="1",
+        run_id=run,
+        candidate="logistic",
+        digest="d",
+        as_of=NIGHT.as_of,
+        twin_learned_through=date(2026, 2, 1),
+        twin_sha256=sha256,
+        files_sha256="f",
+        trusted=(),
+        spec_module=("toy", "toy.py"),
+        lookback=7,
+    )
     expected = (store.StoreError, registry.RegistryError)
     with pytest.raises(expected, match=r"altered|cannot be downloaded|cannot be read"):
         packaging.read_twin(client, champion, [])
@@ -263,3 +280,82 @@ def test_a_change_cut_off_anywhere_is_ended(
     assert registry.read_alias(client, "toy", "champion") == expected
     assert registry.read_alias(client, "toy", "previous") == (first if steps else None)
     assert registry.finish_change(client, "toy") is None
+
+
+@pytest.mark.parametrize("steps", range(1, 5))
+def test_a_rollback_cut_off_is_ended_and_not_done_twice(
+    steps: int, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (
+        bare_version(client, **TAGS | {"night": f"night-{n}"}) for n in (1, 2, 3)
+    )
+    for version in (first, second, third):
+        registry.promote(client, "toy", version)
+    calls = iter(range(steps))
+
+    def cut_off(real: Any) -> Any:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            return real(*args, **kwargs)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        for name in (
+            "set_registered_model_tag",
+            "set_model_version_tag",
+            "set_registered_model_alias",
+            "delete_registered_model_tag",
+        ):
+            patch.setattr(MlflowClient, name, cut_off(getattr(MlflowClient, name)))
+        with pytest.raises(KeyboardInterrupt):
+            registry.roll_back(client, "toy", second, "late")
+    assert registry.unfinished_rollback(client, "toy") == second
+    assert registry.roll_back(client, "toy", second, "late") == third
+    assert registry.unfinished_rollback(client, "toy") is None
+    assert registry.read_alias(client, "toy", "champion") == second
+    assert registry.read_alias(client, "toy", "previous") == first
+    assert client.get_model_version("toy", third).tags["rolled_back"] == "late"
+
+
+def test_a_version_made_twice_is_one(client: MlflowClient) -> None:
+    first, again = bare_version(client, **TAGS), bare_version(client, **TAGS)
+    other = bare_version(client, **TAGS | {"night": "night-2"})
+    assert registry.find_version(client, "toy", "night-1") == first
+    assert again not in names_of(client)
+    assert names_of(client) == [first, other]
+
+
+def test_runs_made_twice_are_one(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = MlflowClient.create_run
+
+    def twice(*args: Any, **kwargs: Any) -> Any:
+        create(*args, **kwargs)
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "create_run", twice)
+    parent = tracking.log_night(client, NIGHT)
+    assert sorted(run.info.run_id == parent for run in runs(client)) == [False, True]
+
+
+REQUEST = "API request to http://someone:secret@mlflow:5000/api/2.0/runs/get failed with "
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("exception (Connection refused)", "refuses the connection"),
+        ("exception (Failed to resolve 'mlflow')", "is not known by that name"),
+        ("timeout exception (Read timed out.)", "does not answer"),
+        ("exception (too many 503 error responses)", "answers /api/2.0/runs/get with an error"),
+        ("exception (Connection aborted.)", "broke off the connection"),
+    ],
+)
+def test_an_outage_in_plain_words(said: str, expected: str) -> None:
+    found = registry.to_error("The champion cannot be read", RuntimeError(REQUEST + said))
+    assert isinstance(found, registry.OutageError)
+    assert str(found).startswith("The MLflow server at http://mlflow:5000 ")
+    assert expected in str(found)
+    assert registry.outage(found) == str(found)
+    assert registry.outage(registry.RegistryError("no MLmodel")) is None

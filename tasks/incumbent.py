@@ -1,0 +1,177 @@
+"""The champion asked through its own pipeline, where tonight's code is not the champion's."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tasks.check import files_digest, run_by_itself
+from tasks.contract import accept_rows
+from tasks.registry import Champion
+from tasks.spec import ModelSpec, days
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNANSWERED = 0.05
+"""Largest share of tonight's rows that the champion's own pipeline may leave out."""
+
+
+class AlignError(RuntimeError):
+    """What the champion answered cannot be laid beside tonight's examples."""
+
+
+def days_needed(listed: Sequence[date], judged: Sequence[date], lookback: int) -> list[date]:
+    """Days whose raw rows the champion's pipeline needs for the judged days."""
+    return [day for day in listed if judged[0] - days(lookback) <= day <= judged[-1]]
+
+
+def ask_champion(
+    champion: Champion,
+    model: str,
+    package: Path,
+    twin: Path,
+    accepted: pd.DataFrame,
+    judged: Sequence[date],
+) -> pd.DataFrame:
+    """What the champion's twin answers for these days, cleaned and built by its own code.
+
+    Args:
+        champion: The version behind the alias.
+        model: Name of the model.
+        package: Its package, downloaded; nothing in it runs unless it is what was checked.
+        twin: File of its judged twin, digest checked.
+        accepted: Raw rows of the judged days and of the history before them.
+        judged: Days to answer.
+
+    Returns:
+        ``day``, ``row`` (position in ``accepted``) or user and item, and ``score``.
+
+    Raises:
+        AlignError: Where the package was altered.
+        CleanProcessError: Where its code fails.
+    """
+    import pandas as pd
+
+    if files_digest(package) != champion.files_sha256:
+        raise AlignError("a file of its package was altered")
+    module, file = champion.spec_module
+    job = {
+        "module": module,
+        "file": file,
+        "model": model,
+        "trusted": list(champion.trusted),
+        "days": [day.isoformat() for day in judged],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        accepted.to_feather(place / "rows.feather")
+        run_by_itself(
+            "rescore.py",
+            package / "code",
+            place / "job.json",
+            place / "rows.feather",
+            twin,
+            place / "answers.feather",
+        )
+        return pd.read_feather(place / "answers.feather")
+
+
+def accept(spec: ModelSpec, raw: pd.DataFrame) -> pd.DataFrame:
+    """The rows tonight's contract accepts: the same raw rows for both pipelines."""
+    return accept_rows(raw, spec.contract).rows
+
+
+def align(
+    spec: ModelSpec, holdout: pd.DataFrame, accepted: pd.DataFrame, answers: pd.DataFrame
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Lay the champion's answers beside tonight's examples.
+
+    Of a recommendation each pipeline has candidates of its own: those only the champion names are
+    added to the examples, and what one of the two does not name comes last in its order. Of other
+    problems an example the champion's pipeline left out gets its mean score.
+
+    Args:
+        spec: Tonight's model.
+        holdout: Tonight's examples.
+        accepted: The raw rows both were made of.
+        answers: From ``ask_champion``.
+
+    Returns:
+        Examples to add (none for most problems), and the champion's score of each example, the
+        added ones last.
+
+    Raises:
+        AlignError: Where the two cannot be matched row by row.
+    """
+    if hasattr(spec.problem, "user"):
+        return _align_pairs(spec, holdout, accepted, answers)
+    place = _places(spec, holdout, accepted)
+    if not np.array_equal(accepted["day"].reindex(answers["row"]), answers["day"]):
+        raise AlignError("its clean does not keep the index of the rows, so they cannot be matched")
+    scores = answers.set_index("row")["score"].reindex(place)
+    left_out = float(scores.isna().mean())
+    if left_out > UNANSWERED:
+        raise AlignError(f"its own pipeline has no answer for {left_out:.0%} of tonight's rows")
+    return holdout.head(0), scores.fillna(scores.mean()).to_numpy(dtype=np.float64)
+
+
+def pad(scores: np.ndarray, count: int) -> np.ndarray:
+    """The scores, and below all of them that of so many candidates the scorer did not name."""
+    return np.concatenate([scores, np.full(count, scores.min() - 1)]) if count else scores
+
+
+def _places(spec: ModelSpec, holdout: pd.DataFrame, accepted: pd.DataFrame) -> pd.Index:
+    """Positions in the accepted rows of tonight's examples."""
+    cleaned = spec.clean(accepted) if spec.clean else accepted
+    cleaned = cleaned.sort_values("day", kind="stable")
+    target = cleaned[spec.problem.target]  # type: ignore[attr-defined]
+    kept = cleaned[target.notna() & cleaned["day"].isin(holdout["day"].unique())]
+    same = [name for name in kept if name in spec.known_ahead and name in accepted]
+    matched = (
+        len(kept) == len(holdout)
+        and kept.index.isin(accepted.index).all()
+        and kept[["day", *same]].equals(accepted.loc[kept.index, ["day", *same]])
+        and np.array_equal(target[kept.index].to_numpy(float), holdout["target"].to_numpy(float))
+    )
+    if not matched:
+        raise AlignError("clean does not keep the index of the rows, so they cannot be matched")
+    return kept.index
+
+
+def _align_pairs(
+    spec: ModelSpec, holdout: pd.DataFrame, accepted: pd.DataFrame, answers: pd.DataFrame
+) -> tuple[pd.DataFrame, np.ndarray]:
+    import pandas as pd
+
+    user, item = spec.problem.user, spec.problem.item  # type: ignore[attr-defined]
+    keys = ["day", user, item]
+    stamp = holdout["day"].dtype
+    asked = answers.assign(day=answers["day"].astype(stamp))
+    merged = holdout[keys].merge(asked, how="outer", on=keys, indicator=True)
+    queries = holdout.drop_duplicates(["day", user])[["day", user, "relevant", *spec.slices]]
+    only = asked.merge(holdout[keys], how="left", on=keys, indicator=True)
+    only = only[only["_merge"] == "left_only"].drop(columns="_merge")
+    added = only.merge(queries, how="inner", on=["day", user])
+    both = float((merged["_merge"] == "both").sum()) / max(1, len(holdout))
+    if both == 0:
+        raise AlignError("its own pipeline names no candidate that tonight's names")
+    cleaned = spec.clean(accepted) if spec.clean else accepted
+    bought = cleaned[keys].drop_duplicates().assign(target=np.int8(1))
+    bought["day"] = bought["day"].astype(stamp)
+    added = added.merge(bought, how="left", on=keys)
+    extra = added.assign(target=added["target"].fillna(0).astype(np.int8))
+    repeat = spec.problem.repeat  # type: ignore[attr-defined]
+    if repeat is not None:
+        extra[repeat] = 0
+    known = holdout[keys].merge(asked, how="left", on=keys)["score"]
+    last = min(float(asked["score"].min()), 0.0) - 1
+    scores = pd.concat([known.fillna(last), extra["score"]])
+    return extra.drop(columns="score"), scores.to_numpy(dtype=np.float64)
