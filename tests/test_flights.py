@@ -113,8 +113,9 @@ def test_weather_and_outcomes_from_the_day_on_are_not_looked_at(
 
 def features_of(cleaned: pd.DataFrame) -> pd.DataFrame:
     today = cleaned["day"] == JUDGED
+    asked = [name for name in cleaned if name == "day" or name in flights.known_ahead]
     return features(
-        cleaned.loc[today, ["day", *flights.known_ahead]].reset_index(drop=True),
+        cleaned.loc[today, asked].reset_index(drop=True),
         cleaned[cleaned["day"] < JUDGED],
     )
 

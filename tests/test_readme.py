@@ -69,7 +69,7 @@ def test_its_model_of_your_own_runs(
             {
                 "shop": random.choice(["a", "b"], 100),
                 "size": size,
-                "bought": (size + random.normal(size=100) > 0).astype("int64"),
+                "bought": (size + random.normal(scale=2.0, size=100) > 0).astype("int64"),
             }
         ).to_parquet(folder / f"{nth_day(number)}.parquet", index=False)
     model = tmp_path / "visits.py"
