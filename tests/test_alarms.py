@@ -1,0 +1,504 @@
+"""The alarms: what is in the file is on the server, and each one reaches the person it is for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.events.schemas.automations import Automation
+from prefect.events.schemas.events import Event
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed, Crashed, Failed, Running, State
+
+from deployments import alarms
+from tests.nights import PROJECT
+
+TEXT = alarms.FILE.read_text()
+ENTRIES: dict[str, dict[str, Any]] = {one["name"]: one for one in yaml.safe_load(TEXT)}
+SILENCE, HEARTBEAT = "nightly: no night in 26 hours", "nightly: heartbeat lost"
+NOBODY = UUID(int=0)
+COMMAND = [sys.executable, "-W", "ignore", str(PROJECT / "deployments" / "alarms.py")]
+SECRET = "T000-B000-hook"
+
+
+# --- the file ---------------------------------------------------------------------------------
+
+
+def test_the_file_is_valid_to_the_server_too() -> None:
+    """The server's model also checks the templates."""
+    from prefect.server.events.schemas.automations import AutomationCore
+
+    read = alarms.read_automations(TEXT, NOBODY)
+    for one in read:
+        assert AutomationCore.model_validate(one.model_dump(mode="json"))
+        assert one.description
+        assert one.enabled
+    assert [one.name for one in read] == list(ENTRIES)
+
+
+def test_every_event_of_the_contract_is_heard_by_its_alarm() -> None:
+    heard = {
+        event: name
+        for name, one in ENTRIES.items()
+        if one["trigger"]["posture"] == "Reactive"
+        for event in one["trigger"]["expect"]
+    }
+    assert heard == {
+        "prefect.flow-run.Failed": "nightly: failed or rejected",
+        "prefect.flow-run.TimedOut": "nightly: failed or rejected",
+        "prefect.flow-run.REJECTED": "nightly: failed or rejected",
+        "prefect.flow-run.Crashed": "nightly: crashed",
+        "nightly.night.held-again": "nightly: held twice",
+        "nightly.champion.old": "nightly: champion too old",
+        "nightly.champion.rolled-back": "nightly: rolled back or reverted",
+        "nightly.champion.reverted": "nightly: rolled back or reverted",
+    }
+
+
+def test_silence_is_26_hours_and_a_lost_heartbeat_three_of_those_of_the_work_pool() -> None:
+    assert ENTRIES[SILENCE]["trigger"]["within"] == 26 * 3600
+    pool = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["definitions"]["work_pool"]
+    frequency = int(pool["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
+    assert ENTRIES[HEARTBEAT]["trigger"]["within"] == 3 * frequency
+
+
+ENDS = (
+    "PROMOTED KEPT HELD REJECTED SUPERSEDED REPLAYED Completed Failed Crashed Cancelled TimedOut "
+    "AwaitingRetry Paused Suspended"
+)
+
+
+@pytest.mark.parametrize("name", [*ENDS.split(), "ROLLED BACK"])
+def test_a_run_that_ends_in_any_way_is_no_lost_heartbeat(name: str) -> None:
+    from prefect.server.events.schemas.automations import EventTrigger
+
+    trigger = EventTrigger.model_validate(ENTRIES[HEARTBEAT]["trigger"])
+    assert trigger.expects(f"prefect.flow-run.{name}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("expect: [nightly.champion.old]", "expcet: [x]", "too old': EventTrigger has no expcet"),
+        ("within: 180", "within: soon", "heartbeat lost': EventTrigger: '<' not supported"),
+        ("within: 180", "within: 3", "greater than or equal to 10 seconds"),
+        ("actions: [*state]", "actions: [say]", "crashed': Prefect has no action 'say'"),
+        ("actions: [*state]", "actions: []", "crashed': it has no list of actions"),
+        ("state: CRASHED", "state: GONE", "heartbeat lost': ChangeFlowRunState.state: Input"),
+        ("type: change-flow-run-state", "type: change", "Prefect has no action 'change'"),
+        ('subject: "{{ event.resource.name }}: no', 'subjct: "no', "SendNotification has no subjc"),
+        ("nightly: champion too old", "nightly: held twice", "'nightly: held twice' is there twi"),
+        ("  description: Two nights", "  descr: Two nights", "held twice': AutomationCore has no"),
+        ("- name: ", "  name: ", r"expected a list|is not YAML"),
+        ("posture: Proactive", "posture: [", "automations.yaml is not YAML"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(old: str, new: str, message: str) -> None:
+    assert old in TEXT
+    with pytest.raises(alarms.AlarmsError, match=message) as caught:
+        alarms.read_automations(TEXT.replace(old, new), NOBODY)
+    assert "automations.yaml" in str(caught.value)
+
+
+def test_only_ours_are_touched() -> None:
+    first, second, *_ = alarms.read_automations(TEXT, NOBODY)
+
+    def stored(alarm: Any, **changes: Any) -> Automation:
+        return Automation(**(alarm.model_dump() | {"id": uuid4()} | changes))
+
+    theirs = stored(first, tags=["nightly"])
+    same, changed = stored(first), stored(second, enabled=False)
+    twice, gone = stored(first), stored(first, name="of last year")
+    changes = alarms.plan_changes([theirs, same, changed, twice, gone], [first, second])
+    assert [(change.word, change.id) for change in changes] == [
+        ("unchanged", same.id),
+        ("updated", changed.id),
+        ("removed", twice.id),
+        ("removed", gone.id),
+    ]
+    assert [change.word for change in alarms.plan_changes([theirs], [first])] == ["created"]
+
+
+def test_the_scheduled_models_are_watched() -> None:
+    assert alarms.scheduled_models(alarms.SCHEDULES.read_text()) == ["groceries", "flights"]
+
+
+# --- wrong settings ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings_of(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def use(**named: str) -> None:
+        for name in ("NIGHTLY_WEBHOOK_URL", "NIGHTLY_ALARM_BLOCK"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in named.items():
+            monkeypatch.setenv(name, value)
+
+    return use
+
+
+HOOK = f"https://hooks.example.com/{SECRET}"
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({}, "NIGHTLY_WEBHOOK_URL (Slack"),
+        ({"NIGHTLY_WEBHOOK_URL": ""}, "NIGHTLY_ALARM_BLOCK=type/name"),
+        ({"NIGHTLY_WEBHOOK_URL": HOOK, "NIGHTLY_ALARM_BLOCK": "a/b"}, "one of the two"),
+        ({"NIGHTLY_WEBHOOK_URL": SECRET}, "NIGHTLY_WEBHOOK_URL: expected an address"),
+        ({"NIGHTLY_ALARM_BLOCK": "ops"}, "NIGHTLY_ALARM_BLOCK: found 'ops', expected type/name"),
+    ],
+)
+def test_wrong_settings_are_one_message(
+    named: dict[str, str],
+    message: str,
+    settings_of: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings_of(**named)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        assert alarms.main([]) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert SECRET not in said.err
+    assert (said.out, said.err.count("\n")) == ("", 1)
+
+
+def test_without_a_server_named_it_says_so(
+    settings_of: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings_of(NIGHTLY_WEBHOOK_URL=HOOK)
+    assert alarms.main([]) == 2
+    assert "PREFECT_API_URL is not set" in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_answer_is_one_message(
+    settings_of: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings_of(NIGHTLY_WEBHOOK_URL=HOOK)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        assert alarms.main([]) == 1
+    said = capsys.readouterr()
+    assert said.err == "nightly: No Prefect server answers at http://127.0.0.1:9/api.\n"
+    assert said.out == ""
+
+
+# --- a real server and a real receiver --------------------------------------------------------
+
+
+class Receiver:
+    """A webhook: an address, and the texts that were posted to it."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.answer = 200
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                assert list(body) == ["text"]
+                receiver.texts.append(body["text"])
+                self.send_response(receiver.answer)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/{SECRET}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def wait(self, text: str, seconds: float = 30) -> str:
+        """The text that begins so, once it has arrived."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for found in self.texts:
+                if found.startswith(text):
+                    return found
+            time.sleep(0.1)
+        raise AssertionError(f"{text!r} did not arrive; what did: {self.texts}")
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A real server, as a person starts it; the environment of a client of it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = tmp_path_factory.mktemp("prefect")
+    api = f"http://127.0.0.1:{port}/api"
+    environment = os.environ | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    with (home / "server.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        for _ in range(240):
+            assert process.poll() is None, (home / "server.log").read_text()
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{api}/health", timeout=1).close()
+                break
+            time.sleep(0.5)
+        with temporary_settings({PREFECT_API_URL: api}):
+            yield environment | {"PREFECT_API_URL": api, "LOG": str(home / "server.log")}
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def emit(event: str, model: str, text: str, run: str | None = None) -> None:
+    """One event as the flows emit it."""
+    made = Event.model_validate(
+        {
+            "event": f"nightly.{event}",
+            "resource": {
+                "prefect.resource.id": f"nightly.model.{model}",
+                "prefect.resource.name": model,
+            },
+            "related": [
+                {"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "run"}
+            ]
+            if run
+            else [],
+            "payload": {"text": text, "as_of": "2026-11-22"},
+        }
+    )
+    with get_client(sync_client=True) as client:
+        client.request("POST", "/events", json=[made.model_dump(mode="json")])
+
+
+def beat(run: UUID) -> None:
+    """A heartbeat as Prefect's engine sends it."""
+    made = Event.model_validate(
+        {
+            "event": "prefect.flow-run.heartbeat",
+            "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+            "related": [
+                {"prefect.resource.id": "prefect.tag.nightly", "prefect.resource.role": "tag"}
+            ],
+        }
+    )
+    with get_client(sync_client=True) as client:
+        client.request("POST", "/events", json=[made.model_dump(mode="json")])
+
+
+def start_run(name: str, tags: list[str] | None = None) -> UUID:
+    """A run that is Running."""
+    from flows.rollback import rollback
+
+    with get_client(sync_client=True) as client:
+        made = client.create_flow_run(
+            rollback, name=name, tags=["nightly"] if tags is None else tags
+        )
+        client.set_flow_run_state(made.id, Running())
+    return made.id
+
+
+def end_run(run: UUID, state: State[Any]) -> None:
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run, state)
+
+
+def on_server() -> list[Automation]:
+    with get_client(sync_client=True) as client:
+        return client.read_automations()
+
+
+def test_the_command_puts_them_in_place_and_again_does_nothing(
+    server: dict[str, str], receiver: Receiver
+) -> None:
+    told = server | {"NIGHTLY_WEBHOOK_URL": receiver.url}
+    first = alarms.read_automations(TEXT, NOBODY)[0]
+    theirs = first.model_copy(update={"tags": [], "enabled": False})
+    ours = theirs.model_copy(update={"name": "of last year", "tags": [alarms.OURS]})
+    with get_client(sync_client=True) as client:
+        kept, _ = client.create_automation(theirs), client.create_automation(ours)
+
+    def run(*options: str) -> list[str]:
+        ended = subprocess.run(
+            [*COMMAND, *options], env=told, capture_output=True, text=True, check=False
+        )
+        assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
+        return ended.stdout.splitlines()
+
+    *lines, last = run()
+    assert lines == [*(f"created   {name}" for name in ENTRIES), "removed   of last year"]
+    assert last == "Watching groceries, flights; messages go to 127.0.0.1."
+    before = {one.id for one in on_server()}
+    assert kept in before
+    assert len(before) == len(ENTRIES) + 1
+
+    *lines, last = run("--test")
+    assert lines == [f"unchanged {name}" for name in ENTRIES]
+    assert {one.id for one in on_server()} == before
+    assert receiver.texts == ["nightly: test\nThis is a test: alarms arrive here."]
+    receiver.texts.clear()
+    with get_client(sync_client=True) as client:
+        for hide in (True, False):
+            block = client.read_block_document_by_name(
+                alarms.OURS, "custom-webhook", include_secrets=not hide
+            )
+            data = json.dumps(block.data | ({} if hide else {"secrets": None}))
+            assert SECRET not in data
+
+
+def test_a_block_of_ones_own(
+    server: dict[str, str], settings_of: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from prefect.blocks.system import Secret
+
+    Secret(value="x").save("no-notifier")  # type: ignore[unused-coroutine]
+    for block, message in [
+        ("slack-webhook/ops", "the Prefect server has no block slack-webhook/ops"),
+        ("secret/no-notifier", "secret/no-notifier is no block that can notify"),
+    ]:
+        settings_of(NIGHTLY_ALARM_BLOCK=block)
+        assert alarms.main([]) == 2
+        assert message in capsys.readouterr().err
+    settings_of(NIGHTLY_ALARM_BLOCK=f"custom-webhook/{alarms.OURS}")
+    assert alarms.main([]) == 0
+    assert capsys.readouterr().out.endswith(f"messages go to custom-webhook/{alarms.OURS}.\n")
+
+
+def test_a_webhook_that_refuses_is_one_message_without_its_address(
+    server: dict[str, str],
+    receiver: Receiver,
+    settings_of: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings_of(NIGHTLY_WEBHOOK_URL=receiver.url)
+    receiver.answer = 404
+    assert alarms.main(["--test"]) == 2
+    receiver.answer = 200
+    receiver.texts.clear()
+    said = capsys.readouterr()
+    assert "nightly: The test was not delivered: the webhook answers 404." in said.err
+    assert SECRET not in said.out + said.err
+
+
+@pytest.fixture(scope="module")
+def quick(server: dict[str, str], receiver: Receiver, tmp_path_factory: Any) -> Iterator[Receiver]:
+    """The command on the same automations, with 26 hours and three heartbeats made short."""
+    text = TEXT.replace("within: 93600", "within: 10").replace("within: 180", "within: 12")
+    place: Path = tmp_path_factory.mktemp("quick") / "automations.yaml"
+    place.write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alarms, "FILE", place)
+        patch.setenv("NIGHTLY_WEBHOOK_URL", receiver.url)
+        patch.delenv("NIGHTLY_ALARM_BLOCK", raising=False)
+        assert alarms.main([]) == 0
+    changed = {one.name: one for one in on_server() if alarms.OURS in one.tags}
+    assert changed[SILENCE].trigger.within == timedelta(seconds=10)
+    assert changed[HEARTBEAT].trigger.within == timedelta(seconds=12)
+    yield receiver
+
+
+def test_each_alarm_reaches_its_receiver_and_nothing_else_does(
+    server: dict[str, str], quick: Receiver
+) -> None:
+    """The models that ``main`` watches are silent from here on; others speak or do not."""
+    begun = time.monotonic()
+    emit("night.promoted", "spoken", "version 1 is the champion.")
+    emit("night.promoted", "heldmodel", "version 1 is the champion.")
+    lost, ends, beats = start_run("lost · 2026-11-22"), start_run("ends"), start_run("beats")
+    for run in (lost, ends, beats):
+        beat(run)
+    end_run(ends, Completed(name="ROLLED BACK"))
+
+    failed = start_run("groceries · 2026-11-21")
+    end_run(failed, Failed(message="Flow run encountered an exception: OSError: disk full"))
+    rejected = start_run("groceries · 2026-11-22")
+    end_run(rejected, Failed(name="REJECTED", message="2026-11-22: 40 % of the rows were wrong."))
+    end_run(start_run("groceries · 2026-11-23"), Failed(name="TimedOut", message="Over 6 hours."))
+    end_run(start_run("flights · 2026-11-22"), Crashed(message="The process ended with -9."))
+    end_run(start_run("silent"), Failed(message=""))
+    end_run(start_run("not ours", []), Failed(message="Of another project."))
+    end_run(start_run("kept"), Completed(name="KEPT", message="The champion stays."))
+
+    emit("night.held-again", "groceries", "No fresh day since 2026-11-20.", str(failed))
+    emit("champion.old", "groceries", "Version 3 is 12 days old; 10 are allowed.")
+    emit("champion.rolled-back", "flights", "Version 2 is the champion again.")
+    emit("champion.reverted", "flights", "Version 3 lost and version 2 is back.")
+
+    ui = server["PREFECT_API_URL"].removesuffix("/api")
+    expected = [
+        "groceries · 2026-11-21: Failed\nFlow run encountered an exception: OSError: disk full\n"
+        f"{ui}/runs/flow-run/{failed}",
+        "groceries · 2026-11-22: REJECTED\n2026-11-22: 40 % of the rows were wrong.\n"
+        f"{ui}/runs/flow-run/{rejected}",
+        "groceries · 2026-11-23: TimedOut\nOver 6 hours.\n",
+        "flights · 2026-11-22: Crashed\nThe process ended with -9.\n",
+        "silent: Failed\nIt left no message.\n",
+        "groceries · 2026-11-22: held twice in a row\nNo fresh day since 2026-11-20.\n"
+        f"{ui}/runs/flow-run/{failed}",
+        "groceries · 2026-11-22: the champion is too old\n"
+        "Version 3 is 12 days old; 10 are allowed.",
+        "flights · 2026-11-22: rolled back\nVersion 2 is the champion again.",
+        "flights · 2026-11-22: reverted\nVersion 3 lost and version 2 is back.",
+    ]
+    for text in expected:
+        quick.wait(text)
+
+    # For 20 seconds: one model promoted or kept again and again, one held, one run that beats.
+    while time.monotonic() - begun < 20:
+        emit("night.kept", "spoken", "the champion stays.")
+        emit("night.held", "heldmodel", "no fresh day.")
+        beat(beats)
+        time.sleep(2)
+    end_run(beats, Completed(name="SUPERSEDED"))
+    silence = "{}: no night in 26 hours\nNeither promoted nor kept for 26 hours. The last that was "
+    for model in ("groceries", "flights"):
+        expected.append(quick.wait(f"{silence.format(model)}heard, for 20"))
+        assert expected[-1].endswith(": the watch began; no night was heard of since.")
+    expected.append(
+        quick.wait(f"{silence.format('heldmodel')}heard, for 2026-11-22: no fresh day.")
+    )
+    expected.append(quick.wait("lost · 2026-11-22: Crashed\nNo heartbeat for 3 minutes: "))
+    assert not [text for text in quick.texts if "spoken" in text]
+
+    # From here on it is silent too: one alarm, not one every ten seconds.
+    expected.append(
+        quick.wait(f"{silence.format('spoken')}heard, for 2026-11-22: the champion stays.")
+    )
+    time.sleep(12)
+    for text in quick.texts:
+        print(repr(text))
+    assert len(quick.texts) == len(expected)
+    for text in expected:
+        assert [found for found in quick.texts if found.startswith(text)], text
+    with get_client(sync_client=True) as client:
+        states = {run: client.read_flow_run(run).state for run in (lost, ends, beats)}
+    assert [state.name for state in states.values() if state] == [
+        "Crashed",
+        "ROLLED BACK",
+        "SUPERSEDED",
+    ]
+    assert SECRET not in Path(server["LOG"]).read_text()
