@@ -29,7 +29,7 @@ from prefect.events.filters import AutomationFilter, AutomationFilterTags
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger
 from prefect.events.schemas.events import Event
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 from prefect.types import SecretDict
 from pydantic import BaseModel, ValidationError
 
@@ -73,14 +73,19 @@ def alarms_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_automations(text: str, block: UUID) -> list[AutomationCore]:
-    """The automations of a YAML text, sent through ``block``, as Prefect's own model reads them.
+def read_automations(text: str, block: UUID, ui: str) -> list[AutomationCore]:
+    """The automations of a YAML text, as Prefect's own model reads them.
+
+    Args:
+        text: What the file holds.
+        block: Id of the notification block that sends.
+        ui: Address of the Prefect UI, for links.
 
     Raises:
         AlarmsError: With the entry at fault; also for a key that Prefect would drop silently.
     """
     try:
-        entries = yaml.safe_load(text)
+        entries = yaml.safe_load(text.replace("PREFECT_UI_URL", ui))
     except yaml.YAMLError as error:
         raise AlarmsError(f"{FILE.name} is not YAML: {error}") from error
     if not isinstance(entries, list):
@@ -104,7 +109,8 @@ def _read_automation(entry: Any, block: UUID, number: int) -> AutomationCore:
     trigger = _read(EventTrigger, entry.get("trigger"), where)
     complete = entry | {"trigger": trigger, "actions": actions, "tags": [OURS]}
     read = _read(AutomationCore, complete, where)
-    return AutomationCore(**read.model_dump())  # all is set: an update leaves nothing as it was
+    # all is set, so that an update leaves nothing as it was; the owner alone cannot be updated
+    return AutomationCore(**read.model_dump(exclude={"owner_resource"}))
 
 
 def _read_action(action: Any, block: UUID, where: str) -> BaseModel:
@@ -163,8 +169,9 @@ def apply_changes(client: SyncPrefectClient, changes: Iterable[Change]) -> None:
         except PrefectHTTPStatusError as error:
             if error.response.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
                 raise
+            why = error.response.json().get("exception_detail")
             raise AlarmsError(
-                f"{FILE.name}, {alarm.name!r}: the server refuses it: {error.response.text}"
+                f"{FILE.name}, {alarm.name!r}: the server refuses it: {why}"
             ) from error
 
 
@@ -231,16 +238,18 @@ def start_watch(client: SyncPrefectClient, models: Iterable[str], today: date) -
     client.request("POST", "/events", json=[event.model_dump(mode="json") for event in events])
 
 
-def send_test(kind: str, name: str) -> None:
-    """Send one message through a block.
+def send_test(client: SyncPrefectClient, kind: str, name: str) -> None:
+    """Send one message through a block, from here; an alarm is sent by the server.
 
     Raises:
         AlarmsError: Where it does not arrive; without the address, which is a secret.
     """
+    document = client.read_block_document_by_name(name, kind)
     try:
-        block = cast("Any", Block.load(f"{kind}/{name}"))
-        with block.raise_on_failure():
-            block.notify("This is a test: alarms arrive here.", subject="nightly: test")
+        block: Any = Block.get_block_class_from_schema(cast("Any", document.block_schema))
+        sender = block.model_validate(document.data)
+        with sender.raise_on_failure():
+            sender.notify("This is a test: alarms arrive here.", subject="nightly: test")
     except httpx.HTTPStatusError as error:
         answer = error.response.status_code
         raise AlarmsError(f"The test was not delivered: the webhook answers {answer}.") from None
@@ -268,7 +277,8 @@ def put_in_place(*, test: bool) -> None:
             "the Prefect server: e-mail, Teams, PagerDuty)."
         )
     text = FILE.read_text(encoding="utf-8")
-    read_automations(text, UUID(int=0))  # a mistake is found before anything is changed
+    ui = str(PREFECT_UI_URL.value())
+    read_automations(text, UUID(int=0), ui)  # a mistake is found before anything is changed
     models = scheduled_models(SCHEDULES.read_text(encoding="utf-8"))
     with get_client(sync_client=True) as client:
         if webhook:
@@ -278,7 +288,7 @@ def put_in_place(*, test: bool) -> None:
             sender, goal = find_block(client, *block)
         tags = AutomationFilter(tags=AutomationFilterTags(all_=[OURS]))
         found = client.read_automations(automations=tags)
-        changes = plan_changes(found, read_automations(text, sender))
+        changes = plan_changes(found, read_automations(text, sender, ui))
         apply_changes(client, changes)
         if any(change.word in ("created", "updated") for change in changes):
             time.sleep(LOADING)
@@ -286,7 +296,8 @@ def put_in_place(*, test: bool) -> None:
         for change in changes:
             print(f"{change.word:<10}{change.alarm.name}")
         if test:
-            send_test(*(block or (CustomWebhookNotificationBlock.get_block_type_slug(), OURS)))
+            webhook_block = (CustomWebhookNotificationBlock.get_block_type_slug(), OURS)
+            send_test(client, *(block or webhook_block))
         print(f"Watching {', '.join(models)}; messages go to {goal}.")
 
 
