@@ -308,16 +308,24 @@ def emit(*events: Event) -> None:
         client.request("POST", "/events", json=[event.model_dump(mode="json") for event in events])
 
 
-def start_run(name: str, tags: list[str] | None = None) -> UUID:
-    """A run that is Running."""
+def start_run(name: str, *tags: str) -> UUID:
+    """A run that is Running, with the tag that deployments give, or others."""
     from flows.rollback import rollback
 
     with get_client(sync_client=True) as client:
-        made = client.create_flow_run(
-            rollback, name=name, tags=["nightly"] if tags is None else tags
-        )
+        made = client.create_flow_run(rollback, name=name, tags=tags or ["nightly"])
         client.set_flow_run_state(made.id, Running())
     return made.id
+
+
+def start_deployment(name: str, run: str) -> UUID:
+    """A run of a deployment with the tag ``nightly``, as the scheduler makes it."""
+    from flows.rollback import rollback
+
+    with get_client(sync_client=True) as client:
+        flow = client.create_flow(rollback)
+        deployment = client.create_deployment(flow, name, tags=["nightly"])
+        return client.create_flow_run_from_deployment(deployment, name=run).id
 
 
 def end_run(run: UUID, state: State[Any]) -> None:
@@ -429,8 +437,9 @@ def test_each_event_reaches_the_receiver(server: dict[str, str], quick: Receiver
     end_run(rejected, Failed(name="REJECTED", message="40 % of the rows were wrong."))
     end_run(start_run("groceries · 2026-11-23"), Failed(name="TimedOut", message="Over 6 hours."))
     end_run(start_run("flights · 2026-11-22"), Crashed(message="The process ended with -9."))
-    end_run(start_run("silent"), Failed(message=""))
-    end_run(start_run("not ours", []), Failed(message="Of another project."))
+    unnamed = start_deployment("retrain-groceries", "amber-fox")
+    end_run(unnamed, Failed(message=""))
+    end_run(start_run("not ours", "other"), Failed(message="Of another project."))
     end_run(start_run("kept"), Completed(name="KEPT", message="The champion stays."))
     emit(
         told("night.held-again", "groceries", "No fresh day since 2026-11-20.", failed),
@@ -445,7 +454,7 @@ def test_each_event_reaches_the_receiver(server: dict[str, str], quick: Receiver
         f"groceries · 2026-11-22: REJECTED\n40 % of the rows were wrong.\n{runs}/{rejected}",
         "groceries · 2026-11-23: TimedOut\nOver 6 hours.\n",
         "flights · 2026-11-22: Crashed\nThe process ended with -9.\n",
-        "silent: Failed\nIt left no message.\n",
+        f"amber-fox: Failed\nIt left no message.\nDeployment retrain-groceries\n{runs}/{unnamed}",
         "groceries · 2026-11-22: held twice in a row\n"
         f"No fresh day since 2026-11-20.\n{runs}/{failed}",
         "groceries · 2026-11-22: the champion is too old\n"
