@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 class SettingsError(RuntimeError):
-    """A place named by the environment cannot be used."""
+    """What the environment says cannot be used."""
 
 
 def home() -> Path:
@@ -63,6 +64,30 @@ def keep_versions() -> int:
 def store_bytes() -> int:
     """How large the store of prepared days may grow: ``NIGHTLY_STORE_GB``, else 20."""
     return _whole_number("NIGHTLY_STORE_GB", 20, 1) * 10**9
+
+
+def webhook_url() -> str | None:
+    """Where alarms go: ``NIGHTLY_WEBHOOK_URL``, a secret that no message repeats."""
+    url = os.environ.get("NIGHTLY_WEBHOOK_URL")
+    if url and not re.fullmatch(r"https?://[^\s/]+\S*", url):
+        raise SettingsError(
+            "NIGHTLY_WEBHOOK_URL: expected an address such as https://hooks.slack.com/services/…; "
+            "what was found is not shown, for it is a secret."
+        )
+    return url or None
+
+
+def alarm_block() -> tuple[str, str] | None:
+    """Which block of the Prefect server sends alarms: ``NIGHTLY_ALARM_BLOCK``, as (type, name)."""
+    named = os.environ.get("NIGHTLY_ALARM_BLOCK")
+    if not named:
+        return None
+    kind, _, name = named.partition("/")
+    if not kind or not name:
+        raise SettingsError(
+            f"NIGHTLY_ALARM_BLOCK: found {named!r}, expected type/name such as slack-webhook/ops."
+        )
+    return kind, name
 
 
 def _whole_number(name: str, default: int, least: int) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from tests import nights
 from tests.nights import PROJECT, nth_day
@@ -39,6 +41,27 @@ def test_a_flow_takes_the_options_shown(command: str) -> None:
     assert (PROJECT / script).is_file()
     parser = getattr(command_line, f"{Path(script).stem}_parser")()
     assert parser.parse_args(options)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python deployments/")])
+def test_a_command_of_the_deployments_takes_the_options_shown(command: str) -> None:
+    _, script, *options = shlex.split(command)
+    assert (PROJECT / script).is_file()
+    name = Path(script).stem
+    parser = getattr(import_module(f"deployments.{name}"), f"{name}_parser")()
+    assert parser.parse_args(options)
+
+
+def test_every_command_is_of_a_kind_that_is_checked() -> None:
+    checked = ("python3 -m venv ", "python flows/", "python deployments/", "prefect ")
+    assert [command for command in COMMANDS if not command.startswith(checked)] == []
+
+
+def test_its_table_of_alarms_is_the_file() -> None:
+    (rows,) = re.findall(r"^\| alarm \| .*\n\|---\|---\|\n((?:\|.*\n)+)", TEXT, re.MULTILINE)
+    entries = yaml.safe_load((PROJECT / "deployments" / "automations.yaml").read_text())
+    named = [row.split(" | ")[0].removeprefix("| ") for row in rows.splitlines()]
+    assert [f"nightly: {name}" for name in named] == [entry["name"] for entry in entries]
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("prefect ")])

@@ -70,3 +70,29 @@ def test_limits(
         monkeypatch.setenv(name, wrong)
         with pytest.raises(settings.SettingsError, match=f"{name}: found '{wrong}', expected a wh"):
             read()
+
+
+def test_where_alarms_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NIGHTLY_WEBHOOK_URL", "NIGHTLY_ALARM_BLOCK"):
+        monkeypatch.delenv(name, raising=False)
+    assert settings.webhook_url() is None
+    assert settings.alarm_block() is None
+    monkeypatch.setenv("NIGHTLY_WEBHOOK_URL", "https://hooks.example.com/secret")
+    monkeypatch.setenv("NIGHTLY_ALARM_BLOCK", "slack-webhook/ops")
+    assert settings.webhook_url() == "https://hooks.example.com/secret"
+    assert settings.alarm_block() == ("slack-webhook", "ops")
+
+
+@pytest.mark.parametrize("wrong", ["hooks.example.com/secret", "https://", "file:///secret"])
+def test_a_wrong_webhook_is_not_repeated(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTLY_WEBHOOK_URL", wrong)
+    with pytest.raises(settings.SettingsError, match="NIGHTLY_WEBHOOK_URL: expected an") as caught:
+        settings.webhook_url()
+    assert "secret" not in str(caught.value).replace("it is a secret", "")
+
+
+@pytest.mark.parametrize("wrong", ["ops", "/ops", "slack-webhook/"])
+def test_a_wrong_block_is_named(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTLY_ALARM_BLOCK", wrong)
+    with pytest.raises(settings.SettingsError, match=f"NIGHTLY_ALARM_BLOCK: found '{wrong}'"):
+        settings.alarm_block()

@@ -1,0 +1,324 @@
+"""The alarms: ``python deployments/alarms.py`` puts automations.yaml on the Prefect server.
+
+Run it again after any change: what is so already is left alone.
+"""
+
+from __future__ import annotations
+
+from tasks import command
+
+if __name__ == "__main__":
+    command.set_defaults()
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import httpx
+import yaml
+from prefect.blocks.core import Block
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.events.actions import ActionTypes
+from prefect.events.filters import AutomationFilter, AutomationFilterTags
+from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger
+from prefect.events.schemas.events import Event
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
+from prefect.types import SecretDict
+from pydantic import BaseModel, ValidationError
+
+from tasks import settings
+from tasks.spec import SpecError, load_spec
+
+FILE = settings.PROJECT / "deployments" / "automations.yaml"
+SCHEDULES = settings.PROJECT / "prefect.yaml"
+OURS = "nightly-alarms"
+"""Tag of our automations, and name of the block that posts to the webhook."""
+LOADING = 1.0
+"""Seconds within which the server heeds an automation that it has stored."""
+ACTIONS: dict[str, type[BaseModel]] = {
+    kind.model_fields["type"].default: kind for kind in get_args(ActionTypes)
+}
+
+Read = TypeVar("Read", bound=BaseModel)
+
+
+class AlarmsError(ValueError):
+    """What is asked cannot be put in place: a wrong file, a missing setting or block."""
+
+
+class Change(NamedTuple):
+    """What is to be done about one automation; ``id`` is the server's, where it has it."""
+
+    word: Literal["created", "updated", "unchanged", "removed"]
+    alarm: AutomationCore
+    id: UUID | None
+
+
+def alarms_parser() -> argparse.ArgumentParser:
+    """The options of ``deployments/alarms.py``."""
+    parser = argparse.ArgumentParser(
+        prog="deployments/alarms.py",
+        description="Put the alarms of deployments/automations.yaml on the Prefect server.",
+        epilog="Where they go: NIGHTLY_WEBHOOK_URL, or NIGHTLY_ALARM_BLOCK=type/name. "
+        "Exit code: 0 in place; 2 wrong setting or file; 1 failure.",
+    )
+    parser.add_argument("--test", action="store_true", help="send one message to see it arrive")
+    return parser
+
+
+def read_automations(text: str, block: UUID, ui: str) -> list[AutomationCore]:
+    """The automations of a YAML text, as Prefect's own model reads them.
+
+    Args:
+        text: What the file holds.
+        block: Id of the notification block that sends.
+        ui: Address of the Prefect UI, for links.
+
+    Raises:
+        AlarmsError: With the entry at fault; also for a key that Prefect would drop silently.
+    """
+    try:
+        entries = yaml.safe_load(text.replace("PREFECT_UI_URL", ui))
+    except yaml.YAMLError as error:
+        raise AlarmsError(f"{FILE.name} is not YAML: {error}") from error
+    if not isinstance(entries, list):
+        raise AlarmsError(f"{FILE.name}: expected a list of automations.")
+    read = [_read_automation(entry, block, n) for n, entry in enumerate(entries, 1)]
+    names = [one.name for one in read]
+    for name in names:
+        if names.count(name) > 1:
+            raise AlarmsError(f"{FILE.name}: {name!r} is there twice.")
+    return read
+
+
+def _read_automation(entry: Any, block: UUID, number: int) -> AutomationCore:
+    where = f"{FILE.name}, entry {number}"
+    if not isinstance(entry, dict):
+        raise AlarmsError(f"{where}: expected name, description, trigger and actions.")
+    where = f"{FILE.name}, {entry.get('name', f'entry {number}')!r}"
+    if not isinstance(entry.get("actions"), list) or not entry["actions"]:
+        raise AlarmsError(f"{where}: it has no list of actions.")
+    actions = [_read_action(action, block, where) for action in entry["actions"]]
+    trigger = _read(EventTrigger, entry.get("trigger"), where)
+    complete = entry | {"trigger": trigger, "actions": actions, "tags": [OURS]}
+    read = _read(AutomationCore, complete, where)
+    # all is set, so that an update leaves nothing as it was; the owner alone cannot be updated
+    return AutomationCore(**read.model_dump(exclude={"owner_resource"}))
+
+
+def _read_action(action: Any, block: UUID, where: str) -> BaseModel:
+    named = action.get("type") if isinstance(action, dict) else action
+    if named not in ACTIONS:
+        raise AlarmsError(f"{where}: Prefect has no action {named!r}.")
+    sends = {"block_document_id": block} if named == "send-notification" else {}
+    return _read(ACTIONS[named], action | sends, where)
+
+
+def _read(kind: type[Read], found: Any, where: str) -> Read:
+    if not isinstance(found, dict):
+        raise AlarmsError(f"{where}: {kind.__name__}: found {found!r}, expected keys and values.")
+    unknown = sorted(set(found) - set(kind.model_fields))
+    if unknown:
+        raise AlarmsError(f"{where}: {kind.__name__} has no {', '.join(unknown)}.")
+    try:
+        return kind.model_validate(found)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join([kind.__name__, *map(str, fault["loc"])])
+        raise AlarmsError(f"{where}: {place}: {fault['msg']}") from error
+    except TypeError as error:  # Prefect compares a wrong `within` before it is checked
+        raise AlarmsError(f"{where}: {kind.__name__}: {error}") from error
+
+
+def plan_changes(found: Sequence[Automation], wanted: Iterable[AutomationCore]) -> list[Change]:
+    """What makes of the automations a server has the ones wanted; only ours are touched."""
+    left = [one for one in found if OURS in one.tags]
+    changes: list[Change] = []
+    for one in wanted:
+        old = next((old for old in left if old.name == one.name), None)
+        if old is None:
+            changes.append(Change("created", one, None))
+            continue
+        left.remove(old)
+        same = old.model_dump(exclude={"id"}) == one.model_dump()
+        changes.append(Change("unchanged" if same else "updated", one, old.id))
+    return changes + [Change("removed", old, old.id) for old in left]
+
+
+def apply_changes(client: SyncPrefectClient, changes: Iterable[Change]) -> None:
+    """Do on the server what was planned.
+
+    Raises:
+        AlarmsError: Where the server refuses an automation, such as for a wrong template.
+    """
+    for word, alarm, number in changes:
+        try:
+            if word == "created":
+                client.create_automation(alarm)
+            elif word == "updated" and number:
+                client.update_automation(number, alarm)
+            elif word == "removed" and number:
+                client.delete_automation(number)
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
+                raise
+            why = error.response.json().get("exception_detail")
+            raise AlarmsError(
+                f"{FILE.name}, {alarm.name!r}: the server refuses it: {why}"
+            ) from error
+
+
+def save_webhook(url: str) -> tuple[UUID, str]:
+    """Save the block that posts {"text": ...} to the webhook; its id, and the host for people."""
+    block = CustomWebhookNotificationBlock(
+        name=OURS,
+        url="{{url}}",
+        json_data={"text": "{{subject}}\n{{body}}"},
+        headers=None,
+        cookies=None,
+        secrets=SecretDict({"url": url}),
+    )
+    return cast("UUID", block.save(OURS, overwrite=True)), urlsplit(url).hostname or ""
+
+
+def find_block(client: SyncPrefectClient, kind: str, name: str) -> tuple[UUID, str]:
+    """The id of a block that can notify, and what to call it.
+
+    Raises:
+        AlarmsError: Where there is none, or it cannot notify.
+    """
+    try:
+        found = client.read_block_document_by_name(name, kind, include_secrets=False)
+    except ObjectNotFound:
+        raise AlarmsError(
+            f"NIGHTLY_ALARM_BLOCK: the Prefect server has no block {kind}/{name}. "
+            "`prefect block ls` shows what it has."
+        ) from None
+    if not found.block_schema or "notify" not in found.block_schema.capabilities:
+        raise AlarmsError(f"NIGHTLY_ALARM_BLOCK: {kind}/{name} is no block that can notify.")
+    return found.id, f"{kind}/{name}"
+
+
+def scheduled_models(text: str) -> list[str]:
+    """Names of the models that the deployments of a prefect.yaml schedule.
+
+    Raises:
+        SpecError: Where one is not there.
+    """
+    deployments = yaml.safe_load(text)["deployments"]
+    scheduled = [one["parameters"]["config"]["model"] for one in deployments if "schedules" in one]
+    return [load_spec(model).name for model in scheduled]
+
+
+def start_watch(client: SyncPrefectClient, models: Iterable[str], today: date) -> None:
+    """Say of each model that it is watched: a first night that never comes is then missed too."""
+    events = [
+        Event.model_validate(
+            {
+                "event": "nightly.watch.started",
+                "resource": {
+                    "prefect.resource.id": f"nightly.model.{model}",
+                    "prefect.resource.name": model,
+                },
+                "payload": {
+                    "text": "the watch began; no night was heard of since.",
+                    "as_of": today.isoformat(),
+                },
+            }
+        )
+        for model in models
+    ]
+    client.request("POST", "/events", json=[event.model_dump(mode="json") for event in events])
+
+
+def send_test(client: SyncPrefectClient, kind: str, name: str) -> None:
+    """Send one message through a block, from here; an alarm is sent by the server.
+
+    Raises:
+        AlarmsError: Where it does not arrive; without the address, which is a secret.
+    """
+    document = client.read_block_document_by_name(name, kind)
+    try:
+        block: Any = Block.get_block_class_from_schema(cast("Any", document.block_schema))
+        sender = block.model_validate(document.data)
+        with sender.raise_on_failure():
+            sender.notify("This is a test: alarms arrive here.", subject="nightly: test")
+    except httpx.HTTPStatusError as error:
+        answer = error.response.status_code
+        raise AlarmsError(f"The test was not delivered: the webhook answers {answer}.") from None
+    except Exception as error:
+        raise AlarmsError(f"The test was not delivered: {type(error).__name__}.") from None
+
+
+def put_in_place(*, test: bool) -> None:
+    """Create, update and remove automations until the server's are the file's, and say so.
+
+    Raises:
+        AlarmsError, SettingsError, SpecError: With the setting, entry or model at fault.
+        httpx.HTTPError, RuntimeError: Where the server does not answer as Prefect's does.
+    """
+    webhook, block = settings.webhook_url(), settings.alarm_block()
+    if not PREFECT_API_URL.value():
+        raise AlarmsError(
+            "PREFECT_API_URL is not set: name the Prefect server that watches, such as "
+            "http://127.0.0.1:4200/api."
+        )
+    if bool(webhook) == bool(block):
+        raise AlarmsError(
+            "Set where alarms go, one of the two: NIGHTLY_WEBHOOK_URL (Slack or any address that "
+            'takes {"text": "..."}), or NIGHTLY_ALARM_BLOCK=type/name (a notification block of '
+            "the Prefect server: e-mail, Teams, PagerDuty)."
+        )
+    text = FILE.read_text(encoding="utf-8")
+    ui = str(PREFECT_UI_URL.value())
+    read_automations(text, UUID(int=0), ui)  # a mistake is found before anything is changed
+    models = scheduled_models(SCHEDULES.read_text(encoding="utf-8"))
+    with get_client(sync_client=True) as client:
+        if webhook:
+            sender, goal = save_webhook(webhook)
+        else:
+            assert block
+            sender, goal = find_block(client, *block)
+        tags = AutomationFilter(tags=AutomationFilterTags(all_=[OURS]))
+        found = client.read_automations(automations=tags)
+        changes = plan_changes(found, read_automations(text, sender, ui))
+        apply_changes(client, changes)
+        if any(change.word in ("created", "updated") for change in changes):
+            time.sleep(LOADING)
+        start_watch(client, models, datetime.now(UTC).date())
+        for change in changes:
+            print(f"{change.word:<10}{change.alarm.name}")
+        if test:
+            webhook_block = (CustomWebhookNotificationBlock.get_block_type_slug(), OURS)
+            send_test(client, *(block or webhook_block))
+        print(f"Watching {', '.join(models)}; messages go to {goal}.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    asked = alarms_parser().parse_args(arguments)
+    try:
+        put_in_place(test=asked.test)
+    except (AlarmsError, settings.SettingsError, SpecError) as error:
+        return _fail(str(error), 2)
+    except PrefectHTTPStatusError as error:
+        return _fail(f"{PREFECT_API_URL.value()} answers {error.response.status_code}.", 1)
+    except (httpx.HTTPError, RuntimeError):
+        return _fail(f"No Prefect server answers at {PREFECT_API_URL.value()}.", 1)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"nightly: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
