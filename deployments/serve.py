@@ -26,6 +26,7 @@ import psutil
 from tasks import settings, store
 from tasks.command import DEFAULTS
 
+PREFECT = (sys.executable, "-m", "prefect")
 POOL = "nightly"
 PATIENCE = 120.0
 """Seconds a server may take to answer after its start."""
@@ -138,9 +139,8 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
     pages = environment["PREFECT_API_URL"].removesuffix("/api")
     if not joined:
         _free(asked.port, "--port")
-        prefect = [sys.executable, "-m", "prefect", "server", "start"]
         bound = ["--host", "127.0.0.1", "--port", str(asked.port)]
-        processes.start("prefect", [*prefect, *bound], environment)
+        processes.start("prefect", [*PREFECT, "server", "start", *bound], environment)
     mlflow_pages = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not mlflow_pages.startswith("http"):
         mlflow_pages = environment["NIGHTLY_MLFLOW_UI"]
@@ -151,14 +151,20 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
         processes.start("mlflow", _mlflow_command(asked.mlflow_port), environment)
     _wait_for(f"{environment['PREFECT_API_URL']}/health", "prefect", processes)
     print(f"Prefect    {pages}   after {time.monotonic() - begun:.0f} s", flush=True)
-    _run_prefect("work-pool create nightly --type process --overwrite", environment)
-    _run_prefect("--no-prompt deploy --all", environment)
-    worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--limit", "1"]
+    _run([*PREFECT, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
+    _run([*PREFECT, "--no-prompt", "deploy", "--all"], environment)
+    alarmed = settings.webhook_url() or settings.alarm_block()
+    if alarmed:
+        _run([sys.executable, "deployments/alarms.py"], environment)
+    worker = [*PREFECT, "worker", "start", "--pool", POOL, "--limit", "1"]
     processes.start("worker", worker, environment, shown=True)
     if "mlflow" in processes.running:
         _wait_for(f"{mlflow_pages}/health", "mlflow", processes)
     print(f"API        {environment['PREFECT_API_URL']}")
     print(f"MLflow     {mlflow_pages}")
+    print(
+        f"Alarms     {'on' if alarmed else 'off: set NIGHTLY_WEBHOOK_URL or NIGHTLY_ALARM_BLOCK'}"
+    )
     if not joined:
         print(f"Password   in {folder / 'password'}; for the prefect command in another terminal:")
         print(f"           source {_write_variables(folder, environment)}")
@@ -222,9 +228,9 @@ def _mlflow_command(port: int) -> list[str]:
     ]
 
 
-def _run_prefect(arguments: str, environment: Mapping[str, str]) -> None:
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments.split()],
+        command,
         cwd=settings.PROJECT,
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
@@ -233,7 +239,8 @@ def _run_prefect(arguments: str, environment: Mapping[str, str]) -> None:
         check=False,
     )
     if ended.returncode:
-        raise ServeError(f"prefect {arguments} failed:\n{ended.stdout}{ended.stderr}")
+        said = (ended.stdout + ended.stderr).strip()
+        raise ServeError(f"{' '.join(command[1:])} ended with {ended.returncode}:\n{said}")
 
 
 def _wait_for(address: str, name: str, processes: _Processes) -> None:

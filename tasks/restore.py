@@ -146,7 +146,9 @@ def restore_champion(config: RollbackConfig, version: str) -> dict[str, Any]:
         markdown=f"# {config.model}\n\n{to_text(found)}\n",
         description=f"{config.model} · version {version} is the champion again",
     )
-    announce(config.model, None, {"nightly.champion.rolled-back": to_text(found)})
+    champion = registry.read_champion(client, config.model)
+    as_of = champion.as_of if champion else None
+    announce(config.model, as_of, {"nightly.champion.rolled-back": to_text(found)})
     log.info("restore   %s", to_text(found))
     return found
 
