@@ -21,7 +21,7 @@ from tasks.announce import announce, night_events
 from tasks.archive import past_reports, report_folder
 from tasks.decided import remember
 from tasks.night import Cleaned, Examples, Judged, Night
-from tasks.report import Report, build_report, draw_nights, to_markdown, write_report
+from tasks.report import Report, build_report, draw_nights, nights_table, to_markdown, write_report
 from tasks.results import cached_task
 from tasks.spec import DECIDING_LIBRARIES, code_files, digest, load_spec, spec_file
 from tasks.steps import OUTSIDE, if_whole, spec_and_refs
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightly")
 
 SUPERSEDED = "SUPERSEDED"
-NIGHTS_SHOWN = 60
+NIGHTS_SHOWN, NIGHTS_LISTED = 60, 30
+"""Nights in the picture, and in the table of MLflow's experiment."""
 PROBE_ROWS = 100
 """Rows that a packaged model must predict as the trained one did."""
 
@@ -207,6 +208,7 @@ def publish_report(
     )
     if run:
         tracking.close_run(client, run, folder, verdict.status)
+        tracking.describe_nights(client, run, nights_table([*earlier, found][-NIGHTS_LISTED:]))
     if judged:
         _remember(night, folder)
     limit = load_spec(night.model).oldest_champion

@@ -192,6 +192,25 @@ def draw_nights(reports: Sequence[Report]) -> dict[str, bytes]:
     return {"Nights": plots.nights(metric, nights, promoted)}
 
 
+def nights_table(reports: Sequence[Report]) -> str:
+    """The last nights as a Markdown table, newest first: what a person compares at a glance."""
+    newest = reports[-1]
+    metric = newest["metric"]
+    lines = [
+        newest["question"],
+        "",
+        f"| as of | verdict | challenger's {newest['titles'][metric]} | champion |",
+        "|---|---|---|---|",
+    ]
+    for report in reversed(reports):
+        measured = report["metrics"].get("challenger", {}).get(metric)
+        version = report["champion"]["version"] or "none"
+        lines.append(
+            f"| {report['as_of']} | {report['verdict']} | {interval(measured)} | {version} |"
+        )
+    return "\n".join(lines)
+
+
 def interval(metric: Mapping[str, float] | None) -> str:
     """A figure with its interval: ``0.201 (0.195 to 0.207)``."""
     if metric is None:

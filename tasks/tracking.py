@@ -105,6 +105,12 @@ def close_run(client: MlflowClient, run_id: str, folder: Path, verdict: str) -> 
     client.set_terminated(run_id)
 
 
+def describe_nights(client: MlflowClient, run_id: str, text: str) -> None:
+    """Set the description of the experiment a run is in, Markdown of 5,000 characters at most."""
+    experiment = client.get_run(run_id).info.experiment_id
+    client.set_experiment_tag(experiment, "mlflow.note.content", text[:5000])
+
+
 def run_page(client: MlflowClient, run_id: str) -> str:
     """The page of a run, below the address of MLflow's pages."""
     experiment = client.get_run(run_id).info.experiment_id

@@ -72,6 +72,25 @@ def test_prefect_takes_the_command_shown(command: str) -> None:
     assert called.__name__ == re.findall(r"deploy$|create|start|run", command.split(" -")[0])[-1]
 
 
+RUNBOOK = (PROJECT / "deployments" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"`(python [^`]*)`", RUNBOOK))))
+def test_the_runbooks_commands_take_the_options_shown(command: str) -> None:
+    _, script, *options = shlex.split(command)
+    name = Path(script).stem
+    room = "tasks.command" if script.startswith("flows/") else f"deployments.{name}"
+    assert getattr(import_module(room), f"{name}_parser")().parse_args(options)
+
+
+def test_the_runbook_knows_every_verdict() -> None:
+    from tasks.release import SUPERSEDED
+    from tasks.report import EXIT_CODES
+
+    for verdict in {*EXIT_CODES, SUPERSEDED} - {"PROMOTED"}:
+        assert f"| `{verdict}`" in RUNBOOK, verdict
+
+
 def test_every_path_it_names_is_there() -> None:
     named = re.findall(r"`((?:flows|tasks|deployments|tests)/[\w/.]*|\w+\.(?:py|toml|yaml))`", TEXT)
     assert len(named) > 5
