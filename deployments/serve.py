@@ -28,6 +28,8 @@ from tasks.command import DEFAULTS
 
 PREFECT = (sys.executable, "-m", "prefect")
 POOL = "nightly"
+AT_ONCE = 3
+"""Runs at a time, one of each deployment: a rollback waits for no night and no backtest."""
 PATIENCE = 120.0
 """Seconds a server may take to answer after its start."""
 GRACE = 15.0
@@ -156,7 +158,7 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
     alarmed = settings.webhook_url() or settings.alarm_block()
     if alarmed:
         _run([sys.executable, "deployments/alarms.py"], environment)
-    worker = [*PREFECT, "worker", "start", "--pool", POOL, "--limit", "1"]
+    worker = [*PREFECT, "worker", "start", "--pool", POOL, "--limit", str(AT_ONCE)]
     processes.start("worker", worker, environment, shown=True)
     if "mlflow" in processes.running:
         _wait_for(f"{mlflow_pages}/health", "mlflow", processes)
