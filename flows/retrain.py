@@ -21,7 +21,7 @@ def retrain(config: RetrainConfig) -> State:
     with steps.only_night(config.model):
         night = steps.open_night(config)
         if night.decided:
-            return release.end_night(night.decided)
+            return release.end_again(night)
         if night.held:
             return release.end_night(release.publish_report(night))
 

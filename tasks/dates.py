@@ -8,21 +8,47 @@ from zoneinfo import ZoneInfo
 
 
 def resolve_as_of(
-    asked: date | None, listed: Sequence[date], scheduled: datetime, timezone: str, *, by_hand: bool
+    asked: date | None,
+    listed: Sequence[date],
+    scheduled: datetime,
+    started: datetime,
+    timezone: str,
+    *,
+    by_hand: bool,
 ) -> date:
     """The one date a night is keyed by.
+
+    A scheduled night keeps the date it was due for, also when it starts late, is retried or runs
+    over midnight. One that starts after later nights were due stands for them all: it takes the
+    date of the newest, so that an outage ends with one night over every day since.
 
     Args:
         asked: What the parameter says, if anything; it wins.
         listed: Complete days of the source, ascending.
         scheduled: When the run was due, with its time zone.
+        started: When it started, with its time zone.
         timezone: Time zone of the model's days.
         by_hand: Whether a person started it: then the newest complete day counts.
     """
     if asked is not None:
         return asked
-    latest = last_complete_day(scheduled, timezone)
-    return listed[-1] if by_hand and listed else latest
+    if by_hand and listed:
+        return listed[-1]
+    return last_complete_day(last_due(scheduled, started, timezone), timezone)
+
+
+def last_due(scheduled: datetime, started: datetime, timezone: str) -> datetime:
+    """When a daily run was last due: at the scheduled time of day, ``started`` at the latest.
+
+    Args:
+        scheduled: One moment it was due, with its time zone.
+        started: The moment looked back from, with its time zone.
+        timezone: Time zone of the schedule's wall clock.
+    """
+    first = scheduled.astimezone(ZoneInfo(timezone))
+    days = (started.astimezone(ZoneInfo(timezone)).date() - first.date()).days
+    due = first + timedelta(days=max(days, 0))
+    return due if due.timestamp() <= started.timestamp() else due - timedelta(days=bool(days > 0))
 
 
 def last_complete_day(moment: datetime, timezone: str) -> date:

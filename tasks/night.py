@@ -33,7 +33,8 @@ class RetrainConfig(BaseModel):
         title="As-of date",
         description=(
             "Last day whose data may be used. Empty: the day before the scheduled time, or, run "
-            "by hand, the newest complete day. A day in the past reports and never promotes."
+            "by hand, the newest complete day. A day before a night already decided reports and "
+            "never moves the champion."
         ),
     )
 
@@ -50,6 +51,8 @@ class Night:
         key: Digest of everything that decides the verdict.
         held: Why there is nothing to train on, in words; empty on an ordinary night.
         decided: The report of this very night, where nothing has changed since.
+        due: The as-of date this run was due for: earlier than ``as_of`` where it starts so late
+            that it stands for later nights too.
     """
 
     model: str
@@ -59,6 +62,7 @@ class Night:
     key: str
     held: tuple[str, ...] = ()
     decided: dict[str, Any] | None = None
+    due: date | None = None
 
 
 @dataclass(frozen=True)

@@ -48,13 +48,49 @@ def metric_by_day(metric: str, by_day: Mapping[str, Mapping[str, float]]) -> byt
             linestyle="--" if name == "baseline" else "-",
             label=name,
         )
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    _dates(axes)
     axes.set_ylabel(title(metric))
     axes.set_title(f"{_capital(title(metric))} on each holdout day")
+    _legend_outside(axes)
+    return _png(figure)
+
+
+def nights(metric: str, estimates: Mapping[str, Estimate], promoted: Sequence[str]) -> bytes:
+    """The challenger's metric night after night with its interval, promotions filled.
+
+    Args:
+        metric: Name of the metric.
+        estimates: ISO as-of date to estimate, ascending.
+        promoted: The dates on which the challenger became champion.
+    """
+    figure, axes = _figure(7.2, 3.2)
+    days = [date.fromisoformat(day) for day in estimates]
+    values = list(estimates.values())
+    axes.fill_between(
+        days,  # type: ignore[arg-type]
+        [each.low for each in values],
+        [each.high for each in values],
+        color=BLUE,
+        alpha=0.15,
+        linewidth=0,
+        label="interval",
+    )
+    axes.plot(days, [each.value for each in values], color=BLUE, linewidth=1.4)  # type: ignore[arg-type]
+    for label, face, wanted in (("promoted", BLUE, True), ("kept out", "white", False)):
+        chosen = [(day, each) for day, each in estimates.items() if (day in promoted) == wanted]
+        axes.plot(
+            [date.fromisoformat(day) for day, _ in chosen],  # type: ignore[arg-type]
+            [each.value for _, each in chosen],
+            color=BLUE,
+            marker="o",
+            markersize=5,
+            markerfacecolor=face,
+            linestyle="none",
+            label=label,
+        )
+    _dates(axes)
+    axes.set_ylabel(title(metric))
+    axes.set_title(f"{_capital(title(metric))} of the challenger, night after night")
     _legend_outside(axes)
     return _png(figure)
 
@@ -217,7 +253,7 @@ def feature_importance(names: Sequence[str], values: Sequence[float]) -> bytes:
     )
     axes.axvline(0, color="black", linewidth=0.8)
     _rows(axes, [names[i] for i in order])
-    axes.set_xlabel("importance")
+    axes.set_xlabel("move of the answers when it is shuffled, in standard deviations of them")
     more = f", {len(order)} largest of {len(names)}" if len(names) > len(order) else ""
     axes.set_title(f"What the model relies on{more}")
     return _png(figure)
@@ -256,6 +292,14 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(shown)), [name.replace("$", r"\$") for name in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
+
+
+def _dates(axes: Axes) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
 def _legend_outside(axes: Axes) -> None:

@@ -37,6 +37,11 @@ class Split:
     holdout: tuple[date, ...]
     refit: tuple[date, ...]
 
+    @property
+    def wanted(self) -> tuple[date, ...]:
+        """All of them, each once, ascending."""
+        return tuple(sorted({*self.train, *self.holdout, *self.refit}))
+
 
 class HistoryError(ValueError):
     """The source has fewer days than lookback, training and holdout need."""
@@ -119,6 +124,23 @@ def build_examples(spec: ModelSpec, day_rows: pd.DataFrame, history: pd.DataFram
     return spec.problem.label(spec.features(requests, history), day_rows)
 
 
+def days_to_clean(spec: ModelSpec, fingerprints: Mapping[date, str]) -> list[date]:
+    """The days whose clean rows are not in the store yet."""
+    keys = clean_keys(spec, fingerprints)
+    refs = store.find_days("clean", list(keys.values()))
+    counted = store.find_days("counts", list(keys.values()))
+    return [day for day, key in keys.items() if key not in refs or key not in counted]
+
+
+def days_to_prepare(
+    spec: ModelSpec, fingerprints: Mapping[date, str], wanted: Sequence[date]
+) -> list[date]:
+    """The wanted days whose examples are not in the store yet."""
+    keys = example_keys(spec, clean_keys(spec, fingerprints), wanted)
+    refs = store.find_days("examples", list(keys.values()))
+    return [day for day in wanted if keys[day] not in refs]
+
+
 @dataclass(frozen=True)
 class CleanDays:
     """Clean days in the store.
@@ -153,10 +175,9 @@ def clean_days(
     """
     from tasks.contract import accept_rows
 
-    keys = clean_keys(spec, fingerprints)
+    keys, new = clean_keys(spec, fingerprints), days_to_clean(spec, fingerprints)
     refs = store.find_days("clean", list(keys.values()))
     counted = store.find_days("counts", list(keys.values()))
-    new = [day for day, key in keys.items() if key not in refs or key not in counted]
     rejected: dict[date, str] = {}
     counts: list[pd.DataFrame] = []
     for start in range(0, len(new), DAYS_AT_ONCE):
@@ -205,7 +226,7 @@ def prepare_examples(
     """
     keys = example_keys(spec, clean_keys(spec, fingerprints), wanted)
     refs = store.find_days("examples", list(keys.values()))
-    new = [day for day in wanted if keys[day] not in refs]
+    new = days_to_prepare(spec, fingerprints, wanted)
     if new:
         needed = sorted({past for day in new for past in (*_history(spec, clean, day), day)})
         rows = store.read_days([clean[day] for day in needed])

@@ -97,16 +97,22 @@ def git_commit() -> str:
     return found.stdout.strip()
 
 
-def links(folder: Path, run: str | None) -> dict[str, str]:
-    """Where to look further: the report's file, the runs in Prefect and MLflow."""
+def links(folder: Path, run: str | None, run_page: str | None) -> dict[str, str]:
+    """Where to look further: the report's file, the runs in Prefect and MLflow.
+
+    Args:
+        folder: Where the report lives.
+        run: The MLflow run, if any.
+        run_page: Its page, below the address of MLflow's pages.
+    """
     found = {"report": str(folder / "report.md")}
     flow_run = runtime.flow_run.ui_url
     if flow_run and runtime.deployment.id:
         found["prefect"] = flow_run
     if run:
-        uri = settings.tracking_uri()
+        uri, pages = settings.tracking_uri(), settings.mlflow_pages()
         found["mlflow_run"] = run
         found["mlflow_ui"] = (
-            uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+            f"{pages}/{run_page}" if pages else f"mlflow ui --backend-store-uri {uri}"
         )
     return found

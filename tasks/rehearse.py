@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks import backtest, settings
 from tasks.backtest import BacktestError, Fitted, ReplayedNight
 from tasks.dates import last_complete_day
+from tasks.progress import tell_progress
 from tasks.spec import load_spec
 from tasks.steps import OUTSIDE
 
@@ -88,7 +89,7 @@ def prepare_nights(config: BacktestConfig) -> Plan:
     with get_client(sync_client=True) as client:
         name = f"{spec.name} · {config.nights} nights to {as_of}"
         client.update_flow_run(runtime.flow_run.id, name=name)
-    nights = backtest.prepare_nights(spec, dates, config.every, _tell("prepare"))
+    nights = backtest.prepare_nights(spec, dates, config.every, tell_progress("prepare", "days"))
     log.info("prepare   %d nights from %s to %s", len(nights), dates[0], dates[-1])
     return Plan(config.model, as_of, config.every, tuple(nights))
 
@@ -112,7 +113,7 @@ def fit_night(plan: Plan, number: int) -> Fitted:
 def follow_policies(plan: Plan, fitted: Sequence[Fitted]) -> dict[str, backtest.Path]:
     """What each gate policy would have done, night after night."""
     spec = load_spec(plan.model)
-    paths = backtest.follow_policies(spec, plan.nights, fitted, _tell("policies"))
+    paths = backtest.follow_policies(spec, plan.nights, fitted, tell_progress("policies", "nights"))
     for name, path in paths.items():
         log.info("policies  %s: %d promotions", name, path.promotions)
     return paths
@@ -145,7 +146,7 @@ def measure_windows(plan: Plan, fitted: Sequence[Fitted], leader: str) -> dict[s
     longest = max(len(night.matured) for night in plan.nights)
     served = {f"{longest} days, as the spec says": [each.shipped[leader] for each in fitted]}
     for days in backtest.windows_to_try(plan.nights):
-        tell = _tell(f"{days} days")
+        tell = tell_progress(f"{days} days", "nights")
         served[f"{days} days"] = []
         for done, night in enumerate(plan.nights, start=1):
             served[f"{days} days"].append(backtest.fit_window(spec, night, leader, days))
@@ -190,10 +191,3 @@ def end_backtest(found: dict[str, Any]) -> State:
     """The flow's last state says what was found."""
     message = " ".join(found["answer"])[:1000]
     return State(type=StateType.COMPLETED, name=REPLAYED, message=message, data=found)
-
-
-def _tell(step: str) -> backtest.Tell:
-    def tell(done: int, total: int) -> None:
-        log.debug("%-9s %d of %d nights", step, done, total, extra={"done": done, "total": total})
-
-    return tell

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,11 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext, TaskRunContext
 
 from tasks import prepare, record, settings, store, train
+from tasks.announce import announce, night_events
+from tasks.archive import past_reports, report_folder
 from tasks.decided import remember
 from tasks.night import Cleaned, Examples, Judged, Night
-from tasks.report import Report, build_report, to_markdown, write_report
+from tasks.report import Report, build_report, draw_nights, to_markdown, write_report
 from tasks.results import cached_task
 from tasks.spec import DECIDING_LIBRARIES, code_files, digest, load_spec, spec_file
 from tasks.steps import OUTSIDE, if_whole, spec_and_refs
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nightly")
 
+SUPERSEDED = "SUPERSEDED"
+NIGHTS_SHOWN = 60
 PROBE_ROWS = 100
 """Rows that a packaged model must predict as the trained one did."""
 
@@ -180,7 +184,7 @@ def publish_report(
     verdict = judged.verdict if judged else _early_verdict(night, clean)
     client = registry.open_registry()
     champion = judged.incumbent.champion if judged else registry.read_champion(client, night.name)
-    folder = settings.home() / "reports" / night.name / night.as_of.isoformat()
+    folder = report_folder(night.name, night.as_of)
     found = build_report(
         night,
         verdict,
@@ -191,9 +195,10 @@ def publish_report(
         run=run,
         version=version,
         seconds=_seconds(clean, examples, judged),
-        links=record.links(folder, run),
+        links=record.links(folder, run, tracking.run_page(client, run) if run else None),
     )
-    plots = judged.plots if judged else {}
+    earlier = past_reports(night.name, night.as_of - timedelta(days=1), NIGHTS_SHOWN)
+    plots = (judged.plots | draw_nights([*earlier, found])) if judged else {}
     write_report(folder, found, plots)
     create_markdown_artifact(
         key=f"report-{night.name}".replace("_", "-"),
@@ -204,8 +209,27 @@ def publish_report(
         tracking.close_run(client, run, folder, verdict.status)
     if judged:
         _remember(night, folder)
+    limit = load_spec(night.model).oldest_champion
+    before = earlier[-1] if earlier else None
+    announce(night.name, night.as_of, night_events(found, before, limit))
     log.info("report    %s", folder / "report.md")
     return found
+
+
+def end_again(night: Night) -> State:
+    """The last state of a run with nothing to do: its night was decided, or a later one was."""
+    assert night.decided is not None
+    if night.due is None or night.due == night.as_of:
+        return end_night(night.decided)
+    return State(
+        type=StateType.COMPLETED,
+        name=SUPERSEDED,
+        message=(
+            f"The night of {night.due} was missed; that of {night.as_of} has taken in every day "
+            f"since and ended {night.decided['verdict']}. Nothing was left to do."
+        ),
+        data=night.decided,
+    )
 
 
 def end_night(found: Report) -> State:

@@ -68,7 +68,7 @@ def build_report(
         "question": spec.question,
         "as_of": night.as_of.isoformat(),
         "verdict": verdict.status,
-        "reasons": list(verdict.reasons),
+        "reasons": [*verdict.reasons, *_missed(night)],
         "checks": [asdict(check) for check in verdict.checks],
         "metric": spec.problem.primary,
         "greater_is_better": spec.problem.greater_is_better,
@@ -133,6 +133,13 @@ def build_report(
     return report
 
 
+def _missed(night: Night) -> list[str]:
+    """That a late night stands for those missed since it was due."""
+    if night.due is None or night.due == night.as_of:
+        return []
+    return [f"It stands for every night from {night.due} to {night.as_of}: none had run."]
+
+
 def draw_plots(
     spec: ModelSpec,
     holdout: pd.DataFrame,
@@ -140,6 +147,7 @@ def draw_plots(
     challenger: str,
     figures: Evaluation,
     slices: Sequence[SliceResult],
+    relied: Mapping[str, float],
 ) -> dict[str, bytes]:
     """The pictures of a night: title to PNG."""
     from tasks import plots
@@ -162,7 +170,26 @@ def draw_plots(
         target = holdout["target"].to_numpy()
         drawn["Calibration"] = plots.calibration(target, compared)
         drawn["Precision and recall"] = plots.precision_recall(target, compared)
+    drawn["Inputs"] = plots.feature_importance(list(relied), list(relied.values()))
     return drawn
+
+
+def draw_nights(reports: Sequence[Report]) -> dict[str, bytes]:
+    """The picture of the last nights, from two on that were judged: title to PNG."""
+    from tasks import plots
+    from tasks.evaluate import Estimate
+
+    judged = [report for report in reports if "challenger" in report["metrics"]]
+    if len(judged) < 2:
+        return {}
+    metric = judged[-1]["metric"]
+    nights = {
+        report["as_of"]: Estimate(**report["metrics"]["challenger"][metric])
+        for report in judged
+        if metric in report["metrics"]["challenger"]
+    }
+    promoted = [report["as_of"] for report in judged if report["verdict"] == "PROMOTED"]
+    return {"Nights": plots.nights(metric, nights, promoted)}
 
 
 def interval(metric: Mapping[str, float] | None) -> str:

@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import State, StateType
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks import store
+from tasks.announce import announce
 from tasks.decided import forget
 
 log = logging.getLogger("nightly")
@@ -145,6 +146,7 @@ def restore_champion(config: RollbackConfig, version: str) -> dict[str, Any]:
         markdown=f"# {config.model}\n\n{to_text(found)}\n",
         description=f"{config.model} · version {version} is the champion again",
     )
+    announce(config.model, None, {"nightly.champion.rolled-back": to_text(found)})
     log.info("restore   %s", to_text(found))
     return found
 

@@ -45,6 +45,12 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
 
 
+def mlflow_pages() -> str | None:
+    """Where people look at MLflow: ``NIGHTLY_MLFLOW_UI``, else its server, if there is one."""
+    server = tracking_uri()
+    return os.environ.get("NIGHTLY_MLFLOW_UI") or (server if server.startswith("http") else None)
+
+
 def artifact_root() -> Path:
     """Where the default tracking store keeps its artifacts."""
     return home() / "artifacts"

@@ -132,6 +132,7 @@ class ModelSpec:
         slices: Columns of the features in whose groups no harm may be done.
         quarantine_limit: Largest share of one day's rows that may break the contract.
         timezone: Time zone in which a day begins and ends.
+        oldest_champion: The age of a champion from which an alarm is raised.
         gate: How a challenger is judged.
         seed: Seed of everything random.
 
@@ -156,6 +157,7 @@ class ModelSpec:
     slices: tuple[str, ...] = ()
     quarantine_limit: float = 0.02
     timezone: str = "UTC"
+    oldest_champion: timedelta = timedelta(14)
     gate: Gate = field(default_factory=Gate)
     seed: int = 20_170_101
 
@@ -271,7 +273,13 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     limit_ok = _is_number(spec.quarantine_limit) and 0 <= spec.quarantine_limit < 1
     expect("quarantine_limit", limit_ok, "a share from 0 to below 1")
     expect("timezone", _is_timezone(spec.timezone), "a time zone such as Europe/Berlin")
-    for name, least in (("lookback", 0), ("window", 2), ("holdout", 1), ("label_delay", 0)):
+    for name, least in (
+        ("lookback", 0),
+        ("window", 2),
+        ("holdout", 1),
+        ("label_delay", 0),
+        ("oldest_champion", 1),
+    ):
         expect(name, _whole_days(getattr(spec, name), least), f"days(n), n at least {least}")
     if all(_whole_days(getattr(spec, n), 0) for n in ("window", "holdout", "label_delay")):
         expect(

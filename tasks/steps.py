@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.tasks import exponential_backoff
 
 from tasks import prepare, store, train
-from tasks.dates import last_complete_day, reasons_to_hold, resolve_as_of
+from tasks.archive import last_judged
+from tasks.dates import last_complete_day, last_due, reasons_to_hold, resolve_as_of
 from tasks.decided import fingerprint, recall
 from tasks.night import Cleaned, Examples, Incumbent, Judged, Night, RetrainConfig
+from tasks.progress import tell_progress
 from tasks.report import draw_plots
 from tasks.results import cached_task, forget
 from tasks.spec import ModelSpec, digest, load_spec
@@ -58,9 +60,10 @@ def open_night(config: RetrainConfig) -> Night:
     from tasks.sources import SourceError
 
     registry.reach_server()
-    spec = load_spec(config.model)
+    spec, context = load_spec(config.model), FlowRunContext.get()
     due = runtime.flow_run.scheduled_start_time
-    until = config.as_of or last_complete_day(due, spec.timezone)
+    started = context.start_time if context else due
+    until = config.as_of or last_complete_day(last_due(due, started, spec.timezone), spec.timezone)
     listed: dict[date, str] = {}
     held: tuple[str, ...] = ()
     try:
@@ -68,18 +71,30 @@ def open_night(config: RetrainConfig) -> Night:
     except SourceError as error:
         held = (str(error),)
     by_hand = runtime.deployment.id is None
-    as_of = resolve_as_of(config.as_of, list(listed), due, spec.timezone, by_hand=by_hand)
+    as_of = resolve_as_of(config.as_of, list(listed), due, started, spec.timezone, by_hand=by_hand)
+    was_due = config.as_of or (as_of if by_hand else last_complete_day(due, spec.timezone))
     days = {day: mark for day, mark in listed.items() if day <= as_of and day not in spec.skip}
+    earlier = recall(config.model, as_of, due)
+    superseded = earlier is not None and was_due < as_of
+    name = f"{spec.name} · {was_due if superseded else as_of}"
     with get_client(sync_client=True) as client:
-        client.update_flow_run(runtime.flow_run.id, name=f"{spec.name} · {as_of}")
+        client.update_flow_run(runtime.flow_run.id, name=name)
     held = held or reasons_to_hold(days, as_of)
     log.info("open      %s as of %s: %d days in the source", spec.name, as_of, len(days))
+    if was_due < as_of:
+        log.info("open      due for %s: stands for every night since", was_due)
     key = hashlib.sha256(f"{digest(spec)} {as_of} {fingerprint(days)}".encode()).hexdigest()
-    earlier = recall(config.model, as_of, due)
-    return Night(config.model, spec.name, as_of, days, key, held, earlier)
+    return Night(config.model, spec.name, as_of, days, key, held, earlier, was_due)
 
 
-@task(task_run_name="clean {night.name}", **OUTSIDE)
+def name_clean(parameters: dict[str, Any]) -> str:
+    """Name of the task's run: how many days it cleans."""
+    night: Night = parameters["night"]
+    new = prepare.days_to_clean(load_spec(night.model), night.days)
+    return f"clean {len(new)} new of {len(night.days)} days"
+
+
+@task(task_run_name=name_clean, **OUTSIDE)  # type: ignore[arg-type]
 def clean_days(night: Night) -> Cleaned:
     """Accept or quarantine the rows of new days, and clean them."""
     from tasks.contract import ContractError
@@ -87,7 +102,7 @@ def clean_days(night: Night) -> Cleaned:
 
     spec, started = load_spec(night.model), time.perf_counter()
     try:
-        found = prepare.clean_days(spec, night.days, _tell("clean"))
+        found = prepare.clean_days(spec, night.days, tell_progress("clean", "days"))
     except (ContractError, ColumnsError) as error:
         return Cleaned({}, (), {night.as_of: str(error)}, {}, _since(started))
     except SourceError as error:
@@ -103,18 +118,29 @@ def clean_days(night: Night) -> Cleaned:
     return Cleaned(found.refs, found.new, found.rejected, totals, _since(started), held)
 
 
-@task(task_run_name="extract features of {night.name}", cache_policy=NO_CACHE)
+def name_extract(parameters: dict[str, Any]) -> str:
+    """Name of the task's run: how many days it prepares."""
+    night: Night = parameters["night"]
+    spec = load_spec(night.model)
+    try:
+        wanted = prepare.split_days(spec, list(night.days), night.as_of).wanted
+    except prepare.HistoryError:
+        return "extract features"  # the task itself says what is wrong
+    new = prepare.days_to_prepare(spec, night.days, wanted)
+    return f"extract features of {len(new)} new of {len(wanted)} days"
+
+
+@task(task_run_name=name_extract, cache_policy=NO_CACHE)  # type: ignore[arg-type]
 def extract_features(night: Night, clean: Cleaned) -> Examples:
     """Prepare the days that are not in the store yet, and split them by time."""
     spec, started = load_spec(night.model), time.perf_counter()
     split = prepare.split_days(spec, list(night.days), night.as_of)
-    wanted = sorted({*split.train, *split.holdout, *split.refit})
-    tell = _tell("features")
-    refs, new = prepare.prepare_examples(spec, night.days, clean.refs, wanted, tell)
+    tell = tell_progress("features", "days")
+    refs, new = prepare.prepare_examples(spec, night.days, clean.refs, split.wanted, tell)
     log.info(
         "features  %d new of %d days: %s to %s teach, %s to %s judge",
         len(new),
-        len(wanted),
+        len(split.wanted),
         split.train[0],
         split.train[-1],
         split.holdout[0],
@@ -140,7 +166,7 @@ def fit_candidate(night: Night, examples: Examples, candidate: str) -> dict[str,
     return asdict(made)
 
 
-@task(task_run_name="look for leaks in {night.name}", **OUTSIDE)
+@task(task_run_name="look for leaks", **OUTSIDE)
 def look_for_leaks(night: Night, clean: Cleaned, examples: Examples) -> tuple[Check, ...]:
     """Look for features that know what they could not have known."""
     from tasks import leaks
@@ -201,7 +227,14 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
     return Incumbent(champion, None if fault else key, added, fault, rolled_back)
 
 
-@task(task_run_name="judge {night.name}", cache_policy=NO_CACHE)
+def name_judge(parameters: dict[str, Any]) -> str:
+    """Name of the task's run: how many candidates, against which champion."""
+    champion = parameters["incumbent"].champion
+    against = f"champion {champion.version}" if champion else "the baseline"
+    return f"judge {len(parameters['made'])} candidates against {against}"
+
+
+@task(task_run_name=name_judge, cache_policy=NO_CACHE)  # type: ignore[arg-type]
 def judge_night(
     night: Night,
     examples: Examples,
@@ -286,13 +319,17 @@ def judge_night(
         verdict = judge.refuse(verdict, incumbent.rolled_back[key])
     verdict = replace(verdict, reasons=(*verdict.reasons, *faults))
     log.info("judge     %s: %s", verdict.status, verdict.reasons[0])
+    drawn: dict[str, bytes] = {}
+    if figures:
+        relied = train.measure_reliance(spec, fits[challenger], holdout)
+        drawn = draw_plots(spec, holdout, scores, challenger, figures, slices, relied)
     return Judged(
         verdict=verdict,
         challenger=challenger,
         fits=fits,
         incumbent=incumbent,
         figures=figures.to_json() if figures else None,
-        plots=draw_plots(spec, holdout, scores, challenger, figures, slices) if figures else {},
+        plots=drawn,
         seconds={
             "fit": round(fitted - examples.done, 2),
             "judge": round(time.time() - fitted, 2),
@@ -396,6 +433,11 @@ def _not_comparable(champion: Champion, night: Night, examples: Examples) -> str
             f"This is a look back: the champion, version {champion.version}, was made as of "
             f"{champion.as_of}, later than {night.as_of}."
         )
+    judged = last_judged(night.name)
+    if judged and night.as_of < judged:
+        return (
+            f"This is a look back: the night of {judged} has been judged, {night.as_of} is older."
+        )
     if champion.twin_learned_through >= examples.split.holdout[0]:
         return (
             f"The champion, version {champion.version}, learned from days through "
@@ -403,15 +445,6 @@ def _not_comparable(champion: Champion, night: Night, examples: Examples) -> str
             f"{examples.split.holdout[0]}: it cannot be judged on days it has seen."
         )
     return None
-
-
-def _tell(step: str) -> prepare.Progress:
-    def tell(done: int, total: int) -> None:
-        if done == total or done % max(1, total // 20) == 0:
-            count = {"done": done, "total": total}
-            log.debug("%-9s %d of %d days", step, done, total, extra=count)
-
-    return tell
 
 
 def _since(started: float) -> float:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+AS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""Shows an experiment as models in training; by default MLflow shows it as work on prompts."""
+
+
 @dataclass(frozen=True)
 class ChildRun:
     """What MLflow keeps of one candidate."""
@@ -101,13 +105,19 @@ def close_run(client: MlflowClient, run_id: str, folder: Path, verdict: str) -> 
     client.set_terminated(run_id)
 
 
+def run_page(client: MlflowClient, run_id: str) -> str:
+    """The page of a run, below the address of MLflow's pages."""
+    experiment = client.get_run(run_id).info.experiment_id
+    return f"#/experiments/{experiment}/runs/{run_id}"
+
+
 def _experiment(client: MlflowClient, model: str) -> str:
     found = client.get_experiment_by_name(model)
     if found:
         return str(found.experiment_id)
     local = settings.tracking_uri().startswith("sqlite:")
     place = (settings.artifact_root() / model).as_uri() if local else None
-    return str(client.create_experiment(model, artifact_location=place))
+    return str(client.create_experiment(model, artifact_location=place, tags=AS_TRAINING))
 
 
 def _log(

@@ -76,6 +76,25 @@ def fit(spec: ModelSpec, candidate: str, examples: pd.DataFrame) -> Any:
         ) from error
 
 
+def measure_reliance(spec: ModelSpec, fitted: Fit, examples: pd.DataFrame) -> dict[str, float]:
+    """How much a fitted candidate's answers hang on each input (``tasks.reliance``).
+
+    Args:
+        spec: The model.
+        fitted: The candidate.
+        examples: Rows it has not seen.
+    """
+    from threadpoolctl import threadpool_limits
+
+    from tasks.reliance import reliance
+
+    model = store.read_model("models", fitted.key, trusted_types(spec))
+    with threadpool_limits(1):
+        return reliance(
+            lambda rows: spec.problem.score(model, rows), spec.problem.inputs(examples), spec.seed
+        )
+
+
 def score(spec: ModelSpec, name: str, estimator: Any, examples: pd.DataFrame) -> np.ndarray:
     """Scores of the examples, on one thread.
 

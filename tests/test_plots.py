@@ -34,6 +34,11 @@ DRAWN = {
     "calibration": lambda: plots.calibration(TARGET, SCORES),
     "precision": lambda: plots.precision_recall(TARGET, SCORES),
     "one class": lambda: plots.precision_recall(np.zeros(400), SCORES),
+    "nights": lambda: plots.nights(
+        "ndcg_10",
+        {f"2026-11-{day:02}": Estimate(0.2 + day / 999, 0.19, 0.25) for day in range(1, 29)},
+        ["2026-11-01", "2026-11-09"],
+    ),
     "importance": lambda: plots.feature_importance(
         [f"price_${i}" for i in range(30)], [float(i - 10) for i in range(30)]
     ),

@@ -1,0 +1,292 @@
+"""Everything on one machine: Prefect with its schedules, a worker and the MLflow pages.
+
+``python deployments/serve.py`` runs until Ctrl-C or SIGTERM and then ends what it started, and
+nothing else. All of it listens on 127.0.0.1 alone; Prefect asks for a password.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from tasks import settings, store
+from tasks.command import DEFAULTS
+
+POOL = "nightly"
+PATIENCE = 120.0
+"""Seconds a server may take to answer after its start."""
+GRACE = 15.0
+"""Seconds a process has to end by itself when it is told to."""
+
+
+class ServeError(RuntimeError):
+    """Something that should run does not; the message says what, and where its log is."""
+
+
+def main() -> None:
+    """Start everything, say where it is, and stay until told to end."""
+    asked = serve_parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        folder = settings.ensure_home() / "serve"
+        with store.lock("serve"):
+            _end_processes(folder / "processes.json")
+            with _started(folder) as processes:
+                _serve(processes, asked, folder)
+    except KeyboardInterrupt:
+        print("Ended.")
+    except (ServeError, settings.SettingsError, store.LockedError, store.StoreError) as error:
+        sys.exit(f"nightly: {error}")
+
+
+def serve_parser() -> argparse.ArgumentParser:
+    """The options of ``deployments/serve.py``."""
+    parser = argparse.ArgumentParser(
+        prog="deployments/serve.py",
+        description="Prefect with every schedule, a worker and the MLflow pages on this machine.",
+    )
+    parser.add_argument("--port", type=int, default=4200, help="of Prefect (default: 4200)")
+    parser.add_argument(
+        "--mlflow-port", type=int, default=5000, help="of the MLflow pages (default: 5000)"
+    )
+    return parser
+
+
+class _Processes:
+    """What was started: each in a session of its own, noted on disk before anything depends on it.
+
+    Args:
+        folder: Where the logs and the note live.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        shown: bool = False,
+    ) -> None:
+        """Start a process; its output goes to a log, or to the screen where ``shown``."""
+        log: IO[bytes] | None = None if shown else (self.folder / f"{name}.log").open("wb")
+        process = subprocess.Popen(
+            command,
+            cwd=settings.PROJECT,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT if log else None,
+            start_new_session=True,
+        )
+        self.running[name] = process
+        note = {one: _noted(two.pid) for one, two in self.running.items()}
+        store.write_json(self.folder / "processes.json", note)
+
+    def check(self) -> None:
+        """See that all are still there.
+
+        Raises:
+            ServeError: Where one has ended.
+        """
+        for name, process in self.running.items():
+            if process.poll() is not None:
+                raise ServeError(f"{name} ended with {process.returncode}. {self.tail(name)}")
+
+    def tail(self, name: str) -> str:
+        """Where the log of a process is, and its last lines."""
+        log = self.folder / f"{name}.log"
+        if not log.exists():
+            return ""
+        last = log.read_text(errors="replace").strip().splitlines()[-5:]
+        return f"Its log is {log}, and ends with:\n" + "\n".join(last)
+
+
+@contextmanager
+def _started(folder: Path) -> Iterator[_Processes]:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    processes = _Processes(folder)
+    try:
+        yield processes
+    finally:
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_IGN)  # the end is on its way already
+        _end_processes(folder / "processes.json")
+
+
+def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> None:
+    begun = time.monotonic()
+    environment = _environment(asked, folder)
+    joined = bool(os.environ.get("PREFECT_API_URL"))
+    pages = environment["PREFECT_API_URL"].removesuffix("/api")
+    if not joined:
+        _free(asked.port, "--port")
+        prefect = [sys.executable, "-m", "prefect", "server", "start"]
+        bound = ["--host", "127.0.0.1", "--port", str(asked.port)]
+        processes.start("prefect", [*prefect, *bound], environment)
+    mlflow_pages = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not mlflow_pages.startswith("http"):
+        mlflow_pages = environment["NIGHTLY_MLFLOW_UI"]
+        _free(asked.mlflow_port, "--mlflow-port")
+        from tasks import registry
+
+        registry.open_registry()  # MLflow makes its database once, before two would at a time
+        processes.start("mlflow", _mlflow_command(asked.mlflow_port), environment)
+    _wait_for(f"{environment['PREFECT_API_URL']}/health", "prefect", processes)
+    print(f"Prefect    {pages}   after {time.monotonic() - begun:.0f} s", flush=True)
+    _run_prefect("work-pool create nightly --type process --overwrite", environment)
+    _run_prefect("--no-prompt deploy --all", environment)
+    worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--limit", "1"]
+    processes.start("worker", worker, environment, shown=True)
+    if "mlflow" in processes.running:
+        _wait_for(f"{mlflow_pages}/health", "mlflow", processes)
+    print(f"API        {environment['PREFECT_API_URL']}")
+    print(f"MLflow     {mlflow_pages}")
+    if not joined:
+        print(f"Password   in {folder / 'password'}; for the prefect command in another terminal:")
+        print(f"           source {_write_variables(folder, environment)}")
+    print(f"All is up after {time.monotonic() - begun:.0f} s. Ctrl-C ends it.", flush=True)
+    while True:
+        processes.check()
+        time.sleep(1)
+
+
+def _environment(asked: argparse.Namespace, folder: Path) -> dict[str, str]:
+    """What the processes get: addresses, the password and safe settings."""
+    found = {name: os.environ.get(name, value) for name, value in DEFAULTS.items()}
+    found["NIGHTLY_HOME"] = str(settings.home())
+    found["NIGHTLY_MLFLOW_UI"] = f"http://127.0.0.1:{asked.mlflow_port}"
+    if os.environ.get("PREFECT_API_URL"):
+        return found | {"PREFECT_API_URL": os.environ["PREFECT_API_URL"].rstrip("/")}
+    address = f"http://127.0.0.1:{asked.port}"
+    password = _password(folder / "password")
+    return found | {
+        "PREFECT_HOME": str(settings.home() / "prefect"),
+        "PREFECT_API_URL": f"{address}/api",
+        "PREFECT_API_AUTH_STRING": password,
+        "PREFECT_SERVER_API_AUTH_STRING": password,
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{address},http://localhost:{asked.port}",
+        "PREFECT_SERVER_UI_API_URL": f"{address}/api",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    }
+
+
+def _password(file: Path) -> str:
+    """``user:password`` for Prefect: read, or made at random and kept for its owner alone."""
+    if not file.exists():
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
+            new.write(f"nightly:{secrets.token_urlsafe(24)}\n")
+    return file.read_text().strip()
+
+
+def _write_variables(folder: Path, environment: Mapping[str, str]) -> Path:
+    """A file for a shell to source, so that the ``prefect`` command reaches this server."""
+    file = folder / "environment"
+    named = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "NIGHTLY_HOME")
+    lines = "".join(f"export {name}={json.dumps(environment[name])}\n" for name in named)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as new:
+        new.write(lines)
+    return file
+
+
+def _mlflow_command(port: int) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", settings.tracking_uri()),
+        *("--default-artifact-root", settings.artifact_root().as_uri()),
+        *("--allowed-hosts", f"127.0.0.1:{port},localhost:{port}"),
+        *("--cors-allowed-origins", f"http://127.0.0.1:{port}"),
+    ]
+
+
+def _run_prefect(arguments: str, environment: Mapping[str, str]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments.split()],
+        cwd=settings.PROJECT,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode:
+        raise ServeError(f"prefect {arguments} failed:\n{ended.stdout}{ended.stderr}")
+
+
+def _wait_for(address: str, name: str, processes: _Processes) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        processes.check()
+        with suppress(OSError), urllib.request.urlopen(address, timeout=5):
+            return
+        time.sleep(0.2)
+    raise ServeError(f"{address} has not answered in {PATIENCE:.0f} s. {processes.tail(name)}")
+
+
+def _free(port: int, option: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ServeError(
+                f"Port {port} is taken ({error.strerror}). End what uses it, or choose another "
+                f"with {option}."
+            ) from error
+
+
+def _noted(pid: int) -> dict[str, float]:
+    return {"pid": pid, "created": psutil.Process(pid).create_time()}
+
+
+def _end_processes(note: Path) -> None:
+    """End every process that the note names, with its children, and forget them.
+
+    A number that now belongs to another process is told by its time of creation. The worker's flow
+    runs end first, so that they can still tell the server.
+    """
+    noted = store.read_json(note) if note.exists() else {}
+    for name in ("worker", "mlflow", "prefect"):
+        try:
+            process = psutil.Process(int(noted[name]["pid"]))
+            if process.create_time() != noted[name]["created"]:
+                continue
+            tree = [*process.children(recursive=True)[::-1], process]
+        except (KeyError, TypeError, ValueError, psutil.Error):
+            continue
+        for one in tree:
+            with suppress(psutil.Error):
+                one.terminate()
+        _, alive = psutil.wait_procs(tree, timeout=GRACE)
+        for one in alive:
+            with suppress(psutil.Error):
+                one.kill()
+        psutil.wait_procs(alive, timeout=GRACE)
+    note.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,344 @@
+"""One machine as a person uses it: serve, run a night, look at the pages, end it, kill it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.nights import PROJECT, write_model
+from tests.toy import write_day
+
+pytestmark = pytest.mark.e2e
+
+YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
+WAIT = 30_000
+"""Milliseconds a page may take to show something on a busy machine."""
+
+
+@dataclass
+class Served:
+    """``deployments/serve.py`` as it runs."""
+
+    home: Path
+    port: int
+    mlflow_port: int
+    process: subprocess.Popen[str]
+    said: list[str]
+
+    @property
+    def password(self) -> str:
+        return (self.home / "serve" / "password").read_text().strip()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return clean_environment() | {
+            "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
+            "PREFECT_API_AUTH_STRING": self.password,
+            "PREFECT_HOME": str(self.home / "prefect-client"),
+        }
+
+    def ask(self, path: str, body: dict[str, Any] | None = None, **headers: str) -> Any:
+        """A request of the API with the password and, where it sends something, the CSRF token."""
+        basic = base64.b64encode(self.password.encode()).decode()
+        known = {"Authorization": f"Basic {basic}", "Content-Type": "application/json"}
+        if body is not None and not headers:
+            token = self.ask("csrf-token?client=tests")["token"]
+            known |= {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "tests"}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api/{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers=known | headers,
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what the tests set for themselves."""
+    ours = ("PREFECT_", "MLFLOW_", "NIGHTLY_", "OMP_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
+def free_ports() -> list[int]:
+    """Two ports that nothing listens on."""
+    probes = [socket.socket() for _ in range(2)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def start(home: Path, *ports: int) -> Served:
+    """Start it and wait until it says that all is up."""
+    port, mlflow_port = ports or free_ports()
+    ports_asked = ["--port", str(port), "--mlflow-port", str(mlflow_port)]
+    process = subprocess.Popen(
+        [sys.executable, str(PROJECT / "deployments" / "serve.py"), *ports_asked],
+        cwd="/",
+        env=clean_environment() | {"NIGHTLY_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said: list[str] = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith("All is up"):
+            return Served(home, port, mlflow_port, process, said)
+    raise AssertionError("".join(said))
+
+
+def tree(served: Served) -> list[psutil.Process]:
+    """The process and all that it started."""
+    own = psutil.Process(served.process.pid)
+    return [own, *own.children(recursive=True)]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    home = tmp_path_factory.mktemp("served") / "home"
+    running = start(home)
+    yield running
+    if running.process.poll() is None:
+        running.process.send_signal(signal.SIGTERM)
+        running.process.communicate(timeout=120)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    for age in range(40):
+        write_day(folder / "days", YESTERDAY - timedelta(days=age))
+    return write_model(folder / "toy.py", folder / "days")
+
+
+@pytest.fixture(scope="module")
+def night(served: Served, model: Path) -> dict[str, Any]:
+    """A night run by the worker because a person typed the README's command; its flow run."""
+    command = ["deployment", "run", "retrain/retrain-groceries", "--watch", "--param"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "prefect", *command, f'config={{"model": "{model}"}}'],
+        env=served.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    named = f"toy · {YESTERDAY}"
+    runs = served.ask("flow_runs/filter", {"flow_runs": {"name": {"any_": [named]}}})
+    assert len(runs) == 1, ended.stdout
+    found: dict[str, Any] = runs[0]
+    return found
+
+
+@pytest.fixture(scope="module")
+def page(served: Served) -> Iterator[Page]:
+    chromium = shutil.which("chromium")
+    assert chromium, "the pages are looked at with Chromium: apt-get install chromium"
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        made = browser.new_page(viewport={"width": 1400, "height": 1600})
+        made.set_default_timeout(WAIT)
+        token = base64.b64encode(served.password.encode()).decode()
+        made.add_init_script(f"localStorage.setItem('prefect-password', '{token}')")
+        yield made
+        browser.close()
+
+
+def shoot(page: Page, name: str) -> None:
+    """Keep a picture of the page where a person can look at it."""
+    folder = Path(os.environ.get("SCREENSHOTS", PROJECT / ".nightly" / "screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=folder / f"{name}.png", full_page=True)
+
+
+def test_the_run_ends_with_the_verdict(night: dict[str, Any]) -> None:
+    assert (night["state_name"], night["state_type"]) == ("PROMOTED", "COMPLETED")
+    assert night["state"]["message"].startswith("First champion: ")
+    assert {"nightly", "groceries"} <= set(night["tags"])
+
+
+def test_its_tasks_say_what_happened(served: Served, night: dict[str, Any]) -> None:
+    wanted = {"flow_runs": {"id": {"any_": [night["id"]]}}}
+    names = {task["name"] for task in served.ask("task_runs/filter", wanted)}
+    assert {
+        "open the night",
+        "clean 40 new of 40 days",
+        "extract features of 33 new of 33 days",
+        "fit logistic",
+        "judge 3 candidates against the baseline",
+        "promote version 1",
+        "publish the report",
+    } <= names
+
+
+def test_its_log_is_a_line_a_step(served: Served, night: dict[str, Any]) -> None:
+    wanted = {"logs": {"flow_run_id": {"any_": [night["id"]]}, "level": {"ge_": 20}}}
+    said = [line for line in served.ask("logs/filter", wanted) if line["name"] == "nightly"]
+    steps = {line["message"].split()[0] for line in said}
+    assert {"open", "clean", "features", "fit", "judge", "refit", "register"} <= steps
+    assert {"check", "promote", "report"} <= steps
+    assert len(said) < 30
+
+
+def test_the_page_of_the_run(served: Served, night: dict[str, Any], page: Page) -> None:
+    page.goto(f"http://127.0.0.1:{served.port}/runs/flow-run/{night['id']}")
+    expect(page.get_by_text(f"toy · {YESTERDAY}").first).to_be_visible()
+    expect(page.get_by_text("PROMOTED").first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"clean\s+40 new of 40 days")).first).to_be_visible()
+    shoot(page, "prefect_run")
+
+
+def test_the_report_is_on_its_page_with_pictures(
+    served: Served, night: dict[str, Any], page: Page
+) -> None:
+    wanted = {"artifacts": {"key": {"any_": ["report-toy"]}}}
+    (report,) = served.ask("artifacts/filter", wanted)
+    page.goto(f"http://127.0.0.1:{served.port}/artifacts/artifact/{report['id']}")
+    expect(page.get_by_text("Version 1 is the champion.").first).to_be_visible()
+    expect(page.get_by_text("Checks", exact=True).first).to_be_visible()
+    pictures = page.locator("img[src^='data:image/png']")
+    expect(pictures.first).to_be_visible()
+    assert pictures.count() >= 4
+    assert all(
+        pictures.nth(n).evaluate("image => image.naturalWidth") > 300
+        for n in range(pictures.count())
+    )
+    assert "{'" not in page.inner_text("body")
+    shoot(page, "prefect_report")
+
+
+def test_the_run_in_mlflow(served: Served, night: dict[str, Any], page: Page) -> None:
+    report = json.loads(
+        (served.home / "reports" / "toy" / str(YESTERDAY) / "report.json").read_text()
+    )
+    address = report["links"]["mlflow_ui"]
+    assert address.startswith(f"http://127.0.0.1:{served.mlflow_port}/#/experiments/")
+    page.goto(address)
+    expect(page.get_by_text(f"toy {YESTERDAY}").first).to_be_visible()
+    expect(page.get_by_text("average_precision").first).to_be_visible()
+    shoot(page, "mlflow_run")
+    page.goto(address.rsplit("/", 1)[0])
+    expect(page.get_by_text(f"toy {YESTERDAY}").first).to_be_visible()
+    shoot(page, "mlflow_nights")
+    page.goto(f"http://127.0.0.1:{served.mlflow_port}/#/models/toy/versions/1")
+    expect(page.get_by_text("champion").first).to_be_visible()
+    shoot(page, "mlflow_version")
+
+
+def test_missed_nights_end_as_one(served: Served, model: Path, night: dict[str, Any]) -> None:
+    """Five nights due while nothing ran: one night over all five days, four superseded."""
+    for age in range(40, 45):
+        write_day(model.parent / "days", YESTERDAY - timedelta(days=age))
+    other = write_model(
+        model.parent / "missed.py", model.parent / "days", ('name="toy"', 'name="missed"')
+    )
+    deployment = served.ask("deployments/name/retrain/retrain-groceries")
+    made = []
+    for age in range(4, -1, -1):
+        due = datetime.combine(YESTERDAY - timedelta(days=age - 1), datetime.min.time(), UTC)
+        state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
+        body = {"parameters": {"config": {"model": str(other)}}, "state": state}
+        made.append(served.ask(f"deployments/{deployment['id']}/create_flow_run", body)["id"])
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        found = [served.ask(f"flow_runs/{run}") for run in made]
+        if all(run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") for run in found):
+            break
+        time.sleep(1)
+    states = [run["state_name"] for run in found]
+    assert sorted(states) == ["PROMOTED", *["SUPERSEDED"] * 4], states
+    (real,) = [run for run in found if run["state_name"] == "PROMOTED"]
+    assert real["name"] == f"missed · {YESTERDAY}"
+    superseded = next(run for run in found if run["state_name"] == "SUPERSEDED")
+    assert "was missed" in superseded["state"]["message"]
+    folder = served.home / "reports" / "missed"
+    assert [one.name for one in folder.iterdir()] == [str(YESTERDAY)]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "code"),
+    [
+        ("admin/settings", None, {"Authorization": "none"}, 401),
+        ("admin/settings", None, {"Authorization": "Basic d3Jvbmc6d3Jvbmc="}, 401),
+        ("flow_runs/filter", {}, {"Authorization": "none"}, 403),
+        ("flow_runs/filter", {}, {"Origin": "http://elsewhere.example"}, 403),
+    ],
+)
+def test_a_stranger_is_refused(
+    served: Served, path: str, body: dict[str, Any] | None, headers: dict[str, str], code: int
+) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        served.ask(path, body, **headers)
+    assert refused.value.code == code
+
+
+def test_only_this_machine_is_listened_to(served: Served) -> None:
+    listening = [
+        one.laddr
+        for process in tree(served)
+        for one in process.net_connections(kind="inet")
+        if one.status == psutil.CONN_LISTEN
+    ]
+    assert {served.port, served.mlflow_port} <= {address.port for address in listening}
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+
+
+def test_a_second_start_and_a_taken_port_say_so(served: Served, tmp_path: Path) -> None:
+    def said(home: Path) -> tuple[int, str]:
+        ended = subprocess.run(
+            [sys.executable, str(PROJECT / "deployments" / "serve.py"), "--port", f"{served.port}"],
+            env=clean_environment() | {"NIGHTLY_HOME": str(home)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return ended.returncode, ended.stdout + ended.stderr
+
+    code, text = said(served.home)
+    assert (code, "Traceback" in text) == (1, False)
+    assert "serve is held by process" in text
+    code, text = said(tmp_path / "other")
+    assert (code, "Traceback" in text) == (1, False)
+    assert f"Port {served.port} is taken" in text
+
+
+def test_killed_hard_the_next_start_cleans_up_and_sigterm_ends_all(served: Served) -> None:
+    first = tree(served)
+    os.kill(served.process.pid, signal.SIGKILL)
+    served.process.wait(timeout=60)
+    left = [one for one in first[1:] if one.is_running()]
+    assert left, "its servers live on after it was killed"
+    again = start(served.home, served.port, served.mlflow_port)
+    assert not [one for one in left if one.is_running()]
+    names = {one["name"] for one in again.ask("deployments/filter", {})}
+    deployed = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
+    assert names == {one["name"] for one in deployed}
+    second = tree(again)
+    again.process.send_signal(signal.SIGTERM)
+    out, _ = again.process.communicate(timeout=120)
+    assert (out.splitlines()[-1], again.process.returncode) == ("Ended.", 0)
+    assert not [one for one in second if one.is_running()]
