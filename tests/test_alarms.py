@@ -23,7 +23,7 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.events.schemas.automations import Automation
 from prefect.events.schemas.events import Event
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Crashed, Failed, Running, State
 
 from deployments import alarms
@@ -34,7 +34,7 @@ ENTRIES: dict[str, dict[str, Any]] = {one["name"]: one for one in yaml.safe_load
 SILENCE, HEARTBEAT = "nightly: no night in 26 hours", "nightly: heartbeat lost"
 NOBODY, UI = UUID(int=0), "http://localhost:4200"
 COMMAND = [sys.executable, "-W", "ignore", str(PROJECT / "deployments" / "alarms.py")]
-SECRET = "T000-B000-hook"
+SECRET, PASSWORD = "T000-B000-hook", "nightly:pass"
 SILENT = "no night in 26 hours\nNeither promoted nor kept for 26 hours."
 
 
@@ -248,7 +248,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A real server, as a person starts it; the environment of a client of it."""
+    """A real server with a password, as it should be; the environment of a client of it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -257,6 +257,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     environment = os.environ | {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S",
+        "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
+        "PREFECT_API_AUTH_STRING": PASSWORD,
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     with (home / "server.log").open("w") as log:
@@ -268,7 +271,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
                 urllib.request.urlopen(f"{api}/health", timeout=1).close()
                 break
             time.sleep(0.5)
-        with temporary_settings({PREFECT_API_URL: api}):
+        with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: PASSWORD}):
             yield environment | {"PREFECT_API_URL": api, "LOG": str(home / "server.log")}
     finally:
         process.terminate()
@@ -370,9 +373,21 @@ def test_the_command_puts_them_in_place_and_again_does_nothing(
 
 def test_a_deadline_outlives_an_outage_of_the_server(server: dict[str, str]) -> None:
     """Prefect's default is a minute; then a silence that an outage covered is never told."""
-    with urllib.request.urlopen(f"{server['PREFECT_API_URL']}/admin/settings") as answer:
-        settings = json.load(answer)
+    with get_client(sync_client=True) as client:
+        settings = client.request("GET", "/admin/settings").json()
     assert settings["server"]["events"]["expired_bucket_buffer"] in (604800.0, "P7D")
+
+
+def test_a_wrong_password_is_one_message(
+    server: dict[str, str], settings_of: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings_of(NIGHTLY_WEBHOOK_URL=HOOK)
+    with temporary_settings({PREFECT_API_AUTH_STRING: "nightly:wrong"}):
+        assert alarms.main([]) == 1
+    api = server["PREFECT_API_URL"]
+    assert (
+        capsys.readouterr().err == f"nightly: {api} answers 401. Is PREFECT_API_AUTH_STRING set?\n"
+    )
 
 
 def test_the_address_is_nowhere_but_in_the_secrets_of_the_block(server: dict[str, str]) -> None:
