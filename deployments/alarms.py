@@ -309,7 +309,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (AlarmsError, settings.SettingsError, SpecError) as error:
         return _fail(str(error), 2)
     except PrefectHTTPStatusError as error:
-        return _fail(f"{PREFECT_API_URL.value()} answers {error.response.status_code}.", 1)
+        code = error.response.status_code
+        hint = " Is PREFECT_API_AUTH_STRING set?" if code == httpx.codes.UNAUTHORIZED else ""
+        return _fail(f"{PREFECT_API_URL.value()} answers {code}.{hint}", 1)
     except (httpx.HTTPError, RuntimeError):
         return _fail(f"No Prefect server answers at {PREFECT_API_URL.value()}.", 1)
     return 0
