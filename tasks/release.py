@@ -222,7 +222,8 @@ def end_again(night: Night) -> State:
     """The last state of a run with nothing to do: its night was decided, or a later one was."""
     assert night.decided is not None
     if night.due is None or night.due == night.as_of:
-        return end_night(night.decided)
+        ended = end_night(night.decided)
+        return ended.model_copy(update={"message": f"Decided before. {ended.message}"})
     return State(
         type=StateType.COMPLETED,
         name=SUPERSEDED,

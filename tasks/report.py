@@ -197,7 +197,7 @@ def nights_table(reports: Sequence[Report]) -> str:
     newest = reports[-1]
     metric = newest["metric"]
     lines = [
-        newest["question"],
+        f"{newest['as_of']}: {newest['verdict']}, {_headline(newest)}. {newest['question']}",
         "",
         f"| as of | verdict | challenger's {newest['titles'][metric]} | champion |",
         "|---|---|---|---|",

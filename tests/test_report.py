@@ -37,7 +37,7 @@ NIGHTS = [
 
 def test_the_table_of_nights_is_newest_first_and_whole() -> None:
     lines = report.nights_table(NIGHTS).splitlines()
-    assert lines[0] == "Will this visitor buy?"
+    assert lines[0] == "2026-11-22: KEPT, the champion stays. Will this visitor buy?"
     assert [line.split(" | ")[0] for line in lines[4:]] == [
         "| 2026-11-22",
         "| 2026-11-21",
@@ -63,7 +63,9 @@ def test_a_night_already_decided_ends_as_it_did_or_as_superseded(
     decided = Night("toy", "toy", date(2026, 11, 22), {}, "key", decided=NIGHTS[-1], due=due)
     ended = end_again(decided)
     assert (ended.name, ended.type.value) == (state, "COMPLETED")
-    if state == SUPERSEDED:
+    if state == "KEPT":
+        assert ended.message == "Decided before. The reason."
+    else:
         assert ended.message == (
             "The night of 2026-11-19 was missed; that of 2026-11-22 has taken in every day since "
             "and ended KEPT. Nothing was left to do."
