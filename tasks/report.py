@@ -134,10 +134,10 @@ def build_report(
 
 
 def _missed(night: Night) -> list[str]:
-    """That a late night stands for those missed since it was due."""
+    """That a late night stands for those that were missed."""
     if night.due is None or night.due == night.as_of:
         return []
-    return [f"It stands for every night from {night.due} to {night.as_of}: none had run."]
+    return ["Nights were missed before it: it takes in every day since the last one."]
 
 
 def draw_plots(
