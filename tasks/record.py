@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def night_run(night: Night, clean: Cleaned, examples: Examples, judged: Judged) 
             "git_commit": git_commit(),
             "mlflow.source.name": "flows/retrain.py",
             "mlflow.source.type": "JOB",
-            "mlflow.note.content": " ".join(judged.verdict.reasons),
+            "mlflow.note.content": _note(judged.verdict.reasons),
         },
         params={
             "question": spec.question,
@@ -69,6 +70,12 @@ def night_run(night: Night, clean: Cleaned, examples: Examples, judged: Judged) 
             "profile": json.dumps({"days": len(night.days), **clean.rows}),
         },
     )
+
+
+def _note(reasons: Sequence[str]) -> str:
+    """The description of the run: the reasons, and the way to its run in Prefect."""
+    page = runtime.flow_run.ui_url if runtime.deployment.id else None
+    return " ".join(reasons) + (f"\n\n[Log and report in Prefect]({page})" if page else "")
 
 
 def _params(estimator: Any) -> dict[str, str]:

@@ -243,6 +243,8 @@ def test_the_run_in_mlflow(served: Served, night: dict[str, Any], page: Page) ->
     page.goto(address)
     expect(page.get_by_text(f"toy {YESTERDAY}").first).to_be_visible()
     expect(page.get_by_text("average_precision").first).to_be_visible()
+    back = page.get_by_role("link", name="Log and report in Prefect")
+    assert str(back.get_attribute("href")).endswith(f"/runs/flow-run/{night['id']}")
     shoot(page, "mlflow_run")
     page.goto(address.rsplit("/", 1)[0])
     expect(page.get_by_text(f"toy {YESTERDAY}").first).to_be_visible()
