@@ -186,7 +186,8 @@ def test_without_a_server_named_it_says_so(
     settings_of: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings_of(NIGHTLY_WEBHOOK_URL=HOOK)
-    assert alarms.main([]) == 2
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        assert alarms.main([]) == 2
     assert "PREFECT_API_URL is not set" in capsys.readouterr().err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from uuid import UUID
 
 import pytest
 
@@ -26,7 +27,8 @@ def test_progress_is_told_at_most_about_twenty_times_and_at_the_end(
 def test_inside_a_task_it_is_a_bar_on_the_runs_page(prefect_server: None) -> None:
     from prefect import flow, task
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterType
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+    from prefect.runtime import flow_run
 
     @task
     def work() -> None:
@@ -35,11 +37,11 @@ def test_inside_a_task_it_is_a_bar_on_the_runs_page(prefect_server: None) -> Non
             tell(done, 40)
 
     @flow
-    def story() -> None:
+    def story() -> UUID:
         work()
+        return UUID(flow_run.id)
 
-    story()
-    bars = ArtifactFilter(type=ArtifactFilterType(any_=["progress"]))
+    of_this_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[story()]))
     with get_client(sync_client=True) as client:
-        found = client.read_artifacts(artifact_filter=bars)
+        found = client.read_artifacts(artifact_filter=of_this_run)
     assert [(one.data, one.description) for one in found] == [(100.0, "clean: 40 of 40 days")]
