@@ -271,7 +271,7 @@ def test_missed_nights_end_as_one(served: Served, model: Path, night: dict[str, 
         state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
         body = {"parameters": {"config": {"model": str(other)}}, "state": state}
         made.append(served.ask(f"deployments/{deployment['id']}/create_flow_run", body)["id"])
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         found = [served.ask(f"flow_runs/{run}") for run in made]
         if all(run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") for run in found):
