@@ -73,7 +73,13 @@ class Served:
         if body is not None:
             made = self.ask("csrf-token?client=tests")["token"]
             token = {"Prefect-Csrf-Token": made, "Prefect-Csrf-Client": "tests"}
-        return self.send(path, body, **token).raise_for_status().json()
+        answered = self.send(path, body, **token)
+        for _ in range(10):  # its SQLite is busy for a moment; Prefect's own client waits too
+            if answered.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(1)
+            answered = self.send(path, body, **token)
+        return answered.raise_for_status().json()
 
 
 def clean_environment() -> dict[str, str]:
