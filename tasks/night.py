@@ -144,6 +144,7 @@ class Judged:
         plots: Title to PNG.
         seconds: Seconds spent by step: ``fit`` is the whole parallel stage.
         done: When the verdict stood, in seconds since the epoch.
+        promised: Where the primary metric of a live day should fall (``grade.promise``).
     """
 
     verdict: Verdict
@@ -154,3 +155,4 @@ class Judged:
     plots: dict[str, bytes]
     seconds: dict[str, float]
     done: float
+    promised: dict[str, float] | None = None

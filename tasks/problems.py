@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from tasks import answers
 from tasks import metrics as measures
+from tasks.answers import Matched
 from tasks.metrics import Floats, Ints, JudgementError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RESERVED = ("day", "target", "relevant")
+USERS_AT_ONCE = 2_000
+"""Users answered in one go: bounds the memory that their candidates take."""
 _REGRESSION = (
     "mean_absolute_error",
     "root_mean_squared_error",
@@ -39,12 +43,24 @@ class Problem(Protocol):
         """Columns of the examples that are no inputs of an estimator."""
 
     @property
+    def answer_keys(self) -> tuple[str, ...]:
+        """Columns by which the app looks an answer up."""
+
+    @property
+    def answer_column(self) -> str:
+        """Column of the answers that holds the score."""
+
+    @property
     def primary(self) -> str:
         """Name of the metric a verdict rests on."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Every metric that is reported, the primary one first."""
+
+    @property
+    def live_metrics(self) -> tuple[str, ...]:
+        """Those that can be told of the answers alone, the primary one first."""
 
     @property
     def greater_is_better(self) -> bool:
@@ -55,6 +71,31 @@ class Problem(Protocol):
 
     def requests(self, clean_rows: pd.DataFrame, known_ahead: Sequence[str]) -> pd.DataFrame:
         """What is asked before the day begins, nothing that is known only later."""
+
+    def ask(
+        self, named: pd.DataFrame | None, history: pd.DataFrame, known_ahead: Sequence[str]
+    ) -> pd.DataFrame:
+        """What the app asks of the day after the history.
+
+        Args:
+            named: Clean rows of what the spec's ``requests`` names; None where it names nothing.
+            history: Clean rows of the days before.
+            known_ahead: Columns that are known before a day.
+        """
+
+    def ask_for_anyone(self, requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame | None:
+        """The request of somebody never seen, whose answers serve all who were not asked for."""
+
+    def batches(self, requests: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        """The requests in parts that may be answered one after the other."""
+
+    def answers(
+        self, requests: pd.DataFrame, features: pd.DataFrame, scores: Floats
+    ) -> pd.DataFrame:
+        """What the app reads, each row once by ``answer_keys``."""
+
+    def match(self, answered: Mapping[str, pd.DataFrame], happened: pd.DataFrame) -> Matched:
+        """The answers of one day, by scorer, beside the clean rows of what happened on it."""
 
     def label(self, features: pd.DataFrame, clean_rows: pd.DataFrame) -> pd.DataFrame:
         """Examples of one day: features, ``day``, ``target`` and, for rankings, ``relevant``."""
@@ -97,10 +138,24 @@ class _Tabular:
     target: str
     metric: str
     unit: str
+    key: tuple[str, ...]
+    answer_column: ClassVar[str]
 
     @property
     def keys(self) -> tuple[str, ...]:
         return ("day", "target")
+
+    @property
+    def answer_keys(self) -> tuple[str, ...]:
+        return self.key
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    @property
+    def live_metrics(self) -> tuple[str, ...]:
+        return self.metrics
 
     @property
     def primary(self) -> str:
@@ -113,6 +168,41 @@ class _Tabular:
     def requests(self, clean_rows: pd.DataFrame, known_ahead: Sequence[str]) -> pd.DataFrame:
         """The day's rows with ``day`` and those of the columns known ahead that were kept."""
         return clean_rows[["day", *(n for n in known_ahead if n != "day" and n in clean_rows)]]
+
+    def ask(
+        self,
+        named: pd.DataFrame | None,
+        history: pd.DataFrame,  # noqa: ARG002
+        known_ahead: Sequence[str],
+    ) -> pd.DataFrame:
+        """The named rows with what is known of them ahead.
+
+        Raises:
+            ValueError: Where nothing is named.
+        """
+        if named is None:
+            raise ValueError("requests: found None, expected a function that names the rows to ask")
+        return self.requests(named, known_ahead)
+
+    def ask_for_anyone(
+        self,
+        requests: pd.DataFrame,  # noqa: ARG002
+        history: pd.DataFrame,  # noqa: ARG002
+    ) -> pd.DataFrame | None:
+        return None
+
+    def batches(self, requests: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        """All at once: a feature may look at the whole plan of a day."""
+        yield requests
+
+    def answers(
+        self, requests: pd.DataFrame, features: pd.DataFrame, scores: Floats
+    ) -> pd.DataFrame:
+        """The key of each request and its score; raises ValueError where they do not fit."""
+        return answers.keyed_answers(requests, features, scores, self.key, self.answer_column)
+
+    def match(self, answered: Mapping[str, pd.DataFrame], happened: pd.DataFrame) -> Matched:
+        return answers.match_keyed(answered, happened, self.key, self.answer_column, self.target)
 
     def inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
         return _inputs(examples, self.keys)
@@ -145,11 +235,15 @@ class Classification(_Tabular):
         target: Column of the clean rows with 0 or 1; rows without a value are not labelled.
         metric: Primary metric.
         unit: What a row is, plural, for the report.
+        key: Columns of the clean rows, known ahead, by which the app looks a row up; needed where
+            the spec names ``requests``.
     """
 
     target: str
     metric: str = "average_precision"
     unit: str = "rows"
+    key: tuple[str, ...] = ()
+    answer_column = "probability"
 
     @property
     def method(self) -> str:
@@ -218,11 +312,15 @@ class Regression(_Tabular):
         target: Column of the clean rows; rows without a value are not labelled.
         metric: Primary metric.
         unit: What a row is, plural, for the report.
+        key: Columns of the clean rows, known ahead, by which the app looks a row up; needed where
+            the spec names ``requests``.
     """
 
     target: str
     metric: str = "mean_absolute_error"
     unit: str = "rows"
+    key: tuple[str, ...] = ()
+    answer_column = "prediction"
 
     @property
     def method(self) -> str:
@@ -305,6 +403,7 @@ class Recommendation:
     recall_k: int = 20
     repeat: str | None = None
     unit: str = "baskets"
+    answer_column = "score"
 
     @property
     def method(self) -> str:
@@ -313,6 +412,10 @@ class Recommendation:
     @property
     def keys(self) -> tuple[str, ...]:
         return ("day", "target", "relevant", self.user, self.item)
+
+    @property
+    def answer_keys(self) -> tuple[str, ...]:
+        return (self.user, "place")
 
     @property
     def primary(self) -> str:
@@ -326,6 +429,12 @@ class Recommendation:
                 every.append(f"ndcg_{self.k}_among_{kind}")
                 every.append(f"recall_{self.recall_k}_from_{kind}")
         return (self.primary, *(name for name in every if name != self.primary))
+
+    @property
+    def live_metrics(self) -> tuple[str, ...]:
+        return tuple(
+            name for name in self.metrics if "_from_" not in name and "_among_" not in name
+        )
 
     @property
     def greater_is_better(self) -> bool:
@@ -358,6 +467,46 @@ class Recommendation:
         """One row per user of the day, ``day`` and the user, ordered by user."""
         users = clean_rows[["day", self.user]].drop_duplicates()
         return users.sort_values(["day", self.user]).reset_index(drop=True)
+
+    def ask(
+        self,
+        named: pd.DataFrame | None,
+        history: pd.DataFrame,
+        known_ahead: Sequence[str],
+    ) -> pd.DataFrame:
+        """The users named, else all of the history."""
+        import pandas as pd
+
+        if named is not None:
+            return self.requests(named, known_ahead)
+        tomorrow = history["day"].max() + pd.Timedelta(days=1)
+        return self.requests(history[[self.user]].assign(day=tomorrow), known_ahead)
+
+    def ask_for_anyone(self, requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame | None:
+        """A user of whom nothing is known."""
+        import pandas as pd
+
+        every = pd.concat([requests[self.user], history[self.user]])
+        return requests.head(1).assign(**{self.user: answers.stranger(every)})
+
+    def batches(self, requests: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        """Some users at a time: what is said of one does not hang on who else is asked."""
+        for start in range(0, len(requests), USERS_AT_ONCE):
+            yield requests.iloc[start : start + USERS_AT_ONCE].reset_index(drop=True)
+
+    def answers(
+        self,
+        requests: pd.DataFrame,  # noqa: ARG002
+        features: pd.DataFrame,
+        scores: Floats,
+    ) -> pd.DataFrame:
+        """The ``recall_k`` best items of each user, with place, score and kind."""
+        return answers.ranked_answers(
+            features, scores, self.user, self.item, self.repeat, self.recall_k
+        )
+
+    def match(self, answered: Mapping[str, pd.DataFrame], happened: pd.DataFrame) -> Matched:
+        return answers.match_ranked(answered, happened, self.user, self.item, self.repeat)
 
     def label(self, features: pd.DataFrame, clean_rows: pd.DataFrame) -> pd.DataFrame:
         """Candidates with ``day``, ``target`` (int8) and ``relevant`` (int32), RangeIndex.
@@ -515,4 +664,6 @@ def _tabular_faults(
             f"target: found {problem.target!r} among known_ahead, allowed a column known only"
             " after the day"
         )
+    if unknown := [name for name in problem.key if name not in known_ahead]:
+        found.append(f"key: found {unknown[0]!r}, allowed columns that known_ahead names")
     return found

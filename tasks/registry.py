@@ -64,6 +64,8 @@ class Champion:
         trusted: Types it may hold.
         spec_module: Module its spec was defined in, and the file of it inside the package.
         lookback: Days of history its features may see.
+        promised: What a live day's primary metric should be: ``value``, ``low`` and ``high``; None
+            where the days that judged it were too few to say.
     """
 
     version: str
@@ -77,6 +79,7 @@ class Champion:
     trusted: tuple[str, ...]
     spec_module: tuple[str, str]
     lookback: int
+    promised: dict[str, float] | None = None
 
 
 def open_registry() -> MlflowClient:
@@ -160,8 +163,20 @@ def read_champion(
     version = _version_by_alias(client, model, CHAMPION)
     if version is not None and before_night and version.tags.get("night") == before_night:
         version = _version_by_alias(client, model, PREVIOUS)
-    if version is None:
-        return None
+    return _champion(model, version) if version is not None else None
+
+
+def read_previous(client: MlflowClient, model: str) -> Champion | None:
+    """The champion before this one, or None where there was none.
+
+    Raises:
+        RegistryError: Where the version behind the alias is not one of ours.
+    """
+    version = _version_by_alias(client, model, PREVIOUS)
+    return _champion(model, version) if version is not None else None
+
+
+def _champion(model: str, version: Any) -> Champion:
     tags = version.tags
     try:
         return Champion(
@@ -176,11 +191,12 @@ def read_champion(
             trusted=tuple(json.loads(tags["trusted_types"])),
             spec_module=(tags["spec_module"], tags["spec_file"]),
             lookback=int(tags["lookback"]),
+            promised=json.loads(tags.get("promised", "null")),
         )
     except KeyError as error:
         raise RegistryError(
-            f"Version {version.version} of {model} carries the alias champion but not the tag "
-            f"{error}: it was not made by a night. Move the alias to a version that was."
+            f"Version {version.version} of {model} was not made by a night: it lacks the tag "
+            f"{error}. Move the alias to a version that was."
         ) from error
 
 

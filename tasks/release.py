@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from dataclasses import asdict, replace
@@ -16,15 +17,17 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext, TaskRunContext
 
-from tasks import prepare, record, settings, store, train
+from tasks import prepare, publish, record, settings, store, train
 from tasks.announce import announce, night_events
 from tasks.archive import past_reports, report_folder
 from tasks.decided import remember
+from tasks.deliver import Predictions
 from tasks.night import Cleaned, Examples, Judged, Night
 from tasks.report import Report, build_report, draw_nights, nights_table, to_markdown, write_report
 from tasks.results import cached_task
 from tasks.spec import DECIDING_LIBRARIES, code_files, digest, load_spec, spec_file
 from tasks.steps import OUTSIDE, if_whole, spec_and_refs
+from tasks.watch import Live
 
 if TYPE_CHECKING:
     from tasks.judge import Verdict
@@ -100,6 +103,7 @@ def register_version(
                 "spec_module": spec.features.__module__,
                 "spec_file": packaging.packaged_path(spec_file(spec)).as_posix(),
                 "lookback": str(spec.lookback.days),
+                "promised": json.dumps(judged.promised),
             },
             description=(
                 f"{judged.challenger}, fitted on {shipped['rows']:,} examples from "
@@ -178,6 +182,8 @@ def publish_report(
     judged: Judged | None = None,
     run: str | None = None,
     version: str | None = None,
+    live: Live | None = None,
+    delivered: Predictions | None = None,
 ) -> Report:
     """Write the night's report to disk, Prefect and MLflow, and remember the verdict."""
     from tasks import registry, tracking
@@ -195,6 +201,8 @@ def publish_report(
         champion=champion,
         run=run,
         version=version,
+        live=live,
+        delivered=delivered,
         seconds=_seconds(clean, examples, judged),
         links=record.links(folder, run, tracking.run_page(client, run) if run else None),
     )
@@ -209,8 +217,8 @@ def publish_report(
     if run:
         tracking.close_run(client, run, folder, verdict.status)
         tracking.describe_nights(client, run, nights_table([*earlier, found][-NIGHTS_LISTED:]))
-    if judged:
-        _remember(night, folder)
+    if judged and not (delivered and delivered.failed):
+        _remember(night, folder, delivered)
     limit = load_spec(night.model).oldest_champion
     before = earlier[-1] if earlier else None
     announce(night.name, night.as_of, night_events(found, before, limit))
@@ -274,10 +282,12 @@ def _seconds(
     return spent
 
 
-def _remember(night: Night, folder: Path) -> None:
+def _remember(night: Night, folder: Path, delivered: Predictions | None) -> None:
     spec = load_spec(night.model)
     database = settings.tracking_uri().removeprefix("sqlite:///")
     evidence = [folder / "report.json", Path(database)]
+    if delivered and delivered.current:
+        evidence.append(publish.folder_of(night.name) / f"{night.as_of}.parquet")
     remember(
         night.model,
         night.as_of,

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from tasks.deliver import Predictions
     from tasks.evaluate import Evaluation, SliceResult
     from tasks.judge import Verdict
     from tasks.night import Cleaned, Examples, Judged, Night
     from tasks.registry import Champion
+    from tasks.watch import Live
 
 Report: TypeAlias = dict[str, Any]
 """JSON-able; its keys are listed in the README under "The report"."""
@@ -42,6 +44,8 @@ def build_report(
     champion: Champion | None = None,
     run: str | None = None,
     version: str | None = None,
+    live: Live | None = None,
+    delivered: Predictions | None = None,
     seconds: Mapping[str, float],
     links: Mapping[str, str],
 ) -> Report:
@@ -56,9 +60,12 @@ def build_report(
         champion: The champion before it.
         run: Its MLflow run, if any.
         version: The version it promoted, if any.
+        live: How past answers did.
+        delivered: What the app reads now.
         seconds: Step to seconds, ``total`` included.
         links: Name to address or path.
     """
+    from tasks import deliver, watch
     from tasks.metrics import title
 
     spec = load_spec(night.model)
@@ -81,6 +88,11 @@ def build_report(
         "rows": {"in": 0, "accepted": 0, "quarantined": 0, "duplicates": 0},
         "days": {"new": 0, "reused": 0, "rejected": 0},
         "split": None,
+        "promised": judged.promised if judged else None,
+        "live": list(live.new) if live else [],
+        "live_lines": watch.lines(live, spec),
+        "reverted": live.reverted if live else None,
+        "predictions": deliver.to_json(delivered) if delivered else None,
         "seconds": dict(seconds),
         "links": dict(links),
     }
@@ -236,7 +248,9 @@ def to_terminal(report: Report, *, again: bool = False) -> str:
     lines += _block("Champion", [_champion_line(report)])
     if report["candidates"]:
         lines += ["", *_candidate_lines(report)]
-    lines += ["", *_block("Data", _data_lines(report))]
+    lines += ["", *_block("Live", report.get("live_lines", []))]
+    lines += _block("Answers", _prediction_lines(report))
+    lines += _block("Data", _data_lines(report))
     lines += _block("Time", [_time_line(report)])
     lines += _block("Report", [report["links"]["report"]])
     if "mlflow_ui" in report["links"]:
@@ -272,6 +286,8 @@ def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str
     for title, png in (plots or {}).items():
         picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         out += [f"### {title}", "", f"![{title}]({picture})", ""]
+    if told := [*report.get("live_lines", []), *_prediction_lines(report)]:
+        out += ["## Live", "", *[f"- {capitalized(line)}" for line in told], ""]
     out += ["## Data", "", *[f"- {line}" for line in _data_lines(report)], ""]
     out += ["## Time", "", _time_line(report), ""]
     out += ["## Links", ""]
@@ -394,6 +410,16 @@ def _data_lines(report: Report) -> list[str]:
             f"judged on the {_days(split['holdout_days'])} from {split['holdout_from']}"
         )
     return lines
+
+
+def _prediction_lines(report: Report) -> list[str]:
+    made = report.get("predictions")
+    if not made:
+        return []
+    if made["current"]:
+        return [f"{made['rows']:,} rows for {made['day']}, by version {made['version']}"]
+    stays = f"those made as of {made['stays']} stay" if made["stays"] else "the app has none"
+    return [f"not renewed for {made['day']}: {made['fault'].rstrip('.')}; {stays}"]
 
 
 def _days(count: int) -> str:

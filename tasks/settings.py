@@ -66,6 +66,11 @@ def store_bytes() -> int:
     return _whole_number("NIGHTLY_STORE_GB", 20, 1) * 10**9
 
 
+def predictions_url() -> str | None:
+    """Database for the app's table of predictions: ``NIGHTLY_PREDICTIONS_URL``, if any."""
+    return os.environ.get("NIGHTLY_PREDICTIONS_URL") or None
+
+
 def webhook_url() -> str | None:
     """Where alarms go: ``NIGHTLY_WEBHOOK_URL``, a secret that no message repeats."""
     url = os.environ.get("NIGHTLY_WEBHOOK_URL")

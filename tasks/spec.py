@@ -107,6 +107,33 @@ class Gate:
         return found
 
 
+@dataclass(frozen=True)
+class Revert:
+    """When a champion that does worse than its predecessor on live days is taken back.
+
+    Attributes:
+        patience: Fewest graded days on which both answered.
+        confidence: Level at which it must be worse, one-sided, over the days; high because the
+            question is asked every night.
+        loss: Least relative loss.
+    """
+
+    patience: timedelta = timedelta(days=3)
+    confidence: float = 0.995
+    loss: float = 0.02
+
+    def faults(self) -> list[str]:
+        """Every setting out of bounds, in words."""
+        found = []
+        if not _whole_days(self.patience, 2):
+            found.append(f"revert.patience: found {_shown(self.patience)}, allowed days(n), n >= 2")
+        for name, low, high in (("confidence", 0.5, 0.9999), ("loss", 0.0, 1.0)):
+            value = getattr(self, name)
+            if not _is_number(value) or not low <= value <= high:
+                found.append(f"revert.{name}: found {value!r}, allowed {low} to {high}")
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class ModelSpec:
     """One model kept fresh: its data, contract, features, candidates and gate.
@@ -124,6 +151,12 @@ class ModelSpec:
             ``history`` holds whole earlier days only, ``lookback`` of them.
         lookback: How much history ``features`` may see.
         candidates: Name to scikit-learn compatible estimator; each night fits a clone.
+        requests: Optional ``requests(as_of)``: raw rows of what the app asks for the day after,
+            with the raw columns of ``known_ahead``. Without it a recommendation answers every user
+            of ``lookback``, and other problems make no predictions.
+        least_answers: Share of the rows published the last time below which predictions are
+            refused.
+        revert: When a champion that does worse than its predecessor is taken back by itself.
         clean: Optional pure function from accepted rows to clean rows.
         window: How many days a candidate learns from, or ``EXPANDING``.
         holdout: The last days, kept from training and used to judge.
@@ -150,6 +183,9 @@ class ModelSpec:
     lookback: timedelta
     candidates: Mapping[str, Any]
     clean: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    requests: Callable[[date], pd.DataFrame] | None = None
+    least_answers: float = 0.5
+    revert: Revert = field(default_factory=Revert)
     window: timedelta = EXPANDING
     holdout: timedelta = timedelta(days=14)
     label_delay: timedelta = timedelta(0)
@@ -268,6 +304,12 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     expect("known_ahead", _names(spec.known_ahead) and bool(spec.known_ahead), "column names")
     expect("features", _takes(spec.features, 2), "a function features(day, history)")
     expect("clean", spec.clean is None or _takes(spec.clean, 1), "None or a function clean(rows)")
+    asks = spec.requests is None or _takes(spec.requests, 1)
+    expect("requests", asks, "None or a function requests(as_of)")
+    if spec.requests is not None and problem_ok and not spec.problem.answer_keys:
+        faults.append("problem.key: found none, allowed the columns by which an app looks a row up")
+    share_ok = _is_number(spec.least_answers) and 0 <= spec.least_answers <= 1
+    expect("least_answers", share_ok, "a share from 0 to 1")
     expect("slices", _names(spec.slices), "a tuple of column names")
     expect("seed", type(spec.seed) is int and 0 <= spec.seed < 2**32, "a whole number below 2**32")
     limit_ok = _is_number(spec.quarantine_limit) and 0 <= spec.quarantine_limit < 1
@@ -288,6 +330,10 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
             f"more than holdout and label_delay together ({(spec.holdout + spec.label_delay).days} "
             "days), or there is nothing to learn from",
         )
+    if isinstance(spec.revert, Revert):
+        faults += spec.revert.faults()
+    else:
+        expect("revert", False, "a Revert")
     if isinstance(spec.gate, Gate):
         faults += spec.gate.faults()
     else:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.tasks import exponential_backoff
 
@@ -85,6 +86,11 @@ def open_night(config: RetrainConfig) -> Night:
         log.info("open      due for %s: stands for every night since", was_due)
     key = hashlib.sha256(f"{digest(spec)} {as_of} {fingerprint(days)}".encode()).hexdigest()
     return Night(config.model, spec.name, as_of, days, key, held, earlier, was_due)
+
+
+def end_held(night: Night) -> State:
+    """The last state of a flow that had nothing fresh to look at."""
+    return State(type=StateType.CANCELLED, name="HELD", message=" ".join(night.held))
 
 
 def name_clean(parameters: dict[str, Any]) -> str:
@@ -248,7 +254,8 @@ def judge_night(
         FitError: Where no candidate could be fitted and scored.
     """
     from tasks import judge
-    from tasks.evaluate import Evaluation, SliceResult, evaluate, evaluate_slices
+    from tasks.evaluate import Evaluation, SliceResult, evaluate, evaluate_days, evaluate_slices
+    from tasks.grade import promise
     from tasks.metrics import JudgementError
 
     spec, fitted = load_spec(night.model), time.time()
@@ -320,7 +327,10 @@ def judge_night(
     verdict = replace(verdict, reasons=(*verdict.reasons, *faults))
     log.info("judge     %s: %s", verdict.status, verdict.reasons[0])
     drawn: dict[str, bytes] = {}
+    promised = None
     if figures:
+        alone = evaluate_days(spec.problem, holdout, {challenger: scores[challenger]})
+        promised = promise(list(alone[challenger].values()), spec.gate.confidence)
         relied = train.measure_reliance(spec, fits[challenger], holdout)
         drawn = draw_plots(spec, holdout, scores, challenger, figures, slices, relied)
     return Judged(
@@ -335,6 +345,7 @@ def judge_night(
             "judge": round(time.time() - fitted, 2),
         },
         done=time.time(),
+        promised=promised,
     )
 
 

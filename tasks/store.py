@@ -203,15 +203,32 @@ def load_model(path: Path, sha256: str, trusted: Sequence[str]) -> Any:
     Raises:
         StoreError: Where the file is missing, altered, or holds another type.
     """
-    import skops.io
-
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"Model file {path} cannot be read: {error.strerror}.") from error
+    content = _read_file(path)
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise StoreError(f"Model file {path} was altered: digest {found}, expected {sha256}.")
+    return _build(path, content, trusted)
+
+
+def load_checked_model(path: Path, trusted: Sequence[str]) -> Any:
+    """A model from a file of a package whose digest was checked, built only from trusted types.
+
+    Raises:
+        StoreError: Where the file is missing, or holds another type.
+    """
+    return _build(path, _read_file(path), trusted)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"Model file {path} cannot be read: {error.strerror}.") from error
+
+
+def _build(path: Path, content: bytes, trusted: Sequence[str]) -> Any:
+    import skops.io
+
     unknown = untrusted_types(content, trusted)
     if unknown:
         raise TypesError(
@@ -305,6 +322,22 @@ def write_file(path: Path, content: bytes) -> None:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise StoreError(_unwritable(path, error)) from error
+
+
+def point_to(link: Path, target: str) -> None:
+    """Make a link point at another file of its folder; a reader finds the old one or the new one.
+
+    Raises:
+        StoreError: Where the folder cannot be written.
+    """
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(link)
+        _sync_folder(link.parent)
+    except OSError as error:
+        raise StoreError(_unwritable(link, error)) from error
 
 
 @contextmanager
