@@ -85,6 +85,8 @@ def predict_ahead(night: Night, clean: Cleaned) -> Predictions | None:
         why = f"the data of {night.as_of} cannot be used"
         return Predictions(day, champion.version, fault=why, stays=stays)
     named = spec.requests(night.as_of) if spec.requests else None
+    if named is not None and named.empty:
+        return Predictions(day, champion.version, fault="nothing is asked", stays=stays)
     answers, inputs = _answer(client, spec, champion, night, clean, named)
     fault = publish.fault_of(
         answers,

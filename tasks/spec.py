@@ -119,7 +119,7 @@ class Revert:
     """
 
     patience: timedelta = timedelta(days=3)
-    confidence: float = 0.995
+    confidence: float = 0.998
     loss: float = 0.02
 
     def faults(self) -> list[str]:

@@ -33,11 +33,16 @@ def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def write_day(folder: Path, day: date, rows: int = 200, **changes: object) -> None:
-    """Write one day; the label follows ``size``."""
+def requests(as_of: date) -> pd.DataFrame:
+    """The visitors announced for the next day."""
+    return make_day(as_of + timedelta(days=1))[["number", "size", "shop"]]
+
+
+def make_day(day: date, rows: int = 200) -> pd.DataFrame:
+    """The rows of one day; the label follows ``size``."""
     random = np.random.default_rng(day.toordinal())
     size = random.normal(size=rows)
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "number": np.arange(rows) + 1000 * day.toordinal(),
             "size": size,
@@ -45,8 +50,13 @@ def write_day(folder: Path, day: date, rows: int = 200, **changes: object) -> No
             "bought": (size + random.normal(size=rows) > 0).astype("int64"),
         }
     )
+
+
+def write_day(folder: Path, day: date, rows: int = 200, **changes: object) -> None:
+    """Write one day, with some columns replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    frame.assign(**changes).to_parquet(folder / f"{day}.parquet", index=False)
+    made = make_day(day, rows).assign(**changes)
+    made.to_parquet(folder / f"{day}.parquet", index=False)
 
 
 def write_days(folder: Path, count: int = COUNT) -> None:
@@ -60,9 +70,10 @@ toy = ModelSpec(
     question="Will this visitor buy?",
     source=ParquetDays(os.environ.get("TOY_DAYS", "toy-days")),
     contract=ToyContract,
-    problem=Classification(target="bought", metric="average_precision"),
+    problem=Classification(target="bought", metric="average_precision", key=("number",)),
     known_ahead=("number", "size", "shop"),
     features=features,
+    requests=requests,
     lookback=days(7),
     candidates={
         "constant": DummyClassifier(),
