@@ -212,9 +212,17 @@ def _type(values: pd.Series[Any]) -> Any:
     if pd.api.types.is_float_dtype(values):
         return sql.Double()
     if pd.api.types.is_datetime64_any_dtype(values):
-        return sql.DateTime()
+        return sql.DateTime().with_variant(_sqlite_time(values), "sqlite")
     first = values.dropna()
     return sql.Date() if len(first) and type(first.iloc[0]) is date else sql.Text()
+
+
+def _sqlite_time(values: pd.Series[Any]) -> Any:
+    """SQLite keeps times as text: whole seconds as people write them."""
+    from sqlalchemy.dialects.sqlite import DATETIME
+
+    known = values.dropna()
+    return DATETIME(truncate_microseconds=bool((known == known.dt.floor("s")).all()))
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:

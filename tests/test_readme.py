@@ -129,6 +129,34 @@ def test_its_model_of_your_own_runs(
     assert sorted(key.strip("`") for key in keys) == sorted(report)
 
 
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_its_queries_find_what_the_app_asks_for(
+    database: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    import sqlalchemy as sql
+
+    from tasks.publish import replace_table, table_name
+    from tasks.spec import load_spec
+
+    url = f"sqlite:///{tmp_path}/app.db"
+    url = url if database == "sqlite" else request.getfixturevalue("postgres")
+    users = pd.array([17, 17, None], dtype="Int64")
+    baskets = pd.DataFrame(
+        {"household_id": users, "place": [1, 2, 1], "product_id": [5, 6, 7], "score": 0.5}
+    ).assign(kind="repeat")
+    leaving = {"sched_dep": pd.Timestamp("2026-11-23 08:00"), "carrier": "UA", "origin": "EWR"}
+    planned = pd.DataFrame({"flight": [1178, 9], "probability": [0.25, 0.5]}).assign(**leaving)
+    for model, rows in (("groceries", baskets), ("flights", planned)):
+        keys = load_spec(model).problem.answer_keys
+        replace_table(url, table_name(model), rows, keys)
+    (text,) = re.findall(r"```sql\n(.*?)```", TEXT, re.DOTALL)
+    engine = sql.create_engine(url)
+    with engine.connect() as connection:
+        found = [connection.exec_driver_sql(one).all() for one in text.split(";") if one.strip()]
+    engine.dispose()
+    assert [[row[0] for row in rows] for rows in found] == [[5, 6], [7], [0.25]]
+
+
 def test_its_table_of_verdicts_is_the_exit_codes() -> None:
     from tasks.report import EXIT_CODES
 
