@@ -407,7 +407,8 @@ def _table(rows: Sequence[Row]) -> str:
             )
         )
     body = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    return f'<div class="box" role="region" aria-label="All nights" tabindex="0">{table}</div>'
 
 
 def _style() -> str:
@@ -465,18 +466,20 @@ rect { shape-rendering: crispEdges }
 .age { fill: var(--grey); opacity: .55 }
 .accepted { fill: var(--blue) }
 .quarantined { fill: var(--orange) }
+.box { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; margin-top: 8px }
 th, td { text-align: left; vertical-align: top; padding: 6px 12px 6px 0; white-space: nowrap;
   border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums }
 [data-title="Why"] { width: 50%; white-space: normal }
 td small { display: block }
-@media (min-width: 761px) { .strip, .strip ul { flex-flow: row nowrap }
+@media (min-width: 861px) { .strip, .strip ul { flex-flow: row nowrap }
   .strip ul { flex-direction: column } }
-@media (max-width: 760px) {
+@media (max-width: 860px) {
   thead, td:empty { display: none }
   table, tbody, tr { display: block }
   tr { padding: 10px 0; border-bottom: 1px solid var(--line) }
-  td { display: inline-block; vertical-align: baseline; border: 0; padding: 0 12px 0 0 }
+  td { display: inline-block; vertical-align: baseline; border: 0; padding: 0 12px 0 0;
+    max-width: 100%; white-space: normal }
   td small { display: inline }
   td:first-child { font-weight: 600 }
   [data-title="Why"] { display: block; width: auto; margin: 2px 0 }
