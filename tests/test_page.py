@@ -278,6 +278,21 @@ def test_promotions_and_ways_back_are_marked_on_the_age() -> None:
     assert cells(html)[1]["Why"] == f"{text} The reason of 2026-11-21."
 
 
+def test_a_way_back_is_seen_over_a_night_that_knew_no_champion() -> None:
+    reports = [night(2, "PROMOTED", "3"), night(1, "HELD", None), night(0, "KEPT", "2")]
+    marks = chart(page.to_html(reports, []), "Age of the champion").findall("svg")
+    assert tips(marks[-1]) == ["2026-11-22: version 2 went back"]
+
+
+def test_every_bar_stands_on_the_line_of_nought() -> None:
+    rows = [{"in": 10**6, "accepted": 10**6, "quarantined": bad} for bad in (0, 1, 500)]
+    html = page.to_html([night(2 - n, rows=each) for n, each in enumerate(rows)], [])
+    for label in ("Rows accepted", "Rows in quarantine", "Age of the champion"):
+        bars = [each.attrib for each in chart(html, label).iter("rect")]
+        assert len({float(bar["y"]) + float(bar["height"]) for bar in bars}) == 1
+        assert all(float(bar["height"]) >= 1.5 for bar in bars)
+
+
 def test_a_look_back_has_no_negative_age() -> None:
     later = {"version": "9", "candidate": "ranker", "since": "2026-11-25"}
     html = page.to_html([night(0, champion=later)], [])
