@@ -37,8 +37,10 @@ def retrain(config: RetrainConfig) -> State:
         fits = [steps.fit_candidate.submit(night, examples, name) for name in examples.candidates]
         champion = steps.score_champion(night, examples)
         leaks = steps.look_for_leaks(night, clean, examples)
+        drift = watch.measure_drift(night, clean, examples)
         made = [fit.result(raise_on_failure=False) for fit in fits]
-        judged = steps.judge_night(night, examples, made, champion, leaks)
+        signs = (*leaks, drift.check)
+        judged = steps.judge_night(night, examples, made, champion, signs)
 
         run = release.log_night(night, clean, examples, judged)
         version = None
@@ -51,7 +53,9 @@ def retrain(config: RetrainConfig) -> State:
 
         release.clean_up(night)
         shown = deliver.deliver_predictions(night, clean)
-        report = release.publish_report(night, clean, examples, judged, run, version, live, shown)
+        report = release.publish_report(
+            night, clean, examples, judged, run, version, live, drift, shown
+        )
         return release.end_night(report)
 
 

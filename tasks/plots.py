@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from tasks.drift import Shift
+
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
 """Okabe and Ito's colours, told apart with any colour vision, and a neutral grey."""
 ROLES = {"challenger": (BLUE, "o"), "champion": (ORANGE, "s"), "baseline": (GREY, "^")}
@@ -256,6 +258,28 @@ def feature_importance(names: Sequence[str], values: Sequence[float]) -> bytes:
     axes.set_xlabel("move of the answers when it is shuffled, in standard deviations of them")
     more = f", {len(order)} largest of {len(names)}" if len(names) > len(order) else ""
     axes.set_title(f"What the model relies on{more}")
+    return _png(figure)
+
+
+def drift(shifts: Sequence[Shift], large: float) -> bytes:
+    """The columns that moved most in the newest week, beside how far earlier weeks went.
+
+    Args:
+        shifts: The largest first.
+        large: Index from which a shift counts as large.
+    """
+    shown = shifts[:15]
+    figure, axes = _figure(7.6, 1.2 + 0.3 * len(shown))
+    colours = [ORANGE if shift.alarming else BLUE for shift in shown]
+    axes.barh(range(len(shown)), [shift.psi for shift in shown], height=0.6, color=colours)
+    usual = [shift.usual for shift in shown]
+    axes.plot(usual, range(len(shown)), "k|", markersize=11, label="earlier weeks, at most")
+    axes.axvline(large, color="black", linewidth=0.8, linestyle=":", label="large")
+    _rows(axes, [shift.column for shift in shown])
+    axes.set_xlabel("index of stability against the weeks before; 0 is the same")
+    more = f", {len(shown)} largest of {len(shifts)}" if len(shifts) > len(shown) else ""
+    axes.set_title(f"How far the newest week moved{more}")
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
     return _png(figure)
 
 

@@ -222,7 +222,8 @@ def _sqlite_time(values: pd.Series[Any]) -> Any:
     from sqlalchemy.dialects.sqlite import DATETIME
 
     known = values.dropna()
-    return DATETIME(truncate_microseconds=bool((known == known.dt.floor("s")).all()))
+    whole = bool((known == known.dt.floor("s")).all())
+    return DATETIME(truncate_microseconds=whole)  # type: ignore[no-untyped-call]
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:

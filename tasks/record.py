@@ -112,7 +112,10 @@ def links(folder: Path, run: str | None, run_page: str | None) -> dict[str, str]
         run: The MLflow run, if any.
         run_page: Its page, below the address of MLflow's pages.
     """
-    found = {"report": str(folder / "report.md")}
+    found = {
+        "report": str(folder / "report.md"),
+        "history": str(folder.parent / "history.html"),
+    }
     flow_run = runtime.flow_run.ui_url
     if flow_run and runtime.deployment.id:
         found["prefect"] = flow_run

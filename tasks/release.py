@@ -23,11 +23,19 @@ from tasks.archive import past_reports, report_folder
 from tasks.decided import remember
 from tasks.deliver import Predictions
 from tasks.night import Cleaned, Examples, Judged, Night
-from tasks.report import Report, build_report, draw_nights, nights_table, to_markdown, write_report
+from tasks.report import (
+    Report,
+    build_report,
+    draw_drift,
+    draw_nights,
+    nights_table,
+    to_markdown,
+    write_report,
+)
 from tasks.results import cached_task
 from tasks.spec import DECIDING_LIBRARIES, code_files, digest, load_spec, spec_file
 from tasks.steps import OUTSIDE, if_whole, spec_and_refs
-from tasks.watch import Live
+from tasks.watch import Drifted, Live, write_history
 
 if TYPE_CHECKING:
     from tasks.judge import Verdict
@@ -183,6 +191,7 @@ def publish_report(
     run: str | None = None,
     version: str | None = None,
     live: Live | None = None,
+    drifted: Drifted | None = None,
     delivered: Predictions | None = None,
 ) -> Report:
     """Write the night's report to disk, Prefect and MLflow, and remember the verdict."""
@@ -202,13 +211,18 @@ def publish_report(
         run=run,
         version=version,
         live=live,
+        drifted=drifted,
         delivered=delivered,
         seconds=_seconds(clean, examples, judged),
         links=record.links(folder, run, tracking.run_page(client, run) if run else None),
     )
     earlier = past_reports(night.name, night.as_of - timedelta(days=1), NIGHTS_SHOWN)
     plots = (judged.plots | draw_nights([*earlier, found])) if judged else {}
+    plots |= draw_drift(drifted.shifts) if drifted and drifted.shifts else {}
     write_report(folder, found, plots)
+    page = write_history(night.name, night.as_of)
+    if page and judged:
+        store.write_file(folder / page.name, page.read_bytes())  # MLflow keeps the folder
     create_markdown_artifact(
         key=f"report-{night.name}".replace("_", "-"),
         markdown=to_markdown(found, plots),

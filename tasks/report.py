@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tasks.deliver import Predictions
+    from tasks.drift import Shift
     from tasks.evaluate import Evaluation, SliceResult
     from tasks.judge import Verdict
     from tasks.night import Cleaned, Examples, Judged, Night
     from tasks.registry import Champion
-    from tasks.watch import Live
+    from tasks.watch import Drifted, Live
 
 Report: TypeAlias = dict[str, Any]
 """JSON-able; its keys are listed in the README under "The report"."""
@@ -45,6 +46,7 @@ def build_report(
     run: str | None = None,
     version: str | None = None,
     live: Live | None = None,
+    drifted: Drifted | None = None,
     delivered: Predictions | None = None,
     seconds: Mapping[str, float],
     links: Mapping[str, str],
@@ -61,6 +63,7 @@ def build_report(
         run: Its MLflow run, if any.
         version: The version it promoted, if any.
         live: How past answers did.
+        drifted: How unlike those before the newest week is.
         delivered: What the app reads now.
         seconds: Step to seconds, ``total`` included.
         links: Name to address or path.
@@ -92,6 +95,7 @@ def build_report(
         "live": list(live.new) if live else [],
         "live_lines": watch.lines(live, spec),
         "reverted": live.reverted if live else None,
+        "drift": _drift(drifted),
         "predictions": deliver.to_json(delivered) if delivered else None,
         "seconds": dict(seconds),
         "links": dict(links),
@@ -184,6 +188,20 @@ def draw_plots(
         drawn["Precision and recall"] = plots.precision_recall(target, compared)
     drawn["Inputs"] = plots.feature_importance(list(relied), list(relied.values()))
     return drawn
+
+
+def _drift(drifted: Drifted | None) -> dict[str, Any] | None:
+    if drifted is None:
+        return None
+    shifts = [asdict(shift) | {"alarming": shift.alarming} for shift in drifted.shifts]
+    return {"rows": drifted.rows, "shifts": shifts}
+
+
+def draw_drift(shifts: Sequence[Shift]) -> dict[str, bytes]:
+    """The picture of the columns that moved most: title to PNG."""
+    from tasks import drift, plots
+
+    return {"Drift": plots.drift(shifts, drift.LARGE)}
 
 
 def draw_nights(reports: Sequence[Report]) -> dict[str, bytes]:
@@ -283,6 +301,8 @@ def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str
         out += [*_look_table(report), ""]
     if report["checks"]:
         out += ["## Checks", "", *_check_lines(report["checks"]), ""]
+    if report.get("drift") and report["drift"]["shifts"]:
+        out += ["## Newest week against those before", "", *_drift_table(report["drift"]), ""]
     for title, png in (plots or {}).items():
         picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         out += [f"### {title}", "", f"![{title}]({picture})", ""]
@@ -410,6 +430,21 @@ def _data_lines(report: Report) -> list[str]:
             f"judged on the {_days(split['holdout_days'])} from {split['holdout_from']}"
         )
     return lines
+
+
+def _drift_table(found: Mapping[str, Any]) -> list[str]:
+    from tasks import drift
+
+    fields = drift.Shift.__dataclass_fields__
+    shifts = [drift.Shift(**{n: shift[n] for n in fields}) for shift in found["shifts"]]
+    counted = found["rows"]
+    said = (
+        f"{counted['rows']:,} rows on the newest day; {counted['low']:,} to {counted['high']:,} on "
+        f"that weekday before{': **odd**' if counted['odd'] else ''}."
+        if counted
+        else "Too few weeks to compare the number of rows."
+    )
+    return [said, "", *drift.to_lines(shifts)]
 
 
 def _prediction_lines(report: Report) -> list[str]:

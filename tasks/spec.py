@@ -154,6 +154,8 @@ class ModelSpec:
         requests: Optional ``requests(as_of)``: raw rows of what the app asks for the day after,
             with the raw columns of ``known_ahead``. Without it a recommendation answers every user
             of ``lookback``, and other problems make no predictions.
+        drift_limit: Index of stability (``tasks.drift``) past which a column whose newest week is
+            far from usual keeps the champion until a person has looked; None for never.
         least_answers: Share of the rows published the last time below which predictions are
             refused.
         revert: When a champion that does worse than its predecessor is taken back by itself.
@@ -185,6 +187,7 @@ class ModelSpec:
     clean: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     requests: Callable[[date], pd.DataFrame] | None = None
     least_answers: float = 0.5
+    drift_limit: float | None = 2.0
     revert: Revert = field(default_factory=Revert)
     window: timedelta = EXPANDING
     holdout: timedelta = timedelta(days=14)
@@ -310,6 +313,8 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
         faults.append("problem.key: found none, allowed the columns by which an app looks a row up")
     share_ok = _is_number(spec.least_answers) and 0 <= spec.least_answers <= 1
     expect("least_answers", share_ok, "a share from 0 to 1")
+    drift_ok = spec.drift_limit is None or (_is_number(spec.drift_limit) and spec.drift_limit > 0)
+    expect("drift_limit", drift_ok, "None or a number above 0")
     expect("slices", _names(spec.slices), "a tuple of column names")
     expect("seed", type(spec.seed) is int and 0 <= spec.seed < 2**32, "a whole number below 2**32")
     limit_ok = _is_number(spec.quarantine_limit) and 0 <= spec.quarantine_limit < 1

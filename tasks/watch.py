@@ -8,17 +8,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 
-from tasks import grade, publish, restore, settings, store
+from tasks import drift, grade, publish, restore, settings, store, train
+from tasks.announce import announce
+from tasks.archive import past_reports, report_folder
+from tasks.judge import Check
 from tasks.metrics import title
-from tasks.night import Cleaned, Night
+from tasks.night import Cleaned, Examples, Night
+from tasks.page import to_html
 from tasks.restore import RollbackConfig, RollbackError
 from tasks.spec import ModelSpec, load_spec
 from tasks.steps import OUTSIDE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger("nightly")
 
@@ -37,6 +45,7 @@ class Live:
         previous: Version before it.
         loss: How the champion did against it, where both answered the same days.
         reverted: What was done about it, in words.
+        taken_back: Whether the predecessor is champion again.
     """
 
     new: tuple[dict[str, Any], ...] = ()
@@ -45,6 +54,7 @@ class Live:
     previous: str | None = None
     loss: grade.Loss | None = None
     reverted: str | None = None
+    taken_back: bool = False
 
     @property
     def worse(self) -> bool:
@@ -106,6 +116,57 @@ def grade_one(
     }
 
 
+@dataclass(frozen=True)
+class Drifted:
+    """How unlike the weeks before it the newest week is.
+
+    Attributes:
+        shifts: Every column, and the ``prediction`` that the app was shown, the largest first.
+        rows: The newest day's rows beside those of its weekday before (``drift.count_rows``).
+        check: What the verdict makes of it.
+    """
+
+    shifts: tuple[drift.Shift, ...]
+    rows: dict[str, Any] | None
+    check: Check
+
+
+@task(task_run_name="compare the newest week", cache_policy=NO_CACHE)
+def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> Drifted:
+    """Compare inputs, published predictions and row counts with those of earlier weeks."""
+    import pandas as pd
+
+    spec, split = load_spec(night.model), examples.split
+    parts = [train.read_examples(examples.of(days)) for days in (split.train, split.holdout)]
+    since = pd.Timestamp(night.as_of) - pd.Timedelta(weeks=drift.WEEKS)
+    rows = pd.concat([part[part["day"] > since] for part in parts], ignore_index=True)
+    inputs = spec.problem.inputs(rows).assign(day=rows["day"])
+    found = [
+        *drift.measure_drift(inputs, split.holdout[-1], spec.seed),
+        *drift.measure_drift(_published(spec), night.as_of, spec.seed),
+    ]
+    shifts = sorted(found, key=lambda shift: -shift.psi)
+    counted = drift.count_rows({day: ref.rows for day, ref in clean.refs.items()}, night.as_of)
+    check = drift.check_drift(shifts, spec.drift_limit)
+    far = [shift.column for shift in shifts if shift.alarming]
+    log.info("drift     %s", f"far from usual: {', '.join(far)}" if far else check.detail)
+    return Drifted(tuple(shifts), counted, check)
+
+
+def _published(spec: ModelSpec) -> pd.DataFrame:
+    """What the app was shown in the last weeks: ``day`` and ``prediction``."""
+    import pandas as pd
+
+    column, folder = spec.problem.answer_column, publish.folder_of(spec.name)
+    files = sorted(folder.glob("????-??-??.parquet"))[-7 * drift.WEEKS :]
+    parts = [
+        pd.read_parquet(file, columns=[column]).assign(day=pd.Timestamp(file.stem))
+        for file in files
+    ]
+    shown = pd.concat(parts) if parts else pd.DataFrame({"day": [], column: []})
+    return shown.rename(columns={column: "prediction"}).astype({"day": "datetime64[s]"})
+
+
 @task(task_run_name="take the champion back", **OUTSIDE)
 def revert_champion(night: Night, live: Live) -> Live:
     """Put the predecessor back, after proving that it loads and predicts; else the champion stays.
@@ -126,11 +187,12 @@ def revert_champion(night: Night, live: Live) -> Live:
     except RollbackError as error:
         text = f"Version {live.champion} should go back ({why}), but: {error}"
         log.warning("revert    %s", text)
+        announce(night.name, night.as_of, {"nightly.champion.not-reverted": text})
         return replace(live, reverted=text)
     restore.restore_champion(config, target)
     text = f"Version {live.champion} was taken back, version {target} is the champion again: {why}."
     log.warning("revert    %s", text)
-    return replace(live, reverted=text)
+    return replace(live, reverted=text, taken_back=True)
 
 
 def past_days(model: str, until: date) -> list[dict[str, Any]]:
@@ -138,6 +200,16 @@ def past_days(model: str, until: date) -> list[dict[str, Any]]:
     files = sorted(_folder(model).glob("????-??-??.json"))
     known = [file for file in files if file.stem <= until.isoformat()]
     return [dict(store.read_json(file)) for file in known[-SHOWN:]]
+
+
+def write_history(model: str, as_of: date) -> Path | None:
+    """Draw the page of a model's last nights anew; None before its first report."""
+    reports = past_reports(model, as_of)
+    if not reports:
+        return None
+    place = report_folder(model, as_of).parent / "history.html"
+    store.write_file(place, to_html(reports, past_days(model, as_of)).encode())
+    return place
 
 
 def lines(live: Live | None, spec: ModelSpec) -> list[str]:
@@ -158,9 +230,10 @@ def lines(live: Live | None, spec: ModelSpec) -> list[str]:
 
 
 def end_monitor(night: Night, live: Live) -> State:
-    """The flow's last state: ``REVERTED`` or ``GRADED``."""
+    """Draw the page of nights anew; the flow's last state is ``REVERTED`` or ``GRADED``."""
+    write_history(night.name, night.as_of)
     said = "; ".join(lines(live, load_spec(night.model))) or "No day with labels to grade yet."
-    name = "REVERTED" if live.reverted and live.worse else "GRADED"
+    name = "REVERTED" if live.taken_back else "GRADED"
     return State(type=StateType.COMPLETED, name=name, message=said, data=json.loads(_dump(live)))
 
 

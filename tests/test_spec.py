@@ -21,7 +21,7 @@ WRONG: dict[str, tuple[object, str]] = {
     "source": ("folder", "source: found 'folder', allowed a source of tasks.sources"),
     "contract": (dict, "contract: found <class 'dict'>, allowed a pandera DataFrameModel class"),
     "problem": ("late", "problem: found 'late', allowed a problem of tasks.problems"),
-    "known_ahead": (["a"], "known_ahead: found ['a'], allowed column names"),
+    "known_ahead": (["number"], "known_ahead: found ['number'], allowed column names"),
     "features": (len, "allowed a function features(day, history)"),
     "clean": (3, "clean: found 3, allowed None or a function clean(rows)"),
     "slices": (["shop"], "slices: found ['shop'], allowed a tuple of column names"),
