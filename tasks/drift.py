@@ -20,8 +20,10 @@ from tasks.judge import Check
 if TYPE_CHECKING:
     import pandas as pd
 
-WEEKS, FEWEST = 8, 3
-"""Weeks looked at, and weeks below which nothing is said."""
+WEEKS, FEWEST = 26, 3
+"""Weeks looked at, where the window has so many, and weeks below which nothing is said."""
+WEEKDAYS = 8
+"""Days of the same weekday that a day's number of rows is compared with."""
 ROWS = 5_000
 """Rows drawn of each week: the noise of the index is then about 0.004, whatever the traffic."""
 BINS = 10
@@ -100,7 +102,7 @@ def count_rows(rows: Mapping[date, int], newest: date) -> dict[str, Any] | None:
         ``rows``, ``usual`` (median), ``low``, ``high`` and ``odd``: below two thirds of the lowest
         or above one and a half times the highest. None where there are fewer than three.
     """
-    before = [newest - timedelta(weeks=back) for back in range(1, WEEKS + 1)]
+    before = [newest - timedelta(weeks=back) for back in range(1, WEEKDAYS + 1)]
     counts = [rows[day] for day in before if day in rows]
     if newest not in rows or len(counts) < FEWEST:
         return None
