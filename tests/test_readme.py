@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -16,11 +18,27 @@ from tests import nights
 from tests.nights import PROJECT, nth_day
 
 TEXT = (PROJECT / "README.md").read_text()
+
+
+def commands(block: str) -> Iterator[str]:
+    """The commands of a block; one goes on over lines until its quotes are closed."""
+    command = ""
+    for line in block.strip().splitlines():
+        command += line
+        try:
+            shlex.split(command)
+        except ValueError:
+            command += "\n"
+            continue
+        if not command.startswith("#"):
+            yield command
+        command = ""
+
+
 COMMANDS = [
-    line
+    command
     for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
-    for line in block.strip().splitlines()
-    if not line.startswith("#")
+    for command in commands(block)
 ]
 
 
@@ -53,7 +71,8 @@ def test_a_command_of_the_deployments_takes_the_options_shown(command: str) -> N
 
 
 def test_every_command_is_of_a_kind_that_is_checked() -> None:
-    checked = ("python3 -m venv ", "python flows/", "python deployments/", "prefect ")
+    checked = ("python3 -m venv ", "python flows/", "python deployments/", "prefect ", "export ")
+    checked += ("mlflow models serve ", "curl ")
     assert [command for command in COMMANDS if not command.startswith(checked)] == []
 
 
@@ -70,6 +89,50 @@ def test_prefect_takes_the_command_shown(command: str) -> None:
 
     called, _, _ = _app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
     assert called.__name__ == re.findall(r"deploy$|create|start|run", command.split(" -")[0])[-1]
+
+
+SERVED = [c for c in COMMANDS if c.startswith("mlflow models serve ")]
+
+
+def test_mlflow_finds_the_registry_where_a_night_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks import settings
+
+    monkeypatch.delenv("NIGHTLY_HOME")
+    (command,) = (c for c in COMMANDS if c.startswith("export "))
+    _, value = shlex.split(command)[1].split("=")
+    assert value.replace("$PWD", str(PROJECT)) == settings.tracking_uri()
+
+
+@pytest.mark.parametrize("command", SERVED)
+@pytest.mark.filterwarnings("ignore:.*Any type hint")
+def test_mlflow_takes_the_command_shown(command: str) -> None:
+    from mlflow.models.cli import serve
+
+    options = serve.make_context("serve", shlex.split(command)[3:]).params
+    assert options["env_manager"] == "local"
+    assert options["host"] == "127.0.0.1"
+    named = re.fullmatch(r"models:/(\w+)@champion", options["model_uri"])
+    assert named and (PROJECT / "deployments" / f"{named[1]}.py").is_file()
+    assert f"http://127.0.0.1:{options['port']}/invocations" in TEXT
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("curl ")])
+def test_its_request_holds_what_the_model_looks_at(command: str) -> None:
+    from deployments.flights import clean, features
+
+    _, url, _, kind, _, body = shlex.split(command)
+    served = [shlex.split(other) for other in SERVED]
+    (model,) = (one[4] for one in served if url == f"http://127.0.0.1:{one[-1]}/invocations")
+    assert (model, kind) == ("models:/flights@champion", "Content-Type: application/json")
+    (row,) = json.loads(body)["dataframe_records"]
+    departures = pd.to_datetime(["2026-01-01 17:30", "2026-01-02 17:30"])
+    flown = {"carrier": "DL", "flight": 1, "origin": "LGA", "dest": "ATL", "distance": 762.0}
+    flown |= {"dep_time": 1730.0, "arr_delay": 20.0}
+    planned = {"day": departures.floor("D").astype("datetime64[s]"), "sched_dep": departures}
+    rows = clean(pd.DataFrame(planned | flown))
+    made = features(rows[1:], rows[:1])
+    assert list(row) == list(made)
+    assert [type(v) for v in row.values()] == [type(v) for v in made.iloc[0].to_dict().values()]
 
 
 RUNBOOK = (PROJECT / "deployments" / "README.md").read_text()
@@ -101,7 +164,8 @@ def test_every_path_it_names_is_there() -> None:
 def test_its_model_of_your_own_runs(
     registry_home: Path, tmp_path: Path, prefect_server: None
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    (code,) = (block for block in blocks if "ModelSpec(" in block)
     folder = tmp_path / "visits"
     folder.mkdir()
     for number in range(1, 41):

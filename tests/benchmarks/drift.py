@@ -70,7 +70,9 @@ def main() -> None:
     asked = parser.parse_args()
     rows, counts, seed = read_inputs(asked.model, asked.nights)
     nights = [LAST - timedelta(days=back) for back in reversed(range(asked.nights))]
-    started, alarms, odd, sizes = time.process_time(), Counter[str](), 0, []
+    started, alarms, odd = time.process_time(), Counter[str](), 0
+    sizes: list[float] = []
+    past: list[float] = []
     told = 0
     for night in nights:
         found = look(rows, night, seed)
@@ -79,7 +81,8 @@ def main() -> None:
         told += bool(named)
         counted = drift.count_rows(counts, night)
         odd += bool(counted and counted["odd"])
-        sizes.append(found[0].psi)
+        sizes.append(found[0].psi if found else 0.0)
+        past.append(max((shift.psi for shift in found if shift.alarming), default=0.0))
     spent = (time.process_time() - started) / len(nights)
     print(f"{asked.model}: {len(nights)} ordinary nights to {LAST}, {rows.shape[1] - 1} columns")
     print(f"  nights with an alarm: {told} {dict(alarms)}; with an odd number of rows: {odd}")
