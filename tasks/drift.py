@@ -31,7 +31,7 @@ CATEGORIES = 50
 """Distinct values up to which a column of numbers counts as categories; rarer ones are pooled."""
 FLOOR = 1e-4
 """Smallest share of a bin: an empty one would make the index infinite."""
-LARGE, BEYOND = 0.25, 3.0
+LARGE, BEYOND = 0.25, 2.0
 """Alarm: an index this large, and so many times the largest of the weeks before."""
 MISSING, RARE = "(missing)", "(rare)"
 

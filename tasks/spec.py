@@ -187,7 +187,7 @@ class ModelSpec:
     clean: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     requests: Callable[[date], pd.DataFrame] | None = None
     least_answers: float = 0.5
-    drift_limit: float | None = 2.0
+    drift_limit: float | None = 4.0
     revert: Revert = field(default_factory=Revert)
     window: timedelta = EXPANDING
     holdout: timedelta = timedelta(days=14)
