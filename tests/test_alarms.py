@@ -68,7 +68,8 @@ def test_every_event_of_the_contract_is_heard_by_its_alarm() -> None:
         "nightly.night.held-again": "nightly: held twice",
         "nightly.champion.old": "nightly: champion too old",
         "nightly.champion.rolled-back": "nightly: rolled back or reverted",
-        "nightly.champion.reverted": "nightly: rolled back or reverted",
+        "nightly.champion.not-reverted": "nightly: rolled back or reverted",
+        "nightly.predictions.refused": "nightly: predictions refused",
     }
 
 
@@ -81,7 +82,7 @@ def test_silence_is_26_hours_and_a_lost_heartbeat_three_of_those_of_the_work_poo
 
 ENDS = (
     "PROMOTED KEPT HELD REJECTED SUPERSEDED REPLAYED Completed Failed Crashed Cancelled TimedOut "
-    "AwaitingRetry Paused Suspended"
+    "AwaitingRetry Paused Suspended PUBLISHED REFUSED GRADED REVERTED"
 )
 
 
@@ -470,7 +471,8 @@ def test_each_event_reaches_the_receiver(server: dict[str, str], quick: Receiver
         told("night.held-again", "groceries", "No fresh day since 2026-11-20.", failed),
         told("champion.old", "groceries", "Version 3 is 12 days old; 10 are allowed."),
         told("champion.rolled-back", "flights", "Version 2 is the champion again.", as_of=""),
-        told("champion.reverted", "flights", "Version 3 lost and version 2 is back."),
+        told("champion.not-reverted", "flights", "Version 3 should go back, but 2 is unfit."),
+        told("predictions.refused", "groceries", "All 49,380 are the same."),
     )
     runs = f"{server['PREFECT_API_URL'].removesuffix('/api')}/runs/flow-run"
     expected = [
@@ -485,7 +487,8 @@ def test_each_event_reaches_the_receiver(server: dict[str, str], quick: Receiver
         "groceries · 2026-11-22: the champion is too old\n"
         "Version 3 is 12 days old; 10 are allowed.",
         "flights: rolled back\nVersion 2 is the champion again.",
-        "flights · 2026-11-22: reverted\nVersion 3 lost and version 2 is back.",
+        "flights · 2026-11-22: not reverted\nVersion 3 should go back, but 2 is unfit.",
+        "groceries · 2026-11-22: the app keeps old predictions\nAll 49,380 are the same.",
     ]
     for text in expected:
         quick.wait(text)

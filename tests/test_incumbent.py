@@ -76,7 +76,9 @@ def rows(count: int = 6) -> pd.DataFrame:
     )
 
 
-SPEC = replace(toy, problem=Classification("bought"), known_ahead=("shop",), slices=(), clean=None)
+SPEC = replace(
+    toy, problem=Classification("bought"), requests=None, known_ahead=("shop",), slices=()
+)
 HOLDOUT = pd.DataFrame({"day": DAY, "target": [1, 0, 1, 0, 1]})
 
 

@@ -47,6 +47,7 @@ honest = replace(
     toy,
     contract=Visits,
     problem=Classification("bought"),
+    requests=None,
     known_ahead=("shop", "size"),
     features=lambda day, _: day,
 )

@@ -126,7 +126,7 @@ def test_a_promotion_moves_the_champion_to_previous(client: MlflowClient) -> Non
 def test_a_foreign_version_with_the_alias_is_named(client: MlflowClient) -> None:
     version = bare_version(client, author="somebody")
     client.set_registered_model_alias("toy", "champion", version)
-    expected = f"Version {version} of toy carries the alias champion but not the tag 'candidate'"
+    expected = f"Version {version} of toy was not made by a night: it lacks the tag 'candidate'"
     with pytest.raises(registry.RegistryError, match=expected):
         registry.read_champion(client, "toy")
 

@@ -94,7 +94,7 @@ def main() -> None:
     numbers = [c for c in rows.select_dtypes("number") if rows[c].nunique() > drift.CATEGORIES]
     texts = list(rows.select_dtypes(exclude=["number", "bool", "datetime"]))
     plans: list[tuple[str, str, Any]] = []
-    for column in numbers[:: max(1, len(numbers) // 6)]:
+    for column in numbers[:: max(1, len(numbers) // 4)]:
         plans += [("times 1.6", column, lambda v: v * 1.6), ("stuck at 0", column, lambda v: v * 0)]
     for column in texts:
         common = rows[column].mode().iloc[0]

@@ -1,0 +1,124 @@
+"""When a champion is taken back: bad ones soon, honest ones never.
+
+    PYTHONPATH=. python tests/benchmarks/reverts.py --model flights --starts 12 --nights 30
+
+From each start a champion, fitted on the days up to it, answers for the nights that follow beside
+its predecessor; each night looks at all graded days, as ``flows/monitor.py`` does. Honest: the same
+recipe fitted a day, and a week, earlier. Bad: a third of the labels flipped, the strongest inputs
+stuck at their mean (a broken join), a trivial recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks import grade, prepare, store, train
+from tasks.evaluate import evaluate_days
+from tasks.spec import ModelSpec, days, load_spec
+
+LAST = date(2026, 12, 20)
+RECIPES = {"flights": ("blend", "logistic"), "groceries": ("ranker", "frequency")}
+"""The champion's recipe, and for groceries a trivial one."""
+CONFIDENCES = (0.99, 0.995, 0.998, 0.999)
+
+
+def flipped(examples: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """A third of the labels are wrong."""
+    wrong = np.random.default_rng(seed).random(len(examples)) < 1 / 3
+    target = examples["target"].where(~wrong, 1 - examples["target"])
+    return examples.assign(target=target.astype(examples["target"].dtype))
+
+
+def unjoined(spec: ModelSpec, examples: pd.DataFrame) -> pd.DataFrame:
+    """The third of the numeric inputs that follows the label most is stuck at its mean."""
+    numbers = spec.problem.inputs(examples).select_dtypes("number")
+    follows = numbers.corrwith(examples["target"].astype(float)).abs().sort_values()
+    stuck = follows.index[-len(follows) // 3 :]
+    means = {name: np.full(len(examples), numbers[name].mean()) for name in stuck}
+    return examples.assign(**means)
+
+
+def looks(spec: ModelSpec, daily: dict[str, dict[str, float]], policy: Any) -> float:
+    """Night on which the champion goes back; infinite where it never does."""
+    metric, greater = spec.problem.primary, spec.problem.greater_is_better
+    records = [
+        {"metrics": {metric: ours}, "previous": {metric: before}}
+        for ours, before in zip(daily["champion"].values(), daily["previous"].values(), strict=True)
+    ]
+    for night in range(1, len(records) + 1):
+        found = grade.compare(records[:night], metric, greater, policy)
+        if found is not None and found.revert:
+            return night
+    return float("inf")
+
+
+def tell(name: str, nights: Sequence[float]) -> str:
+    """How many went back, and after how many nights."""
+    back = [night for night in nights if night < float("inf")]
+    middle = f", after {statistics.median(back):g} nights (most {max(back):g})" if back else ""
+    return f"  {name:<34} {len(back)} of {len(nights)} taken back{middle}"
+
+
+def main() -> None:
+    """Fit, answer, look, and print a line for each kind of champion and level."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--model", default="flights", choices=sorted(RECIPES))
+    parser.add_argument("--starts", type=int, default=12)
+    parser.add_argument("--nights", type=int, default=30)
+    asked = parser.parse_args()
+    spec, (recipe, trivial) = load_spec(asked.model), RECIPES[asked.model]
+    listed = spec.source.list_days(LAST)
+    clean = prepare.clean_days(spec, listed)
+    wanted = [day for day in listed if day >= min(listed) + spec.lookback]
+    refs, _ = prepare.prepare_examples(spec, listed, clean.refs, wanted)
+
+    def read(chosen: Sequence[date]) -> pd.DataFrame:
+        return store.read_days([refs[day] for day in chosen])
+
+    def learned(until: date, width: int | None = None) -> pd.DataFrame:
+        length = spec.window - spec.holdout if width is None else days(width)
+        return read([day for day in wanted if until - length < day <= until])
+
+    first = LAST - timedelta(days=asked.nights)
+    room = (first - wanted[0]).days - 14
+    step = max(1, min(room, 84) // asked.starts)
+    starts = [first - timedelta(days=step * number) for number in range(asked.starts)]
+    kinds = ("honest, a day fresher", "honest, a week fresher", "a third of the labels flipped")
+    kinds += ("a broken join", f"recipe {trivial}")
+    found: dict[str, list[dict[str, dict[str, float]]]] = {kind: [] for kind in kinds}
+    for start in starts:
+        after = read([day for day in wanted if 0 < (day - start).days <= asked.nights])
+        own, before = learned(start), learned(start - days(1))
+        fits = {
+            "own": train.fit(spec, recipe, own),
+            "day": train.fit(spec, recipe, before),
+            "week": train.fit(spec, recipe, learned(start - days(7))),
+            kinds[2]: train.fit(spec, recipe, flipped(own, start.toordinal())),
+            kinds[4]: train.fit(spec, trivial, own),
+        }
+        scores = {name: train.score(spec, name, fit, after) for name, fit in fits.items()}
+        scores[kinds[3]] = train.score(spec, "join", fits["own"], unjoined(spec, after))
+        pairs = {kinds[0]: ("own", "day"), kinds[1]: ("own", "week")}
+        pairs |= {kind: (kind, "day") for kind in kinds[2:]}
+        for kind, (champion, previous) in pairs.items():
+            both = {"champion": scores[champion], "previous": scores[previous]}
+            found[kind].append(evaluate_days(spec.problem, after, both))
+        print(f"  {start} done", flush=True)
+    print(f"{asked.model}: {len(starts)} champions of each kind, {asked.nights} nights each")
+    for confidence in CONFIDENCES:
+        policy = replace(spec.revert, confidence=confidence)
+        print(f" at {confidence:.1%}")
+        for kind, daily in found.items():
+            print(tell(kind, [looks(spec, one, policy) for one in daily]))
+
+
+if __name__ == "__main__":
+    main()
