@@ -101,6 +101,8 @@ def predict_ahead(night: Night, clean: Cleaned) -> Predictions | None:
         store.write_parquet(folder / f"{night.as_of}.parquet", rows)
         if inputs is not None and len(inputs) <= INPUTS_AT_MOST:
             store.write_parquet(folder / publish.INPUTS, inputs)
+        else:  # none is better than those of another version
+            (folder / publish.INPUTS).unlink(missing_ok=True)
         _keep_previous(client, spec, night, clean, named)
     log.info(
         "predict   %s answers for %s by version %s", f"{len(answers):,}", day, champion.version

@@ -103,7 +103,8 @@ def answer_batch(spec: Any, estimator: Any, past: Any, requests: Any) -> tuple[A
     made = made.drop(columns=[n for n in ("day", "target", "relevant") if n in made])
     scores = problem.score(estimator, problem.inputs(made))
     named = [name for name in problem.answer_keys if name in requests and name not in made]
-    return problem.answers(requests, made, scores), requests[named].join(made)
+    inputs = made.join(requests[named])[[*named, *made.columns]] if named else made
+    return problem.answers(requests, made, scores), inputs
 
 
 def clean_requests(spec: Any, named: Any, stamp: Any) -> Any:
