@@ -24,9 +24,16 @@ def keyed_answers(
     features: pd.DataFrame,
     scores: Floats,
     key: Sequence[str],
-    column: str,
+    columns: Sequence[str],
 ) -> pd.DataFrame:
-    """The key of each request and its score.
+    """The key of each request and its scores.
+
+    Args:
+        requests: What was asked.
+        features: Its inputs, with the same index.
+        scores: Shape (rows,), or (rows, columns) where there are several.
+        key: Columns that name a request.
+        columns: Names of the scores.
 
     Raises:
         ValueError: Where the requests lack a column of the key, or the features their index.
@@ -38,44 +45,48 @@ def keyed_answers(
         )
     if not features.index.equals(requests.index):
         raise ValueError("features: found another index than that of the requests; keep it")
-    return requests[list(key)].reset_index(drop=True).assign(**{column: scores})
+    each = scores.reshape(len(requests), len(columns)).T
+    found = requests[list(key)].reset_index(drop=True)
+    return found.assign(**dict(zip(columns, each, strict=True)))
 
 
 def match_keyed(
     answered: Mapping[str, pd.DataFrame],
     happened: pd.DataFrame,
     key: Sequence[str],
-    column: str,
+    columns: Sequence[str],
     target: str,
 ) -> Matched:
-    """Answers beside the labels of the rows with the same key.
+    """Answers beside the rows with the same key; their label is the column ``target``.
 
     Args:
         answered: Scorer to its answers; what counts as asked is the first one's.
         happened: Clean rows of the day.
         key: Columns that name a row, once each.
-        column: Column of the answers that holds the score.
+        columns: Columns of the answers that hold the scores.
         target: Column of the clean rows that holds the label.
     """
-    import pandas as pd
-
     keys = list(key)
-    truth = happened[["day", *keys, target]].drop_duplicates(keys)
+    named = {name: {c: f"{name} {c}" for c in columns} for name in answered}
+    truth = happened.drop_duplicates(keys).rename(columns={target: "target"})
     first, *others = answered
-    asked = answered[first].rename(columns={column: first}).drop(columns="day", errors="ignore")
+    asked = answered[first].rename(columns=named[first]).drop(columns="day", errors="ignore")
     for name in others:
-        other = answered[name].rename(columns={column: name})
-        asked = asked.merge(other[[*keys, name]], how="left", on=keys)
+        other = answered[name].rename(columns=named[name])
+        asked = asked.merge(other[[*keys, *named[name].values()]], how="left", on=keys)
+    asked = asked.drop(columns=[c for c in asked if c in truth and c not in keys])
     found = asked.merge(truth, how="left", on=keys)
-    labelled = found[found[target].notna()].reset_index(drop=True)
-    examples = labelled.drop(columns=[*answered, target])
-    examples["target"] = pd.to_numeric(labelled[target]).astype(np.float64)
+    labelled = found[found["target"].notna()].reset_index(drop=True)
     counts = {
         "asked": len(asked),
         "labelled": len(labelled),
         "unasked": len(truth) - int(found["day"].notna().sum()),
     }
-    scores = {name: labelled[name].to_numpy(dtype=np.float64) for name in answered}
+    scores = {}
+    for name, own in named.items():
+        values = labelled[list(own.values())].to_numpy(dtype=np.float64)
+        scores[name] = values[:, 0] if len(columns) == 1 else values
+    examples = labelled.drop(columns=[c for own in named.values() for c in own.values()])
     return examples, scores, counts
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.columns import Slice, slice_name
 from tasks.metrics import Floats, Ints, JudgementError, title
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class SliceResult:
     """One group of one slice column, challenger against champion.
 
     Attributes:
-        column: Slice column.
+        column: Name of the slice.
         group: Value of the column, as text; "missing" for a missing one.
         units: Rows or queries in the group.
         scorer: Primary metric of the challenger, NaN where the group is not judged.
@@ -282,7 +283,7 @@ def evaluate(
     Args:
         problem: What is predicted; names the metrics.
         examples: Holdout examples with their reserved columns.
-        scores: Scorer to one score per example.
+        scores: Scorer to the scores of the examples, shape (rows,) or (rows, classes or levels).
         resamples: Bootstrap resamples of whole days.
         confidence: Two-sided level of the intervals.
         seed: Seed of the resamples.
@@ -291,13 +292,14 @@ def evaluate(
 
     Raises:
         JudgementError: No scorer can be measured: empty holdout, fewer than two days, one class or
-            a constant target, or a primary metric that is undefined on some resample.
+            a constant target, or a primary metric that is undefined on some resample, as where
+            positives are so few that some days have none.
     """
     day, labels = _day_codes(examples)
     problem.check_examples(examples)
     usable, unusable = _usable_scores(problem, scores, len(examples))
     counts = day_counts(len(labels), resamples, seed, block)
-    samples = problem.measure(examples, usable, day, counts, problem.metrics)
+    samples = problem.measure(examples, usable, day, counts, problem.metric_names)
     n_days = len(labels)
     clusters = max(2, n_days // block)
     metrics: dict[str, dict[str, Estimate]] = {}
@@ -306,7 +308,8 @@ def evaluate(
         if not estimates[problem.primary].finite():
             raise JudgementError(
                 f"{title(problem.primary)} of {scorer} is undefined on some resamples of the"
-                f" {n_days} holdout days: too few of them have both outcomes"
+                f" {n_days} holdout days: too few of them have the outcomes it needs. A longer"
+                " holdout in the spec has more"
             )
         metrics[scorer] = {name: e for name, e in estimates.items() if e.finite()}
     primary = {scorer: measured[problem.primary] for scorer, measured in samples.items()}
@@ -354,24 +357,24 @@ def evaluate_slices(
     examples: pd.DataFrame,
     scorer: npt.ArrayLike,
     other: npt.ArrayLike,
-    columns: Sequence[str],
+    columns: Sequence[Slice],
     *,
     resamples: int,
     confidence: float,
     seed: int,
     min_units: int = 100,
 ) -> tuple[SliceResult, ...]:
-    """Compare two scorers inside every group of every slice column, paired and clustered by day.
+    """Compare two scorers inside every group of every slice, paired and clustered by day.
 
-    A group is resampled over the days on which it occurs. For a recommendation a slice column has
-    to describe the user, as each query must lie in one group.
+    A group is resampled over the days on which it occurs. For a recommendation a slice has to
+    describe the user, as each query must lie in one group.
 
     Args:
         problem: What is predicted.
-        examples: Holdout examples with the slice columns among them.
+        examples: Holdout examples with the slices' columns among them.
         scorer: The challenger's scores.
         other: The champion's scores.
-        columns: Slice columns.
+        columns: Slices: columns, or functions of the examples.
         resamples: Bootstrap resamples of whole days.
         confidence: Two-sided level of the intervals.
         seed: Seed of the resamples.
@@ -379,7 +382,7 @@ def evaluate_slices(
 
     Raises:
         JudgementError: A score is unusable.
-        ValueError: A slice column splits a query.
+        SpecError: A slice splits a query, has no column, or its function fails.
     """
     import pandas as pd
 
@@ -388,8 +391,9 @@ def evaluate_slices(
         raise JudgementError("; ".join(f"{name}: {why}" for name, why in unusable.items()))
     results = []
     for column in columns:
-        problem.check_slice(examples, column)
-        codes, groups = pd.factorize(examples[column], sort=True, use_na_sentinel=False)
+        codes, groups = pd.factorize(
+            problem.slice_values(examples, column), sort=True, use_na_sentinel=False
+        )
         for code, group in enumerate(groups):
             chosen = np.flatnonzero(codes == code)
             part = examples.iloc[chosen]
@@ -406,7 +410,7 @@ def evaluate_slices(
                     seed,
                 )
             mine, theirs, relative = measured or (math.nan, math.nan, None)
-            results.append(SliceResult(column, text, units, mine, theirs, relative))
+            results.append(SliceResult(slice_name(column), text, units, mine, theirs, relative))
     return tuple(results)
 
 
@@ -472,8 +476,10 @@ def _usable_scores(
     unusable: dict[str, str] = {}
     for name, given in scores.items():
         score = np.asarray(given, dtype=np.float64)
-        if score.shape != (rows,):
-            raise ValueError(f"scores of {name}: found shape {score.shape}, expected ({rows},)")
+        columns = len(problem.score_columns)
+        expected = (rows,) if columns == 1 else (rows, columns)
+        if score.shape != expected:
+            raise ValueError(f"scores of {name}: found shape {score.shape}, expected {expected}")
         bad = int((~np.isfinite(score)).sum())
         if bad:
             unusable[name] = f"{bad:,} of {rows:,} scores are not finite"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tasks.columns import Slice
     from tasks.problems import Problem
     from tasks.spec import Revert
 
@@ -73,7 +74,7 @@ def grade_day(
     problem: Problem,
     answered: Mapping[str, pd.DataFrame],
     happened: pd.DataFrame,
-    slices: Sequence[str] = (),
+    slices: Sequence[Slice] = (),
 ) -> dict[str, Any]:
     """The metrics of one day's answers.
 
@@ -81,13 +82,17 @@ def grade_day(
         problem: What is predicted.
         answered: ``champion`` and, where it answered too, ``previous``: what they answered.
         happened: Clean rows of that day.
-        slices: Columns of the answers in whose groups the metric is told too.
+        slices: In whose groups the metric is told too, where the answers and the clean rows have
+            the columns for it.
 
     Returns:
         ``asked``, ``labelled``, ``unasked``, ``metrics``, ``previous`` (its metrics), ``slices``
-        and, for probabilities, ``calibration``. Metrics that the day leaves undefined are left
-        out.
+        and, where shares are promised, ``calibration``. Metrics that the day leaves undefined are
+        left out, and those of one's own that need what only the features have.
     """
+    from tasks.columns import slice_name
+    from tasks.spec import SpecError
+
     examples, scores, counts = problem.match(answered, happened)
     measured = _measure(problem, examples, scores, problem.live_metrics)
     found: dict[str, Any] = {
@@ -96,21 +101,21 @@ def grade_day(
         "previous": measured.get("previous", {}),
         "slices": {},
     }
-    for column in slices:
-        if column not in examples:
+    for by in slices if len(examples) else ():
+        try:
+            groups = problem.slice_values(examples, by)
+        except SpecError:
             continue
-        for value, rows in examples.groupby(column, observed=True):
+        for value, rows in examples.groupby(groups, observed=True):
             if problem.count_units(rows) < SLICE_UNITS:
                 continue
             own = {"champion": scores["champion"][rows.index]}
             alone = _measure(problem, rows, own, (problem.primary,))
             if alone.get("champion"):
-                found["slices"][f"{column} {value}"] = alone["champion"][problem.primary]
-    if "calibration_error" in problem.metrics and len(examples):
-        found["calibration"] = {
-            "predicted": float(scores["champion"].mean()),
-            "observed": float(examples["target"].mean()),
-        }
+                found["slices"][f"{slice_name(by)} {value}"] = alone["champion"][problem.primary]
+    held = problem.calibration(examples, scores["champion"]) if len(examples) else None
+    if held:
+        found["calibration"] = {"predicted": held[0], "observed": held[1]}
     return found
 
 
@@ -187,8 +192,13 @@ def _measure(
     except JudgementError:
         return {}
     day, one = np.zeros(len(examples), dtype=np.int64), np.ones((1, 1))
-    measured = problem.measure(examples, usable, day, one, names)
-    return {
-        scorer: {name: float(v[0]) for name, v in found.items() if math.isfinite(v[0])}
-        for scorer, found in measured.items()
-    }
+    found: dict[str, dict[str, float]] = {scorer: {} for scorer in usable}
+    for metric in names:
+        try:
+            measured = problem.measure(examples, usable, day, one, (metric,))
+        except JudgementError:
+            continue
+        for scorer, values in measured.items():
+            if math.isfinite(values[metric][0]):
+                found[scorer][metric] = float(values[metric][0])
+    return found

@@ -173,11 +173,15 @@ def align(
     place = _places(spec, holdout, accepted)
     if not np.array_equal(accepted["day"].reindex(answers["row"]), answers["day"]):
         raise AlignError("its clean does not keep the index of the rows, so they cannot be matched")
-    scores = answers.set_index("row")["score"].reindex(place)
-    left_out = float(scores.isna().mean())
+    columns = list(spec.problem.score_columns) if len(spec.problem.score_columns) > 1 else ["score"]
+    if sorted(columns) != sorted(set(answers) - {"day", "row"}):
+        raise AlignError("it answers with other classes, or other quantiles, than tonight's spec")
+    scores = answers.set_index("row")[columns].reindex(place)
+    left_out = float(scores.isna().any(axis=1).mean())
     if left_out > UNANSWERED:
         raise AlignError(f"its own pipeline has no answer for {left_out:.0%} of tonight's rows")
-    return holdout.head(0), scores.fillna(scores.mean()).to_numpy(dtype=np.float64)
+    values = scores.fillna(scores.mean()).to_numpy(dtype=np.float64)
+    return holdout.head(0), values[:, 0] if len(columns) == 1 else values
 
 
 def pad(scores: np.ndarray, count: int) -> np.ndarray:
@@ -196,7 +200,7 @@ def _places(spec: ModelSpec, holdout: pd.DataFrame, accepted: pd.DataFrame) -> p
         len(kept) == len(holdout)
         and kept.index.isin(accepted.index).all()
         and kept[["day", *same]].equals(accepted.loc[kept.index, ["day", *same]])
-        and np.array_equal(target[kept.index].to_numpy(float), holdout["target"].to_numpy(float))
+        and np.array_equal(spec.problem.encode(target[kept.index]), holdout["target"])  # type: ignore[attr-defined]
     )
     if not matched:
         raise AlignError("clean does not keep the index of the rows, so they cannot be matched")
@@ -213,7 +217,8 @@ def _align_pairs(
     stamp = holdout["day"].dtype
     asked = answers.assign(day=answers["day"].astype(stamp))
     merged = holdout[keys].merge(asked, how="outer", on=keys, indicator=True)
-    queries = holdout.drop_duplicates(["day", user])[["day", user, "relevant", *spec.slices]]
+    described = [by for by in spec.slices if isinstance(by, str)]
+    queries = holdout.drop_duplicates(["day", user])[["day", user, "relevant", *described]]
     only = asked.merge(holdout[keys], how="left", on=keys, indicator=True)
     only = only[only["_merge"] == "left_only"].drop(columns="_merge")
     added = only.merge(queries, how="inner", on=["day", user])
@@ -221,7 +226,7 @@ def _align_pairs(
     if both == 0:
         raise AlignError("its own pipeline names no candidate that tonight's names")
     cleaned = spec.clean(accepted) if spec.clean else accepted
-    bought = cleaned[keys].drop_duplicates().assign(target=np.int8(1))
+    bought = spec.problem.wanted(cleaned).assign(target=np.int8(1))  # type: ignore[attr-defined]
     bought["day"] = bought["day"].astype(stamp)
     added = added.merge(bought, how="left", on=keys)
     extra = added.assign(target=added["target"].fillna(0).astype(np.int8))

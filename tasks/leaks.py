@@ -19,6 +19,8 @@ AROUND = 3
 """Days before and after the tested day that are cleaned with it."""
 FEWEST = 5
 """Rows without a label below which nothing is said of what is missing."""
+ANSWERS = 20
+"""Rows of either outcome below which a feature separates them by chance."""
 MISSING = 0.5
 """Difference in missing rates between rows with and without a label that gives a column away."""
 
@@ -100,23 +102,25 @@ def missing_like_label(spec: ModelSpec, rows: pd.DataFrame) -> Check:
 def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
     """No single feature tells the outcome nearly by itself.
 
-    Measured by the area under the ROC curve of the feature alone, or, for a numeric target, of the
-    feature against a target above its median.
+    Measured by the area under the ROC curve of the feature alone, for each question of yes or no
+    that the labels answer (``Problem.outcomes``) and that both answers have rows enough for.
 
     Args:
         spec: The model.
         examples: Examples of the holdout.
     """
-    target = examples["target"].to_numpy()
-    truth = target > np.median(target) if len(np.unique(target)) > 2 else target == target.max()
-    inputs = spec.problem.inputs(examples)
-    found = {
-        str(name): _separation(truth, inputs[name].to_numpy(dtype=np.float64))
-        for name in inputs.select_dtypes(["number", "bool"])
-    }
+    every = [truth for truth in spec.problem.outcomes(examples) if 0 < truth.sum() < len(truth)]
+    truths = [truth for truth in every if min(truth.sum(), (~truth).sum()) >= ANSWERS]
+    inputs = spec.problem.inputs(examples).select_dtypes(["number", "bool"])
     name, bound = "no feature too good", spec.gate.feature_auc
-    if not found or not 0 < truth.sum() < len(truth):
-        return Check(name, True, "No number to look at.")
+    if not truths or not len(inputs.columns):
+        few = f"Fewer than {ANSWERS} rows of one outcome: too few to tell."
+        return Check(name, True, few if every else "No number to look at.")
+    found = {
+        str(name): max(_separation(truth, values) for truth in truths)
+        for name in inputs
+        for values in [inputs[name].to_numpy(dtype=np.float64, na_value=np.nan)]
+    }
     best = max(found, key=lambda feature: found[feature])
     if found[best] > bound:
         return Check(

@@ -10,9 +10,6 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from tasks.evaluate import Estimate, SliceResult
 from tasks.metrics import title
 
@@ -27,7 +24,6 @@ BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", 
 ROLES = {"challenger": (BLUE, "o"), "champion": (ORANGE, "s"), "baseline": (GREY, "^")}
 OTHERS = ((GREEN, "D"), (PURPLE, "v"), ("#56B4E9", "P"), ("#E69F00", "X"))
 MOST_ROWS = 20
-POINTS = 300
 
 
 def metric_by_day(metric: str, by_day: Mapping[str, Mapping[str, float]]) -> bytes:
@@ -37,8 +33,8 @@ def metric_by_day(metric: str, by_day: Mapping[str, Mapping[str, float]]) -> byt
         metric: Name of the metric.
         by_day: Scorer to ISO day to value, as ``evaluate_days`` gives it; NaN leaves a gap.
     """
-    figure, axes = _figure(7.2, 3.2)
-    for (name, values), (colour, marker) in zip(by_day.items(), _styles(by_day), strict=True):
+    figure, axes = new_figure(7.2, 3.2)
+    for (name, values), (colour, marker) in zip(by_day.items(), styles(by_day), strict=True):
         days = [date.fromisoformat(day) for day in values]
         axes.plot(
             days,  # type: ignore[arg-type]
@@ -50,11 +46,11 @@ def metric_by_day(metric: str, by_day: Mapping[str, Mapping[str, float]]) -> byt
             linestyle="--" if name == "baseline" else "-",
             label=name,
         )
-    _dates(axes)
+    date_axis(axes)
     axes.set_ylabel(title(metric))
-    axes.set_title(f"{_capital(title(metric))} on each holdout day")
-    _legend_outside(axes)
-    return _png(figure)
+    axes.set_title(f"{capitalized(title(metric))} on each holdout day")
+    legend_outside(axes)
+    return to_png(figure)
 
 
 def nights(metric: str, estimates: Mapping[str, Estimate], promoted: Sequence[str]) -> bytes:
@@ -65,7 +61,7 @@ def nights(metric: str, estimates: Mapping[str, Estimate], promoted: Sequence[st
         estimates: ISO as-of date to estimate, ascending.
         promoted: The dates on which the challenger became champion.
     """
-    figure, axes = _figure(7.2, 3.2)
+    figure, axes = new_figure(7.2, 3.2)
     days = [date.fromisoformat(day) for day in estimates]
     values = list(estimates.values())
     axes.fill_between(
@@ -90,11 +86,11 @@ def nights(metric: str, estimates: Mapping[str, Estimate], promoted: Sequence[st
             linestyle="none",
             label=label,
         )
-    _dates(axes)
+    date_axis(axes)
     axes.set_ylabel(title(metric))
-    axes.set_title(f"{_capital(title(metric))} of the challenger, night after night")
-    _legend_outside(axes)
-    return _png(figure)
+    axes.set_title(f"{capitalized(title(metric))} of the challenger, night after night")
+    legend_outside(axes)
+    return to_png(figure)
 
 
 def candidates(metric: str, estimates: Mapping[str, Estimate], chosen: str | None = None) -> bytes:
@@ -106,7 +102,7 @@ def candidates(metric: str, estimates: Mapping[str, Estimate], chosen: str | Non
         chosen: Scorer to emphasise, tonight's challenger.
     """
     names = list(estimates)
-    figure, axes = _figure(7.2, 1.1 + 0.38 * len(names))
+    figure, axes = new_figure(7.2, 1.1 + 0.38 * len(names))
     for row, name in enumerate(names):
         colour = BLUE if name == chosen else GREY
         _whisker(axes, row, estimates[name], colour)
@@ -122,7 +118,7 @@ def candidates(metric: str, estimates: Mapping[str, Estimate], chosen: str | Non
     _rows(axes, names)
     axes.set_xlabel(f"{title(metric)}, with interval")
     axes.set_title(f"Candidates by {title(metric)}")
-    return _png(figure)
+    return to_png(figure)
 
 
 def slices(results: Sequence[SliceResult], tolerance: float | None = None) -> bytes:
@@ -136,7 +132,7 @@ def slices(results: Sequence[SliceResult], tolerance: float | None = None) -> by
     judged = [(s, s.relative) for s in results if s.relative is not None and s.relative.finite()]
     judged.sort(key=lambda pair: pair[1].value)
     shown = judged[:MOST_ROWS]
-    figure, axes = _figure(7.2, 1.2 + 0.27 * max(len(shown), 2))
+    figure, axes = new_figure(7.2, 1.2 + 0.27 * max(len(shown), 2))
     for row, (_, relative) in enumerate(shown):
         colour = ORANGE if relative.high < 0 else BLUE if relative.low > 0 else GREY
         scaled = Estimate(100 * relative.value, 100 * relative.low, 100 * relative.high)
@@ -149,7 +145,7 @@ def slices(results: Sequence[SliceResult], tolerance: float | None = None) -> by
     axes.set_xlabel(f"challenger against champion, % (right is better{bound})")
     more = f", {len(shown)} worst of {len(judged)}" if len(judged) > len(shown) else ""
     axes.set_title(f"Slices{more}" if shown else "Slices: none large enough to compare")
-    return _png(figure)
+    return to_png(figure)
 
 
 def comparisons(groups: Mapping[str, Mapping[str, Estimate]]) -> bytes:
@@ -174,81 +170,13 @@ def comparisons(groups: Mapping[str, Mapping[str, Estimate]]) -> bytes:
         _rows(axes, list(rows))
         axes.set_title(name)
     panels[-1].set_xlabel("relative difference, % (right is better)")
-    return _png(figure)
-
-
-def calibration(
-    target: npt.ArrayLike, scores: Mapping[str, npt.ArrayLike], bins: int = 10
-) -> bytes:
-    """Promised probability against observed share, in bins of equally many rows.
-
-    Args:
-        target: Shape (rows,), 0 or 1.
-        scores: Scorer to probabilities, shape (rows,).
-        bins: Number of bins; equal scores share one.
-    """
-    figure, axes = _figure(4.8, 4.2)
-    truth = np.asarray(target, dtype=np.float64)
-    top = 0.0
-    for (name, given), (colour, marker) in zip(scores.items(), _styles(scores), strict=True):
-        score = np.asarray(given, dtype=np.float64)
-        cell = np.searchsorted(
-            np.quantile(score, np.linspace(0, 1, bins + 1)[1:-1]), score, "right"
-        )
-        count = np.bincount(cell)
-        filled = count > 0
-        promised = np.bincount(cell, score)[filled] / count[filled]
-        observed = np.bincount(cell, truth)[filled] / count[filled]
-        top = max(top, promised.max(), observed.max())
-        axes.plot(
-            promised, observed, color=colour, marker=marker, markersize=5, linewidth=1.4, label=name
-        )
-    top = min(1.0, top * 1.05)
-    axes.plot([0, top], [0, top], color="black", linewidth=0.8, linestyle=":", label="perfect")
-    axes.set_xlim(0, top)
-    axes.set_ylim(0, top)
-    axes.set_aspect("equal")
-    axes.set_xlabel("promised probability")
-    axes.set_ylabel("observed share")
-    axes.set_title("Calibration")
-    axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
-
-
-def precision_recall(target: npt.ArrayLike, scores: Mapping[str, npt.ArrayLike]) -> bytes:
-    """Precision over recall of every scorer that ranks at all, with the base rate.
-
-    Args:
-        target: Shape (rows,), 0 or 1.
-        scores: Scorer to scores, shape (rows,).
-    """
-    figure, axes = _figure(5.6, 3.8)
-    truth = np.asarray(target, dtype=np.float64)
-    for (name, given), (colour, _) in zip(scores.items(), _styles(scores), strict=True):
-        score = np.asarray(given, dtype=np.float64)
-        order = np.argsort(-score, kind="stable")
-        last = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
-        hits = np.cumsum(truth[order])[last]
-        if not hits[-1] or len(last) < 2:
-            continue
-        recall, precision = hits / hits[-1], hits / (last + 1)
-        kept = np.unique(np.linspace(0, len(last) - 1, min(POINTS, len(last))).astype(int))
-        axes.plot(recall[kept], precision[kept], color=colour, linewidth=1.6, label=name)
-    base = float(truth.mean())
-    axes.axhline(base, color=GREY, linewidth=1, linestyle="--", label=f"base rate {base:.2f}")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("recall: share of the true ones found")
-    axes.set_ylabel("precision: share found that is true")
-    axes.set_title("Precision and recall")
-    axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return to_png(figure)
 
 
 def feature_importance(names: Sequence[str], values: Sequence[float]) -> bytes:
     """The 20 largest importances by size, largest at the top; negative ones point left."""
     order = sorted(range(len(names)), key=lambda i: -abs(values[i]))[:MOST_ROWS]
-    figure, axes = _figure(7.2, 1.0 + 0.27 * max(len(order), 2))
+    figure, axes = new_figure(7.2, 1.0 + 0.27 * max(len(order), 2))
     sizes = [values[i] for i in order]
     axes.barh(
         range(len(order)), sizes, height=0.65, color=[BLUE if v >= 0 else ORANGE for v in sizes]
@@ -258,7 +186,7 @@ def feature_importance(names: Sequence[str], values: Sequence[float]) -> bytes:
     axes.set_xlabel("move of the answers when it is shuffled, in standard deviations of them")
     more = f", {len(order)} largest of {len(names)}" if len(names) > len(order) else ""
     axes.set_title(f"What the model relies on{more}")
-    return _png(figure)
+    return to_png(figure)
 
 
 def drift(shifts: Sequence[Shift], large: float) -> bytes:
@@ -269,7 +197,7 @@ def drift(shifts: Sequence[Shift], large: float) -> bytes:
         large: Index from which a shift counts as large.
     """
     shown = shifts[:15]
-    figure, axes = _figure(7.6, 1.2 + 0.3 * len(shown))
+    figure, axes = new_figure(7.6, 1.2 + 0.3 * len(shown))
     colours = [ORANGE if shift.alarming else BLUE for shift in shown]
     axes.barh(range(len(shown)), [shift.psi for shift in shown], height=0.6, color=colours)
     usual = [shift.usual for shift in shown]
@@ -280,10 +208,11 @@ def drift(shifts: Sequence[Shift], large: float) -> bytes:
     more = f", {len(shown)} largest of {len(shifts)}" if len(shifts) > len(shown) else ""
     axes.set_title(f"How far the newest week moved{more}")
     axes.legend(loc="lower right", frameon=False, fontsize=9)
-    return _png(figure)
+    return to_png(figure)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure of so many inches, and its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
@@ -299,7 +228,8 @@ def _plain(axes: Axes) -> None:
     axes.tick_params(labelsize=9, length=3)
 
 
-def _styles(names: Mapping[str, object]) -> list[tuple[str, str]]:
+def styles(names: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Colour and marker of each scorer, the same in every picture."""
     others = [name for name in names if name not in ROLES]
     return [
         ROLES[name] if name in ROLES else OTHERS[others.index(name) % len(OTHERS)] for name in names
@@ -318,7 +248,8 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
     axes.grid(visible=False, axis="y")
 
 
-def _dates(axes: Axes) -> None:
+def date_axis(axes: Axes) -> None:
+    """Show a few dates, short."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
@@ -326,15 +257,17 @@ def _dates(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
-def _legend_outside(axes: Axes) -> None:
+def legend_outside(axes: Axes) -> None:
+    """Put the legend beside the axes."""
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
 
 
-def _capital(text: str) -> str:
+def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
+    """The figure as a small PNG."""
     for axes in figure.axes:
         axes.title.set_fontsize(11)
         axes.title.set_fontweight("bold")

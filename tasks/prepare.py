@@ -171,7 +171,8 @@ def clean_days(
     Raises:
         ContractError: Where a day lacks a column or has another type than the contract says.
         SourceError: Where a day cannot be read.
-        SpecError: Where ``known_ahead`` names a column that is neither raw nor clean.
+        SpecError: Where ``known_ahead`` names a column that is neither raw nor clean, or the
+            problem one that is not clean or of another type.
     """
     from tasks.contract import accept_rows
 
@@ -184,12 +185,13 @@ def clean_days(
         batch = new[start : start + DAYS_AT_ONCE]
         accepted = accept_rows(spec.source.read_days(batch), spec.contract)
         refused = _refusals(spec, accepted)
-        rejected |= refused
         if len(accepted.quarantine):
             folder = settings.home() / "quarantine" / spec.name
             store.write_parquet(folder / f"{batch[-1]}.parquet", accepted.quarantine)
         rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
         _check_known_ahead(spec, {*accepted.rows, *rows})
+        refused |= _label_faults(spec, rows)
+        rejected |= refused
         good = {day: keys[day] for day in batch if day not in refused}
         refs |= store.write_days("clean", by_day(rows, good))
         counted |= store.write_days("counts", by_day(accepted.counts.reset_index(), good))
@@ -298,6 +300,14 @@ def _refusals(spec: ModelSpec, accepted: Accepted) -> dict[date, str]:
             f"{spec.quarantine_limit:.1%}): {common}"
         )
     return reasons
+
+
+def _label_faults(spec: ModelSpec, rows: pd.DataFrame) -> dict[date, str]:
+    """Days with labels that the problem does not know, with the reason."""
+    if not spec.problem.label_fault(rows):
+        return {}
+    faults = {stamp: spec.problem.label_fault(own) for stamp, own in rows.groupby("day")}
+    return {stamp.date(): f"{stamp:%Y-%m-%d}: {fault}." for stamp, fault in faults.items() if fault}  # type: ignore[attr-defined]
 
 
 def _all_counts(

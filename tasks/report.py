@@ -82,7 +82,7 @@ def build_report(
         "checks": [asdict(check) for check in verdict.checks],
         "metric": spec.problem.primary,
         "greater_is_better": spec.problem.greater_is_better,
-        "titles": {name: title(name) for name in spec.problem.metrics},
+        "titles": {name: title(name) for name in spec.problem.metric_names},
         "challenger": {"version": None, "run_id": None, "candidate": None},
         "champion": {"version": None, "candidate": None, "since": None},
         "candidates": {},
@@ -171,7 +171,8 @@ def draw_plots(
 
     metric = figures.metric
     shown = {name: figures.metrics[name] for name in figures.metrics}
-    order = sorted(shown, key=lambda name: -shown[name][metric].value)
+    sign = -1 if figures.greater_is_better else 1
+    order = sorted(shown, key=lambda name: sign * shown[name][metric].value)
     roles = {"challenger": challenger, "champion": "champion", "baseline": "baseline"}
     compared = {role: scores[name] for role, name in roles.items() if name in scores}
     drawn = {
@@ -182,10 +183,7 @@ def draw_plots(
     }
     if any(result.relative for result in slices):
         drawn["Slices"] = plots.slices(slices, spec.gate.slice_tolerance)
-    if "calibration_error" in spec.problem.metrics:
-        target = holdout["target"].to_numpy()
-        drawn["Calibration"] = plots.calibration(target, compared)
-        drawn["Precision and recall"] = plots.precision_recall(target, compared)
+    drawn |= spec.problem.draw(holdout, compared)
     drawn["Inputs"] = plots.feature_importance(list(relied), list(relied.values()))
     return drawn
 

@@ -5,8 +5,9 @@
 Run by ``tasks.incumbent`` with nothing on the path but the libraries: the package brings its spec,
 and with it cleaning, features and whatever helper code they use. The rows are those tonight's
 contract accepted. For days gone by it writes one line for each thing asked: ``day``, the position
-of its raw row or its user and item, and ``score``. For a day to come, with ``REQUESTS.feather`` as
-a sixth argument where the spec names requests, it writes what the app reads.
+of its raw row or its user and item, and ``score``, or one for each class or level. For a day to
+come, with ``REQUESTS.feather`` as a sixth argument where the spec names requests, it writes what
+the app reads.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any) -> Any:
     scores = spec.problem.score(estimator, spec.problem.inputs(made.drop(columns=reserved)))
     user = getattr(spec.problem, "user", None)
     keys = made[[user, spec.problem.item]] if user else {"row": today.index[made.index]}
-    return pd.DataFrame({"day": stamp, **keys, "score": scores})
+    named = {"score": scores}
+    if scores.ndim > 1:
+        named = dict(zip(spec.problem.score_columns, scores.T, strict=True))
+    return pd.DataFrame({"day": stamp, **keys, **named})
 
 
 def answer_ahead(

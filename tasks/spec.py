@@ -164,7 +164,8 @@ class ModelSpec:
         holdout: The last days, kept from training and used to judge.
         label_delay: How long after its day a label is final.
         skip: Days left out by a person, such as one that can not be repaired.
-        slices: Columns of the features in whose groups no harm may be done.
+        slices: Groups in which no harm may be done: names of feature columns, or functions that
+            give the group of each row, ``age_band(examples) -> Series``, and their name.
         quarantine_limit: Largest share of one day's rows that may break the contract.
         timezone: Time zone in which a day begins and ends.
         oldest_champion: The age of a champion from which an alarm is raised.
@@ -193,7 +194,7 @@ class ModelSpec:
     holdout: timedelta = timedelta(days=14)
     label_delay: timedelta = timedelta(0)
     skip: tuple[date, ...] = ()
-    slices: tuple[str, ...] = ()
+    slices: tuple[str | Callable[[pd.DataFrame], pd.Series[Any]], ...] = ()
     quarantine_limit: float = 0.02
     timezone: str = "UTC"
     oldest_champion: timedelta = timedelta(14)
@@ -315,7 +316,7 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     expect("least_answers", share_ok, "a share from 0 to 1")
     drift_ok = spec.drift_limit is None or (_is_number(spec.drift_limit) and spec.drift_limit > 0)
     expect("drift_limit", drift_ok, "None or a number above 0")
-    expect("slices", _names(spec.slices), "a tuple of column names")
+    expect("slices", _slices(spec.slices), "a tuple of column names and functions by(examples)")
     expect("seed", type(spec.seed) is int and 0 <= spec.seed < 2**32, "a whole number below 2**32")
     limit_ok = _is_number(spec.quarantine_limit) and 0 <= spec.quarantine_limit < 1
     expect("quarantine_limit", limit_ok, "a share from 0 to below 1")
@@ -381,6 +382,14 @@ def _has(value: object, *methods: str) -> bool:
 
 def _names(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) and name for name in value)
+
+
+def _slices(value: object) -> bool:
+    if not isinstance(value, tuple):
+        return False
+    names = [by if isinstance(by, str) else getattr(by, "__name__", "") for by in value]
+    named = all(name and name != "<lambda>" for name in names) and len(set(names)) == len(names)
+    return named and all(isinstance(by, str) or _takes(by, 1) for by in value)
 
 
 def _whole_days(value: object, least: int) -> bool:

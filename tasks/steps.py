@@ -143,6 +143,9 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
     split = prepare.split_days(spec, list(night.days), night.as_of)
     tell = tell_progress("features", "days")
     refs, new = prepare.prepare_examples(spec, night.days, clean.refs, split.wanted, tell)
+    learned = store.read_days([refs[day] for day in split.train], columns=["target"])
+    if fault := spec.problem.teach_fault(learned):
+        raise prepare.HistoryError(f"Model {spec.name}: there is nothing to learn from: {fault}.")
     log.info(
         "features  %d new of %d days: %s to %s teach, %s to %s judge",
         len(new),
@@ -278,6 +281,7 @@ def judge_night(
     figures: Evaluation | None = None
     slices: tuple[SliceResult, ...] = ()
     try:
+        spec.problem.check_split(learned, holdout)
         figures = evaluate(
             spec.problem,
             holdout,

@@ -112,11 +112,17 @@ def score(spec: ModelSpec, name: str, estimator: Any, examples: pd.DataFrame) ->
             f"{name} of model {spec.name}: scoring {len(examples):,} rows raised "
             f"{type(error).__name__}: {error}."
         ) from error
-    broken = int((~np.isfinite(scores)).sum())
-    if broken or len(scores) != len(examples):
+    columns = len(spec.problem.score_columns)
+    expected = (len(examples),) if columns == 1 else (len(examples), columns)
+    if scores.shape != expected:
         raise FitError(
-            f"{name} of model {spec.name}: {broken:,} of {len(scores):,} scores are not finite, "
-            f"expected {len(examples):,} numbers."
+            f"{name} of model {spec.name}: it predicts in the shape {scores.shape}, expected "
+            f"{expected}."
+        )
+    if broken := int((~np.isfinite(scores)).sum()):
+        raise FitError(
+            f"{name} of model {spec.name}: {broken:,} of {scores.size:,} scores are not finite, "
+            "expected numbers."
         )
     return scores
 

@@ -156,12 +156,14 @@ def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> Drifted:
 def _published(spec: ModelSpec) -> pd.DataFrame:
     """What the app was shown in the last weeks: ``day`` and ``prediction``."""
     import pandas as pd
+    from pyarrow import parquet
 
     column, folder = spec.problem.answer_column, publish.folder_of(spec.name)
     files = sorted(folder.glob("????-??-??.parquet"))[-7 * drift.WEEKS :]
     parts = [
         pd.read_parquet(file, columns=[column]).assign(day=pd.Timestamp(file.stem))
         for file in files
+        if column in parquet.read_schema(file).names  # else of a problem before this one
     ]
     shown = pd.concat(parts) if parts else pd.DataFrame({"day": [], column: []})
     return shown.rename(columns={column: "prediction"}).astype({"day": "datetime64[s]"})

@@ -97,7 +97,7 @@ def test_answers_meet_their_labels_by_key_and_everything_is_counted() -> None:
 def test_a_row_the_predecessor_did_not_answer_is_no_number() -> None:
     answered = {"champion": _said(AA1=0.9, AA2=0.2), "previous": _said(AA1=0.6)}
     _, scores, _ = match_keyed(
-        answered, _departures(), ["carrier", "flight"], "probability", "late"
+        answered, _departures(), ["carrier", "flight"], ["probability"], "late"
     )
     assert np.isnan(scores["previous"]).tolist() == [False, True]
 
@@ -175,10 +175,10 @@ def test_a_day_on_which_nobody_bought_has_no_examples() -> None:
 def test_every_user_and_anyone_is_answered_with_all_candidates_kept(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks import problems
+    from tasks import recommendation
     from tasks.rescore import answer_ahead
 
-    monkeypatch.setattr(problems, "USERS_AT_ONCE", at_once)
+    monkeypatch.setattr(recommendation, "USERS_AT_ONCE", at_once)
     history = pd.DataFrame({"user": [3, 1, 2, 1, 5], "item": [1, 1, 2, 3, 3]})
     history = history.assign(day=DAY - pd.Timedelta(days=1))
 

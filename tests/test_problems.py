@@ -53,8 +53,8 @@ def test_every_problem_keeps_the_protocol():
     problems: list[Problem] = [LATE, DELAY, BASKET]
     for problem in problems:
         assert problem.faults() == []
-        assert problem.primary == problem.metrics[0]
-        assert len(set(problem.metrics)) == len(problem.metrics)
+        assert problem.primary == problem.metric_names[0]
+        assert len(set(problem.metric_names)) == len(problem.metric_names)
         assert hash(problem) == hash(problem)
         for name in vars(Problem):
             assert name.startswith("_") or hasattr(problem, name)
