@@ -154,7 +154,6 @@ def test_the_entry_named_is_all_it_takes() -> None:
 
 REVIEWED = {
     "sklearn._loss.loss",
-    "sklearn.compose._column_transformer",  # names columns
     "sklearn.ensemble._hist_gradient_boosting.predictor",  # casts its arrays
     "sklearn.impute._iterative",  # a named tuple
     "sklearn.metrics._dist_metrics",
