@@ -89,7 +89,7 @@ def _format(folder: Path, trusted: Sequence[str]) -> Check:
     """The package's own description may ask for pickle or for more types: it is not believed."""
     import yaml
 
-    from tasks.store import untrusted_types
+    from tasks.trust import untrusted_types
 
     name = "format"
     try:

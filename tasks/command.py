@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -47,14 +48,60 @@ def set_defaults() -> None:
 
 
 def answer_if_decided() -> None:
-    """Before anything heavy is imported: answer a night that was decided before, and exit."""
+    """Before anything heavy is imported: answer what needs no night, and exit.
+
+    That is a check, or a night that was decided before.
+    """
     asked = retrain_parser().parse_args()
     set_defaults()
+    if asked.check:
+        sys.exit(_check(asked))
     from tasks.decided import recall
 
     report = recall(asked.model, asked.as_of, datetime.now(ZoneInfo("UTC")))
     if report is not None:
         sys.exit(_show(report, asked, again=True))
+
+
+def _check(asked: argparse.Namespace) -> int:
+    """Say what a night would do; nothing is written, not even compiled code."""
+    from tasks.spec import SpecError, load_spec
+
+    sys.dont_write_bytecode = True
+    with borrowed_home():
+        try:
+            spec = load_spec(asked.model)
+        except SpecError as error:
+            return _fail(str(error), 2)
+        from tasks.checkup import check_model
+        from tasks.findings import OUTCOMES, to_json, to_text
+
+        found = check_model(spec, asked.as_of, datetime.now(ZoneInfo("UTC")))
+    _print(
+        json.dumps(to_json(found), indent=1, ensure_ascii=False) if asked.json else to_text(found)
+    )
+    return OUTCOMES[found.outcome][1]
+
+
+@contextmanager
+def borrowed_home() -> Iterator[None]:
+    """A state directory for a moment, which sees the days that were cut from packages before."""
+    from tasks import settings
+
+    kept = settings.home() / "data"
+    with tempfile.TemporaryDirectory(prefix="nightly-check-") as place:
+        data = Path(place) / "data"
+        data.mkdir()
+        for folder in kept.glob("[!.]*"):
+            (data / folder.name).symlink_to(folder)
+        before = os.environ.get("NIGHTLY_HOME")
+        os.environ["NIGHTLY_HOME"] = place
+        try:
+            yield
+        finally:
+            os.environ.pop("NIGHTLY_HOME")
+            if before is not None:
+                os.environ["NIGHTLY_HOME"] = before
 
 
 def run_retrain(retrain: Callable[..., Any]) -> None:
@@ -209,6 +256,11 @@ def retrain_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--json", action="store_true", help="print report.json instead of the screen"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="say in seconds what a night would do; nothing is written",
     )
     return parser
 

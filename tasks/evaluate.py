@@ -352,6 +352,21 @@ def evaluate_days(
     }
 
 
+def measure_primary(
+    problem: Problem, examples: pd.DataFrame, scores: Mapping[str, Floats]
+) -> dict[str, float]:
+    """Primary metric of every scorer over all examples at once, without an interval.
+
+    NaN where they leave it undefined, such as where all are of one class.
+    """
+    import pandas as pd
+
+    day = pd.factorize(examples["day"])[0].astype(np.int64)
+    once = np.ones((1, int(day.max()) + 1))
+    found = problem.measure(examples, scores, day, once, (problem.primary,))
+    return {scorer: float(measured[problem.primary][0]) for scorer, measured in found.items()}
+
+
 def evaluate_slices(
     problem: Problem,
     examples: pd.DataFrame,

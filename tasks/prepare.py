@@ -184,12 +184,12 @@ def clean_days(
     for start in range(0, len(new), DAYS_AT_ONCE):
         batch = new[start : start + DAYS_AT_ONCE]
         accepted = accept_rows(spec.source.read_days(batch), spec.contract)
-        refused = _refusals(spec, accepted)
+        refused = refusals(spec, accepted)
         if len(accepted.quarantine):
             folder = settings.home() / "quarantine" / spec.name
             store.write_parquet(folder / f"{batch[-1]}.parquet", accepted.quarantine)
         rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
-        _check_known_ahead(spec, {*accepted.rows, *rows})
+        check_known_ahead(spec, {*accepted.rows, *rows})
         refused |= _label_faults(spec, rows)
         rejected |= refused
         good = {day: keys[day] for day in batch if day not in refused}
@@ -234,7 +234,7 @@ def prepare_examples(
         rows = store.read_days([clean[day] for day in needed])
         made = {}
         for done, day in enumerate(new, start=1):
-            made[keys[day]] = build_examples(spec, *_day_and_history(spec, rows, day))
+            made[keys[day]] = build_examples(spec, *day_and_history(spec, rows, day))
             if progress:
                 progress(done, len(new))
         refs |= store.write_days("examples", made)
@@ -257,7 +257,8 @@ def by_day(rows: pd.DataFrame, keys: Mapping[date, str]) -> dict[str, pd.DataFra
     }
 
 
-def _check_known_ahead(spec: ModelSpec, columns: Collection[str]) -> None:
+def check_known_ahead(spec: ModelSpec, columns: Collection[str]) -> None:
+    """Raise SpecError where ``known_ahead`` names a column that is neither raw nor clean."""
     unknown = [name for name in spec.known_ahead if name not in columns]
     if unknown:
         raise SpecError(
@@ -266,9 +267,10 @@ def _check_known_ahead(spec: ModelSpec, columns: Collection[str]) -> None:
         )
 
 
-def _day_and_history(
+def day_and_history(
     spec: ModelSpec, rows: pd.DataFrame, day: date
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of clean rows ascending by ``day``: those of one day, and its history."""
     import numpy as np
 
     stamps = rows["day"].to_numpy(dtype="datetime64[s]")
@@ -284,7 +286,8 @@ def _history(spec: ModelSpec, listed: Mapping[date, object], day: date) -> list[
     return [past for past in listed if day - spec.lookback <= past < day]
 
 
-def _refusals(spec: ModelSpec, accepted: Accepted) -> dict[date, str]:
+def refusals(spec: ModelSpec, accepted: Accepted) -> dict[date, str]:
+    """Days with more quarantined rows than the spec allows, and what is wrong with them."""
     import pandas as pd
 
     from tasks.contract import over_limit

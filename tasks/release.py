@@ -33,7 +33,7 @@ from tasks.report import (
     write_report,
 )
 from tasks.results import cached_task
-from tasks.spec import DECIDING_LIBRARIES, code_files, digest, load_spec, spec_file
+from tasks.spec import code_files, digest, libraries, load_spec, spec_file
 from tasks.steps import OUTSIDE, if_whole, spec_and_refs
 from tasks.watch import Drifted, Live, write_history
 
@@ -99,7 +99,7 @@ def register_version(
             inputs=spec.problem.inputs(sample),
             code=code_files(spec),
             trusted=train.trusted_types(spec),
-            requirements=[f"{name}=={version_of(name)}" for name in DECIDING_LIBRARIES],
+            requirements=[f"{name}=={version_of(name)}" for name in libraries(spec)],
             tags={
                 "night": night.key,
                 "as_of": night.as_of.isoformat(),

@@ -29,6 +29,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 EXPANDING = timedelta(days=36500)
 """A training window that keeps every day the source still has."""
 
+SHORTEST_FIT = timedelta(seconds=10)
+"""Least that ``fit_limit`` may be: a process that fits first imports the libraries."""
+
 DECIDING_LIBRARIES = ("numpy", "pandas", "pandera", "pyarrow", "scikit-learn", "scipy", "skops")
 
 
@@ -150,7 +153,15 @@ class ModelSpec:
         features: ``features(day, history)`` gives the inputs for one day's requests.
             ``history`` holds whole earlier days only, ``lookback`` of them.
         lookback: How much history ``features`` may see.
-        candidates: Name to scikit-learn compatible estimator; each night fits a clone.
+        candidates: Name to scikit-learn compatible estimator, or to one whose parameters are
+            searched (``tasks.tune.Tuned``); each night fits a clone.
+        trusted: Types a stored model may hold besides those of ``tasks.trust`` and the classes of
+            the model's own file, such as ``lightgbm.basic.Booster``. A check or a fit that finds
+            another names it. Whoever can write a model file can have them built: name none that
+            runs what it is given.
+        fit_limit: Longest time one fit may take, or None. Where it is set each fit has a process
+            of its own, which is killed past it, also in the middle of compiled code; the candidate
+            is left out of that night. Costs about 3 s a fit, for the process imports the libraries.
         requests: Optional ``requests(as_of)``: raw rows of what the app asks for the day after,
             with the raw columns of ``known_ahead``. Without it a recommendation answers every user
             of ``lookback``, and other problems make no predictions.
@@ -185,6 +196,8 @@ class ModelSpec:
     features: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
     lookback: timedelta
     candidates: Mapping[str, Any]
+    trusted: tuple[str, ...] = ()
+    fit_limit: timedelta | None = None
     clean: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     requests: Callable[[date], pd.DataFrame] | None = None
     least_answers: float = 0.5
@@ -284,9 +297,19 @@ def digest(spec: ModelSpec) -> str:
         64 hexadecimal digits.
     """
     parts = [_code_digest(file) for file in code_files(spec)]
-    parts += [f"{name}={importlib.metadata.version(name)}" for name in DECIDING_LIBRARIES]
+    parts += [f"{name}={importlib.metadata.version(name)}" for name in libraries(spec)]
     parts.append(f"python={sys.version_info.major}.{sys.version_info.minor}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@functools.cache
+def libraries(spec: ModelSpec) -> tuple[str, ...]:
+    """Distributions whose versions decide the result: the house's and those its files import."""
+    own = [file for file in code_files(spec) if not file.is_relative_to(PROJECT / "tasks")]
+    modules = {name.partition(".")[0] for file in own for name in _imported_names(file)}
+    known = importlib.metadata.packages_distributions()
+    found = {known[name][0] for name in modules if name in known}
+    return tuple(sorted({*DECIDING_LIBRARIES, *found} - {"nightly"}))
 
 
 def _spec_faults(spec: ModelSpec) -> list[str]:
@@ -312,6 +335,12 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     expect("requests", asks, "None or a function requests(as_of)")
     if spec.requests is not None and problem_ok and not spec.problem.answer_keys:
         faults.append("problem.key: found none, allowed the columns by which an app looks a row up")
+    types_ok = isinstance(spec.trusted, tuple) and all(map(_is_dotted, spec.trusted))
+    expect("trusted", types_ok, "a tuple of full names such as 'lightgbm.basic.Booster'")
+    limit_ok = spec.fit_limit is None or (
+        isinstance(spec.fit_limit, timedelta) and spec.fit_limit >= SHORTEST_FIT
+    )
+    expect("fit_limit", limit_ok, f"None or a timedelta of {SHORTEST_FIT.seconds} s at least")
     share_ok = _is_number(spec.least_answers) and 0 <= spec.least_answers <= 1
     expect("least_answers", share_ok, "a share from 0 to 1")
     drift_ok = spec.drift_limit is None or (_is_number(spec.drift_limit) and spec.drift_limit > 0)
@@ -378,6 +407,10 @@ def _is_number(value: object) -> bool:
 
 def _has(value: object, *methods: str) -> bool:
     return all(callable(getattr(value, method, None)) for method in methods)
+
+
+def _is_dotted(value: object) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value))
 
 
 def _names(value: object) -> bool:
@@ -470,6 +503,13 @@ def _only_spec(module: Any, model: str) -> ModelSpec:
 
 def _imported_files(file: Path, beside: Path) -> list[Path]:
     """Files under the project or beside the model file that ``file`` imports at run time."""
+    relative = [name.replace(".", "/") + ".py" for name in _imported_names(file)]
+    places = [root / path for path in relative for root in (PROJECT, beside)]
+    return [place.resolve() for place in places if place.is_file()]
+
+
+def _imported_names(file: Path) -> list[str]:
+    """Modules that a file imports at run time, and names that may be modules; dotted."""
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     names: list[str] = []
     waiting: list[ast.AST] = [tree]
@@ -482,9 +522,7 @@ def _imported_files(file: Path, beside: Path) -> list[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         waiting += ast.iter_child_nodes(node)
-    relative = [name.replace(".", "/") + ".py" for name in names]
-    places = [root / path for path in relative for root in (PROJECT, beside)]
-    return [place.resolve() for place in places if place.is_file()]
+    return names
 
 
 def _code_digest(file: Path) -> str:

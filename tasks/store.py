@@ -18,30 +18,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tasks import arrow, settings
+from tasks.trust import untrusted_types, way_out
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger("nightly")
-
-TRUSTED_TYPES = (
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
-    "sklearn.compose._column_transformer._RemainderColsList",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.feature_selection._univariate_selection.f_classif",
-    "sklearn.feature_selection._univariate_selection.f_regression",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.neighbors._ball_tree.BallTree",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    "sklearn.tree._tree.Tree",
-    "sklearn.utils._bunch.Bunch",
-    "numpy.dtype",
-)
-"""Types beyond skops' own defaults that a stored model may hold; nothing else is ever built."""
 
 
 class StoreError(RuntimeError):
@@ -49,7 +31,7 @@ class StoreError(RuntimeError):
 
 
 class TypesError(StoreError):
-    """A model holds a type that is not trusted."""
+    """A model holds what is not trusted, or what cannot be stored without pickle."""
 
 
 class LockedError(RuntimeError):
@@ -147,19 +129,32 @@ def write_model(kind: str, key: str, estimator: Any, trusted: Sequence[str]) -> 
     Raises:
         TypesError: Where it holds a type that could not be loaded again; nothing is written.
     """
-    import skops.io
-
-    content = skops.io.dumps(estimator)
-    unknown = untrusted_types(content, trusted)
-    if unknown:
-        raise TypesError(
-            f"It holds types that are not trusted: {', '.join(unknown)}. "
-            "Define them beside the spec, or use another estimator."
-        )
+    content = model_content(estimator, trusted)
     digest = hashlib.sha256(content).hexdigest()
     name = f"{digest[:24]}.skops"
     write_file(_root() / kind / name, content)
     write_json(_root() / kind / f"{key}.json", {"file": name, "sha256": digest})
+
+
+def model_content(estimator: Any, trusted: Sequence[str]) -> bytes:
+    """A fitted estimator as the store keeps it.
+
+    Raises:
+        TypesError: Where it could not be loaded again, with the way out.
+    """
+    import skops.io
+
+    try:
+        content: bytes = skops.io.dumps(estimator)
+    except Exception as error:
+        raise TypesError(
+            f"It cannot be stored without pickle: {type(error).__name__}: {error}. Leave out the "
+            "part that holds it, or use another estimator."
+        ) from error
+    unknown = untrusted_types(content, trusted)
+    if unknown:
+        raise TypesError(way_out(unknown))
+    return content
 
 
 def has_model(kind: str, key: str) -> bool:
@@ -207,7 +202,7 @@ def load_model(path: Path, sha256: str, trusted: Sequence[str]) -> Any:
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise StoreError(f"Model file {path} was altered: digest {found}, expected {sha256}.")
-    return _build(path, content, trusted)
+    return build_model(content, trusted, f"Model file {path}")
 
 
 def load_checked_model(path: Path, trusted: Sequence[str]) -> Any:
@@ -216,7 +211,7 @@ def load_checked_model(path: Path, trusted: Sequence[str]) -> Any:
     Raises:
         StoreError: Where the file is missing, or holds another type.
     """
-    return _build(path, _read_file(path), trusted)
+    return build_model(_read_file(path), trusted, f"Model file {path}")
 
 
 def _read_file(path: Path) -> bytes:
@@ -226,23 +221,28 @@ def _read_file(path: Path) -> bytes:
         raise StoreError(f"Model file {path} cannot be read: {error.strerror}.") from error
 
 
-def _build(path: Path, content: bytes, trusted: Sequence[str]) -> Any:
+def build_model(content: bytes, trusted: Sequence[str], where: str) -> Any:
+    """The model that ``model_content`` gave, built only from trusted types.
+
+    Args:
+        content: What was stored.
+        trusted: Types it may hold.
+        where: What it is, for a message.
+
+    Raises:
+        TypesError: Where it holds another type, or does not come back.
+    """
     import skops.io
 
     unknown = untrusted_types(content, trusted)
     if unknown:
+        raise TypesError(f"{where}: {way_out(unknown)}")
+    try:
+        return skops.io.loads(content, trusted=list(trusted))
+    except Exception as error:
         raise TypesError(
-            f"Model file {path} holds types that are not trusted: {', '.join(unknown)}. "
-            "Define them beside the spec, or use another estimator."
-        )
-    return skops.io.loads(content, trusted=list(trusted))
-
-
-def untrusted_types(content: bytes, trusted: Sequence[str]) -> list[str]:
-    """Types in a stored model that neither skops nor ``trusted`` knows; sorted."""
-    import skops.io
-
-    return sorted(set(skops.io.get_untrusted_types(data=content)) - set(trusted))
+            f"{where} cannot be built again: {type(error).__name__}: {error}."
+        ) from error
 
 
 def clean_up(keep: Mapping[str, Collection[str]], max_bytes: int) -> list[Path]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import store
 from tasks.spec import ModelSpec, digest
+from tasks.trust import TRUSTED_TYPES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -193,7 +194,7 @@ def read_scores(key: str) -> np.ndarray:
 
 
 def trusted_types(spec: ModelSpec) -> list[str]:
-    """Types a stored model of this spec may hold: the house's list and the spec's own classes."""
+    """Types a stored model may hold: the house's list, the spec's own classes, what it names."""
     import inspect
     import sys
 
@@ -207,7 +208,7 @@ def trusted_types(spec: ModelSpec) -> list[str]:
         for _, cls in inspect.getmembers(module, inspect.isclass)
         if cls.__module__ == module.__name__ and hasattr(cls, "fit")
     }
-    return sorted(own | set(store.TRUSTED_TYPES))
+    return sorted({*own, *TRUSTED_TYPES, *spec.trusted})
 
 
 def _marks(refs: Sequence[store.Ref]) -> list[str]:

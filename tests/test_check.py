@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from tasks import check, store
+from tasks import check
 from tasks.judge import Check
 from tasks.spec import Gate
+from tasks.trust import TRUSTED_TYPES
 from tests.nights import MLFLOW_WARNINGS
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in MLFLOW_WARNINGS]
@@ -34,7 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         signature=mlflow.models.infer_signature(X, EXPECTED),
         pip_requirements=["scikit-learn"],
         serialization_format="skops",
-        skops_trusted_types=list(store.TRUSTED_TYPES),
+        skops_trusted_types=list(TRUSTED_TYPES),
         pyfunc_predict_fn="predict_proba",
     )
     return place
@@ -55,7 +56,7 @@ def look(
         package,
         X,
         expected,
-        trusted=store.TRUSTED_TYPES,
+        trusted=TRUSTED_TYPES,
         gate=gate or Gate(latency_ms=60_000),
         sha256=sha256,
     )

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from sklearn.linear_model import LogisticRegression
 
 from tasks import packaging, registry, store, tracking
+from tasks.trust import TRUSTED_TYPES
 
 X = pd.DataFrame({"size": [0.0, 1.0, 2.0, 3.0]})
 MODEL = LogisticRegression().fit(X, [0, 0, 1, 1])
@@ -54,7 +55,7 @@ def client(registry_home: Path) -> MlflowClient:
 
 
 def register(client: MlflowClient, run: str, **tags: str) -> str:
-    store.write_model("models", "twin", MODEL, store.TRUSTED_TYPES)
+    store.write_model("models", "twin", MODEL, TRUSTED_TYPES)
     twin, sha256 = store.model_file("models", "twin")
     return packaging.register_version(
         client,
@@ -178,7 +179,7 @@ def test_a_registered_night_keeps_its_run_and_its_twin(client: MlflowClient) -> 
 @pytest.mark.parametrize("harm", ["altered", "missing"])
 def test_a_harmed_twin_is_never_loaded(client: MlflowClient, home: Path, harm: str) -> None:
     run = tracking.log_night(client, NIGHT)
-    store.write_model("models", "twin", MODEL, store.TRUSTED_TYPES)
+    store.write_model("models", "twin", MODEL, TRUSTED_TYPES)
     twin, sha256 = store.model_file("models", "twin")
     place = home / "artifacts" / "toy" / run / "artifacts" / "twin" / registry.TWIN_FILE
     place.parent.mkdir(parents=True)

@@ -22,6 +22,7 @@ from pandas.testing import assert_frame_equal
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from tasks import store
+from tasks.trust import TRUSTED_TYPES
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -336,22 +337,22 @@ def boosted() -> tuple[Any, np.ndarray]:
 
 def test_a_model_comes_back() -> None:
     model, x = boosted()
-    store.write_model("models", "k", model, store.TRUSTED_TYPES)
+    store.write_model("models", "k", model, TRUSTED_TYPES)
     assert store.has_model("models", "k")
-    back = store.read_model("models", "k", store.TRUSTED_TYPES)
+    back = store.read_model("models", "k", TRUSTED_TYPES)
     assert np.array_equal(back.predict_proba(x), model.predict_proba(x))
 
 
 def test_only_trusted_types_are_built() -> None:
     model, _ = boosted()
-    store.write_model("models", "k", model, store.TRUSTED_TYPES)
+    store.write_model("models", "k", model, TRUSTED_TYPES)
     with pytest.raises(store.StoreError, match=r"not trusted.*TreePredictor"):
         store.read_model("models", "k", [])
 
 
 @pytest.mark.parametrize("harm", ["cut", "missing", "no record", "torn record"])
 def test_a_spoilt_model_is_a_miss(harm: str) -> None:
-    store.write_model("models", "k", boosted()[0], store.TRUSTED_TYPES)
+    store.write_model("models", "k", boosted()[0], TRUSTED_TYPES)
     path, _ = store.model_file("models", "k")
     record = path.with_name("k.json")
     if harm == "cut":
@@ -364,12 +365,12 @@ def test_a_spoilt_model_is_a_miss(harm: str) -> None:
         record.write_text("[")
     assert not store.has_model("models", "k")
     with pytest.raises(store.StoreError):
-        store.read_model("models", "k", store.TRUSTED_TYPES)
+        store.read_model("models", "k", TRUSTED_TYPES)
 
 
 def test_a_model_is_replaced_as_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = boosted()
-    store.write_model("models", "k", model, store.TRUSTED_TYPES)
+    store.write_model("models", "k", model, TRUSTED_TYPES)
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -377,8 +378,8 @@ def test_a_model_is_replaced_as_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(store, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
-            store.write_model("models", "k", boosted()[0], store.TRUSTED_TYPES)
-    back = store.read_model("models", "k", store.TRUSTED_TYPES)
+            store.write_model("models", "k", boosted()[0], TRUSTED_TYPES)
+    back = store.read_model("models", "k", TRUSTED_TYPES)
     assert np.array_equal(back.predict(x), model.predict(x))
 
 
@@ -395,8 +396,8 @@ def test_clean_up_removes_the_oldest_and_keeps_what_is_needed(home: Path) -> Non
 
 
 def test_clean_up_keeps_the_models_needed() -> None:
-    store.write_model("models", "champion", boosted()[0], store.TRUSTED_TYPES)
-    store.write_model("models", "other", boosted()[0], store.TRUSTED_TYPES)
+    store.write_model("models", "champion", boosted()[0], TRUSTED_TYPES)
+    store.write_model("models", "other", boosted()[0], TRUSTED_TYPES)
     store.clean_up({"models": {"champion"}}, 0)
     assert store.has_model("models", "champion")
     assert not store.has_model("models", "other")

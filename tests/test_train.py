@@ -28,6 +28,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tasks import store, train
 from tasks.prepare import build_examples
+from tasks.trust import TRUSTED_TYPES
 from tests.nights import nth_day
 from tests.toy import toy, write_day
 
@@ -135,7 +136,7 @@ def test_a_candidate_that_fails_says_which_and_why(
 ) -> None:
     spec = dataclasses.replace(toy, candidates={"c": estimator})
     own = {f"{__name__}.{name}" for name in ("Raises", "Holes")}
-    monkeypatch.setattr(train, "trusted_types", lambda _: [*store.TRUSTED_TYPES, *own])
+    monkeypatch.setattr(train, "trusted_types", lambda _: [*TRUSTED_TYPES, *own])
     with pytest.raises(train.FitError) as found:
         train.fit_twin(spec, "c", refs[:3], refs[3:])
     assert message in str(found.value)
@@ -151,4 +152,4 @@ def test_classes_of_the_models_own_file_are_trusted() -> None:
 
     trusted = train.trusted_types(load_spec("groceries"))
     assert "tasks.recommend.Column" in trusted or any(t.startswith("tasks.") for t in trusted)
-    assert not any(t.startswith("tasks.") for t in store.TRUSTED_TYPES)
+    assert not any(t.startswith("tasks.") for t in TRUSTED_TYPES)

@@ -1,0 +1,129 @@
+"""A few examples looked at, and each candidate tried on them: fitted, stored, built, scored."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from tasks import store, train
+from tasks.findings import Trial, few
+from tasks.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MANY_MISSING, FEW_TO_TELL = 0.5, 20
+"""Share of missing values that is told of, and rows below which nothing is told of a column."""
+FIT_ROWS = 5_000
+"""Rows a candidate is tried on."""
+
+
+def input_faults(inputs: pd.DataFrame) -> list[str]:
+    """What no estimator can learn from, by column: mixed types, lists, infinite numbers."""
+    import numpy as np
+    import pandas as pd
+
+    found = []
+    if not len(inputs.columns):
+        found.append("features: found no column besides the keys; expected one input at least.")
+    doubled = inputs.columns[inputs.columns.duplicated()].unique()
+    found += [f"features: found column {name!r} twice; give each a name." for name in doubled]
+    for name in inputs.columns.difference(doubled, sort=False):
+        values = inputs[name]
+        if pd.api.types.is_object_dtype(values):
+            kinds = sorted({type(value).__name__ for value in values.dropna().head(10_000)})
+            if len(kinds) > 1 or kinds in (["list"], ["dict"], ["set"], ["tuple"]):
+                found.append(
+                    f"features: found {' and '.join(kinds)} in column {name!r}; expected one plain "
+                    "type. Convert it in clean or features."
+                )
+        elif pd.api.types.is_float_dtype(values):
+            infinite = int(np.isinf(values.to_numpy(dtype=np.float64, na_value=np.nan)).sum())
+            if infinite:
+                found.append(
+                    f"features: found {infinite:,} infinite values in column {name!r}; expected "
+                    "finite or missing ones. Is something divided by zero?"
+                )
+    return found
+
+
+def input_notes(inputs: pd.DataFrame) -> Iterable[str]:
+    """What is odd about the inputs: constant columns, and columns that are mostly missing."""
+    if len(inputs) < FEW_TO_TELL:
+        return
+    same = [str(name) for name in inputs if inputs[name].nunique(dropna=False) < 2]
+    if same:
+        yield f"Constant in these days: {few(same)}."
+    gone = inputs.isna().mean()
+    often = [f"{name} {share:.0%}" for name, share in gone.items() if share > MANY_MISSING]
+    if often:
+        yield f"Mostly missing in these days: {few(often)}."
+
+
+def target_faults(spec: ModelSpec, taught: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
+    """Why nothing can be learned of these targets, or judged by them."""
+    from tasks.metrics import JudgementError
+
+    name = getattr(spec.problem, "target", "target")
+    if taught["target"].nunique() < 2:
+        value = taught["target"].iloc[0]
+        return [
+            f"{name}: found {value!s} in all of {len(taught):,} examples; expected more than one "
+            "value, or there is nothing to learn."
+        ]
+    try:
+        spec.problem.check_examples(judged)
+    except JudgementError as error:
+        return [f"{name}: cannot judge: {error}."]
+    return []
+
+
+def thin(examples: pd.DataFrame, most: int = FIT_ROWS) -> pd.DataFrame:
+    """Rows at even distances, so many at most; all of them where these have one target only."""
+    some = examples.iloc[:: max(1, -(-len(examples) // most))]
+    return some if some["target"].nunique() > 1 else examples
+
+
+def try_candidate(
+    spec: ModelSpec, candidate: str, taught: pd.DataFrame, judged: pd.DataFrame
+) -> Trial:
+    """Fit a candidate on a few rows, store it in memory, build it again, and score later rows.
+
+    Args:
+        spec: The model.
+        candidate: Name in ``spec.candidates``.
+        taught: Examples to learn from.
+        judged: Later examples.
+    """
+    import numpy as np
+
+    started = time.perf_counter()
+    try:
+        estimator = train.fit(spec, candidate, taught)
+        made = Trial(candidate, len(taught), time.perf_counter() - started)
+        scores = train.score(spec, f"Candidate {candidate!r}", estimator, judged)
+        built = _stored_and_built(spec, estimator)
+        again = train.score(spec, f"Candidate {candidate!r} as stored", built, judged)
+    except train.FitError as error:
+        return Trial(candidate, len(taught), fault=str(error))
+    except store.TypesError as error:
+        return dataclasses.replace(made, fault=f"Candidate {candidate!r}: {error}")
+    if not np.array_equal(scores, again):
+        gap = float(np.abs(scores - again).max())
+        return dataclasses.replace(
+            made, fault=f"Candidate {candidate!r} answers otherwise once stored: {gap:g} apart."
+        )
+    return dataclasses.replace(made, metric=_metric(spec, judged, scores))
+
+
+def _stored_and_built(spec: ModelSpec, estimator: Any) -> Any:
+    trusted = train.trusted_types(spec)
+    return store.build_model(store.model_content(estimator, trusted), trusted, "What was stored")
+
+
+def _metric(spec: ModelSpec, judged: pd.DataFrame, scores: Any) -> float:
+    from tasks.evaluate import measure_primary
+
+    return measure_primary(spec.problem, judged, {"it": scores})["it"]
