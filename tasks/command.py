@@ -148,6 +148,7 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
     from tasks.backtest import BacktestError
     from tasks.rehearse import REPLAYED, BacktestConfig
     from tasks.review import to_terminal
+    from tasks.sources import SourceSettingsError
 
     asked = backtest_parser().parse_args()
     try:
@@ -163,7 +164,7 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
         state = backtest(config, return_state=True)
     found = state.result(raise_on_failure=False)
     if state.name != REPLAYED:
-        wrong = isinstance(found, BacktestError)
+        wrong = isinstance(found, BacktestError | SourceSettingsError)
         sys.exit(_fail(f"{type(found).__name__}: {found}", 2 if wrong else 1))
     _print(to_terminal(found))
     sys.exit(0)
@@ -313,11 +314,12 @@ def _end(state: State, asked: argparse.Namespace) -> int:
 
 def _end_failed(found: BaseException) -> int:
     from tasks.prepare import HistoryError
+    from tasks.sources import SourceSettingsError
     from tasks.spec import SpecError
     from tasks.train import FitError
 
     message = f"{type(found).__name__}: {found}"
-    if isinstance(found, SpecError | HistoryError):
+    if isinstance(found, SpecError | HistoryError | SourceSettingsError):
         return _fail(message, 2)
     return _fail(message, 1) if isinstance(found, FitError) else _fail_outside(found)
 

@@ -350,6 +350,9 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     limit_ok = _is_number(spec.quarantine_limit) and 0 <= spec.quarantine_limit < 1
     expect("quarantine_limit", limit_ok, "a share from 0 to below 1")
     expect("timezone", _is_timezone(spec.timezone), "a time zone such as Europe/Berlin")
+    cut_by_time = getattr(spec.source, "time", None)
+    zone = getattr(spec.source, "timezone", spec.timezone) if cut_by_time else spec.timezone
+    expect("timezone", zone == spec.timezone, f"that of its source, {zone!r}")
     for name, least in (
         ("lookback", 0),
         ("window", 2),

@@ -25,7 +25,7 @@ from tasks.night import Cleaned, Examples, Incumbent, Judged, Night, RetrainConf
 from tasks.progress import tell_progress
 from tasks.report import draw_plots
 from tasks.results import cached_task, forget
-from tasks.spec import ModelSpec, digest, load_spec
+from tasks.spec import ModelSpec, SpecError, digest, load_spec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,8 +38,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightly")
 log.setLevel(logging.INFO)  # the root's WARNING would keep the lines of a night from Prefect
 
+
+def may_pass(_task: object, _run: object, state: State) -> bool:
+    """Whether a step that failed is worth another try: not where a person must act."""
+    from tasks.sources import SourceSettingsError
+
+    failed = state.result(raise_on_failure=False)
+    return not isinstance(failed, SpecError | SourceSettingsError)
+
+
 OUTSIDE: dict[str, Any] = {
     "retries": 3,
+    "retry_condition_fn": may_pass,
     "retry_delay_seconds": exponential_backoff(backoff_factor=2),
     "retry_jitter_factor": 0.5,
     "cache_policy": NO_CACHE,
@@ -54,11 +64,16 @@ def only_night(model: str) -> AbstractContextManager[None]:
 
 @task(task_run_name="open the night", **OUTSIDE)
 def open_night(config: RetrainConfig) -> Night:
-    """Find the as-of date and the source's days, and whether there is anything fresh."""
+    """Find the as-of date and the source's days, and whether there is anything fresh.
+
+    Raises:
+        SourceSettingsError: Where a person must correct what the source is told.
+        OutageError: Where what holds the data does not answer.
+    """
     from prefect.client.orchestration import get_client
 
     from tasks import registry
-    from tasks.sources import SourceError
+    from tasks.sources import OutageError, SourceError, SourceSettingsError
 
     registry.reach_server()
     spec, context = load_spec(config.model), FlowRunContext.get()
@@ -69,6 +84,8 @@ def open_night(config: RetrainConfig) -> Night:
     held: tuple[str, ...] = ()
     try:
         listed = dict(spec.source.list_days(until))
+    except (SourceSettingsError, OutageError):
+        raise
     except SourceError as error:
         held = (str(error),)
     by_hand = runtime.deployment.id is None
@@ -104,11 +121,13 @@ def name_clean(parameters: dict[str, Any]) -> str:
 def clean_days(night: Night) -> Cleaned:
     """Accept or quarantine the rows of new days, and clean them."""
     from tasks.contract import ContractError
-    from tasks.sources import ColumnsError, SourceError
+    from tasks.sources import ColumnsError, OutageError, SourceError, SourceSettingsError
 
     spec, started = load_spec(night.model), time.perf_counter()
     try:
         found = prepare.clean_days(spec, night.days, tell_progress("clean", "days"))
+    except (SourceSettingsError, OutageError):
+        raise
     except (ContractError, ColumnsError) as error:
         return Cleaned({}, (), {night.as_of: str(error)}, {}, _since(started))
     except SourceError as error:

@@ -116,7 +116,6 @@ BAD_DAYS = {
     "no rows": (no_rows, 0, "hold nothing to use: 0 rows in"),
     "same bytes": (same_bytes, 0, "is identical to that of 2026-02-09"),
     "missing day": (no_day, 0, "The newest day in the source is 2026-02-09, 1 day(s) before"),
-    "missing folder": (no_folder, 0, "found no such folder"),
 }
 
 
@@ -138,6 +137,19 @@ def test_a_bad_day_trains_nothing(
     assert f"toy · {AS_OF} · {'REJECTED' if code else 'HELD'}" in message
     assert champion_of() == "1"
     assert nights.versions_of() == ["1"]
+
+
+def test_a_missing_folder_is_for_a_person_to_correct(
+    place: Path, days: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_folder(days)
+    ended = say(capsys, monkeypatch, place / "toy.py", "--as-of", str(AS_OF))
+    message = one_message(ended)
+    print(ended.code, message)
+    assert ended.code == 2
+    assert f"{days}: found no such folder" in message
+    assert "correct the path in the model's source" in message
+    assert champion_of() == "1"
 
 
 @pytest.mark.parametrize("harm", [drop_column, retype_column])
