@@ -99,7 +99,7 @@ def predict_ahead(night: Night, clean: Cleaned) -> Predictions | None:
         folder, made_at = publish.folder_of(night.name), _started()
         rows = publish.stamped(answers, day, champion.version, made_at)
         store.write_parquet(folder / f"{night.as_of}.parquet", rows)
-        if inputs is not None and len(inputs) <= INPUTS_AT_MOST:
+        if inputs is not None:
             store.write_parquet(folder / publish.INPUTS, inputs)
         else:  # none is better than those of another version
             (folder / publish.INPUTS).unlink(missing_ok=True)
@@ -213,7 +213,8 @@ def _answer(
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        return rescore.answer_ahead(spec, estimator, rows, named, pd.Timestamp(day))
+        stamp = pd.Timestamp(day)
+        return rescore.answer_ahead(spec, estimator, rows, named, stamp, keep=INPUTS_AT_MOST)
 
 
 def _keep_previous(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from tasks import settings, store
+from tasks import rescore, settings, store
 from tasks.spec import ModelSpec, SpecError, days, digest
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def build_examples(spec: ModelSpec, day_rows: pd.DataFrame, history: pd.DataFram
     if len(day_rows) and len(history) and history["day"].iloc[-1] >= day_rows["day"].iloc[0]:
         raise ValueError(f"history of {day_rows['day'].iloc[0]:%Y-%m-%d} reaches into the day")
     requests = spec.problem.requests(day_rows, spec.known_ahead)
-    return spec.problem.label(spec.features(requests, history), day_rows)
+    return spec.problem.label(rescore.make_features(spec, requests, history), day_rows)
 
 
 def days_to_clean(spec: ModelSpec, fingerprints: Mapping[date, str]) -> list[date]:

@@ -14,7 +14,7 @@ from tasks import settings, store
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Engine, Table
+    from sqlalchemy import Connection, Engine, Table
 
 CURRENT = "current.parquet"
 INPUTS = "inputs.parquet"
@@ -147,10 +147,8 @@ def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str])
             if engine.dialect.name == "postgresql":  # one writer at a time; readers go on
                 connection.exec_driver_sql(f"LOCK TABLE {target.name} IN SHARE ROW EXCLUSIVE MODE")
             connection.execute(sqlalchemy.delete(target))
-            for start in range(0, len(rows), ROWS_AT_ONCE):
-                part = rows.iloc[start : start + ROWS_AT_ONCE]
-                connection.execute(sqlalchemy.insert(target), _records(part))
-    except SQLAlchemyError as error:
+            _insert(connection, target, rows)
+    except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise PublishError(
             f"The predictions cannot be written to {_shown(engine)}: {_hidden(cause, engine)}. "
@@ -158,6 +156,25 @@ def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str])
         ) from None
     finally:
         engine.dispose()
+
+
+def _insert(connection: Connection, target: Table, rows: pd.DataFrame) -> None:
+    """Write all rows; PostgreSQL takes a stream of them ten times as fast as statements."""
+    import sqlalchemy
+
+    parts = (rows.iloc[at : at + ROWS_AT_ONCE] for at in range(0, len(rows), ROWS_AT_ONCE))
+    if connection.dialect.driver != "psycopg":
+        for part in parts:
+            connection.execute(sqlalchemy.insert(target), _records(part))
+        return
+    write = connection.dialect.identifier_preparer
+    names = ", ".join(write.quote(column.name) for column in target.columns)
+    stream = f"COPY {write.format_table(target)} ({names}) FROM STDIN (FORMAT csv, NULL '\\N')"
+    double = dict.fromkeys(rows.select_dtypes("float32"), np.float64)
+    driver: Any = connection.connection
+    with driver.cursor() as cursor, cursor.copy(stream) as copy:
+        for part in parts:
+            copy.write(part.astype(double).to_csv(header=False, index=False, na_rep="\\N"))
 
 
 def _engine(url: str) -> Engine:

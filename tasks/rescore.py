@@ -15,8 +15,12 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+CROWD = 10_000
+"""Users whose history one part of the requests is answered with, where there are more."""
 
 
 def main() -> None:
@@ -34,7 +38,8 @@ def main() -> None:
     cleaned = cleaned.sort_values("day", kind="stable")
     if "ahead" in asked:
         named = pd.read_feather(requests[0]) if requests else None
-        found, _ = answer_ahead(spec, estimator, cleaned, named, pd.Timestamp(asked["ahead"]))
+        stamp = pd.Timestamp(asked["ahead"])
+        found, _ = answer_ahead(spec, estimator, cleaned, named, stamp, keep=0)
     else:
         days = [answer_day(spec, estimator, cleaned, pd.Timestamp(day)) for day in asked["days"]]
         found = pd.concat(days, ignore_index=True)
@@ -57,10 +62,9 @@ def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any) -> Any:
     """Scores of what is asked on one day, from the history before it."""
     import pandas as pd
 
-    today = cleaned[cleaned["day"] == stamp]
-    past = cleaned[(cleaned["day"] < stamp) & (cleaned["day"] >= stamp - spec.lookback)]
+    today, past = cleaned[cleaned["day"] == stamp], history_of(spec, cleaned, stamp)
     requests = spec.problem.requests(today.reset_index(drop=True), spec.known_ahead)
-    made = spec.features(requests, past.reset_index(drop=True))
+    made = make_features(spec, requests, past)
     reserved = [name for name in ("day", "target", "relevant") if name in made]
     scores = spec.problem.score(estimator, spec.problem.inputs(made.drop(columns=reserved)))
     user = getattr(spec.problem, "user", None)
@@ -72,7 +76,7 @@ def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any) -> Any:
 
 
 def answer_ahead(
-    spec: Any, estimator: Any, cleaned: Any, named: Any, stamp: Any
+    spec: Any, estimator: Any, cleaned: Any, named: Any, stamp: Any, keep: int
 ) -> tuple[Any, Any]:
     """What the app reads for a day to come, and the inputs it was made of.
 
@@ -82,22 +86,72 @@ def answer_ahead(
         cleaned: Clean rows, ascending by ``day``.
         named: Raw rows of what is asked, or None where the spec names nothing.
         stamp: The day.
+        keep: Most rows of inputs to give back; None instead of more.
     """
     import pandas as pd
 
-    past = cleaned[(cleaned["day"] < stamp) & (cleaned["day"] >= stamp - spec.lookback)]
-    past, problem = past.reset_index(drop=True), spec.problem
+    past, problem = history_of(spec, cleaned, stamp), spec.problem
     asked = clean_requests(spec, named, stamp) if named is not None else None
     requests = problem.ask(asked, past, spec.known_ahead)
-    found = [answer_batch(spec, estimator, past, some) for some in problem.batches(requests)]
+    answers: list[Any] = []
+    inputs: list[Any] = []
+    rows = 0
+    for part, seen in split_requests(spec, requests, past):
+        answered, made = answer_batch(spec, estimator, seen, part)
+        answers.append(answered)
+        rows += len(made)
+        inputs = [*inputs, made] if rows <= keep else []
     anyone = problem.ask_for_anyone(requests, past)
     if anyone is not None:
         from tasks.answers import for_anyone
 
-        made = answer_batch(spec, estimator, past, anyone)
-        found.append((for_anyone(made[0], problem.user), for_anyone(made[1], problem.user)))
-    answers, inputs = (pd.concat(parts, ignore_index=True) for parts in zip(*found, strict=True))
-    return answers, inputs
+        [(part, seen)] = split_requests(spec, anyone, past)
+        answered, made = answer_batch(spec, estimator, seen, part)
+        answers.append(for_anyone(answered, problem.user))
+        rows += len(made)
+        inputs.append(for_anyone(made, problem.user))
+    kept = pd.concat(inputs, ignore_index=True) if rows <= keep else None
+    return pd.concat(answers, ignore_index=True), kept
+
+
+def history_of(spec: Any, cleaned: Any, stamp: Any) -> Any:
+    """The clean rows that a day's features may see, of rows ascending by ``day``; no copy."""
+    first, last = cleaned["day"].searchsorted([stamp - spec.lookback, stamp])
+    return cleaned.iloc[first:last].reset_index(drop=True)
+
+
+def make_features(spec: Any, requests: Any, past: Any) -> Any:
+    """The features of one day's requests, made part by part."""
+    import pandas as pd
+
+    if requests.empty:
+        return spec.features(requests, past)
+    made = [spec.features(part, seen) for part, seen in split_requests(spec, requests, past)]
+    return made[0] if len(made) == 1 else pd.concat(made, ignore_index=True)
+
+
+def split_requests(spec: Any, requests: Any, past: Any) -> Iterator[tuple[Any, Any]]:
+    """One day's requests in parts, each with the history that its features see.
+
+    Where a recommendation's history is of more than ``CROWD`` users, a part sees that of ``CROWD``:
+    its own and, to learn from, others in an order of chance that is the same every night. So time
+    and memory of a part do not grow with the number of users, and what is counted over all users
+    has the same level in training and ahead.
+    """
+    import pandas as pd
+    from pandas.util import hash_array
+
+    parts, user = spec.problem.batches(requests), getattr(spec.problem, "user", None)
+    code, users = pd.factorize(past[user]) if user else ((), ())
+    if len(users) <= CROWD:
+        yield from ((part, past) for part in parts)
+        return
+    by_chance = hash_array(users.to_numpy()).argsort(kind="stable")
+    for part in parts:
+        seen = users.isin(part[user])
+        others = by_chance[~seen[by_chance]]
+        seen[others[: max(CROWD - seen.sum(), 0)]] = True
+        yield part, past[seen[code]].reset_index(drop=True)
 
 
 def answer_batch(spec: Any, estimator: Any, past: Any, requests: Any) -> tuple[Any, Any]:

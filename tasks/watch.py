@@ -154,17 +154,18 @@ def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> Drifted:
 
 
 def _published(spec: ModelSpec) -> pd.DataFrame:
-    """What the app was shown in the last weeks: ``day`` and ``prediction``."""
+    """What the app was shown in the last weeks: ``day`` and ``prediction``; of each day a draw."""
     import pandas as pd
     from pyarrow import parquet
 
     column, folder = spec.problem.answer_column, publish.folder_of(spec.name)
     files = sorted(folder.glob("????-??-??.parquet"))[-7 * drift.WEEKS :]
-    parts = [
-        pd.read_parquet(file, columns=[column]).assign(day=pd.Timestamp(file.stem))
-        for file in files
-        if column in parquet.read_schema(file).names  # else of a problem before this one
-    ]
+    parts = []
+    for file in files:
+        if column in parquet.read_schema(file).names:  # else of a problem before this one
+            rows = pd.read_parquet(file, columns=[column])
+            drawn = rows.sample(min(len(rows), drift.ROWS), random_state=spec.seed)
+            parts.append(drawn.assign(day=pd.Timestamp(file.stem)))
     shown = pd.concat(parts) if parts else pd.DataFrame({"day": [], column: []})
     return shown.rename(columns={column: "prediction"}).astype({"day": "datetime64[s]"})
 

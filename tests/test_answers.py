@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -169,40 +167,6 @@ def test_a_day_on_which_nobody_bought_has_no_examples() -> None:
     )
     assert len(examples) == 0
     assert counts == {"asked": 1, "labelled": 0, "unasked": 0}
-
-
-@pytest.mark.parametrize("at_once", [2, 100])
-def test_every_user_and_anyone_is_answered_with_all_candidates_kept(
-    at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tasks import recommendation
-    from tasks.rescore import answer_ahead
-
-    monkeypatch.setattr(recommendation, "USERS_AT_ONCE", at_once)
-    history = pd.DataFrame({"user": [3, 1, 2, 1, 5], "item": [1, 1, 2, 3, 3]})
-    history = history.assign(day=DAY - pd.Timedelta(days=1))
-
-    def features(requests: pd.DataFrame, past: pd.DataFrame) -> pd.DataFrame:
-        pairs = requests[["user"]].merge(pd.DataFrame({"item": range(6)}), how="cross")
-        bought = pairs.merge(past[["user", "item"]].drop_duplicates(), how="left", indicator=True)
-        return pairs.assign(bought_before=(bought["_merge"] == "both").astype("int64"))
-
-    class Order:
-        def predict_proba(self, inputs: pd.DataFrame) -> np.ndarray:
-            score = inputs["bought_before"].to_numpy() + np.arange(len(inputs)) % 6 / 10
-            return np.c_[1 - score, score]
-
-    spec = SimpleNamespace(
-        problem=BASKET, features=features, known_ahead=("user",), lookback=pd.Timedelta(days=9)
-    )
-    answers, inputs = answer_ahead(spec, Order(), history, None, DAY)
-    assert sorted(answers["user"].dropna().unique()) == [1, 2, 3, 5]
-    assert answers.groupby("user", dropna=False).size().tolist() == [3] * 5
-    assert answers.loc[answers["user"] == 1, "item"].tolist() == [3, 1, 5]
-    assert answers.loc[answers["user"].isna(), "item"].tolist() == [5, 4, 3]
-    assert set(answers.loc[answers["user"].isna(), "kind"]) == {"popular"}
-    assert inputs.groupby("user", dropna=False).size().tolist() == [6] * 5
-    assert {"user", "item", "bought_before"} == set(inputs)
 
 
 def test_a_key_that_the_requests_lack_is_named() -> None:

@@ -84,6 +84,30 @@ def test_a_table_is_made_and_replaced_with_every_value(url: str) -> None:
     assert unique["column_names"] == ["user", "place"]
 
 
+def test_text_numbers_and_times_come_back_as_they_were(url: str) -> None:
+    rows = pd.DataFrame(
+        {
+            "item": np.arange(5),
+            "name": ["", 'a, "b"', "two\nlines", None, "N\\A"],
+            "score": np.array([0.1, np.nan, 1e-300, 1 / 3, -2.5]),
+            "small": np.array([0.1, np.nan, 1e-30, 1 / 3, -2.5], dtype=np.float32),
+            "at": pd.to_datetime(
+                ["2026-11-22 08:00:00.5", None, *["2026-01-01"] * 3], format="ISO8601"
+            ),
+            "count": pd.array([1, None, 3, 4, 2**40], dtype="Int64"),
+            'Good "one"': [True, False] * 2 + [True],
+        }
+    )
+    replace_table(url, "odd", rows, ("item",))
+    found = read(url, "odd")
+    assert [*found] == [*rows]
+    for name in ("score", "small", "count"):
+        np.testing.assert_array_equal(found[name].astype(float), rows[name].astype(float))
+    assert found["name"].fillna("-").tolist() == rows["name"].fillna("-").tolist()
+    assert pd.to_datetime(found["at"]).equals(rows["at"].astype(pd.to_datetime(found["at"]).dtype))
+    assert found.iloc[:, -1].astype(bool).tolist() == [True, False, True, False, True]
+
+
 def test_a_table_with_other_columns_is_left_alone(url: str) -> None:
     replace_table(url, "other_columns", answers().drop(columns="kind"), KEYS)
     with pytest.raises(PublishError, match=r"Table other_columns at .* has the columns user"):

@@ -4,7 +4,8 @@
 
 The examples of every day are prepared once. Each night looks as ``flows/retrain.py`` does. Faults
 are planted into the inputs from one day on, begun on every sixth night: a column times 1.6, a
-column stuck at 0, and, where there is one of text, its most common value renamed.
+column stuck at 0, and, where there is one of text, its most common value renamed. Days with half
+the history that the spec asks for count, as the groceries' year holds too few others.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def read_inputs(model: str, nights: int) -> tuple[pd.DataFrame, dict[date, int],
     listed = spec.source.list_days(LAST)
     clean = prepare.clean_days(spec, listed)
     first = LAST - timedelta(days=nights + 7 * drift.WEEKS)
-    wanted = [day for day in listed if day >= max(first, min(listed) + spec.lookback)]
+    wanted = [day for day in listed if day >= max(first, min(listed) + spec.lookback / 2)]
     refs, _ = prepare.prepare_examples(spec, listed, clean.refs, wanted)
     drawn = []
     for ref in refs.values():  # a tenth of the groceries' rows draws the same 5,000 a week

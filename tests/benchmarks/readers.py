@@ -4,8 +4,8 @@
 
 A process of its own asks a real PostgreSQL table and the pointer to the Parquet file 50 times a
 second. Another publishes one night after the other; each second publish is killed by SIGKILL at a
-random moment of it and then done again. A read is whole where it holds every row of exactly one
-night. Exit code 1 where one was not.
+random moment of it, drawn again where it had ended by then, and then done again. A read is whole
+where it holds every row of exactly one night. Exit code 1 where one was not.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import random
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -48,15 +49,37 @@ def answers(households: int, night: int) -> pd.DataFrame:
     return publish.stamped(frame, FIRST + timedelta(days=night), str(night), made_at)
 
 
-def publish_night(url: str, households: int, night: int, ready: Any) -> None:
+def publish_night(url: str, households: int, night: int, ready: Any, ended: Any) -> None:
     """What the night does, in a process that may be killed."""
     rows, as_of = answers(households, night), FIRST + timedelta(days=night - 1)
     ready.set()
     store.write_parquet(publish.folder_of("groceries") / f"{as_of}.parquet", rows)
     publish.publish("groceries", as_of, rows, KEYS, url)
+    ended.value = 1
 
 
-def watch(url: str, households: int, stop: Any, found: Any) -> None:
+def try_night(url: str, households: int, night: int, patience: float | None) -> float | None:
+    """Publish in a process of its own, killed after so many seconds if any.
+
+    Returns:
+        The seconds it took; None where it was killed before it ended.
+    """
+    ready, ended = SPAWN.Event(), SPAWN.RawValue("b", 0)
+    asked = (url, households, night, ready, ended)
+    writer = SPAWN.Process(target=publish_night, args=asked)
+    writer.start()
+    ready.wait()
+    begun = time.monotonic()
+    writer.join(patience)
+    if patience is not None and writer.is_alive():
+        writer.kill()
+    writer.join()
+    if writer.exitcode not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"a publish ended with {writer.exitcode}")
+    return time.monotonic() - begun if ended.value else None
+
+
+def watch(url: str, stop: Any, found: Any) -> None:
     """Ask both, fifty times a second, and put what was seen: channel to (version, whole)."""
     import sqlalchemy as sql
 
@@ -74,32 +97,25 @@ def watch(url: str, households: int, stop: Any, found: Any) -> None:
             seen["file"][tuple(versions.items())] += 1
             time.sleep(max(0.0, 1 / HERTZ - (time.monotonic() - begun)))
     found.put({channel: dict(counts) for channel, counts in seen.items()})
-    del households
 
 
 def run(url: str, households: int, publishes: int, seed: int) -> int:
     """Publish, kill, read; print what the readers saw."""
-    draw, ready = random.Random(seed), SPAWN.Event()
-    publish_night(url, households, 0, ready)
+    draw, taken, killed = random.Random(seed), [], 0
+    try_night(url, households, 0, None)
     stop, found = SPAWN.Event(), SPAWN.Queue()
-    reader = SPAWN.Process(target=watch, args=(url, households, stop, found))
+    reader = SPAWN.Process(target=watch, args=(url, stop, found))
     reader.start()
-    begun, taken, killed = time.monotonic(), [], 0
+    begun = time.monotonic()
     for night in range(1, publishes + 1):
-        for kill in [True, False] if night % 2 == 0 else [False]:
-            ready.clear()
-            writer = SPAWN.Process(target=publish_night, args=(url, households, night, ready))
-            writer.start()
-            ready.wait()
-            started = time.monotonic()
-            if kill:
-                writer.join(draw.uniform(0, max(taken)))
-                if writer.pid and writer.is_alive():
-                    os.kill(writer.pid, signal.SIGKILL)
-                    killed += 1
-            writer.join()
-            if not kill:
-                taken.append(time.monotonic() - started)
+        if night % 2 == 0:
+            middle = statistics.median(taken)
+            while try_night(url, households, night, draw.uniform(0, middle)) is not None:
+                continue
+            killed += 1
+        seconds = try_night(url, households, night, None)
+        assert seconds is not None
+        taken.append(seconds)
     stop.set()
     seen = found.get(timeout=60)
     reader.join()
@@ -118,7 +134,7 @@ def run(url: str, households: int, publishes: int, seed: int) -> int:
     print(
         f"{publishes} publishes of {rows:,} rows, {killed} more were killed in the middle; ", end=""
     )
-    print(f"median {np.median(taken):.2f} s a publish")
+    print(f"median {statistics.median(taken):.2f} s a publish")
     return int(broken > 0)
 
 
