@@ -12,7 +12,7 @@ import pytest
 
 from tasks import leaks
 from tasks.contract import accept_rows
-from tasks.problems import Classification, Recommendation
+from tasks.problems import Classification, Multiclass, Recommendation
 from tasks.spec import Gate
 from tests.toy import toy
 
@@ -126,3 +126,22 @@ def test_the_days_around_the_middle_of_the_holdout_are_rebuilt() -> None:
     listed = {stamp.date(): "x" for stamp in pd.date_range(FIRST, periods=30)}
     found = leaks.rebuild_days(listed, list(listed)[16:])
     assert found == list(listed)[20:27]
+
+
+def test_of_several_classes_each_is_asked_against_the_rest() -> None:
+    random = np.random.default_rng(0)
+    target = random.integers(0, 3, 600).astype("int8")
+    examples = pd.DataFrame({"day": FIRST, "target": target, "middle": (target == 1) * 1.0})
+    spec = replace(honest, problem=Multiclass("bought", ("a", "b", "c")))
+    found = leaks.strongest_feature(spec, examples)
+    assert not found.passed
+    assert "middle alone has an AUC of 1.00" in found.detail
+
+
+def test_a_handful_of_positives_is_too_few_to_suspect_a_feature() -> None:
+    target = np.zeros(500, dtype="int8")
+    target[:5] = 1
+    examples = pd.DataFrame({"day": FIRST, "target": target, "luck": target * 1.0})
+    found = leaks.strongest_feature(honest, examples)
+    assert found.passed
+    assert "Fewer than 20 rows" in found.detail

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks import plots, problem_plots
+from tasks import plots
 from tasks.evaluate import Estimate, SliceResult
 
-TARGET = (np.arange(400) % 4 == 0).astype(np.int8)
-RISING = np.linspace(0, 1, 400)
-SCORES = {"challenger": RISING, "champion": RISING**2, "baseline": np.full(400, 0.25)}
+SCORES = ("challenger", "champion", "baseline")
 MANY = [
     SliceResult(
         "shop",
@@ -31,9 +29,6 @@ DRAWN = {
     "candidates": lambda: plots.candidates("ndcg_10", {"a": Estimate(0.2, 0.19, 0.22)}, "a"),
     "slices": lambda: plots.slices(MANY, 0.1),
     "no slices": lambda: plots.slices([SliceResult("a", "b", 3, np.nan, np.nan, None)]),
-    "calibration": lambda: problem_plots.calibration(TARGET, SCORES),
-    "precision": lambda: problem_plots.precision_recall(TARGET, SCORES),
-    "one class": lambda: problem_plots.precision_recall(np.zeros(400), SCORES),
     "nights": lambda: plots.nights(
         "ndcg_10",
         {f"2026-11-{day:02}": Estimate(0.2 + day / 999, 0.19, 0.25) for day in range(1, 29)},
