@@ -52,7 +52,7 @@ def candidates_of(
         rating: Column of the rating, where there is one: its means become features.
         liked: Least rating of an item that was wanted: only such rows say what is popular, alike
             and wanted again; the others are known to the user all the same.
-        repeats: Whether an item that the user has had may be proposed again.
+        repeats: Whether an item that the user has had, in this history, may be proposed again.
         count: Candidates of a user, at most.
 
     Returns:

@@ -101,7 +101,7 @@ def grade_one(
     folder = publish.folder_of(spec.name)
     answered = {"champion": pd.read_parquet(folder / f"{record['as_of']}.parquet")}
     before, previous_version = folder / f"{record['as_of']}.previous.parquet", None
-    if before.is_file():
+    if before.is_file() and _fits(spec, before):
         answered["previous"] = pd.read_parquet(before)
         previous_version = str(answered["previous"]["version"].iloc[0])
     found = grade.grade_day(spec.problem, answered, store.read_days([happened]), spec.slices)
@@ -261,9 +261,18 @@ def _ungraded(spec: ModelSpec, night: Night) -> dict[date, dict[str, Any]]:
             night.days.get(day),
             record["version"],
         )
-        if day <= final and day in night.days and not same:
+        due = day <= final and day in night.days and not same
+        if due and _fits(spec, file.with_suffix(".parquet")):
             found[day] = record
     return found
+
+
+def _fits(spec: ModelSpec, answers: Path) -> bool:
+    """Whether answers are of tonight's problem, and not of one before it."""
+    from pyarrow import parquet
+
+    needed = {*spec.problem.answer_keys, *spec.problem.score_columns}
+    return needed <= set(parquet.read_schema(answers).names)
 
 
 def _folder(model: str) -> Path:

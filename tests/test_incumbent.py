@@ -13,7 +13,7 @@ import pytest
 
 from tasks import incumbent
 from tasks.incumbent import AlignError
-from tasks.problems import Classification, Recommendation
+from tasks.problems import Classification, Multiclass, Recommendation
 from tests import nights
 from tests.nights import nth_day, run_night, write_model, write_more
 from tests.toy import toy
@@ -104,6 +104,19 @@ def test_rows_that_lost_their_index_are_not_guessed() -> None:
     other_day = answers([0, 1, 2, 3, 4, 5]).assign(day=pd.Timestamp("2026-03-01"))
     with pytest.raises(AlignError, match="does not keep the index"):
         incumbent.align(SPEC, HOLDOUT, rows(), other_day)
+
+
+def test_of_several_classes_each_is_laid_beside_its_row() -> None:
+    spec = replace(SPEC, problem=Multiclass("bought", (0, 1)))
+    found = answers([5, 4, 3, 2, 1, 0]).rename(columns={"score": "probability_1"})
+    said = found.assign(probability_0=1 - found["probability_1"])
+    added, scores = incumbent.align(spec, HOLDOUT, rows(), said)
+    assert len(added) == 0
+    np.testing.assert_allclose(scores[:, 1], [0.0, 0.2, 0.3, 0.4, 0.5])
+    np.testing.assert_allclose(scores.sum(axis=1), 1.0)
+    for other in (answers([0, 1, 2, 3, 4, 5]), said.rename(columns={"probability_0": "x"})):
+        with pytest.raises(AlignError, match="answers with other classes"):
+            incumbent.align(spec, HOLDOUT, rows(), other)
 
 
 def test_candidates_of_both_pipelines_are_judged_together() -> None:
