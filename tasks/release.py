@@ -45,6 +45,8 @@ log = logging.getLogger("nightly")
 SUPERSEDED = "SUPERSEDED"
 NIGHTS_SHOWN, NIGHTS_LISTED = 60, 30
 """Nights in the picture, and in the table of MLflow's experiment."""
+REASONS_TOLD = 3
+"""Bad days whose reason is told; of more the number."""
 PROBE_ROWS = 100
 """Rows that a packaged model must predict as the trained one did."""
 
@@ -275,7 +277,10 @@ def _early_verdict(night: Night, clean: Cleaned | None) -> Verdict:
         return Verdict("HELD", night.held)
     assert clean is not None
     if clean.rejected:
-        return Verdict("REJECTED", tuple(clean.rejected.values()))
+        reasons = list(clean.rejected.values())
+        more = len(reasons) - REASONS_TOLD
+        others = (f"{more:,} more days are bad, through {max(clean.rejected)}.",) if more > 0 else ()
+        return Verdict("REJECTED", (*reasons[:REASONS_TOLD], *others))
     return Verdict("HELD", clean.held)
 
 

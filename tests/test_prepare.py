@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.prepare import HistoryError, Split, clean_days, prepare_examples, split_days
+from tasks.problems import Multiclass
 from tasks.sources import ParquetDays
-from tasks.spec import EXPANDING, ModelSpec, days
+from tasks.spec import EXPANDING, ModelSpec, SpecError, days
 from tests.nights import nth_day
 from tests.toy import features, toy, write_day
 
@@ -158,3 +159,21 @@ def test_a_day_over_the_limit_is_rejected_with_its_reason(folder: Path) -> None:
         found.rejected.values()
     )
     assert nth_day(LENGTH) not in found.refs
+
+
+def test_a_day_of_labels_that_are_none_is_rejected_and_no_other(folder: Path) -> None:
+    spec = spec_on(
+        folder,
+        problem=Multiclass("choice", ("a", "b"), key=("number",)),
+        clean=lambda rows: rows.assign(
+            choice=rows["shop"].where(rows["day"] != pd.Timestamp(nth_day(3)), "c")
+        ),
+    )
+    found = clean_days(spec, spec.source.list_days(nth_day(5)))
+    assert list(found.rejected) == [nth_day(3)]
+    assert f"{nth_day(3)}: target 'choice': found 'c' in 20 of 20 rows" in "".join(
+        found.rejected.values()
+    )
+    absent = dataclasses.replace(spec, clean=None)
+    with pytest.raises(SpecError, match="found 'choice', which the clean rows do"):
+        clean_days(absent, absent.source.list_days(nth_day(5)))

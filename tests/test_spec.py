@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
@@ -52,6 +53,16 @@ def test_one_error_lists_every_fault() -> None:
         dataclasses.replace(toy, **values)
     missing = [m for f, (_, m) in WRONG.items() if f != "window" and m not in str(found.value)]
     assert missing == []
+
+
+def test_slices_are_columns_and_functions_with_names_of_their_own() -> None:
+    def band(examples: pd.DataFrame) -> pd.Series:
+        return examples["size"] > 0
+
+    assert dataclasses.replace(toy, slices=("shop", band)).slices == ("shop", band)
+    for wrong in ((lambda examples: examples,), (band, band), ("band", band), (3,), (dict.get,)):
+        with pytest.raises(SpecError, match="allowed a tuple of column names and functions"):
+            dataclasses.replace(toy, slices=wrong)
 
 
 @pytest.mark.parametrize(
