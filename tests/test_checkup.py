@@ -112,7 +112,10 @@ def test_no_fresh_day_would_be_held(folder: Path) -> None:
     ("changes", "message"),
     [
         ({"size": 99.0}, "200 of 200 rows break the contract (100.0%, allowed 2.0%)"),
-        ({"size": "large"}, "found large_string in column 'size'; expected double, as in 2026-01-17.parquet"),
+        (
+            {"size": "large"},
+            "found large_string in column 'size'; expected double, as in 2026-01-17.parquet",
+        ),
     ],
 )
 def test_data_that_break_the_contract_would_be_rejected(
