@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from tasks import settings, store
 
 MATURE = ("PROMOTED", "KEPT")
 """Verdicts of nights that judged a challenger."""
+DAYS = "days.json"
 
 
 def past_reports(model: str, until: date, count: int = 60) -> list[dict[str, Any]]:
@@ -31,6 +32,46 @@ def last_judged(model: str) -> date | None:
     judged = (report for report in _newest_first(model) if report["verdict"] in MATURE)
     newest = next(judged, None)
     return date.fromisoformat(newest["as_of"]) if newest else None
+
+
+def keep_days(model: str, as_of: date, days: Mapping[date, str]) -> None:
+    """Keep which days a night saw, with their fingerprints, beside its report."""
+    if days:
+        seen = {str(day): mark for day, mark in days.items()}
+        store.write_json(report_folder(model, as_of) / DAYS, seen)
+
+
+def revised_days(model: str, as_of: date, days: Mapping[date, str]) -> dict[str, Any] | None:
+    """What has become of the days that an earlier night saw; None where there was none.
+
+    Args:
+        model: Name of the model.
+        as_of: The night that looks back.
+        days: Its days with their fingerprints.
+
+    Returns:
+        ``since``, the as-of date of the newest earlier night; ``changed``, its days that have
+        another fingerprint now, each with ``day``, ``was`` and ``now``; ``late``, days up to its
+        as-of date that it did not see.
+    """
+    earlier = sorted(file.parent.name for file in _folder(model).glob(f"????-??-??/{DAYS}"))
+    since = max((name for name in earlier if name < as_of.isoformat()), default=None)
+    if since is None:
+        return None
+    try:
+        seen = dict(store.read_json(_folder(model) / since / DAYS))
+    except (OSError, ValueError):
+        return None
+    known = {str(day): mark for day, mark in days.items() if str(day) <= since}
+    return {
+        "since": since,
+        "changed": [
+            {"day": day, "was": seen[day], "now": mark}
+            for day, mark in known.items()
+            if seen.get(day, mark) != mark
+        ],
+        "late": [day for day in known if day not in seen],
+    }
 
 
 def report_folder(model: str, as_of: date) -> Path:

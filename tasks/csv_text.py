@@ -65,7 +65,15 @@ def read_csv(file: Path, what: str, delimiter: str, encoding: str) -> Any:
         raise _no_csv(what, str(error), delimiter) from error
     _check_names(what, table, delimiter)
     _check_end(what, table)
-    return table.drop_columns([""]) if table.column_names[0] == "" else table
+    table = table.drop_columns([""]) if table.column_names[0] == "" else table
+    return table.cast(pa.schema([_as_time(field) for field in table.schema]))
+
+
+def _as_time(field: Any) -> Any:
+    """A column of dates as one of times: on another day it may have both."""
+    import pyarrow as pa
+
+    return field.with_type(pa.timestamp("s")) if pa.types.is_date(field.type) else field
 
 
 @contextmanager

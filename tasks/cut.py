@@ -49,11 +49,10 @@ def made_once(name: str, what: str, make: Callable[[Path], None]) -> Path:
     return place
 
 
-def forget_older(place: Path, prefix: str, keep: int = 2) -> None:
-    """Remove older folders whose name begins with ``prefix``: what another night may still read
-    stays, with ``place``."""
+def forget_older(place: Path, prefix: str) -> None:
+    """Remove older folders of this prefix, all but one: another night may still read that."""
     found = [other for other in place.parent.glob(f"{prefix}*/") if other != place]
-    for old in sorted(found, key=lambda other: other.stat().st_mtime)[: 1 - keep or None]:
+    for old in sorted(found, key=lambda other: other.stat().st_mtime)[:-1]:
         shutil.rmtree(old, ignore_errors=True)
 
 

@@ -38,7 +38,8 @@ WRONG_SETTINGS = {
 """SQLSTATE to what a person must correct."""
 REFUSED = re.compile(
     r"password authentication failed|no password supplied|does not exist|pg_hba\.conf"
-    r"|no such (table|column)|syntax error|unable to open database file|role .* is not permitted"
+    r"|no such (table|column)|syntax error|one statement|unable to open database file"
+    r"|role .* is not permitted"
 )
 """What drivers say, without a SQLSTATE, of a wrong setting."""
 

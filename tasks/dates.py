@@ -56,15 +56,19 @@ def last_complete_day(moment: datetime, timezone: str) -> date:
     return moment.astimezone(ZoneInfo(timezone)).date() - timedelta(days=1)
 
 
-def reasons_to_hold(days: Mapping[date, str], as_of: date) -> tuple[str, ...]:
+def reasons_to_hold(
+    days: Mapping[date, str], as_of: date, later: Sequence[date] = ()
+) -> tuple[str, ...]:
     """Why the newest data cannot be trusted to be fresh; empty where it can.
 
     Args:
         days: Day to fingerprint of its content, ascending.
         as_of: The day that must be there.
+        later: Days that the source has after it, ascending.
     """
     if not days:
-        return (f"The source has no day up to {as_of}.",)
+        has = f", only {later[0]} to {later[-1]}" if later else ""
+        return (f"The source has no day up to {as_of}{has}.",)
     newest = max(days)
     if newest < as_of:
         late = (as_of - newest).days

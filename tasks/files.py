@@ -75,12 +75,12 @@ class _FileDays:
             SourceError: Where there is nothing, a name is no day, or a file is not whole.
         """
         if self.time:
-            marks = self._cut_days()
-            found = {day: _together(list(places.values())) for day, places in marks.items()}
+            parts = self._cut_days()
+            found = {day: _together(files) for day, files in parts.items() if day <= until}
         else:
             files = self._day_files()
             found = {day: self._fingerprint(file) for day, file in files.items() if day <= until}
-        return {day: mark for day, mark in sorted(found.items()) if day <= until}
+        return dict(sorted(found.items()))
 
     def read_days(self, days: Sequence[date]) -> pd.DataFrame:
         """Rows of these days, one below the other; a day of no row adds none.
@@ -171,9 +171,9 @@ class _FileDays:
         check_names(table.column_names, file.path)
         return table
 
-    def _cut_days(self) -> dict[date, dict[Path, str]]:
-        """Day to the cut files that hold it, with their fingerprints."""
-        found: dict[date, dict[Path, str]] = {}
+    def _cut_days(self) -> dict[date, list[Path]]:
+        """Day to the files it was cut into, one for each larger file that has rows of it."""
+        found: dict[date, list[Path]] = {}
         files = list_files(self.path, f"a {self._kind} file, or a folder of them")
         if not files:
             raise SourceError(f"{self.path}: found no file; expected one of {self._kind}.")
@@ -182,12 +182,8 @@ class _FileDays:
                 raise SourceError(
                     f"{self.path}/{name}: found a folder; expected {self._kind} files alone."
                 )
-            place = self._cut(file)
-            try:
-                for day, mark in ParquetDays(str(place)).list_days(date.max).items():
-                    found.setdefault(day, {})[place / f"day={day}.parquet"] = mark
-            except SourceError as error:
-                raise _damaged(place, error) from error
+            for part in self._cut(file).glob("day=*.parquet"):
+                found.setdefault(date.fromisoformat(part.stem[4:]), []).append(part)
         return found
 
     def _cut(self, file: File) -> Path:
@@ -214,11 +210,7 @@ class _FileDays:
         absent = [day for day in days if day not in found]
         if absent:
             raise SourceError(f"{self.path}: found no row of {absent[0]}; expected some.")
-        return [
-            (day, f"{self.path} of {day}", _read_parquet(place, str(place)))
-            for day in days
-            for place in found[day]
-        ]
+        return [(day, str(part), _read_part(part)) for day in days for part in found[day]]
 
 
 @dataclass(frozen=True)
@@ -309,13 +301,18 @@ def _broken(what: str, found: str) -> SourceError:
     )
 
 
-def _damaged(place: Path, error: SourceError) -> SourceError:
-    return SourceError(
-        f"{error} These days were cut from a larger file: delete {place}, and they are made anew."
-    )
+def _read_part(part: Path) -> Any:
+    try:
+        return _read_parquet(part, str(part))
+    except SourceError as error:
+        raise SourceError(
+            f"{error} It was cut from a larger file: delete {part.parent}, and it is made anew."
+        ) from error
 
 
-def _together(marks: Sequence[str]) -> str:
+def _together(parts: Sequence[Path]) -> str:
+    """One digest of the rows of a day, whatever the names of the files they are from."""
+    marks = sorted(hashlib.sha256(part.read_bytes()).hexdigest() for part in parts)
     return marks[0] if len(marks) == 1 else hashlib.sha256("\n".join(marks).encode()).hexdigest()
 
 

@@ -226,22 +226,28 @@ def _answered(path: str, system: object) -> Iterator[None]:
         raise SourceError(f"{path}: found no such file; it was there a moment ago.") from error
     except PermissionError as error:
         raise SourceSettingsError(
-            f"{path}: may not be read: {error.strerror or error}. Give the user of the nights the "
-            "right to, or set its credentials."
+            f"{path}: may not be read: {_said(error, path)}. Give the user of the nights the right "
+            "to, or set its credentials."
         ) from error
     except ImportError as error:
         raise SourceSettingsError(
             f"{path}: its protocol needs a package that is not installed: {error}. Install it "
             "beside this project, such as: pip install s3fs"
         ) from error
-    except OSError as error:
-        if system is None:
-            raise SourceError(f"{path}: cannot be read: {error.strerror or error}.") from error
-        raise OutageError(f"{path}: does not answer: {error}") from error
     except ValueError as error:
-        raise SourceSettingsError(f"{path}: is no address that fsspec knows: {error}") from error
+        raise SourceSettingsError(
+            f"{path}: is no address that fsspec knows: {_said(error, path)}."
+        ) from error
     except Exception as error:  # stores raise exceptions of their own libraries
-        raise OutageError(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
+        if system is None and isinstance(error, OSError):
+            raise SourceError(f"{path}: cannot be read: {_said(error, path)}.") from error
+        raise OutageError(
+            f"{path}: does not answer: {type(error).__name__}: {_said(error, path)}."
+        ) from None
+
+
+def _said(error: Exception, path: str) -> str:
+    return hidden(str(getattr(error, "strerror", None) or error), path).rstrip(".")
 
 
 def _absent(path: str, expected: str) -> SourceError:

@@ -19,7 +19,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 
 from tasks import prepare, publish, record, settings, store, train, tuning
 from tasks.announce import announce, night_events
-from tasks.archive import past_reports, report_folder
+from tasks.archive import keep_days, past_reports, report_folder, revised_days
 from tasks.decided import remember
 from tasks.deliver import Predictions
 from tasks.night import Cleaned, Examples, Judged, Night
@@ -220,6 +220,7 @@ def publish_report(
         live=live,
         drifted=drifted,
         delivered=delivered,
+        revised=revised_days(night.name, night.as_of, night.days),
         seconds=_seconds(clean, examples, judged),
         links=record.links(folder, run, tracking.run_page(client, run) if run else None),
     )
@@ -227,6 +228,7 @@ def publish_report(
     plots = (judged.plots | draw_nights([*earlier, found])) if judged else {}
     plots |= draw_drift(drifted.shifts) if drifted and drifted.shifts else {}
     write_report(folder, found, plots)
+    keep_days(night.name, night.as_of, night.days)
     page = write_history(night.name, night.as_of)
     if page and judged:
         store.write_file(folder / page.name, page.read_bytes())  # MLflow keeps the folder

@@ -48,6 +48,7 @@ def build_report(
     live: Live | None = None,
     drifted: Drifted | None = None,
     delivered: Predictions | None = None,
+    revised: Mapping[str, Any] | None = None,
     seconds: Mapping[str, float],
     links: Mapping[str, str],
 ) -> Report:
@@ -65,6 +66,7 @@ def build_report(
         live: How past answers did.
         drifted: How unlike those before the newest week is.
         delivered: What the app reads now.
+        revised: What became of the days an earlier night saw (``archive.revised_days``).
         seconds: Step to seconds, ``total`` included.
         links: Name to address or path.
     """
@@ -90,6 +92,7 @@ def build_report(
         "looks": {},
         "rows": {"in": 0, "accepted": 0, "quarantined": 0, "duplicates": 0},
         "days": {"new": 0, "reused": 0, "rejected": 0},
+        "revised": dict(revised) if revised else None,
         "split": None,
         "promised": judged.promised if judged else None,
         "live": list(live.new) if live else [],
@@ -416,6 +419,10 @@ def _data_lines(report: Report) -> list[str]:
         f"{_days(day['new'] + day['reused'])}: {day['new']} new, {day['reused']} reused, "
         f"{day['rejected']} rejected"
     ]
+    if revised := report.get("revised"):
+        changed = [each["day"] for each in revised["changed"]]
+        lines += _told(changed, f"revised since the night of {revised['since']}")
+        lines += _told(revised["late"], f"come late, after the night of {revised['since']}")
     if rows["in"]:
         lines.append(
             f"{rows['in']:,} rows in = {rows['accepted']:,} accepted + {rows['quarantined']:,} "
@@ -428,6 +435,14 @@ def _data_lines(report: Report) -> list[str]:
             f"judged on the {_days(split['holdout_days'])} from {split['holdout_from']}"
         )
     return lines
+
+
+def _told(days: Sequence[str], what: str, shown: int = 5) -> list[str]:
+    """``2 days revised since ...: 2026-11-18, 2026-11-19``; nothing of no day."""
+    if not days:
+        return []
+    more = f" and {len(days) - shown} more" if len(days) > shown else ""
+    return [f"{_days(len(days))} {what}: {', '.join(days[:shown])}{more}"]
 
 
 def _drift_table(found: Mapping[str, Any]) -> list[str]:

@@ -514,7 +514,9 @@ def _import_file(path: Path) -> Any:
 
 def _import_fault(model: str, error: Exception) -> str:
     frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
-    where = f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames else ""
+    rooms = str(PROJECT / "tasks")
+    own = [frame for frame in frames if not frame.filename.startswith((rooms, "<"))]
+    where = f" (line {own[-1].lineno} of {own[-1].filename})" if own else ""
     return f"Model {model!r} cannot be imported: {type(error).__name__}: {error}{where}"
 
 

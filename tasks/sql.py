@@ -30,7 +30,7 @@ from tasks.places import check_secrets
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import Connection, CursorResult, Select
     from sqlalchemy.sql import ColumnElement, FromClause
 
 ROWS_AT_ONCE = 20_000
@@ -126,10 +126,11 @@ class SqlDays:
             kind = self._kind(connection)
             for first, last in _runs(days):
                 asked = self._reading(connection, kind, first, last)
-                streamed = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(asked)
-                names = list(streamed.keys())
-                check_names(names[1:], self._what())
-                parts += [self._as_table(names, rows) for rows in streamed.partitions()]
+                options = connection.execution_options(yield_per=ROWS_AT_ONCE)
+                with options.execute(asked) as streamed:
+                    names = _names(streamed)
+                    check_names(names[1:], self._what())
+                    parts += [self._as_table(names, rows) for rows in streamed.partitions()]
         if not parts:
             raise SourceError(
                 f"{self._what()}: found no row of {days[0]}; expected some. They were deleted "
@@ -168,7 +169,7 @@ class SqlDays:
             sql.select(sql.literal_column("*")).select_from(self._source()).limit(0)
         )
         found = connection.execute(asked)
-        names = list(found.keys())
+        names = _names(found)
         check_time(names, self.time, self._what())
         if self.changed is not None and self.changed not in names:
             raise SourceSettingsError(
@@ -242,8 +243,7 @@ class SqlDays:
         asked: Select[Any] = (
             sql.select(sql.literal_column("*")).select_from(self._source()).limit(0)
         )
-        names = list(connection.execute(asked).keys())
-        return [sql.column(name) for name in names]
+        return [sql.column(name) for name in _names(connection.execute(asked))]
 
     def _check_times(self, connection: Connection, found: Sequence[Any]) -> None:
         missing = sum(row[1] - row[3] for row in found)
@@ -316,6 +316,11 @@ class SqlDays:
                     "database, or in query= with CAST."
                 ) from error
         return pa.table(columns)
+
+
+def _names(found: CursorResult[Any]) -> list[str]:
+    """Names of the columns as the database says them: SQLAlchemy knows but ``*``."""
+    return [column[0] for column in found.cursor.description] if found.cursor else []
 
 
 def _runs(days: Sequence[date]) -> Iterator[tuple[date, date]]:

@@ -97,7 +97,8 @@ def open_night(config: RetrainConfig) -> Night:
     name = f"{spec.name} · {was_due if superseded else as_of}"
     with get_client(sync_client=True) as client:
         client.update_flow_run(runtime.flow_run.id, name=name)
-    held = held or reasons_to_hold(days, as_of)
+    later = [] if held or listed else list(spec.source.list_days(date.max))
+    held = held or reasons_to_hold(days, as_of, later)
     log.info("open      %s as of %s: %d days in the source", spec.name, as_of, len(days))
     if was_due < as_of:
         log.info("open      due for %s: stands for every night since", was_due)

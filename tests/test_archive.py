@@ -6,7 +6,7 @@ import json
 from datetime import date, timedelta
 from pathlib import Path
 
-from tasks.archive import last_judged, past_reports, report_folder
+from tasks.archive import keep_days, last_judged, past_reports, report_folder, revised_days
 
 FIRST = date(2026, 11, 1)
 
@@ -45,3 +45,26 @@ def test_a_torn_or_foreign_report_is_left_out(home: Path) -> None:
     (torn.parent.parent / "2026-99-99").mkdir()
     (torn.parent.parent / "backtest").mkdir()
     assert [report["as_of"] for report in past_reports("toy", date.max)] == [str(FIRST)]
+
+
+def test_what_became_of_days_is_told_against_the_newest_earlier_night(home: Path) -> None:
+    days = {FIRST + timedelta(days=n): f"mark {n}" for n in (0, 2, 3)}
+    assert revised_days("toy", FIRST + timedelta(days=3), days) is None
+    keep_days("toy", FIRST, {FIRST: "older"})
+    keep_days("toy", FIRST + timedelta(days=3), days)
+    keep_days("toy", FIRST + timedelta(days=4), {})
+    now = days | {
+        FIRST: "another",
+        FIRST + timedelta(days=1): "late",
+        FIRST + timedelta(days=5): "x",
+    }
+    assert revised_days("toy", FIRST + timedelta(days=5), now) == {
+        "since": "2026-11-04",
+        "changed": [{"day": "2026-11-01", "was": "mark 0", "now": "another"}],
+        "late": ["2026-11-02"],
+    }
+    again = revised_days("toy", FIRST + timedelta(days=3), days)
+    assert again is not None
+    assert again["since"] == "2026-11-01", "a night does not look at itself"
+    assert again["late"] == []
+    assert [each["day"] for each in again["changed"]] == ["2026-11-01"]
