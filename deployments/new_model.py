@@ -20,12 +20,13 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from tasks import sources
-from tasks.draft import Asked, draft, read_sample
+from tasks.draft import Asked, draft, draft_ranking, read_sample
 from tasks.infer import InferError, shown
 from tasks.settings import PROJECT
 from tasks.sources import SourceError
 from tasks.spec import SpecError, load_spec
-from tasks.write_code import literal
+from tasks.write_code import literal, told
+from tasks.write_ranking import Feedback, write_ranking
 from tasks.write_spec import Plan, write_tabular
 
 DATABASES = ("postgresql", "sqlite", "mysql", "mariadb", "mssql", "oracle", "duckdb", "snowflake")
@@ -117,8 +118,13 @@ def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
         timezone=asked.timezone,
         today=now.astimezone(ZoneInfo(asked.timezone)).date(),
     )
-    plan = draft(wish, rows, listed, looked)
-    text = write_tabular(plan)
+    if asked.user is None:
+        plan = draft(wish, rows, listed, looked)
+        text = write_tabular(plan)
+    else:
+        log = Feedback(asked.user, asked.item, repeats=False, rating=asked.rating)
+        plan, log = draft_ranking(wish, log, rows, listed, looked)
+        text = write_ranking(plan, log)
     try_out(name, text, listed)
     return plan, text, out
 
@@ -241,13 +247,13 @@ def summary(plan: Plan, text: str, out: Path, today: date) -> str:
     """What was found and written, and what comes next."""
     model = plan.name if out.resolve().parent == PROJECT / "deployments" else os.fspath(out)
     old = f" --as-of {plan.last}" if (today - plan.last).days > 1 else ""
-    ahead = [shown(column.name) for column in plan.named("id", "time", "input")]
+    ahead = ", ".join(map(told, plan.ahead))
     lines = [
         f"{plan.name} · {plan.looked}, {plan.first} to {plan.last}",
         "",
         *(textwrap.fill(f"! {one}", 100, subsequent_indent="  ") for one in plan.warnings),
         "",
-        f"Known ahead  {', '.join(ahead)}",
+        *textwrap.wrap(f"Known ahead  {ahead}", 100, subsequent_indent=" " * 13),
         "             Is each known before the day begins? Only you can tell.",
         f"Judged on    the last {plan.windows.holdout} days",
         f"Wrote        {out} ({len(text.splitlines())} lines)",

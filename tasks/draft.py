@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from tasks.infer import Column, InferError, Target, describe_columns, read_target, shown
+from tasks.infer import Column, InferError, Role, Target, describe_columns, read_target, shown
 from tasks.suspect import label_days, name_latecomers, row_warnings, strongest, truths
-from tasks.windows import choose_windows
+from tasks.windows import choose_ranking_windows, choose_windows
+from tasks.write_ranking import Feedback
 from tasks.write_spec import Plan
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 ENOUGH = 500_000
 """Rows that are looked at; of a longer history some days, evenly spread."""
+REPEATS = 0.05
+"""Share of rows from which taking an item again is the habit."""
 ALIKE = (3, 5_000)
 """Different values of a category whose past is worth a feature."""
 
@@ -46,7 +49,7 @@ class Asked:
     source: tuple[str, ...]
     imported: str
     time: str | None
-    target: str
+    target: str | None
     problem: str | None
     timezone: str
     today: date
@@ -76,11 +79,12 @@ def draft(asked: Asked, rows: pd.DataFrame, listed: Sequence[date], looked: int)
     """
     import pandas as pd
 
-    for option, name in (("--time", asked.time), ("--target", asked.target)):
+    aim = str(asked.target)
+    for option, name in (("--time", asked.time), ("--target", aim)):
         if name is not None:
             check_column(rows, option, name)
-    columns = describe_columns(rows, asked.target, asked.time)
-    target = next(column for column in columns if column.name == asked.target)
+    columns = describe_columns(rows, aim, asked.time)
+    target = next(column for column in columns if column.name == aim)
     if target.name == asked.time:
         raise InferError("--target: found the column of --time; expected another one.")
     read = read_target(rows, target, asked.problem)
@@ -88,12 +92,12 @@ def draft(asked: Asked, rows: pd.DataFrame, listed: Sequence[date], looked: int)
     ahead = [column for column in columns if column.role in ("time", "input")]
     if not ahead:
         raise InferError(
-            f"Found no column to predict {shown(asked.target)} from: each is an id, constant or "
+            f"Found no column to predict {shown(aim)} from: each is an id, constant or "
             "known only later. Add columns that are known before the day begins."
         )
-    delay = label_days(columns, rows, asked.target, asked.time)
+    delay = label_days(columns, rows, aim, asked.time)
     alike = _alike(columns, rows, read)
-    known = rows["day"][rows[asked.target].notna()]
+    known = rows["day"][rows[aim].notna()]
     by_day = known.value_counts()
     counts = dict(zip(pd.DatetimeIndex(by_day.index).date, by_day.tolist(), strict=True))
     windows = choose_windows(
@@ -101,9 +105,9 @@ def draft(asked: Asked, rows: pd.DataFrame, listed: Sequence[date], looked: int)
         counts,
         rare=read.share or 0.5,
         delay=delay,
-        wanted_lookback=28 + delay if alike else 0,
+        wanted_lookback=min(28, len(listed) // 4) + delay if alike else 0,
     )
-    best = strongest(columns, rows, truths(rows[asked.target], read))
+    best, strong = strongest(columns, rows, truths(rows[aim], read))
     plan = Plan(
         name=asked.name,
         origin=asked.origin,
@@ -119,10 +123,69 @@ def draft(asked: Asked, rows: pd.DataFrame, listed: Sequence[date], looked: int)
         delay=delay,
         midnight=_at_midnight(rows, asked.time),
         strongest=best,
+        strong=strong,
         target=read,
         alike=tuple(alike) if windows.lookback else (),
     )
     return replace(plan, warnings=tuple(_warnings(asked, plan, rows, listed)))
+
+
+def draft_ranking(
+    asked: Asked, log: Feedback, rows: pd.DataFrame, listed: Sequence[date], looked: int
+) -> tuple[Plan, Feedback]:
+    """Everything that is decided about a recommendation.
+
+    Args:
+        asked: What a person asks.
+        log: Its columns of user, item and rating.
+        rows: Raw rows of the days that were looked at, ascending by ``day``.
+        listed: Days of the source, ascending.
+        looked: How many of them were looked at.
+
+    Raises:
+        InferError: Where no model can be made, with what to do.
+    """
+    import pandas as pd
+
+    named = {"--time": asked.time, "--user": log.user, "--item": log.item, "--rating": log.rating}
+    for option, name in named.items():
+        if name is not None:
+            check_column(rows, option, name)
+    if len({log.user, log.item, log.rating, asked.time}) < 4 - [log.rating, asked.time].count(None):
+        raise InferError("--user, --item, --rating and --time: expected different columns.")
+    columns = describe_columns(rows, None, asked.time)
+    roles: dict[str | None, Role] = {log.user: "input", log.item: "input", log.rating: "input"}
+    columns = [replace(c, role=roles.get(c.name, c.role)) for c in columns]
+    pairs = rows[[log.user, log.item]].dropna()
+    again = float(rows.duplicated(["day", log.user, log.item]).sum())
+    again = float(pairs.duplicated().sum() - again) / max(len(pairs), 1)
+    if log.rating is not None:
+        log = replace(log, liked=_liked(rows, log.rating))
+    wanted = rows if log.rating is None else rows[rows[log.rating] >= log.liked]
+    queries = wanted.groupby("day")[log.user].nunique()
+    counts = dict(zip(pd.DatetimeIndex(queries.index).date, queries.tolist(), strict=True))
+    plan = Plan(
+        name=asked.name,
+        origin=asked.origin,
+        source=asked.source,
+        imported=asked.imported,
+        columns=tuple(columns),
+        windows=choose_ranking_windows(listed, counts),
+        first=listed[0],
+        last=listed[-1],
+        looked=looked_at(len(rows), looked, len(listed)),
+        warnings=(),
+        timezone=asked.timezone,
+        user=log.user,
+        strongest=0.92,  # candidates are chosen by scores that are features too
+    )
+    found = [f"{again:.0%} of the rows repeat an earlier pair of user and item."]
+    if log.rating is not None:
+        found.append(f"Liked is a {log.rating} of {log.liked:g} or more, the median.")
+    found += time_warnings(columns, asked.time, asked.timezone)
+    found += day_warnings(listed, asked.today)
+    found += row_warnings(rows, None, None)
+    return replace(plan, warnings=tuple(found)), replace(log, repeats=again > REPEATS)
 
 
 def looked_at(rows: int, looked: int, listed: int) -> str:
@@ -190,8 +253,8 @@ def _warnings(asked: Asked, plan: Plan, rows: pd.DataFrame, listed: Sequence[dat
     found += row_warnings(rows, plan.target, asked.target)
     if plan.strongest > 0.78:
         found.append(
-            f"One column alone has an AUC of {plan.strongest:.2f}. If it is known before the day, "
-            "all is well: gate.feature_auc was raised for it."
+            f"{plan.strong} alone has an AUC of {plan.strongest:.2f}. If it is known before the "
+            "day, all is well: gate.feature_auc was raised for it."
         )
     return found
 
@@ -208,6 +271,18 @@ def _alike(columns: Sequence[Column], rows: pd.DataFrame, read: Target) -> list[
         and ALIKE[0] <= column.unique <= min(ALIKE[1], len(rows) / 20)
     ]
     return [column.name for column in sorted(fine, key=lambda c: (-c.unique, c.name))[:2]]
+
+
+def _liked(rows: pd.DataFrame, rating: str) -> float:
+    import pandas as pd
+
+    values = rows[rating].dropna()
+    if not pd.api.types.is_numeric_dtype(values) or values.nunique() < 2:
+        raise InferError(
+            f"--rating {shown(rating)}: expected numbers, two different ones at least. Without "
+            "--rating each row counts as a wish."
+        )
+    return float(values.median())
 
 
 def _at_midnight(rows: pd.DataFrame, time: str | None) -> bool:

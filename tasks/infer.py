@@ -176,8 +176,8 @@ def read_target(rows: pd.DataFrame, column: Column, asked: str | None = None) ->
         )
     if len(counts) == 2 and asked in (None, "classification"):
         return _binary(counts, column)
-    whole = column.kind == "whole" or bool((values.astype("float64") % 1 == 0).all())
-    few = column.kind != "text" and whole and len(counts) <= FEW
+    few = len(counts) <= FEW and column.kind != "text"
+    few = few and bool((values.astype("float64") % 1 == 0).all())
     if column.kind == "text" or asked == "multiclass" or (few and asked is None):
         if len(counts) > CLASSES or max(map(len, map(str, counts.index))) > LONGEST_NAME:
             raise InferError(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TELLS_ALL = 0.95
 """Area under the ROC curve from which one column alone nearly is the target."""
+NOTHING = (0.5, "")
 FEWEST = 30
 """Rows on either side below which nothing is said of a column."""
 AFTERWARDS = re.compile(
@@ -27,6 +28,8 @@ AFTERWARDS = re.compile(
     re.IGNORECASE,
 )
 """Words in names of columns that are filled in when all is over."""
+BEFORE = re.compile(r"(^|[_ ])(previous|prior|past|last|planned|expected|scheduled)([_ ]|$)", re.I)
+"""Words in names of columns that tell of earlier times, or of plans."""
 
 
 def name_latecomers(
@@ -53,16 +56,18 @@ def name_latecomers(
                 _missing_alike(rows[column.name], rows[target.name])
                 or (_later(column, rows, time) if column.kind == "time" else "")
                 or (_tells(column, rows, truth) if column.role == "input" else "")
-                or ("its name says so" if AFTERWARDS.search(column.name) else "")
+                or _named_so(column.name)
             )
         found.append(replace(column, role="later", why=why) if why else column)
     return found
 
 
-def strongest(columns: Sequence[Column], rows: pd.DataFrame, truth: np.ndarray) -> float:
-    """The largest area under the ROC curve among the numbers that stay inputs; 0.5 for none."""
-    numbers = [c for c in columns if c.role == "input" and c.kind in ("number", "whole", "flag")]
-    return max((strength(c, rows, truth) for c in numbers), default=0.5)
+def strongest(
+    columns: Sequence[Column], rows: pd.DataFrame, truth: np.ndarray
+) -> tuple[float, str]:
+    """The largest area under the ROC curve among the inputs, and of which; 0.5 for none."""
+    inputs = [column for column in columns if column.role == "input" and column.kind != "time"]
+    return max(((strength(column, rows, truth), column.name) for column in inputs), default=NOTHING)
 
 
 def truths(values: pd.Series[Any], read: Target) -> np.ndarray:
@@ -85,7 +90,7 @@ def truths(values: pd.Series[Any], read: Target) -> np.ndarray:
 def strength(column: Column, rows: pd.DataFrame, truth: np.ndarray) -> float:
     """How well one column alone separates the rows: area under the ROC curve, 0.5 for not at all.
 
-    A text counts by the mean of the target in the first half of its rows, looked at in the second.
+    A text counts by the mean of the target in the earlier half of its rows, looked at in the other.
 
     Args:
         column: A number, flag or text.
@@ -99,7 +104,7 @@ def strength(column: Column, rows: pd.DataFrame, truth: np.ndarray) -> float:
             continue
         values, outcome = rows[column.name][known], side[known]
         if column.kind == "text" or column.is_code:
-            first = np.arange(len(values)) % 2 == 0  # of each day some
+            first = np.arange(len(values)) < len(values) // 2
             keys = values.astype("str").to_numpy()
             numbers = _means(keys[first], outcome[first], keys[~first])
             outcome = outcome[~first]
@@ -174,6 +179,11 @@ def _tells(column: Column, rows: pd.DataFrame, truth: np.ndarray) -> str:
         return ""
     area = strength(column, rows, truth)
     return f"alone it nearly tells the target (AUC {area:.2f})" if area > TELLS_ALL else ""
+
+
+def _named_so(name: str) -> str:
+    late = AFTERWARDS.search(name) and not BEFORE.search(name)
+    return "its name says so" if late else ""
 
 
 def _times(values: pd.Series[Any]) -> pd.Series[Any]:

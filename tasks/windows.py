@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from tasks.infer import InferError
@@ -16,6 +16,8 @@ RARE = 20
 MOST_ROWS = 1_000_000
 """Rows a candidate learns from before the window is closed behind it."""
 FEWEST_DAYS = 10
+FAR, TAKEN, TAUGHT = 280, 200, 42
+"""Days of a recommendation's lookback, of rows in it, and of rows that teach."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def choose_windows(
     while holdout + 7 <= most and (rows(holdout) < wanted or len(judged(holdout)) < 7):
         holdout += 7
     spare = length - holdout - delay
-    lookback = min(wanted_lookback, spare // 3)
+    lookback = min(wanted_lookback, spare // 2)
     lookback -= lookback % 7 if lookback > 7 else 0
     while lookback and _taught(final, holdout, lookback, delay) < max(3, holdout // 2):
         lookback //= 2
@@ -100,6 +102,28 @@ def choose_windows(
         min_days=max(2, min(7, len(judged(holdout)) // 2)),
         min_units=max(10, min(UNITS, int(rows(holdout)) // 2)),
     )
+
+
+def choose_ranking_windows(listed: Sequence[date], queries: Mapping[date, int]) -> Windows:
+    """Lengths that fit a recommendation, whose features look back far and cost much a day.
+
+    A lookback of up to ``FAR`` days, or as many as ``TAKEN`` days of rows need where they are few,
+    and ``TAUGHT`` days of rows that teach.
+
+    Args:
+        listed: Days of the source, ascending.
+        queries: Users of the days that were looked at.
+
+    Raises:
+        InferError: Where the history is too short.
+    """
+    length = (listed[-1] - listed[0]).days + 1
+    far = max(FAR, (listed[-1] - listed[-TAKEN:][0]).days)
+    found = choose_windows(listed, queries, wanted_lookback=min(far, length // 2))
+    judged = sum(day > listed[-1] - timedelta(days=found.holdout) for day in listed)
+    taught = listed[-(judged + max(TAUGHT, found.holdout // 2 + 2)) :][0]
+    window = max((listed[-1] - taught).days + 1, found.holdout + 7)
+    return replace(found, window=window if window < length - found.lookback else None)
 
 
 def _taught(final: Sequence[date], holdout: int, lookback: int, delay: int) -> int:

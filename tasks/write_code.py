@@ -44,6 +44,17 @@ def call(head: str, parts: Sequence[str], indent: int = 0, tail: str = "") -> li
     return [f"{space}{head}", *map(_bearable, inner), f"{space}{closing}"]
 
 
+def nested(head: str, parts: Sequence[str], indent: int) -> str:
+    """A call that is a part of another: ``indent`` is where its first line will stand."""
+    return "\n".join(call(head, parts, indent)).strip()
+
+
+def from_import(module: str, names: Sequence[str]) -> list[str]:
+    """``from module import name, name``."""
+    line = f"from {module} import {', '.join(names)}"
+    return [line] if len(line) <= WIDTH else call(f"from {module} import (", names)
+
+
 def constant(name: str, values: Sequence[object], note: str = "") -> list[str]:
     """``NAME = (value, value)``, a tuple."""
     line = f"{name} = {literal(tuple(values))}{note}"
@@ -55,6 +66,7 @@ def constant(name: str, values: Sequence[object], note: str = "") -> list[str]:
 def identifier(name: str, taken: Sequence[str]) -> str:
     """A name for a field: the column's own where Python and pandera allow it, else one like it."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain)  # movieId
     plain = re.sub(r"\W+", "_", plain).strip("_").lower() or "column"
     plain = f"column_{plain}" if plain[0].isdigit() else plain
     wanted = name if is_plain(name) and not name.startswith("_") else plain

@@ -9,7 +9,7 @@ from datetime import date
 
 from tasks.infer import Column, Target, bounds, longest_allowed, readable
 from tasks.windows import Windows
-from tasks.write_code import WIDTH, call, constant, identifier, is_plain, literal, told
+from tasks.write_code import WIDTH, call, constant, identifier, is_plain, literal, nested, told
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,11 @@ class Plan:
         timezone: In which a day begins and ends.
         delay: Days until a label is final.
         midnight: Whether the time of a row is a date without a time of day.
-        strongest: Largest area under the ROC curve of a number alone.
+        strongest: Largest area under the ROC curve of an input alone.
+        strong: Name of that input.
         target: How the target is read; None for a recommendation.
         alike: Categories whose past is worth a feature.
+        user: Of a recommendation, the column of the user.
     """
 
     name: str
@@ -49,12 +51,21 @@ class Plan:
     delay: int = 0
     midnight: bool = False
     strongest: float = 0.5
+    strong: str = ""
     target: Target | None = None
     alike: tuple[str, ...] = ()
+    user: str = ""
 
     def named(self, *roles: str) -> list[Column]:
         """The columns of these roles."""
         return [column for column in self.columns if column.role in roles]
+
+    @property
+    def ahead(self) -> list[str]:
+        """Columns that are taken to be known before the day begins."""
+        if self.user:
+            return [self.user]
+        return [column.name for column in self.named("id", "time", "input")]
 
 
 def write_tabular(plan: Plan) -> str:
@@ -212,7 +223,7 @@ def _limits(column: Column, plan: Plan) -> list[str]:
         values = plan.target.classes or (0, 1)
         if column.kind == "flag":
             return []
-        return [f"isin=[{', '.join(map(literal, sorted(values, key=str)))}]"]
+        return [nested("isin=[", [literal(value) for value in sorted(values, key=str)], 8)]
     if column.kind in ("number", "whole"):
         low, high = bounds(column)
         if column.role == "id" or column.is_code:
@@ -260,7 +271,6 @@ _GONE = ("constant", "unusable")
 def _constants(plan: Plan) -> list[str]:
     (target,) = plan.named("target")
     keys = [column.name for column in plan.named("id")]
-    ahead = [column.name for column in plan.named("id", "time", "input")]
     lines = [f"TARGET = {literal(target.name)}"]
     if plan.alike:
         assert plan.target
@@ -270,7 +280,7 @@ def _constants(plan: Plan) -> list[str]:
     if types := _types(plan):
         lines += call("TYPES = {", types, tail="  # as the candidates take them")
     lines.append("# Known before the day begins? Only you can tell: take out what is not.")
-    return lines + constant("KNOWN_AHEAD", ahead)
+    return lines + constant("KNOWN_AHEAD", plan.ahead)
 
 
 def _types(plan: Plan) -> list[str]:
@@ -359,14 +369,13 @@ def _candidates(plan: Plan) -> list[str]:
     regression = plan.target.kind == "regression"
     linear = "Ridge()" if regression else "LogisticRegression(max_iter=1000)"
     kind, name = ("Regressor", "ridge") if regression else ("Classifier", "logistic")
-    loss = 'loss="absolute_error", ' if regression else ""
+    boosting = ["early_stopping=False", "random_state=0"]
+    boosting[:0] = ['loss="absolute_error"'] if regression else []
+    booster = nested(f"HistGradientBoosting{kind}(", boosting, 12)
     lines = ["    candidates={"]
     steps: tuple[tuple[str, Sequence[str]], ...] = (
         (name, ("table", "SimpleImputer()", "StandardScaler()", linear)),
-        (
-            "boosting",
-            ("table", f"HistGradientBoosting{kind}({loss}early_stopping=False, random_state=0)"),
-        ),
+        ("boosting", ("table", booster)),
         (
             "tree",
             ("table", f"DecisionTree{kind}(max_depth=6, min_samples_leaf=20, random_state=0)"),
@@ -382,8 +391,7 @@ def _problem(plan: Plan) -> list[str]:
     parts = ["target=TARGET"]
     if plan.target.kind == "multiclass":
         head = "problem=Multiclass("
-        classes = call("classes=(", [literal(c) for c in plan.target.classes], 8)
-        parts.append("\n".join(classes).strip())
+        parts.append(nested("classes=(", [literal(c) for c in plan.target.classes], 8))
     elif plan.target.kind == "binary":
         head = "problem=Classification("
         parts.append(f'metric="{"average_precision" if plan.target.share < 0.2 else "roc_auc"}"')
