@@ -13,7 +13,7 @@ from tasks.infer import Column, InferError, Role, Target, describe_columns, read
 from tasks.suspect import label_days, name_latecomers, row_warnings, strongest, truths
 from tasks.windows import choose_ranking_windows, choose_windows
 from tasks.write_ranking import Feedback
-from tasks.write_spec import Plan
+from tasks.write_spec import STRONG, Plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -251,7 +251,7 @@ def _warnings(asked: Asked, plan: Plan, rows: pd.DataFrame, listed: Sequence[dat
     found += [f"Label comes late: final after {plan.delay} days (label_delay)."] * bool(plan.delay)
     found += day_warnings(listed, asked.today)
     found += row_warnings(rows, plan.target, asked.target)
-    if plan.strongest > 0.78:
+    if plan.strongest > STRONG:
         found.append(
             f"{plan.strong} alone has an AUC of {plan.strongest:.2f}. If it is known before the "
             "day, all is well: gate.feature_auc was raised for it."
