@@ -106,7 +106,7 @@ def _features(log: Feedback) -> list[str]:
     if not again:
         lines += [
             "    had = lookup(asked_matrix(log, np.ones(len(log.user))), user, item) > 0",
-            "    new = ~had | (np.bincount(user, ~had, log.asked)[user] == 0)  # or whoever had all",
+            "    new = ~had | (np.bincount(user, ~had, log.asked)[user] == 0)  # or had all",
             "    user, item = user[new], item[new]",
         ]
     lines += [

@@ -11,7 +11,6 @@ from tasks.infer import Column, Target, bounds, longest_allowed, readable
 from tasks.windows import Windows
 from tasks.write_code import WIDTH, call, constant, identifier, is_plain, literal, nested, told
 
-
 STRONG = 0.75
 """Area under the ROC curve of one input from which the gate's bound is raised for it."""
 
