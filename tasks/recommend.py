@@ -284,6 +284,8 @@ def dense_matrix(
 
 def lookup(matrix: Any, user: Ints, item: Ints) -> Floats:
     """Values of a sparse matrix at (user, item) pairs, 0 where it has none."""
+    if not len(user):  # of no pairs SciPy gives a matrix
+        return np.zeros(0, dtype=np.float32)
     return np.asarray(matrix[user, item], dtype=np.float32).ravel()
 
 
