@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ def candidates_of(
     item: str,
     *,
     rating: str | None = None,
+    liked: float | None = None,
     repeats: bool = True,
     count: int = 100,
 ) -> pd.DataFrame:
@@ -48,6 +50,8 @@ def candidates_of(
         user: Column of the user.
         item: Column of the item.
         rating: Column of the rating, where there is one: its means become features.
+        liked: Least rating of an item that was wanted: only such rows say what is popular, alike
+            and wanted again; the others are known to the user all the same.
         repeats: Whether an item that the user has had may be proposed again.
         count: Candidates of a user, at most.
 
@@ -59,8 +63,11 @@ def candidates_of(
     import pandas as pd
 
     log = Purchases.encode(requests, history, user, item)
-    own, popularity = log.of_asked(), _popularity(log)
-    tifu, latent = TifuKnn().fit(log), LatentFactors().fit(log)
+    stars = None if rating is None else history[rating].to_numpy(dtype=np.float64)
+    wanted = log if stars is None or liked is None else _only(log, stars >= liked)
+    own, popularity = wanted.of_asked(), _popularity(wanted)
+    near = min(300, max(10, len(log.users) // 10))  # of few users all would be alike
+    tifu, latent = TifuKnn(neighbours=near).fit(wanted), LatentFactors().fit(wanted)
     frequency = PersonalFrequency(half_life=2 * RECENT).fit(own)
     seen = None if repeats else _seen(log, tifu.column_)
     common = np.flatnonzero(tifu.column_ >= 0)
@@ -84,10 +91,14 @@ def candidates_of(
         share, rank = ranking.shares(columns[name], who, log.asked)
         columns |= {f"{name}_share": share, f"{name}_rank": rank}
     columns |= ranking.habits(own, who, what) if repeats else {}
-    columns |= ranking.demand(log, what) | ranking.shopping(own, who)
-    if rating is not None:
-        columns |= _ratings(log, who, what, history[rating].to_numpy(dtype=np.float64))
+    columns |= ranking.demand(wanted, what) | ranking.shopping(log.of_asked(), who)
+    columns |= {} if stars is None else _ratings(log, who, what, stars)
     return pd.DataFrame({user: log.users[who], item: log.items[what], **columns})
+
+
+def _only(log: Purchases, rows: npt.NDArray[np.bool_]) -> Purchases:
+    """Some rows of the log, under the same codes."""
+    return replace(log, user=log.user[rows], item=log.item[rows], age=log.age[rows])
 
 
 def _popularity(log: Purchases) -> Floats:
@@ -118,7 +129,7 @@ def _ratings(
     """Mean ratings of the item and by the user, drawn towards the mean of all."""
     known = np.isfinite(rating)
     usual = float(rating[known].mean()) if known.any() else 0.0
-    found = {}
+    found: dict[str, npt.NDArray[Any]] = {}
     for name, code, place, size in (
         ("item", log.item, item, len(log.items)),
         ("user", log.user, user, len(log.users)),

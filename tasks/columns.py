@@ -94,9 +94,9 @@ def metric_faults(metric: object, allowed: Sequence[str], own: Sequence[Metric])
                 f"metrics: found {each.function!r} in {name!r}, allowed a function "
                 "function(examples, score)"
             )
-    every = (*allowed, *(str(getattr(each, "name", "")) for each in own if each not in allowed))
+    every = dict.fromkeys([*allowed, *(getattr(each, "name", each) for each in own)])
     if metric not in every:
-        found.append(f"metric: found {metric!r}, allowed {', '.join(every)}")
+        found.append(f"metric: found {metric!r}, allowed {', '.join(map(str, every))}")
     return found
 
 

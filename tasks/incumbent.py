@@ -173,8 +173,9 @@ def align(
     place = _places(spec, holdout, accepted)
     if not np.array_equal(accepted["day"].reindex(answers["row"]), answers["day"]):
         raise AlignError("its clean does not keep the index of the rows, so they cannot be matched")
-    columns = list(spec.problem.score_columns) if len(spec.problem.score_columns) > 1 else ["score"]
-    if sorted(columns) != sorted(set(answers) - {"day", "row"}):
+    several = len(spec.problem.score_columns) > 1
+    columns = list(spec.problem.score_columns) if several else ["score"]
+    if set(columns) != set(answers) - {"day", "row"}:
         raise AlignError("it answers with other classes, or other quantiles, than tonight's spec")
     scores = answers.set_index("row")[columns].reindex(place)
     left_out = float(scores.isna().any(axis=1).mean())

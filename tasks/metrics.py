@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -153,7 +153,7 @@ def binary_metrics(
         elif name == "calibration_error":
             measured[name] = _calibration_error(truth, score, day, counts)
         elif name in DECIDED:
-            measured[name] = _decision(name, truth, (score >= threshold) * 1.0, day, counts)
+            measured[name] = _decision(name, truth, score >= threshold, day, counts)
         else:
             raise ValueError(f"unknown metric {name!r}")
     return measured
@@ -227,8 +227,10 @@ def _calibration_error(truth: Floats, score: Floats, day: Ints, counts: Floats) 
         return np.asarray(gap / (counts @ np.bincount(day, minlength=days)))
 
 
-def _decision(name: str, truth: Floats, flagged: Floats, day: Ints, counts: Floats) -> Floats:
-    def total(values: Floats) -> Floats:
+def _decision(
+    name: str, truth: Floats, flagged: npt.NDArray[np.bool_], day: Ints, counts: Floats
+) -> Floats:
+    def total(values: npt.NDArray[Any]) -> Floats:
         return np.asarray(counts @ np.bincount(day, values, counts.shape[1]))
 
     hits, flags, positives = total(truth * flagged), total(flagged), total(truth)

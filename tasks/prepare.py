@@ -307,10 +307,15 @@ def refusals(spec: ModelSpec, accepted: Accepted) -> dict[date, str]:
 
 def _label_faults(spec: ModelSpec, rows: pd.DataFrame) -> dict[date, str]:
     """Days with labels that the problem does not know, with the reason."""
+    import pandas as pd
+
     if not spec.problem.label_fault(rows):
         return {}
-    faults = {stamp: spec.problem.label_fault(own) for stamp, own in rows.groupby("day")}
-    return {stamp.date(): f"{stamp:%Y-%m-%d}: {fault}." for stamp, fault in faults.items() if fault}  # type: ignore[attr-defined]
+    faults = {
+        pd.Timestamp(day).date(): spec.problem.label_fault(rows[rows["day"] == day])
+        for day in rows["day"].unique()
+    }
+    return {day: f"{day}: {fault}." for day, fault in faults.items() if fault}
 
 
 def _all_counts(

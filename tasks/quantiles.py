@@ -68,7 +68,7 @@ def level_parameter(estimator: Any) -> str:
                     f"found the loss {', '.join(losses) or 'of something else'} in "
                     f"{type(estimator).__name__}, expected a loss of quantiles"
                 )
-            return found[0]
+            return str(found[0])
     raise ValueError(
         f"found no parameter {', '.join(NAMES)} in {type(estimator).__name__}, expected an "
         'estimator for one level such as HistGradientBoostingRegressor(loss="quantile")'

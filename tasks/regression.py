@@ -75,7 +75,7 @@ class Regression(Tabular):
         found = []
         levels = self.quantiles if isinstance(self.quantiles, tuple) else (None,)
         numbers = all(isinstance(level, float) and 0 < level < 1 for level in levels)
-        rising = numbers and all(a < b for a, b in pairwise(levels))  # type: ignore[operator]
+        rising = numbers and all(a < b for a, b in pairwise(levels))
         if levels and not (rising and len(levels) > 1 and 0.5 in levels):
             found.append(
                 f"quantiles: found {self.quantiles!r}, allowed two levels or more between 0 and 1, "
