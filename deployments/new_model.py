@@ -29,9 +29,10 @@ from tasks.write_code import literal, told
 from tasks.write_ranking import Feedback, write_ranking
 from tasks.write_spec import Plan, write_tabular
 
-DATABASES = ("postgresql", "sqlite", "mysql", "mariadb", "mssql", "oracle", "duckdb", "snowflake")
+DATABASES = ("postgresql", "sqlite")
 TABLES = (".csv", ".tsv", ".txt")
 DELIMITERS = ",;\t|"
+DAY = re.compile(r"(?:day=)?\d{4}-\d\d-\d\d\.")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 SPEC = re.compile(r"^\w+ = ModelSpec\($", re.MULTILINE)
 
@@ -198,7 +199,7 @@ def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
     files = [path] if path.is_file() else sorted(f for f in path.iterdir() if _is_data(f))
     if not files:
         raise InferError(f"--from {origin}: found no .parquet or .csv file in this folder.")
-    if path.is_dir() and all(sources.DAY_FILE.fullmatch(_as_parquet(file.name)) for file in files):
+    if path.is_dir() and all(DAY.match(file.name) for file in files):
         time = {}
     elif not time:
         raise InferError("Name the column that says when a row happened: --time.")
@@ -279,11 +280,6 @@ def _database(asked: argparse.Namespace, scheme: str) -> tuple[str, dict[str, st
         raise InferError("A database needs --table or --query, one of them.")
     if not asked.time:
         raise InferError("Name the column that says when a row happened: --time.")
-    if re.search(r"://[^/@:]*:(?!\$\{)[^/@]+@", asked.origin):
-        raise InferError(
-            "--from: found a password in the URL, which would be written into the file. Put it "
-            "into an environment variable and its name into the URL: '...:${PGPASSWORD}@...'."
-        )
     named = {"table": asked.table} if asked.table else {"query": asked.query}
     return "SqlDays", {"url": asked.origin, **named, "time": asked.time}
 
@@ -295,10 +291,6 @@ def _is_data(file: Path) -> bool:
 def _suffix(name: str) -> str:
     suffixes = [s for s in Path(name).suffixes if s not in (".gz", ".zst", ".bz2")]
     return suffixes[-1].lower() if suffixes else ""
-
-
-def _as_parquet(name: str) -> str:
-    return f"{name.split('.')[0]}.parquet"
 
 
 def _from_project(path: Path) -> str:

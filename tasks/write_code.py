@@ -49,12 +49,6 @@ def nested(head: str, parts: Sequence[str], indent: int) -> str:
     return "\n".join(call(head, parts, indent)).strip()
 
 
-def from_import(module: str, names: Sequence[str]) -> list[str]:
-    """``from module import name, name``."""
-    line = f"from {module} import {', '.join(names)}"
-    return [line] if len(line) <= WIDTH else call(f"from {module} import (", names)
-
-
 def constant(name: str, values: Sequence[object], note: str = "") -> list[str]:
     """``NAME = (value, value)``, a tuple."""
     line = f"{name} = {literal(tuple(values))}{note}"
