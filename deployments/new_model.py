@@ -64,7 +64,7 @@ def new_model_parser() -> argparse.ArgumentParser:
         help="where the values of the target allow several",
     )
     parser.add_argument("--timezone", default="UTC", help="of the days, such as Europe/Berlin")
-    parser.add_argument("--name", help="of the model (default: after the data)")
+    parser.add_argument("--name", help="of the model (default: after --out, or the data)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: deployments/NAME.py")
     parser.add_argument("--force", action="store_true", help="write over a file that exists")
     return parser
@@ -99,7 +99,7 @@ def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
         SpecError: The model would not run.
     """
     check_call(asked)
-    name = asked.name or name_after(asked.table or asked.origin)
+    name = asked.name or name_after(asked.out.stem if asked.out else asked.table or asked.origin)
     out = free_place(asked, name)
     imported, arguments = describe_source(asked)
     zone = {} if asked.timezone == "UTC" else {"timezone": asked.timezone}
@@ -156,7 +156,7 @@ def name_after(origin: str) -> str:
     stem = Path(urlsplit(origin).path).name.split(".")[0] if "/" in origin else origin.split(".")[0]
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")[:63]
     if not NAME.fullmatch(name):
-        raise InferError(f"--from {origin}: no name for the model can be made of it. Say --name.")
+        raise InferError(f"No name for the model can be made of {shown(origin)}. Say --name.")
     return name
 
 

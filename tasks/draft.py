@@ -10,7 +10,14 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from tasks.infer import Column, InferError, Role, Target, describe_columns, read_target, shown
-from tasks.suspect import label_days, name_latecomers, row_warnings, strongest, truths
+from tasks.suspect import (
+    class_warnings,
+    label_days,
+    name_latecomers,
+    row_warnings,
+    strongest,
+    truths,
+)
 from tasks.windows import choose_ranking_windows, choose_windows
 from tasks.write_ranking import Feedback
 from tasks.write_spec import STRONG, Plan
@@ -184,7 +191,7 @@ def draft_ranking(
         found.append(f"Liked is a {log.rating} of {log.liked:g} or more, the median.")
     found += time_warnings(columns, asked.time, asked.timezone)
     found += day_warnings(listed, asked.today)
-    found += row_warnings(rows, None, None)
+    found += row_warnings(rows)
     return replace(plan, warnings=tuple(found)), replace(log, repeats=again > REPEATS)
 
 
@@ -250,7 +257,9 @@ def _warnings(asked: Asked, plan: Plan, rows: pd.DataFrame, listed: Sequence[dat
     found += time_warnings(plan.columns, asked.time, asked.timezone)
     found += [f"Label comes late: final after {plan.delay} days (label_delay)."] * bool(plan.delay)
     found += day_warnings(listed, asked.today)
-    found += row_warnings(rows, plan.target, asked.target)
+    found += row_warnings(rows)
+    if plan.target:
+        found += class_warnings(rows, str(asked.target), plan.target, plan.windows.holdout)
     if plan.strongest > STRONG:
         found.append(
             f"{plan.strong} alone has an AUC of {plan.strongest:.2f}. If it is known before the "

@@ -199,7 +199,7 @@ def bounds(column: Column) -> tuple[float, float]:
     low, high = column.low - spread, column.high + spread
     if column.low >= 0:
         low = 0.0
-    if column.high <= 0:
+    elif column.high <= 0:
         high = 0.0
     low, high = outward(low), outward(high)
     if column.kind == "whole":

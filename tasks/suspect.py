@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 TELLS_ALL = 0.95
 """Area under the ROC curve from which one column alone nearly is the target."""
+ENOUGH, FEW = 50, 5
+"""Rows of a class that a model needs, and that its judgement needs."""
 NOTHING = (0.5, "")
 FEWEST = 30
 """Rows on either side below which nothing is said of a column."""
@@ -138,8 +140,8 @@ def label_days(columns: Sequence[Column], rows: pd.DataFrame, target: str, time:
     return int((gone.index[-1] - gone.index[-newest]) / pd.Timedelta(days=1)) + 1
 
 
-def row_warnings(rows: pd.DataFrame, read: Target | None, target: str | None) -> list[str]:
-    """What is odd about the rows: repeated ones, few of the rarest class."""
+def row_warnings(rows: pd.DataFrame) -> list[str]:
+    """What is odd about the rows: that some repeat."""
     found = []
     try:
         twice = float(rows.duplicated().mean())
@@ -147,14 +149,29 @@ def row_warnings(rows: pd.DataFrame, read: Target | None, target: str | None) ->
         twice = 0.0
     if twice > 0.001:
         found.append(f"{twice:.1%} of the rows repeat another of their day; they count once.")
-    if read is not None and target is not None and read.kind != "regression":
-        counts = rows[target].value_counts()
-        rare = counts.index[-1]
-        if counts.iloc[-1] < 50:
-            found.append(
-                f"Only {counts.iloc[-1]:,} rows have {shown(target)} = {shown(rare)}: too few to "
-                "tell a good model from a lucky one."
-            )
+    return found
+
+
+def class_warnings(rows: pd.DataFrame, target: str, read: Target, holdout: int) -> list[str]:
+    """Which classes are too rare, in all or on the last ``holdout`` days, to judge by."""
+    import pandas as pd
+
+    if read.kind == "regression":
+        return []
+    counts = rows[target].value_counts()
+    last = rows["day"] > rows["day"].max() - pd.Timedelta(days=holdout)
+    late = rows[target][last].value_counts().reindex(counts.index, fill_value=0)
+    found = []
+    if counts.iloc[-1] < ENOUGH:
+        found.append(
+            f"Only {counts.iloc[-1]:,} rows have {shown(target)} = {shown(counts.index[-1])}: too "
+            "few to tell a good model from a lucky one."
+        )
+    if read.kind == "binary" and late.min() < FEW:
+        found.append(
+            f"Of the last {holdout} days, which judge, {late.min():,} rows have {shown(target)} = "
+            f"{shown(late.idxmin())}: a verdict needs both values there."
+        )
     return found
 
 

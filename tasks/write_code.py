@@ -59,7 +59,9 @@ def constant(name: str, values: Sequence[object], note: str = "") -> list[str]:
 
 def identifier(name: str, taken: Sequence[str]) -> str:
     """A name for a field: the column's own where Python and pandera allow it, else one like it."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = (
+        unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode()
+    )
     plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain)  # movieId
     plain = re.sub(r"\W+", "_", plain).strip("_").lower() or "column"
     plain = f"column_{plain}" if plain[0].isdigit() else plain

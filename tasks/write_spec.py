@@ -258,7 +258,7 @@ def _imports(plan: Plan) -> list[str]:
         "from sklearn.impute import SimpleImputer",
         f"from sklearn.linear_model import {linear}",
         "from sklearn.pipeline import make_pipeline",
-        "from sklearn.preprocessing import StandardScaler",
+        "from sklearn.preprocessing import OneHotEncoder, StandardScaler",
         f"from sklearn.tree import {tree}",
         "from skrub import DatetimeEncoder, MinHashEncoder, TableVectorizer",
         "",
@@ -360,6 +360,7 @@ def _vectorizer(plan: Plan) -> list[str]:
     no_seconds = "add_total_seconds=False"
     return [
         "table = TableVectorizer(  # numbers stay; categories and dates become numbers",
+        '    low_cardinality=OneHotEncoder(handle_unknown="ignore", sparse_output=False),',
         "    high_cardinality=MinHashEncoder(n_components=10),",
         f'    datetime=DatetimeEncoder(resolution="{resolution}", add_weekday=True, {no_seconds}),',
         ")",
