@@ -29,8 +29,11 @@ PROJECT = Path(__file__).resolve().parent.parent
 EXPANDING = timedelta(days=36500)
 """A training window that keeps every day the source still has."""
 
-SHORTEST_FIT = timedelta(seconds=10)
-"""Least that ``fit_limit`` may be: a process that fits first imports the libraries."""
+MODULE_OF_FILE = "nightly_model_"
+"""How the modules of model files outside ``deployments/`` are called."""
+
+SHORTEST_FIT = timedelta(seconds=1)
+"""Least that ``fit_limit`` may be."""
 
 DECIDING_LIBRARIES = ("numpy", "pandas", "pandera", "pyarrow", "scikit-learn", "scipy", "skops")
 
@@ -160,8 +163,9 @@ class ModelSpec:
             another names it. Whoever can write a model file can have them built: name none that
             runs what it is given.
         fit_limit: Longest time one fit may take, or None. Where it is set each fit has a process
-            of its own, which is killed past it, also in the middle of compiled code; the candidate
-            is left out of that night. Costs about 3 s a fit, for the process imports the libraries.
+            of its own, which is killed past it, also in the middle of compiled code, and the
+            candidate is left out of that night. The process imports the libraries first, which
+            costs about 3 s a fit and does not count.
         requests: Optional ``requests(as_of)``: raw rows of what the app asks for the day after,
             with the raw columns of ``known_ahead``. Without it a recommendation answers every user
             of ``lookback``, and other problems make no predictions.
@@ -250,6 +254,23 @@ def load_spec(model: str) -> ModelSpec:
             f"Models here: {', '.join(model_names()) or 'none'}."
         )
     return _only_spec(_import_module(f"deployments.{model}", model), model)
+
+
+def address_of(spec: ModelSpec) -> str:
+    """What ``load_spec`` finds this very spec by, in another process too.
+
+    Raises:
+        SpecError: Where it is no name at the top of a module.
+    """
+    first = sys.modules.get(spec.features.__module__)
+    for module in [first, *sys.modules.values()]:
+        names = [name for name, found in vars(module).items() if found is spec] if module else []
+        if module and names and module.__file__:
+            beside = module.__name__.startswith(MODULE_OF_FILE)
+            return module.__file__ if beside else f"{module.__name__}:{names[0]}"
+    raise SpecError(
+        f"Model {spec.name}: fit_limit needs the spec as a name at the top of its file."
+    )
 
 
 def model_names() -> list[str]:
@@ -470,7 +491,7 @@ def _import_file(path: Path) -> Any:
     full = path.resolve()
     if full.parent == PROJECT / "deployments":
         return _import_module(f"deployments.{full.stem}", str(path))
-    name = f"nightly_model_{hashlib.sha256(str(full).encode()).hexdigest()[:8]}_{full.stem}"
+    name = f"{MODULE_OF_FILE}{hashlib.sha256(str(full).encode()).hexdigest()[:8]}_{full.stem}"
     if name in sys.modules:
         return sys.modules[name]
     found = importlib.util.spec_from_file_location(name, full)

@@ -149,22 +149,37 @@ def fit_and_keep(spec: ModelSpec, candidate: str, taught: Sequence[store.Ref]) -
     window moves with the nights.
 
     Raises:
-        FitError: Where the estimator raises, or holds a type that could not be loaded again.
+        FitError: Where the estimator raises, takes longer than ``fit_limit``, or holds a type that
+            could not be loaded again.
     """
     key, trusted = model_key(spec, candidate, taught), trusted_types(spec)
     if store.has_model("models", key):
         rows = sum(ref.rows for ref in taught)
         return Fit(candidate, key, rows, 0.0, 0.0), store.read_model("models", key, trusted)
+    if spec.fit_limit is not None:
+        from tasks.fit import fit_by_itself
+
+        made = fit_by_itself(spec, candidate, taught, spec.fit_limit)
+        return made, store.read_model("models", key, trusted)
     examples = read_examples(taught)
     wall, cpu = time.perf_counter(), time.thread_time()
     estimator = fit(spec, candidate, examples)
     spent, cpu_spent = time.perf_counter() - wall, time.thread_time() - cpu
-    try:
-        store.write_model("models", key, estimator, trusted)
-    except store.TypesError as error:
-        raise FitError(f"Candidate {candidate!r} of model {spec.name}: {error}") from error
+    keep(spec, candidate, key, estimator)
     made = Fit(candidate, key, len(examples), round(spent, 3), round(cpu_spent, 3))
     return made, estimator
+
+
+def keep(spec: ModelSpec, candidate: str, key: str, estimator: Any) -> None:
+    """Keep a fitted candidate in the store.
+
+    Raises:
+        FitError: Where it holds what could not be loaded again.
+    """
+    try:
+        store.write_model("models", key, estimator, trusted_types(spec))
+    except store.TypesError as error:
+        raise FitError(f"Candidate {candidate!r} of model {spec.name}: {error}") from error
 
 
 def fit_twin(
