@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import prepare
+from tasks import prepare, settings
 from tasks.dates import last_complete_day, reasons_to_hold
 from tasks.findings import Checkup, Part, Trial, few
 from tasks.spec import ModelSpec, SpecError, code_files
@@ -45,13 +45,31 @@ class Sample:
 def check_model(spec: ModelSpec, as_of: date | None, now: datetime) -> Checkup:
     """Look at everything a night needs; what is wrong stops what hangs on it and nothing else.
 
+    The state directory stays as it is: another is made for the moment.
+
     Args:
         spec: The model.
         as_of: Last day whose data may be used; None for the newest complete day.
         now: The moment of asking, with its time zone.
     """
     started = time.perf_counter()
-    until = as_of or last_complete_day(now, spec.timezone)
+    with settings.borrowed_home():
+        newest, parts, trials = _look(spec, as_of, last_complete_day(now, spec.timezone))
+    return Checkup(
+        spec.name,
+        spec.question,
+        newest,
+        tuple(parts),
+        trials,
+        spec.problem.primary,
+        round(time.perf_counter() - started, 1),
+    )
+
+
+def _look(
+    spec: ModelSpec, as_of: date | None, complete: date
+) -> tuple[date | None, list[Part], tuple[Trial, ...]]:
+    until = as_of or complete
     parts: list[Part] = []
     trials: tuple[Trial, ...] = ()
     listed, days = _look_at_days(spec, as_of, until)
@@ -64,15 +82,7 @@ def check_model(spec: ModelSpec, as_of: date | None, now: datetime) -> Checkup:
             parts.append(part)
             trials = tried or trials
     parts.append(_look_at_schedule(spec))
-    return Checkup(
-        spec.name,
-        spec.question,
-        newest,
-        tuple(parts),
-        trials,
-        spec.problem.primary,
-        round(time.perf_counter() - started, 1),
-    )
+    return newest, parts, trials
 
 
 def choose_days(spec: ModelSpec, listed: Sequence[date], as_of: date, rows: int) -> Sample | None:
@@ -342,38 +352,15 @@ def _look_at_requests(spec: ModelSpec, clean: pd.DataFrame, as_of: date) -> Part
 
 
 def _look_at_schedule(spec: ModelSpec) -> Part:
-    from tasks.spec import PROJECT
+    from tasks.schedules import FILE, schedules_of
 
-    file = PROJECT / "prefect.yaml"
     try:
-        crons = schedules_of(file.read_text(encoding="utf-8"), spec.name)
+        crons = schedules_of(FILE.read_text(encoding="utf-8"), spec.name)
     except (OSError, ValueError) as error:
-        return Part("Schedule", notes=(f"{file.name} cannot be read: {error}",))
+        return Part("Schedule", notes=(f"{FILE.name} cannot be read: {error}",))
     if not crons:
         return Part("Schedule", ("none in prefect.yaml: the night runs by hand only",))
     return Part("Schedule", tuple(crons))
-
-
-def schedules_of(text: str, model: str) -> list[str]:
-    """When prefect.yaml retrains a model, in its own words.
-
-    Raises:
-        ValueError: Where the text is no such file.
-    """
-    import yaml
-
-    try:
-        deployments = yaml.safe_load(text)["deployments"]
-        return [
-            f"{entry['name']}: {schedule['cron']} {schedule.get('timezone', 'UTC')}"
-            for entry in deployments
-            if str(entry.get("entrypoint", "")).endswith(":retrain")
-            and (entry.get("parameters") or {}).get("config", {}).get("model") == model
-            for schedule in entry.get("schedules") or []
-            if "cron" in schedule
-        ]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def told(spec: ModelSpec, what: str, error: Exception) -> str:

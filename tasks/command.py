@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -69,40 +68,17 @@ def _check(asked: argparse.Namespace) -> int:
     from tasks.spec import SpecError, load_spec
 
     sys.dont_write_bytecode = True
-    with borrowed_home():
-        try:
-            spec = load_spec(asked.model)
-        except SpecError as error:
-            return _fail(str(error), 2)
-        from tasks.checkup import check_model
-        from tasks.findings import OUTCOMES, to_json, to_text
+    try:
+        spec = load_spec(asked.model)
+    except SpecError as error:
+        return _fail(str(error), 2)
+    from tasks.checkup import check_model
+    from tasks.findings import OUTCOMES, to_json, to_text
 
-        found = check_model(spec, asked.as_of, datetime.now(ZoneInfo("UTC")))
-    _print(
-        json.dumps(to_json(found), indent=1, ensure_ascii=False) if asked.json else to_text(found)
-    )
+    found = check_model(spec, asked.as_of, datetime.now(ZoneInfo("UTC")))
+    text = json.dumps(to_json(found), indent=1, ensure_ascii=False)
+    _print(text if asked.json else to_text(found))
     return OUTCOMES[found.outcome][1]
-
-
-@contextmanager
-def borrowed_home() -> Iterator[None]:
-    """A state directory for a moment, which sees the days that were cut from packages before."""
-    from tasks import settings
-
-    kept = settings.home() / "data"
-    with tempfile.TemporaryDirectory(prefix="nightly-check-") as place:
-        data = Path(place) / "data"
-        data.mkdir()
-        for folder in kept.glob("[!.]*"):
-            (data / folder.name).symlink_to(folder)
-        before = os.environ.get("NIGHTLY_HOME")
-        os.environ["NIGHTLY_HOME"] = place
-        try:
-            yield
-        finally:
-            os.environ.pop("NIGHTLY_HOME")
-            if before is not None:
-                os.environ["NIGHTLY_HOME"] = before
 
 
 def run_retrain(retrain: Callable[..., Any]) -> None:

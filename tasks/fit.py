@@ -10,6 +10,7 @@ compiled code, and one whose night was killed meanwhile.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -24,6 +25,8 @@ from pathlib import Path
 
 from tasks import store, train
 from tasks.spec import PROJECT, ModelSpec, address_of, load_spec
+
+log = logging.getLogger("nightly")
 
 START = 300
 """Seconds that a process may take to import the libraries and to read the examples."""
@@ -51,6 +54,7 @@ def fit_by_itself(
         "seconds": limit.total_seconds(),
         "taught": [asdict(ref) for ref in taught],
     }
+    log.info("fit       %s in a process of its own, %s at most", candidate, limit)
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "job.json"
         file.write_text(json.dumps(job), encoding="utf-8")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -38,6 +41,25 @@ def ensure_home() -> Path:
             f"The state directory {place} is not writable. Change its mode, or set NIGHTLY_HOME."
         )
     return place
+
+
+@contextmanager
+def borrowed_home() -> Iterator[None]:
+    """Another state directory for a moment, which sees the days cut from packages before."""
+    kept = home() / "data"
+    with tempfile.TemporaryDirectory(prefix="nightly-check-") as place:
+        data = Path(place) / "data"
+        data.mkdir()
+        for folder in kept.glob("[!.]*"):
+            (data / folder.name).symlink_to(folder)
+        before = os.environ.get("NIGHTLY_HOME")
+        os.environ["NIGHTLY_HOME"] = place
+        try:
+            yield
+        finally:
+            os.environ.pop("NIGHTLY_HOME")
+            if before is not None:
+                os.environ["NIGHTLY_HOME"] = before
 
 
 def tracking_uri() -> str:

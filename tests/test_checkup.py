@@ -19,7 +19,7 @@ from lightgbm import LGBMClassifier
 from sklearn.linear_model import LogisticRegression
 
 from tasks import checkup, command
-from tasks.checkup import check_model, choose_days, schedules_of
+from tasks.checkup import check_model, choose_days
 from tasks.findings import OUTCOMES, Checkup, to_text
 from tasks.problems import Classification
 from tasks.sources import ParquetDays
@@ -70,7 +70,9 @@ def test_the_command_writes_nothing_and_ends_with_the_code(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = write_model(tmp_path / "mine.py", folder)
+    limited = ("    lookback=days(7),", "    lookback=days(7),\n    fit_limit=days(1),")
+    one = ('"constant": DummyClassifier(),\n        "logistic": LogisticRegression(),', "")
+    model = write_model(tmp_path / "mine.py", folder, limited, one)
     before = tree(tmp_path) | tree(folder)
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     monkeypatch.setattr(sys, "argv", ["retrain.py", "--model", str(model), "--check", "--json"])
@@ -81,16 +83,6 @@ def test_the_command_writes_nothing_and_ends_with_the_code(
     assert tree(tmp_path) | tree(folder) == before
     assert not home.exists()
     assert os.environ["NIGHTLY_HOME"] == str(home)
-
-
-def test_days_cut_from_a_package_are_seen_and_none_are_added(home: Path) -> None:
-    (home / "data" / "made-before").mkdir(parents=True)
-    with command.borrowed_home():
-        borrowed = Path(os.environ["NIGHTLY_HOME"])
-        assert [place.name for place in (borrowed / "data").iterdir()] == ["made-before"]
-        (borrowed / "data" / "made-now").mkdir()
-    assert [place.name for place in (home / "data").iterdir()] == ["made-before"]
-    assert not borrowed.exists()
 
 
 def test_no_fresh_day_would_be_held(folder: Path) -> None:
@@ -260,26 +252,6 @@ def test_likely_leaks_are_told_of(folder: Path) -> None:
     told = " ".join(found.all("notes"))
     assert "Leak sign: paid in what is asked on 2026-02-09 follow outcomes" in told
     assert "paid alone has an AUC of 1.00" in told
-
-
-YAML = """
-deployments:
-  - name: retrain-toy
-    entrypoint: flows/retrain.py:retrain
-    parameters: { config: { model: toy } }
-    schedules: [{ cron: "0 3 * * *", timezone: Europe/Berlin }]
-  - name: monitor
-    entrypoint: flows/monitor.py:monitor
-    parameters: { config: { model: toy } }
-"""
-
-
-def test_the_schedule_is_read_and_no_object_is_made_of_it() -> None:
-    assert schedules_of(YAML, "toy") == ["retrain-toy: 0 3 * * * Europe/Berlin"]
-    assert schedules_of(YAML, "other") == []
-    for text in ("deployments: !!python/object/apply:os.system ['true']", "[]", "a: b", ": :"):
-        with pytest.raises(ValueError, match=r"Error: "):
-            schedules_of(text, "toy")
 
 
 @given(

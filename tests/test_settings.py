@@ -1,5 +1,6 @@
 """Where things live."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,3 +97,13 @@ def test_a_wrong_block_is_named(wrong: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("NIGHTLY_ALARM_BLOCK", wrong)
     with pytest.raises(settings.SettingsError, match=f"NIGHTLY_ALARM_BLOCK: found '{wrong}'"):
         settings.alarm_block()
+
+
+def test_days_cut_from_a_package_are_seen_and_none_are_added(home: Path) -> None:
+    (home / "data" / "made-before").mkdir(parents=True)
+    with settings.borrowed_home():
+        borrowed = Path(os.environ["NIGHTLY_HOME"])
+        assert [place.name for place in (borrowed / "data").iterdir()] == ["made-before"]
+        (borrowed / "data" / "made-now").mkdir()
+    assert [place.name for place in (home / "data").iterdir()] == ["made-before"]
+    assert not borrowed.exists()

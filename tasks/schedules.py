@@ -1,0 +1,29 @@
+"""When a model is retrained, as prefect.yaml says."""
+
+from __future__ import annotations
+
+from tasks.settings import PROJECT
+
+FILE = PROJECT / "prefect.yaml"
+
+
+def schedules_of(text: str, model: str) -> list[str]:
+    """When prefect.yaml retrains a model, in its own words.
+
+    Raises:
+        ValueError: Where the text is no such file.
+    """
+    import yaml
+
+    try:
+        deployments = yaml.safe_load(text)["deployments"]
+        return [
+            f"{entry['name']}: {schedule['cron']} {schedule.get('timezone', 'UTC')}"
+            for entry in deployments
+            if str(entry.get("entrypoint", "")).endswith(":retrain")
+            and (entry.get("parameters") or {}).get("config", {}).get("model") == model
+            for schedule in entry.get("schedules") or []
+            if "cron" in schedule
+        ]
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
