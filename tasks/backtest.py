@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks import prepare, store, train
+from tasks import prepare, store, train, tuning
 from tasks.evaluate import Evaluation, evaluate, evaluate_days
 from tasks.policies import BASELINE, POLICIES, Look
 from tasks.spec import EXPANDING, ModelSpec
@@ -145,19 +145,23 @@ def fit_night(spec: ModelSpec, night: ReplayedNight) -> Fitted:
     keys: dict[str, dict[str, str]] = {"twins": {}, "shipped": {}}
     for kind, refs in (("twins", night.taught), ("shipped", night.matured)):
         for name in spec.candidates:
-            key = train.model_key(spec, name, refs)
-            if not store.has_model("models", key):
-                train.fit_and_keep(spec, name, refs)
-            keys[kind][name] = key
+            keys[kind][name] = _fitted(spec, night, name, refs)
     return Fitted(**keys)
 
 
 def fit_window(spec: ModelSpec, night: ReplayedNight, candidate: str, days: int) -> str:
     """Key of what ships where only the last so many matured days teach."""
-    refs = night.matured[-days:]
-    key = train.model_key(spec, candidate, refs)
+    return _fitted(spec, night, candidate, night.matured[-days:])
+
+
+def _fitted(
+    spec: ModelSpec, night: ReplayedNight, candidate: str, refs: Sequence[store.Ref]
+) -> str:
+    """Key of a candidate fitted with the parameters of that night."""
+    found = tuning.settle(spec, candidate, night.as_of, night.taught)
+    key = train.model_key(spec, candidate, refs, found.parameters)
     if not store.has_model("models", key):
-        train.fit_and_keep(spec, candidate, refs)
+        train.fit_and_keep(spec, candidate, refs, found.parameters)
     return key
 
 

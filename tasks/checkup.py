@@ -192,6 +192,8 @@ def _look_inside(
     built = time.perf_counter()
     taught, judged = examples
     from tasks.trial import thin, try_candidate
+    from tasks.tune import Tuned
+    from tasks.tuning import next_search
 
     some = thin(taught)
     trials = tuple(try_candidate(spec, name, some, judged) for name in spec.candidates)
@@ -199,7 +201,15 @@ def _look_inside(
     if faults and len(sample.read) < spec.lookback.days:
         shown = len(sample.read) - len(sample.learn) - len(sample.judge)
         faults = (*faults, f"(Tried with {shown} of {spec.lookback.days} days of history.)")
+    searches = {n: c for n, c in spec.candidates.items() if isinstance(c, Tuned)}
+    faults += tuple(f"Candidate {n!r}: {c.missing()}" for n, c in searches.items() if c.missing())
     yield Part("Candidates", faults=faults), trials
+    due = [
+        f"{name}: searched for {each.budget:.0f} s by {each.method} on the first night and "
+        f"after an edit, then every {each.every.days} days from {next_search(as_of, each)} on"
+        for name, each in searches.items()
+    ]
+    yield Part("Tuning", tuple(due)), ()
     yield _look_at_requests(spec, clean, as_of), ()
     if split is not None:
         spent = {
@@ -209,6 +219,8 @@ def _look_inside(
             * len(split.wanted),
         }
         share = len(taught) / len(sample.learn) * len(split.train) / max(len(some), 1)
+        if searches:
+            spent["tune"] = sum(each.budget for each in searches.values())
         spent["fit"] = share * sum(trial.seconds for trial in trials)
         yield Part("Time", (_estimate(spent),)), ()
 

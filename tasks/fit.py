@@ -1,39 +1,33 @@
-"""Fit one candidate in a process of its own, which the kernel ends when its time is up.
+"""Fit one candidate in a process of its own, which ends when its time is up.
 
     python -m tasks.fit JOB.json
 
-Examples and model go through the store, the outcome comes back as one line of JSON. The process
-sets an alarm for itself and leaves the signal to the kernel: that also ends a fit in the middle of
-compiled code, and one whose night was killed meanwhile.
+Examples and model go through the store, the outcome comes back as one line of JSON.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from pathlib import Path
+from typing import Any
 
 from tasks import store, train
-from tasks.spec import PROJECT, ModelSpec, address_of, load_spec
+from tasks.apart import read_job, run_apart, set_alarm
+from tasks.spec import ModelSpec, address_of, load_spec
 
 log = logging.getLogger("nightly")
 
-START = 300
-"""Seconds that a process may take to import the libraries and to read the examples."""
-
 
 def fit_by_itself(
-    spec: ModelSpec, candidate: str, taught: Sequence[store.Ref], limit: timedelta
+    spec: ModelSpec,
+    candidate: str,
+    taught: Sequence[store.Ref],
+    parameters: Mapping[str, Any],
+    limit: timedelta,
 ) -> train.Fit:
     """Fit a candidate in a process of its own and keep the model in the store.
 
@@ -41,79 +35,53 @@ def fit_by_itself(
         spec: The model, a name at the top of its module.
         candidate: Name in ``spec.candidates``.
         taught: Examples to learn from.
+        parameters: What a search found for it, if anything.
         limit: Longest time the fit may take; importing and reading do not count.
 
     Raises:
         FitError: Where it raises, takes too long, dies, or cannot be stored.
         StoreError: Where the store cannot be written.
     """
-    who = f"Candidate {candidate!r} of model {spec.name}"
     job = {
         "model": address_of(spec),
         "candidate": candidate,
-        "seconds": limit.total_seconds(),
         "taught": [asdict(ref) for ref in taught],
+        "parameters": parameters,
+        "seconds": limit.total_seconds(),
     }
     log.info("fit       %s in a process of its own, %s at most", candidate, limit)
-    with tempfile.TemporaryDirectory() as place:
-        file = Path(place) / "job.json"
-        file.write_text(json.dumps(job), encoding="utf-8")
-        process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tasks.fit", str(file)],
-            cwd=PROJECT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        late = False
-        try:
-            out, err = process.communicate(timeout=START + limit.total_seconds())
-        except subprocess.TimeoutExpired:
-            late = True
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # it, and what it started
-            ended = process.wait()
-    if late or ended == -signal.SIGALRM:
+    ended = run_apart("tasks.fit", job, limit.total_seconds())
+    who = f"Candidate {candidate!r} of model {spec.name}"
+    if ended.late:
         raise train.FitError(
             f"{who}: its fit was not done after {limit} (h:mm:ss) and was stopped. Make it "
             "cheaper, or raise fit_limit in the spec."
         )
-    if ended:
-        said = (err.strip().splitlines() or [_how(ended)])[-1]
-        raise train.FitError(f"{who}: the process of its fit failed: {said}.")
-    found = json.loads(out.splitlines()[-1])
-    if "fault" in found:
-        raise train.FitError(found["fault"])
-    if "store" in found:
-        raise store.StoreError(found["store"])
-    return train.Fit(**found)
-
-
-def _how(ended: int) -> str:
-    if ended == -signal.SIGKILL:
-        return "it was killed; is there too little memory?"
-    return f"signal {-ended}" if ended < 0 else f"exit code {ended}"
+    if ended.fault:
+        raise train.FitError(f"{who}: the process of its fit failed: {ended.fault}.")
+    if "fault" in ended.found:
+        raise train.FitError(ended.found["fault"])
+    if "store" in ended.found:
+        raise store.StoreError(ended.found["store"])
+    return train.Fit(**ended.found)
 
 
 def main() -> None:
     """Do the job that the file describes, and print how it ended."""
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    spec = load_spec(job["model"])
+    job = read_job()
+    spec, candidate, parameters = load_spec(job["model"]), job["candidate"], job["parameters"]
     taught = [store.Ref(**ref) for ref in job["taught"]]
     examples = train.read_examples(taught)
-    key = train.model_key(spec, job["candidate"], taught)
+    key = train.model_key(spec, candidate, taught, parameters)
     _import_what_a_fit_needs()
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, job["seconds"])
+    set_alarm(job["seconds"])
     try:
         wall, cpu = time.perf_counter(), time.process_time()
-        estimator = train.fit(spec, job["candidate"], examples)
+        estimator = train.fit(spec, candidate, examples, parameters)
         spent = round(time.perf_counter() - wall, 3), round(time.process_time() - cpu, 3)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        train.keep(spec, job["candidate"], key, estimator)
-        found = asdict(train.Fit(job["candidate"], key, len(examples), *spent))
+        set_alarm(0)
+        train.keep(spec, candidate, key, estimator)
+        found = asdict(train.Fit(candidate, key, len(examples), *spent))
     except train.FitError as error:
         found = {"fault": str(error)}
     except store.StoreError as error:

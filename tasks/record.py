@@ -10,11 +10,12 @@ from typing import Any
 
 from prefect import runtime
 
-from tasks import settings
+from tasks import settings, train, tuning
 from tasks.decided import fingerprint
 from tasks.night import Cleaned, Examples, Judged, Night
 from tasks.spec import PROJECT, digest, load_spec
 from tasks.tracking import ChildRun, NightRun
+from tasks.tune import PLAIN
 
 
 def night_run(night: Night, clean: Cleaned, examples: Examples, judged: Judged) -> NightRun:
@@ -28,10 +29,12 @@ def night_run(night: Night, clean: Cleaned, examples: Examples, judged: Judged) 
         for metric, estimate in measured.get(name, {}).items()
         for end, part in (("", "value"), ("_low", "low"), ("_high", "high"))
     }
+    taught = examples.of(split.train)
+    found = {name: tuning.settle(spec, name, night.as_of, taught) for name in judged.fits}
     children = [
         ChildRun(
             candidate=name,
-            params=_params(spec.candidates[name]) | {"rows": f"{fit.rows}"},
+            params=_params(train.estimator_of(spec, name), found[name]) | {"rows": f"{fit.rows}"},
             metrics={m: e["value"] for m, e in measured.get(name, {}).items()}
             | {"fit_seconds": fit.seconds, "fit_cpu_seconds": fit.cpu_seconds},
         )
@@ -78,10 +81,11 @@ def _note(reasons: Sequence[str]) -> str:
     return " ".join(reasons) + (f"\n\n[Log and report in Prefect]({page})" if page else "")
 
 
-def _params(estimator: Any) -> dict[str, str]:
-    plain = (bool, int, float, str, type(None))
-    found = estimator.get_params()
-    return {name: str(value) for name, value in found.items() if isinstance(value, plain)}
+def _params(estimator: Any, found: tuning.Settled) -> dict[str, str]:
+    """Plain parameters as fitted, and when they were searched."""
+    values = estimator.get_params() | found.parameters
+    told = {name: str(value) for name, value in values.items() if isinstance(value, PLAIN)}
+    return told | ({"searched": f"{found.searched}"} if found.searched else {})
 
 
 def git_commit() -> str:

@@ -17,7 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext, TaskRunContext
 
-from tasks import prepare, publish, record, settings, store, train
+from tasks import prepare, publish, record, settings, store, train, tuning
 from tasks.announce import announce, night_events
 from tasks.archive import past_reports, report_folder
 from tasks.decided import remember
@@ -51,16 +51,21 @@ PROBE_ROWS = 100
 
 def shipped_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     """Cache key of the model that ships."""
-    spec, (_teach, _judge, matured) = spec_and_refs(parameters)
-    key = train.model_key(spec, parameters["judged"].challenger, matured)
+    spec, (teach, _judge, matured) = spec_and_refs(parameters)
+    candidate = parameters["judged"].challenger
+    found = tuning.settle(spec, candidate, parameters["night"].as_of, teach)
+    key = train.model_key(spec, candidate, matured, found.parameters)
     return if_whole(key, store.has_model("models", key))
 
 
 @cached_task(shipped_key, task_run_name="refit {judged.challenger} on all matured days")
 def refit_challenger(night: Night, examples: Examples, judged: Judged) -> dict[str, Any]:
     """Fit the challenger's recipe on all matured days: this is what ships."""
-    spec = load_spec(night.model)
-    made, _ = train.fit_and_keep(spec, judged.challenger, examples.of(examples.split.refit))
+    spec, split = load_spec(night.model), examples.split
+    found = tuning.settle(spec, judged.challenger, night.as_of, examples.of(split.train))
+    made, _ = train.fit_and_keep(
+        spec, judged.challenger, examples.of(split.refit), found.parameters
+    )
     log.info("refit     %s on %s examples", judged.challenger, f"{made.rows:,}")
     return asdict(made)
 

@@ -411,6 +411,9 @@ def _candidate_faults(candidates: object) -> list[str]:
             found.append(
                 f"candidates: found the name {name!r}, allowed any but this: it has a role"
             )
+        if _has(estimator, "faults"):  # a Tuned
+            found += [f"candidates[{name!r}].{fault}" for fault in estimator.faults()]
+            estimator = estimator.estimator
         missing = [m for m in ("fit", "predict", "get_params") if not hasattr(type(estimator), m)]
         if missing or isinstance(estimator, type):
             found.append(

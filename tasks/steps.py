@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.tasks import exponential_backoff
 
-from tasks import prepare, store, train
+from tasks import prepare, store, train, tuning
 from tasks.archive import last_judged
 from tasks.dates import last_complete_day, last_due, reasons_to_hold, resolve_as_of
 from tasks.decided import fingerprint, recall
@@ -180,16 +180,24 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
 def twin_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     """Cache key of a candidate: its code and its very examples."""
     spec, (teach, judge, _all) = spec_and_refs(parameters)
-    model = train.model_key(spec, parameters["candidate"], teach)
+    candidate = parameters["candidate"]
+    found = tuning.recall(spec, candidate, parameters["night"].as_of, teach)
+    model = train.model_key(spec, candidate, teach, found.parameters if found else None)
     key = train.scores_key(model, judge)
-    return if_whole(key, store.has_model("models", model) and store.find_days("scores", [key]))
+    whole = found and store.has_model("models", model) and store.find_days("scores", [key])
+    return if_whole(key, whole)
 
 
 @cached_task(twin_key, task_run_name="fit {candidate}")
 def fit_candidate(night: Night, examples: Examples, candidate: str) -> dict[str, Any]:
-    """Fit one candidate without the holdout, and score the holdout with it."""
+    """Fit one candidate without the holdout, and score the holdout with it.
+
+    Where its parameters are due, they are searched first.
+    """
     spec, split = load_spec(night.model), examples.split
-    made = train.fit_twin(spec, candidate, examples.of(split.train), examples.of(split.holdout))
+    taught = examples.of(split.train)
+    found = tuning.settle(spec, candidate, night.as_of, taught)
+    made = train.fit_twin(spec, candidate, taught, examples.of(split.holdout), found.parameters)
     log.info("fit       %s on %s examples in %.1f s", candidate, f"{made.rows:,}", made.seconds)
     return asdict(made)
 
@@ -344,10 +352,14 @@ def judge_night(
         verdict = replace(verdict, reasons=(*verdict.reasons, edited))
     if incumbent.fault:
         verdict = judge.Verdict("KEPT", (incumbent.fault,), verdict.checks)
-    key = train.model_key(spec, challenger, examples.of(examples.split.refit))
+    found = settled(night, examples, list(fits))
+    key = train.model_key(
+        spec, challenger, examples.of(examples.split.refit), found[challenger].parameters
+    )
     if key in incumbent.rolled_back:
         verdict = judge.refuse(verdict, incumbent.rolled_back[key])
-    verdict = replace(verdict, reasons=(*verdict.reasons, *faults))
+    searched = [text for name, each in found.items() if (text := each.told(name))]
+    verdict = replace(verdict, reasons=(*verdict.reasons, *searched, *faults))
     log.info("judge     %s: %s", verdict.status, verdict.reasons[0])
     drawn: dict[str, bytes] = {}
     promised = None
@@ -441,6 +453,12 @@ def spec_and_refs(
     split = examples.split
     refs = (examples.of(split.train), examples.of(split.holdout), examples.of(split.refit))
     return load_spec(night.model), refs
+
+
+def settled(night: Night, examples: Examples, names: Sequence[str]) -> dict[str, tuning.Settled]:
+    """The parameters that candidates of a night were fitted with."""
+    spec, taught = load_spec(night.model), examples.of(examples.split.train)
+    return {name: tuning.settle(spec, name, night.as_of, taught) for name in names}
 
 
 def if_whole(key: str, whole: object) -> str:

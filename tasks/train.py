@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks import store
 from tasks.spec import ModelSpec, digest
 from tasks.trust import TRUSTED_TYPES
+from tasks.tune import Tuned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,9 +44,22 @@ class Fit:
     cpu_seconds: float
 
 
-def model_key(spec: ModelSpec, candidate: str, taught: Sequence[store.Ref]) -> str:
-    """Content address of a fitted model: code, libraries and the very examples it learned from."""
-    return _digest(digest(spec), candidate, *_marks(taught))
+def model_key(
+    spec: ModelSpec,
+    candidate: str,
+    taught: Sequence[store.Ref],
+    parameters: Mapping[str, Any] | None = None,
+) -> str:
+    """Content address of a fitted model: code, libraries, parameters that a search found, examples.
+
+    Args:
+        spec: The model.
+        candidate: Name in ``spec.candidates``.
+        taught: The very examples it learns from.
+        parameters: What a search found (``tasks.tuning``), if anything.
+    """
+    found = [json.dumps(parameters, sort_keys=True)] if parameters else []
+    return _digest(digest(spec), candidate, *found, *_marks(taught))
 
 
 def scores_key(model: str, judged: Sequence[store.Ref]) -> str:
@@ -52,13 +67,19 @@ def scores_key(model: str, judged: Sequence[store.Ref]) -> str:
     return _digest(model, *_marks(judged))
 
 
-def fit(spec: ModelSpec, candidate: str, examples: pd.DataFrame) -> Any:
+def fit(
+    spec: ModelSpec,
+    candidate: str,
+    examples: pd.DataFrame,
+    parameters: Mapping[str, Any] | None = None,
+) -> Any:
     """A fitted clone of the candidate, on one thread.
 
     Args:
         spec: The model.
         candidate: Name in ``spec.candidates``.
         examples: Features, ``day`` and ``target``.
+        parameters: What a search found, if anything.
 
     Raises:
         FitError: Where the estimator raises; names the candidate, the rows and the fault.
@@ -66,8 +87,9 @@ def fit(spec: ModelSpec, candidate: str, examples: pd.DataFrame) -> Any:
     from sklearn.base import clone
     from threadpoolctl import threadpool_limits
 
-    estimator = clone(spec.candidates[candidate])
+    estimator = clone(estimator_of(spec, candidate))
     try:
+        estimator.set_params(**parameters or {})
         with threadpool_limits(1):
             return estimator.fit(spec.problem.inputs(examples), examples["target"].to_numpy())
     except Exception as error:
@@ -75,6 +97,12 @@ def fit(spec: ModelSpec, candidate: str, examples: pd.DataFrame) -> Any:
             f"Candidate {candidate!r} of model {spec.name}: fit on {len(examples):,} rows raised "
             f"{type(error).__name__}: {error}. Repair it in the spec's candidates."
         ) from error
+
+
+def estimator_of(spec: ModelSpec, candidate: str) -> Any:
+    """The estimator of a candidate as it is written, whether or not it is searched."""
+    found = spec.candidates[candidate]
+    return found.estimator if isinstance(found, Tuned) else found
 
 
 def measure_reliance(spec: ModelSpec, fitted: Fit, examples: pd.DataFrame) -> dict[str, float]:
@@ -142,7 +170,12 @@ def _read(refs: tuple[store.Ref, ...]) -> pd.DataFrame:
     return store.read_days(refs)
 
 
-def fit_and_keep(spec: ModelSpec, candidate: str, taught: Sequence[store.Ref]) -> tuple[Fit, Any]:
+def fit_and_keep(
+    spec: ModelSpec,
+    candidate: str,
+    taught: Sequence[store.Ref],
+    parameters: Mapping[str, Any] | None = None,
+) -> tuple[Fit, Any]:
     """The candidate fitted on these days, from the store where the very same fit is there.
 
     The model that shipped two weeks ago is the twin that is judged tonight wherever the training
@@ -152,18 +185,18 @@ def fit_and_keep(spec: ModelSpec, candidate: str, taught: Sequence[store.Ref]) -
         FitError: Where the estimator raises, takes longer than ``fit_limit``, or holds a type that
             could not be loaded again.
     """
-    key, trusted = model_key(spec, candidate, taught), trusted_types(spec)
+    key, trusted = model_key(spec, candidate, taught, parameters), trusted_types(spec)
     if store.has_model("models", key):
         rows = sum(ref.rows for ref in taught)
         return Fit(candidate, key, rows, 0.0, 0.0), store.read_model("models", key, trusted)
     if spec.fit_limit is not None:
         from tasks.fit import fit_by_itself
 
-        made = fit_by_itself(spec, candidate, taught, spec.fit_limit)
+        made = fit_by_itself(spec, candidate, taught, parameters or {}, spec.fit_limit)
         return made, store.read_model("models", key, trusted)
     examples = read_examples(taught)
     wall, cpu = time.perf_counter(), time.thread_time()
-    estimator = fit(spec, candidate, examples)
+    estimator = fit(spec, candidate, examples, parameters)
     spent, cpu_spent = time.perf_counter() - wall, time.thread_time() - cpu
     keep(spec, candidate, key, estimator)
     made = Fit(candidate, key, len(examples), round(spent, 3), round(cpu_spent, 3))
@@ -183,10 +216,14 @@ def keep(spec: ModelSpec, candidate: str, key: str, estimator: Any) -> None:
 
 
 def fit_twin(
-    spec: ModelSpec, candidate: str, taught: Sequence[store.Ref], judged: Sequence[store.Ref]
+    spec: ModelSpec,
+    candidate: str,
+    taught: Sequence[store.Ref],
+    judged: Sequence[store.Ref],
+    parameters: Mapping[str, Any] | None = None,
 ) -> Fit:
     """Fit the twin that is judged, and score the days it has not seen."""
-    made, estimator = fit_and_keep(spec, candidate, taught)
+    made, estimator = fit_and_keep(spec, candidate, taught, parameters)
     scores = score(spec, candidate, estimator, read_examples(judged))
     write_scores(scores_key(made.key, judged), scores)
     return made

@@ -128,7 +128,7 @@ def _fitted(spec: ModelSpec, candidate: str, taught: pd.DataFrame) -> tuple[Tria
     from tasks.fit import fit_by_itself
 
     refs = list(store.write_days("examples", {"trial": taught}).values())
-    fitted = fit_by_itself(spec, candidate, refs, min(spec.fit_limit, LONGEST))
+    fitted = fit_by_itself(spec, candidate, refs, {}, min(spec.fit_limit, LONGEST))
     estimator = store.read_model("models", fitted.key, train.trusted_types(spec))
     return Trial(candidate, fitted.rows, fitted.seconds), estimator
 

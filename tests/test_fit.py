@@ -14,14 +14,7 @@ from tasks import store, train
 from tasks.fit import fit_by_itself
 from tasks.prepare import build_examples
 from tasks.spec import ModelSpec, SpecError, address_of, load_spec
-from tests.nights import (
-    MLFLOW_WARNINGS,
-    champion_of,
-    nth_day,
-    run_night,
-    write_model,
-    write_more,
-)
+from tests.nights import nth_day, write_model
 from tests.toy import toy, write_day
 
 FAULTY = '''
@@ -99,23 +92,10 @@ def test_a_fit_that_fails_is_told_of_and_leaves_nothing(
     spec = load_spec(str(faulty(tmp_path, "Hangs", "Raises", "Dies")))
     refs = examples(spec, tmp_path / "days")
     with pytest.raises(train.FitError) as found:
-        fit_by_itself(spec, candidate, refs, timedelta(seconds=3))
+        fit_by_itself(spec, candidate, refs, {}, timedelta(seconds=3))
     assert f"Candidate {candidate!r} of model toy: {message}" in str(found.value)
     assert not store.has_model("models", train.model_key(spec, candidate, refs))
     assert not [p for p in psutil.Process().children() if "tasks.fit" in p.cmdline()]
-
-
-@pytest.mark.filterwarnings(*MLFLOW_WARNINGS)
-def test_a_night_goes_on_without_the_candidate_that_hangs(
-    tmp_path: Path, registry_home: Path, prefect_server: None
-) -> None:
-    model = faulty(tmp_path, "Hangs")
-    write_more(tmp_path / "days", 1, 40)
-    report = run_night(model)
-    assert report["verdict"] == "PROMOTED"
-    assert list(report["candidates"]) == ["tree"]
-    assert "Candidate 'hangs' of model toy: its fit was not done after" in report["reasons"][-1]
-    assert champion_of() == "1"
 
 
 def test_a_spec_that_no_other_process_can_find_says_so() -> None:
