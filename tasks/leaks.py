@@ -117,7 +117,7 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
         few = f"Fewer than {ANSWERS} rows of one outcome: too few to tell."
         return Check(name, True, few if every else "No number to look at.")
     found = {
-        str(name): max(_separation(truth, values) for truth in truths)
+        str(name): max(separation(truth, values) for truth in truths)
         for name in inputs
         for values in [inputs[name].to_numpy(dtype=np.float64, na_value=np.nan)]
     }
@@ -164,7 +164,7 @@ def _named(old: pd.DataFrame, new: pd.DataFrame, columns: list[Any], where: str)
     return f"Leak sign: {', '.join(changed)} in {where} follow outcomes of that day or later."
 
 
-def _separation(truth: np.ndarray, value: np.ndarray) -> float:
+def separation(truth: np.ndarray, value: np.ndarray) -> float:
     """Area under the ROC curve in the better direction, of the rows where there is a value."""
     from scipy.stats import rankdata
 

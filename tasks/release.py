@@ -286,7 +286,9 @@ def _early_verdict(night: Night, clean: Cleaned | None) -> Verdict:
     if clean.rejected:
         reasons = list(clean.rejected.values())
         more = len(reasons) - REASONS_TOLD
-        others = (f"{more:,} more days are bad, through {max(clean.rejected)}.",) if more > 0 else ()
+        others = (
+            (f"{more:,} more days are bad, through {max(clean.rejected)}.",) if more > 0 else ()
+        )
         return Verdict("REJECTED", (*reasons[:REASONS_TOLD], *others))
     return Verdict("HELD", clean.held)
 

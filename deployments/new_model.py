@@ -1,0 +1,318 @@
+"""A start: looks at your data, writes a model file that runs at once, and says what to look at.
+
+``python deployments/new_model.py --from my.parquet --time ordered_at --target churned``
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import re
+import sys
+import tempfile
+import textwrap
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from tasks import sources
+from tasks.draft import Asked, draft, draft_ranking, read_sample
+from tasks.infer import InferError, shown
+from tasks.settings import PROJECT
+from tasks.sources import SourceError
+from tasks.spec import SpecError, load_spec
+from tasks.write_code import literal, told
+from tasks.write_ranking import Feedback, write_ranking
+from tasks.write_spec import Plan, write_tabular
+
+DATABASES = ("postgresql", "sqlite")
+TABLES = (".csv", ".tsv", ".txt")
+DELIMITERS = ",;\t|"
+DAY = re.compile(r"(?:day=)?\d{4}-\d\d-\d\d\.")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+SPEC = re.compile(r"^\w+ = ModelSpec\($", re.MULTILINE)
+
+
+def new_model_parser() -> argparse.ArgumentParser:
+    """The options of ``deployments/new_model.py``."""
+    parser = argparse.ArgumentParser(
+        prog="deployments/new_model.py",
+        description="Write deployments/NAME.py, a first model on your data, to be edited.",
+        epilog="Exit code: 0 written; 2 wrong call or data; 1 failure.",
+    )
+    parser.add_argument(
+        "--from",
+        dest="origin",
+        required=True,
+        metavar="DATA",
+        help="a Parquet or CSV file, a folder of such files, or the URL of a database",
+    )
+    parser.add_argument("--table", help="table of the database")
+    parser.add_argument("--query", help="or a query in place of the table")
+    parser.add_argument("--time", metavar="COLUMN", help="says when a row happened")
+    parser.add_argument("--target", metavar="COLUMN", help="what is to be predicted")
+    parser.add_argument("--user", metavar="COLUMN", help="for a recommendation: who takes")
+    parser.add_argument("--item", metavar="COLUMN", help="for a recommendation: what is taken")
+    parser.add_argument("--rating", metavar="COLUMN", help="how much the user liked it")
+    parser.add_argument(
+        "--problem",
+        choices=("classification", "multiclass", "regression"),
+        help="where the values of the target allow several",
+    )
+    parser.add_argument("--timezone", default="UTC", help="of the days, such as Europe/Berlin")
+    parser.add_argument("--name", help="of the model (default: after --out, or the data)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: deployments/NAME.py")
+    parser.add_argument("--force", action="store_true", help="write over a file that exists")
+    return parser
+
+
+def main() -> int:
+    """Do what the command line asks; one message where it cannot be done."""
+    asked = new_model_parser().parse_args()
+    try:
+        plan, text, out = make(asked, datetime.now(UTC))
+        write_whole(out, text)
+    except (InferError, SourceError, SpecError) as error:
+        print(f"nightly: {error}\nNothing was written.", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"nightly: {asked.out}: cannot be written: {error.strerror}.", file=sys.stderr)
+        return 1
+    print(summary(plan, text, out, datetime.now(ZoneInfo(asked.timezone)).date()))
+    return 0
+
+
+def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
+    """The plan, the text of the model file, and where it goes; nothing is written.
+
+    Args:
+        asked: From ``new_model_parser``.
+        now: This moment, with its time zone.
+
+    Raises:
+        InferError: A wrong call, or data of which no model can be made.
+        SourceError: The data cannot be read.
+        SpecError: The model would not run.
+    """
+    check_call(asked)
+    name = asked.name or name_after(asked.out.stem if asked.out else asked.table or asked.origin)
+    out = free_place(asked, name)
+    imported, arguments = describe_source(asked)
+    zone = {} if asked.timezone == "UTC" else {"timezone": asked.timezone}
+    source: Any = getattr(sources, imported)(**arguments, **zone)
+    listed = list(source.list_days(date.max))
+    if not listed:
+        raise InferError(f"--from {asked.origin}: found no rows; expected a history of days.")
+    rows, looked = read_sample(source, listed)
+    wish = Asked(
+        name=name,
+        origin=hide_password(asked.origin),
+        source=as_code(arguments),
+        imported=imported,
+        time=asked.time,
+        target=asked.target,
+        problem=asked.problem,
+        timezone=asked.timezone,
+        today=now.astimezone(ZoneInfo(asked.timezone)).date(),
+    )
+    if asked.user is None:
+        plan = draft(wish, rows, listed, looked)
+        text = write_tabular(plan)
+    else:
+        log = Feedback(asked.user, asked.item, repeats=False, rating=asked.rating)
+        plan, log = draft_ranking(wish, log, rows, listed, looked)
+        text = write_ranking(plan, log)
+    try_out(name, text, listed)
+    return plan, text, out
+
+
+def check_call(asked: argparse.Namespace) -> None:
+    """Raise InferError where the options do not go together."""
+    if (asked.user is None) != (asked.item is None):
+        raise InferError("--user and --item go together: a recommendation needs both.")
+    if asked.user is None and asked.target is None:
+        raise InferError("Name what is to be predicted: --target, or --user and --item.")
+    if asked.user is not None and asked.target is not None:
+        raise InferError("--target and --user: expected one of them; ratings go into --rating.")
+    try:
+        ZoneInfo(asked.timezone)
+    except (KeyError, OSError, ValueError):
+        raise InferError(
+            f"--timezone: found {shown(asked.timezone)}; expected one such as Europe/Berlin."
+        ) from None
+    if asked.name is not None and not NAME.fullmatch(asked.name):
+        raise InferError(
+            f"--name: found {shown(asked.name)}; expected small letters, digits and _, a letter "
+            "first, 63 at most."
+        )
+
+
+def name_after(origin: str) -> str:
+    """A name for the model after its file, folder or table."""
+    stem = Path(urlsplit(origin).path).name.split(".")[0] if "/" in origin else origin.split(".")[0]
+    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")[:63]
+    if not NAME.fullmatch(name):
+        raise InferError(f"No name for the model can be made of {shown(origin)}. Say --name.")
+    return name
+
+
+def free_place(asked: argparse.Namespace, name: str) -> Path:
+    """Where the file goes.
+
+    Raises:
+        InferError: Where a file is there already, or no folder.
+    """
+    out: Path = asked.out or PROJECT / "deployments" / f"{name}.py"
+    if out.suffix != ".py":
+        raise InferError(f"--out: found {shown(str(out))}; expected a name that ends in .py.")
+    if not out.resolve().parent.is_dir():
+        raise InferError(f"--out: there is no folder {out.resolve().parent}. Make it first.")
+    if out.exists():
+        if not SPEC.search(out.read_text(encoding="utf-8", errors="replace")):
+            raise InferError(f"{out}: found a file that is no model. Choose another --name.")
+        if not asked.force:
+            raise InferError(f"{out}: exists already. Choose another --name, or say --force.")
+    return out
+
+
+def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
+    """Class and arguments of the source that reads the data.
+
+    Raises:
+        InferError: Where it is neither a table's file, a folder of such, nor a database.
+    """
+    origin: str = asked.origin
+    scheme = origin.split("://")[0].split("+")[0] if "://" in origin else ""
+    if scheme in DATABASES or asked.table or asked.query:
+        return _database(asked, scheme)
+    time = {"time": asked.time} if asked.time else {}
+    if scheme:
+        kind = "CsvDays" if _suffix(origin) in TABLES else "ParquetDays"
+        return kind, {"path": origin, **time}
+    path = Path(origin).expanduser().resolve()
+    if not path.exists():
+        raise InferError(f"--from {origin}: no such file or folder, seen from {Path.cwd()}.")
+    files = [path] if path.is_file() else sorted(f for f in path.iterdir() if _is_data(f))
+    if not files:
+        raise InferError(f"--from {origin}: found no .parquet or .csv file in this folder.")
+    if path.is_dir() and all(DAY.match(file.name) for file in files):
+        time = {}
+    elif not time:
+        raise InferError("Name the column that says when a row happened: --time.")
+    place = {"path": _from_project(path)}
+    if _suffix(files[0].name) not in TABLES:
+        return "ParquetDays", {**place, **time}
+    return "CsvDays", {**place, **time, **_dialect(files[0])}
+
+
+def as_code(arguments: Mapping[str, str]) -> tuple[str, ...]:
+    """The arguments of a source as code: where the data are needs no name."""
+    where, *others = arguments.items()
+    return (literal(where[1]), *(f"{key}={literal(value)}" for key, value in others))
+
+
+def try_out(name: str, text: str, listed: Sequence[date]) -> None:
+    """Load the file as a night would, and split the history by it.
+
+    Raises:
+        SpecError: Where it does not load.
+        InferError: Where the history is too short for it.
+    """
+    from tasks.prepare import HistoryError, split_days
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{name}.py"
+        file.write_text(text, encoding="utf-8")
+        spec = load_spec(str(file))
+    try:
+        split_days(spec, listed, listed[-1])
+    except HistoryError as error:
+        raise InferError(str(error)) from error
+
+
+def write_whole(out: Path, text: str) -> None:
+    """Write the file whole or not at all."""
+    half = out.with_name(f".{out.name}.tmp")
+    try:
+        half.write_text(text, encoding="utf-8")
+        half.replace(out)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def summary(plan: Plan, text: str, out: Path, today: date) -> str:
+    """What was found and written, and what comes next."""
+    model = plan.name if out.resolve().parent == PROJECT / "deployments" else os.fspath(out)
+    old = f" --as-of {plan.last}" if (today - plan.last).days > 1 else ""
+    ahead = ", ".join(map(told, plan.ahead))
+    lines = [
+        f"{plan.name} · {plan.looked}, {plan.first} to {plan.last}",
+        "",
+        *(textwrap.fill(f"! {one}", 100, subsequent_indent="  ") for one in plan.warnings),
+        "",
+        *textwrap.wrap(f"Known ahead  {ahead}", 100, subsequent_indent=" " * 13),
+        "             Is each known before the day begins? Only you can tell.",
+        f"Judged on    the last {plan.windows.holdout} days",
+        f"Wrote        {out} ({len(text.splitlines())} lines)",
+        "",
+        "Next:",
+        f"  python flows/retrain.py --model {model} --check",
+        f"  python flows/retrain.py --model {model}{old}",
+        "  then put the entry at the end of the file into prefect.yaml, and",
+        f"  prefect deploy -n retrain-{plan.name}",
+    ]
+    return "\n".join(lines)
+
+
+def hide_password(origin: str) -> str:
+    """Where the data come from, for people: a URL without what stands before its host."""
+    return re.sub(r"(?<=://)[^/@]*@", "", origin)
+
+
+def _database(asked: argparse.Namespace, scheme: str) -> tuple[str, dict[str, str]]:
+    if scheme not in DATABASES:
+        raise InferError(f"--table: goes with the URL of a database; found --from {asked.origin}.")
+    if bool(asked.table) == bool(asked.query):
+        raise InferError("A database needs --table or --query, one of them.")
+    if not asked.time:
+        raise InferError("Name the column that says when a row happened: --time.")
+    named = {"table": asked.table} if asked.table else {"query": asked.query}
+    return "SqlDays", {"url": asked.origin, **named, "time": asked.time}
+
+
+def _is_data(file: Path) -> bool:
+    return not file.name.startswith((".", "_")) and _suffix(file.name) in (*TABLES, ".parquet")
+
+
+def _suffix(name: str) -> str:
+    suffixes = [s for s in Path(name).suffixes if s not in (".gz", ".zst", ".bz2")]
+    return suffixes[-1].lower() if suffixes else ""
+
+
+def _from_project(path: Path) -> str:
+    return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
+
+
+def _dialect(file: Path) -> dict[str, str]:
+    """Delimiter and encoding of a CSV file, where they are not the usual ones."""
+    if file.suffix in (".gz", ".zst", ".bz2"):
+        return {}
+    found = {}
+    with file.open("rb") as opened:
+        start = opened.read(1_000_000)
+    try:
+        text = start.rpartition(b"\n")[0].decode("utf-8")
+    except UnicodeDecodeError:
+        found["encoding"] = "cp1252"
+        text = start.decode("cp1252", errors="replace")
+    header = next(csv.reader([text.split("\n")[0]], delimiter="\0"), [""])[0]
+    delimiter = max(DELIMITERS, key=header.count)
+    return ({"delimiter": delimiter} if delimiter != "," else {}) | found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

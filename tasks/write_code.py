@@ -1,0 +1,113 @@
+"""Python text as the formatter would leave it, with nothing from the data but literals."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import unicodedata
+from collections.abc import Sequence
+
+WIDTH = 100
+
+
+def literal(value: object) -> str:
+    """A text, number or tuple of them as Python; a text cannot end what it stands in."""
+    if isinstance(value, tuple):
+        inner = ", ".join(map(literal, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, bool) or value is None:
+        return repr(value)
+    number = float(value)  # type: ignore[arg-type]
+    if number == int(number) and abs(number) < 1e15:
+        whole = int(number)
+        return f"{whole:_}" if abs(whole) >= 10_000 else str(whole)
+    return repr(number)
+
+
+def call(head: str, parts: Sequence[str], indent: int = 0, tail: str = "") -> list[str]:
+    """``head(part, part)`` on one line where it fits, else a part a line.
+
+    Args:
+        head: What stands before the parts, with its opening bracket.
+        parts: Code of each.
+        indent: Spaces before the first line.
+        tail: What follows the closing bracket.
+    """
+    closing = {"(": ")", "[": "]", "{": "}"}[head[-1]] + tail
+    space = " " * indent
+    line = f"{space}{head}{', '.join(parts)}{closing}"
+    if len(line) <= WIDTH and not any("\n" in part for part in parts):
+        return [line]
+    inner = [f"{space}    {part}," for part in parts]
+    return [f"{space}{head}", *map(_bearable, inner), f"{space}{closing}"]
+
+
+def nested(head: str, parts: Sequence[str], indent: int) -> str:
+    """A call that is a part of another: ``indent`` is where its first line will stand."""
+    return "\n".join(call(head, parts, indent)).strip()
+
+
+def constant(name: str, values: Sequence[object], note: str = "") -> list[str]:
+    """``NAME = (value, value)``, a tuple."""
+    line = f"{name} = {literal(tuple(values))}{note}"
+    if len(line) <= WIDTH:
+        return [line]
+    return call(f"{name} = (", [literal(value) for value in values], tail=note)
+
+
+def identifier(name: str, taken: Sequence[str]) -> str:
+    """A name for a field: the column's own where Python and pandera allow it, else one like it."""
+    plain = (
+        unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode()
+    )
+    plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain)  # movieId
+    plain = re.sub(r"\W+", "_", plain).strip("_").lower() or "column"
+    plain = f"column_{plain}" if plain[0].isdigit() else plain
+    wanted = name if is_plain(name) and not name.startswith("_") else plain
+    if keyword.iskeyword(wanted) or keyword.issoftkeyword(wanted) or wanted in taken:
+        wanted += "_"
+    number, found = 2, wanted
+    while found in taken:
+        found, number = f"{wanted}{number}", number + 1
+    return found
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name is an ASCII identifier in small letters, as Python names fields."""
+    return bool(re.fullmatch(r"[a-z][a-z0-9_]*", name)) and not keyword.iskeyword(name)
+
+
+def told(text: str) -> str:
+    """Words for a docstring: letters of the Latin alphabet, digits and harmless signs alone."""
+    return "".join(c if c in " _-.,:;%/()[]'=?!<>+*&@#" or _is_latin(c) else "?" for c in text)
+
+
+def _is_latin(character: str) -> bool:
+    if character.isascii():
+        return character.isalnum()
+    return unicodedata.name(character, "").startswith("LATIN ") and character.isalpha()
+
+
+def _quoted(text: str) -> str:
+    """A literal in the quotes the formatter would choose; signs that look like others escaped."""
+    mark = "'" if text.count('"') > text.count("'") else '"'
+    found = ""
+    for c in text:
+        if c in (mark, "\\"):
+            found += "\\" + c
+        elif c == "\n":
+            found += "\\n"
+        elif (c.isascii() and c.isprintable()) or _is_latin(c):
+            found += c
+        else:
+            code = ord(c)
+            escape = f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+            found += escape if code < 65536 else f"\\U{code:08x}"
+    return f"{mark}{found}{mark}"
+
+
+def _bearable(line: str) -> str:
+    """A line that cannot be broken, such as a long path, is excused."""
+    return line if len(line) <= WIDTH or "\n" in line else f"{line}  # noqa: E501"
