@@ -144,7 +144,9 @@ class Multiclass(Tabular):
     """Probability of each of several classes.
 
     An estimator learns the place of a class in ``classes``, from 0 on, and its probabilities come
-    in that order; a class it never met has a probability of 0.
+    in that order; a class it never met has a probability of 0. The app is told the likeliest class
+    as ``prediction``, its ``probability``, and ``probability_<class>`` of each; a single request
+    is answered with the probabilities of the classes that the estimator met, in the same order.
 
     Attributes:
         target: Column of the clean rows with one of ``classes``; rows without a value are not

@@ -153,7 +153,8 @@ def align(
 
     Of a recommendation each pipeline has candidates of its own: those only the champion names are
     added to the examples, and what one of the two does not name comes last in its order. Of other
-    problems an example the champion's pipeline left out gets its mean score.
+    problems an example the champion's pipeline left out gets its mean score, and a class that was
+    added since has no chance.
 
     Args:
         spec: Tonight's model.
@@ -175,9 +176,15 @@ def align(
         raise AlignError("its clean does not keep the index of the rows, so they cannot be matched")
     several = len(spec.problem.score_columns) > 1
     columns = list(spec.problem.score_columns) if several else ["score"]
-    if set(columns) != set(answers) - {"day", "row"}:
-        raise AlignError("it answers with other classes, or other quantiles, than tonight's spec")
-    scores = answers.set_index("row")[columns].reindex(place)
+    said = set(answers) - {"day", "row"}
+    fewer_classes = hasattr(spec.problem, "classes") and said < set(columns)
+    if said != set(columns) and not fewer_classes:
+        raise AlignError(
+            "it answers another question: other classes, or other quantiles. A model under another "
+            "name starts with a champion of its own"
+        )
+    given = answers.set_index("row").reindex(columns=columns, fill_value=0.0)
+    scores = given.reindex(place)
     left_out = float(scores.isna().any(axis=1).mean())
     if left_out > UNANSWERED:
         raise AlignError(f"its own pipeline has no answer for {left_out:.0%} of tonight's rows")

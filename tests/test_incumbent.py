@@ -115,8 +115,11 @@ def test_of_several_classes_each_is_laid_beside_its_row() -> None:
     np.testing.assert_allclose(scores[:, 1], [0.0, 0.2, 0.3, 0.4, 0.5])
     np.testing.assert_allclose(scores.sum(axis=1), 1.0)
     for other in (answers([0, 1, 2, 3, 4, 5]), said.rename(columns={"probability_0": "x"})):
-        with pytest.raises(AlignError, match="answers with other classes"):
+        with pytest.raises(AlignError, match="answers another question: other classes"):
             incumbent.align(spec, HOLDOUT, rows(), other)
+    more = replace(spec, problem=Multiclass("bought", (0, 1, 2)))
+    _, scores = incumbent.align(more, HOLDOUT, rows(), said)
+    assert scores[:, 2].tolist() == [0.0] * 5
 
 
 def test_candidates_of_both_pipelines_are_judged_together() -> None:

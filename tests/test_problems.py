@@ -8,10 +8,13 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from tasks.metrics import JudgementError
-from tasks.problems import Classification, Problem, Recommendation, Regression
+from tasks.problems import Classification, Multiclass, Problem, Recommendation, Regression
 
 LATE = Classification("late")
 DELAY = Regression("delay")
+COLOUR = Multiclass("colour", ("red", "green"))
+RANGE = Regression("delay", quantiles=(0.1, 0.5, 0.9))
+STARS = Recommendation("user", "item", "popularity", rating="stars", liked=4)
 BASKET = Recommendation("user", "item", "popularity", repeat="bought_before")
 
 
@@ -50,7 +53,7 @@ def _candidates() -> pd.DataFrame:
 
 
 def test_every_problem_keeps_the_protocol():
-    problems: list[Problem] = [LATE, DELAY, BASKET]
+    problems: list[Problem] = [LATE, DELAY, BASKET, COLOUR, RANGE, STARS]
     for problem in problems:
         assert problem.faults() == []
         assert problem.primary == problem.metric_names[0]
