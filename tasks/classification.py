@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tasks import metrics as measures
 from tasks.metrics import DECIDED, Floats, Ints, JudgementError, Metric
+from tasks.spec import SpecError
 from tasks.tabular import Tabular, shares
 
 if TYPE_CHECKING:
@@ -122,11 +123,16 @@ class Classification(Tabular):
     def _fault_of(self, labels: pd.Series[Any]) -> str:
         if labels.isin([0, 1]).all():
             return ""
+        import pandas as pd
+
         found = ", ".join(sorted(map(str, labels.unique()))[:5])
-        return (
+        fault = (
             f"target {self.target!r}: found {found}; expected 0 and 1. Make it so in clean, or use"
             " Multiclass"
         )
+        if not pd.api.types.is_numeric_dtype(labels):
+            raise SpecError(f"problem.{fault}")
+        return fault
 
     def _measure(
         self,

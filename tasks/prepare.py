@@ -309,7 +309,11 @@ def _label_faults(spec: ModelSpec, rows: pd.DataFrame) -> dict[date, str]:
     """Days with labels that the problem does not know, with the reason."""
     import pandas as pd
 
-    if not spec.problem.label_fault(rows):
+    try:
+        fault = spec.problem.label_fault(rows)
+    except SpecError as error:
+        raise SpecError(f"Model {spec.name}: {error}.") from error
+    if not fault:
         return {}
     faults = {
         pd.Timestamp(day).date(): spec.problem.label_fault(rows[rows["day"] == day])

@@ -165,7 +165,10 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
     refs, new = prepare.prepare_examples(spec, night.days, clean.refs, split.wanted, tell)
     learned = store.read_days([refs[day] for day in split.train], columns=["target"])
     if fault := spec.problem.teach_fault(learned):
-        raise prepare.HistoryError(f"Model {spec.name}: there is nothing to learn from: {fault}.")
+        raise prepare.HistoryError(
+            f"Model {spec.name}: there is nothing to learn from: {fault}. A longer window may have "
+            "more; or look at what clean makes of the labels."
+        )
     log.info(
         "features  %d new of %d days: %s to %s teach, %s to %s judge",
         len(new),

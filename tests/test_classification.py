@@ -122,6 +122,7 @@ def test_labels_of_another_kind_are_refused_with_what_to_do() -> None:
     with pytest.raises(SpecError, match="found no, yes; expected 0 and 1"):
         LATE.label(pd.DataFrame({"x": [1, 2]}), rows(late=["yes", "no"]))
     assert LATE.label_fault(rows(late=[True, False])) == ""
+    assert "found 0.0, 2.0; expected 0 and 1" in LATE.label_fault(rows(late=[0.0, 2.0]))
     assert "found 'pink' in 1 of 2 rows" in COLOUR.label_fault(rows(colour=["red", "pink"]))
     with pytest.raises(SpecError, match="found 'late', which the clean rows do"):
         LATE.label_fault(rows(x=[1.0]))
