@@ -32,7 +32,7 @@ def slice_values(examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
     import pandas as pd
 
     if isinstance(by, str):
-        check_column(examples, by)
+        check_column(examples, by, "slices")
         return examples[by]
     try:
         found = by(examples)
@@ -49,11 +49,12 @@ def slice_values(examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
     return pd.Series(found.to_numpy() if hasattr(found, "to_numpy") else found, examples.index)
 
 
-def check_column(examples: pd.DataFrame, column: str) -> None:
-    """Raise SpecError where a column is not among the examples."""
+def check_column(examples: pd.DataFrame, column: str, field: str) -> None:
+    """Raise SpecError where a column that a field names is not among the examples."""
     if column not in examples:
         raise SpecError(
-            f"column {column!r} is not among the features; found {', '.join(map(str, examples))}"
+            f"{field}: column {column!r} is not among the features; found "
+            f"{', '.join(map(str, examples))}"
         )
 
 

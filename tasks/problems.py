@@ -47,6 +47,10 @@ class Problem(Protocol):
         """Columns of the answers that hold the score: one, or one for each class or level."""
 
     @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Metrics of one's own."""
+
+    @property
     def primary(self) -> str:
         """Name of the metric a verdict rests on."""
 

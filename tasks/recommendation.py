@@ -267,7 +267,7 @@ class Recommendation:
         holdout: pd.DataFrame,
     ) -> Floats:
         """The popularity column of the holdout's own candidates, known before their day."""
-        check_column(holdout, self.baseline)
+        check_column(holdout, self.baseline, "problem.baseline")
         return holdout[self.baseline].to_numpy(dtype=np.float64)
 
     def teach_fault(self, train: pd.DataFrame) -> str:

@@ -299,6 +299,8 @@ def judge_night(
         raise train.FitError(" ".join(faults))
     judged = examples.of(examples.split.holdout)
     holdout = train.read_examples(judged)
+    for by in spec.slices:  # also where there is no champion yet: a fault must not wait for one
+        spec.problem.slice_values(holdout, by)
     learned = store.read_days(examples.of(examples.split.train), columns=["day", "target"])
     scores = {
         name: train.read_scores(train.scores_key(fit.key, judged)) for name, fit in fits.items()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import store, train
 from tasks.findings import Trial, few
-from tasks.spec import ModelSpec
+from tasks.spec import ModelSpec, SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ def input_notes(inputs: pd.DataFrame) -> Iterable[str]:
 
 
 def target_faults(spec: ModelSpec, taught: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
-    """Why nothing can be learned of these targets, or judged by them."""
+    """Why nothing can be learned of these targets, or judged by them and in the spec's slices."""
     from tasks.metrics import JudgementError
 
     name = getattr(spec.problem, "target", "target")
@@ -78,8 +78,12 @@ def target_faults(spec: ModelSpec, taught: pd.DataFrame, judged: pd.DataFrame) -
         ]
     try:
         spec.problem.check_examples(judged)
+        for by in spec.slices:
+            spec.problem.slice_values(judged, by)
     except JudgementError as error:
         return [f"{name}: cannot judge: {error}."]
+    except SpecError as error:
+        return [f"{error}."]
     return []
 
 
@@ -102,6 +106,8 @@ def try_candidate(
     """
     import numpy as np
 
+    from tasks.metrics import JudgementError
+
     try:
         made, estimator = _fitted(spec, candidate, taught)
         scores = train.score(spec, f"Candidate {candidate!r}", estimator, judged)
@@ -116,7 +122,12 @@ def try_candidate(
         return dataclasses.replace(
             made, fault=f"Candidate {candidate!r} answers otherwise once stored: {gap:g} apart."
         )
-    return dataclasses.replace(made, metric=_metric(spec, judged, scores))
+    try:
+        return dataclasses.replace(made, metric=_metric(spec, judged, scores))
+    except JudgementError as error:
+        return dataclasses.replace(
+            made, fault=f"Candidate {candidate!r} cannot be judged: {error}."
+        )
 
 
 def _fitted(spec: ModelSpec, candidate: str, taught: pd.DataFrame) -> tuple[Trial, Any]:
@@ -139,6 +150,10 @@ def _stored_and_built(spec: ModelSpec, estimator: Any) -> Any:
 
 
 def _metric(spec: ModelSpec, judged: pd.DataFrame, scores: Any) -> float:
-    from tasks.evaluate import measure_primary
+    """The primary metric; those of one's own are measured too, to find what is wrong with them."""
+    import numpy as np
 
-    return measure_primary(spec.problem, judged, {"it": scores})["it"]
+    day, once = np.zeros(len(judged), dtype=np.int64), np.ones((1, 1))
+    names = dict.fromkeys([spec.problem.primary, *(own.name for own in spec.problem.metrics)])
+    found = spec.problem.measure(judged, {"it": scores}, day, once, tuple(names))
+    return float(found["it"][spec.problem.primary][0])

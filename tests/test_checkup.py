@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lightgbm import LGBMClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from tasks import checkup, command
 from tasks.checkup import check_model, choose_days
 from tasks.findings import OUTCOMES, Checkup, to_text
-from tasks.problems import Classification
+from tasks.problems import Classification, Metric, Regression
 from tasks.sources import ParquetDays
 from tasks.spec import EXPANDING, ModelSpec, days
 from tests.nights import nth_day, write_model, write_more
@@ -151,6 +151,18 @@ def no_column(as_of: date) -> pd.DataFrame:
     return pd.DataFrame({"number": [1]})
 
 
+def no_band(examples: pd.DataFrame) -> pd.Series:
+    return examples["age"] // 10
+
+
+def no_gain(examples: pd.DataFrame, score: Any) -> pd.Series:
+    return examples["price"] * score
+
+
+def in_words(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(answer=rows["bought"].map({0: "no", 1: "yes"}))
+
+
 FAULTY: dict[str, tuple[dict[str, Any], str]] = {
     "other index": ({"features": other_index}, "features gave 199 rows for 200 requests"),
     "mixed types": ({"features": mixed}, "found int and str in column 'odd'; expected one plain"),
@@ -160,6 +172,25 @@ FAULTY: dict[str, tuple[dict[str, Any], str]] = {
     "predicts NaN": (
         {"candidates": {"broken": Broken()}, "features": lambda d, h: features(d, h)},
         "Candidate 'broken' of model toy: 400 of 400 scores are not finite",
+    ),
+    "one column for three": (
+        {
+            "problem": Regression("bought", quantiles=(0.1, 0.5, 0.9), key=("number",)),
+            "candidates": {"line": LinearRegression()},
+        },
+        "predict gave shape (400,), expected (400, 3), a column for each of the problem's",
+    ),
+    "target in words": (
+        {"problem": Classification("answer", key=("number",)), "clean": in_words},
+        "target 'answer': found no, yes; expected 0 and 1. Make it so in clean, or use Multiclass",
+    ),
+    "slice": (
+        {"slices": ("shop", no_band)},
+        "slices: function no_band raised KeyError: 'age'; it is given the columns size, shop",
+    ),
+    "own metric": (
+        {"problem": Classification("bought", metrics=(Metric("gain", no_gain),), key=("number",))},
+        "cannot be judged: metric gain: its function raised KeyError: 'price'",
     ),
     "untrusted": (
         {"candidates": {"trees": LGBMClassifier(n_estimators=2, verbose=-1)}},

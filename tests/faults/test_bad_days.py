@@ -262,7 +262,7 @@ def test_no_candidate_at_all(
     assert champion_of() == "1"
 
 
-@pytest.mark.parametrize(("first", "code"), [(LAST - 6, 0), (1, 1)])
+@pytest.mark.parametrize(("first", "code"), [(LAST - 6, 0), (1, 2)])
 def test_a_target_that_never_varies(
     first: int,
     code: int,
@@ -277,8 +277,57 @@ def test_a_target_that_never_varies(
     message = " ".join(one_message(ended).split())
     print(ended.code, message)
     assert ended.code == code
-    assert ("was the estimator fitted on both classes" if code else "Cannot judge") in message
+    said = (
+        "nothing to learn from: the training days have" if code else "Cannot judge: the holdout has"
+    )
+    assert f"{said} one class only" in message
     assert champion_of() == "1"
+
+
+BINARY = 'Classification(target="bought", metric="average_precision", key=("number",))'
+BAD_LABELS = {
+    "infinite": ("rows['size'] / rows['bought']", "Regression('made')", 3, "values infinite"),
+    "no class of the problem's": (
+        "rows['shop'].where(rows['number'] % 9 > 0, 'c')",
+        "Multiclass('made', ('a', 'b'))",
+        3,
+        "found 'c' in 22 of 200 rows, expected one of the problem's classes",
+    ),
+    "a class seen only lately": (
+        f"rows['shop'].where(rows['day'] < '{AS_OF}', 'c')",
+        "Multiclass('made', ('a', 'b', 'c'))",
+        0,
+        "Cannot judge: the holdout has 200 rows of class 'c', which no training day has",
+    ),
+    "words": ("rows['shop']", "Regression('made')", 2, "such as 'a'; expected numbers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LABELS)
+def test_labels_that_are_none_or_judge_nothing(
+    case: str,
+    place: Path,
+    days: Path,
+    tmp_path: Path,
+    registry_home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, problem, code, expected = BAD_LABELS[case]
+    monkeypatch.setenv("NIGHTLY_HOME", str(registry_home))
+    model = write_model(
+        tmp_path / "toy.py",
+        days,
+        ("import Classification\n", "import Multiclass, Regression\n"),
+        (BINARY, problem),
+        ("requests=requests,", f"clean=lambda rows: rows.assign(made={made}),"),
+    )
+    ended = say(capsys, monkeypatch, model)
+    message = " ".join(one_message(ended).split())
+    print(case, ended.code, message)
+    assert expected in message
+    assert ended.code == code
+    assert champion_of() is None
 
 
 def test_a_full_disk_after_the_promotion_claims_nothing_false(
