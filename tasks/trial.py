@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import store, train
 from tasks.findings import Trial, few
-from tasks.spec import ModelSpec
+from tasks.spec import ModelSpec, SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +89,17 @@ def thin(examples: pd.DataFrame, most: int = FIT_ROWS) -> pd.DataFrame:
     return some if some["target"].nunique() > 1 else examples
 
 
+def slice_faults(spec: ModelSpec, judged: pd.DataFrame) -> list[str]:
+    """Slices that no verdict could look at, in words."""
+    found = []
+    for wanted in spec.slices:
+        try:
+            spec.problem.slice_values(judged, wanted)
+        except SpecError as error:
+            found.append(str(error))
+    return found
+
+
 def try_candidate(
     spec: ModelSpec, candidate: str, taught: pd.DataFrame, judged: pd.DataFrame
 ) -> Trial:
@@ -101,6 +112,9 @@ def try_candidate(
         judged: Later examples.
     """
     import numpy as np
+
+    from tasks.evaluate import measure_once
+    from tasks.metrics import JudgementError
 
     try:
         made, estimator = _fitted(spec, candidate, taught)
@@ -116,7 +130,11 @@ def try_candidate(
         return dataclasses.replace(
             made, fault=f"Candidate {candidate!r} answers otherwise once stored: {gap:g} apart."
         )
-    return dataclasses.replace(made, metric=_metric(spec, judged, scores))
+    try:
+        measured = measure_once(spec.problem, judged, scores, spec.problem.metric_names)
+    except JudgementError as error:
+        return dataclasses.replace(made, fault=f"Candidate {candidate!r}: cannot judge: {error}.")
+    return dataclasses.replace(made, metric=measured[spec.problem.primary])
 
 
 def _fitted(spec: ModelSpec, candidate: str, taught: pd.DataFrame) -> tuple[Trial, Any]:
@@ -136,9 +154,3 @@ def _fitted(spec: ModelSpec, candidate: str, taught: pd.DataFrame) -> tuple[Tria
 def _stored_and_built(spec: ModelSpec, estimator: Any) -> Any:
     trusted = train.trusted_types(spec)
     return store.build_model(store.model_content(estimator, trusted), trusted, "What was stored")
-
-
-def _metric(spec: ModelSpec, judged: pd.DataFrame, scores: Any) -> float:
-    from tasks.evaluate import measure_primary
-
-    return measure_primary(spec.problem, judged, {"it": scores})["it"]

@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from tasks import checkup, command
 from tasks.checkup import check_model, choose_days
 from tasks.findings import OUTCOMES, Checkup, to_text
-from tasks.problems import Classification
+from tasks.problems import Classification, Metric
 from tasks.sources import ParquetDays
 from tasks.spec import EXPANDING, ModelSpec, days
 from tests.nights import nth_day, write_model, write_more
@@ -90,7 +90,7 @@ def test_no_fresh_day_would_be_held(folder: Path) -> None:
     assert found.outcome == "HELD"
     assert "2 day(s) before 2026-02-11" in to_text(found)
     assert OUTCOMES[found.outcome][1] == 0
-    assert look(folder / "nowhere").outcome == "HELD"
+    assert look(folder / "nowhere").outcome == "FAULTY"
     late = check_model(
         dataclasses.replace(toy, source=ParquetDays(str(folder))),
         None,
@@ -106,7 +106,7 @@ def test_no_fresh_day_would_be_held(folder: Path) -> None:
         ({"size": 99.0}, "200 of 200 rows break the contract (100.0%, allowed 2.0%)"),
         (
             {"size": "large"},
-            "found large_string in column 'size'; expected double, as in 2026-01-17.parquet",
+            "found large_string in column 'size'; expected double",
         ),
     ],
 )
@@ -151,6 +151,10 @@ def no_column(as_of: date) -> pd.DataFrame:
     return pd.DataFrame({"number": [1]})
 
 
+def odd(examples: pd.DataFrame, score: np.ndarray) -> np.ndarray:
+    return score / (1 // 0)
+
+
 FAULTY: dict[str, tuple[dict[str, Any], str]] = {
     "other index": ({"features": other_index}, "features gave 199 rows for 200 requests"),
     "mixed types": ({"features": mixed}, "found int and str in column 'odd'; expected one plain"),
@@ -164,6 +168,11 @@ FAULTY: dict[str, tuple[dict[str, Any], str]] = {
     "untrusted": (
         {"candidates": {"trees": LGBMClassifier(n_estimators=2, verbose=-1)}},
         'add to the spec: trusted=("lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier")',
+    ),
+    "slice": ({"slices": ("town",)}, "'town'"),
+    "metric": (
+        {"problem": Classification("bought", key=("number",), metrics=(Metric("odd", odd),))},
+        "Candidate 'constant': cannot judge: metric odd: its function raised ZeroDivisionError",
     ),
     "requests": ({"requests": no_column}, "requests raised ValueError: requests: found no column"),
     "too short": (
