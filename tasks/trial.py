@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MANY_MISSING, FEW_TO_TELL = 0.5, 20
 """Share of missing values that is told of, and rows below which nothing is told of a column."""
+MANY_VALUES = 0.9
+"""Share of the rows from which the values of a text are said to be no categories."""
 FIT_ROWS = 5_000
 """Rows a candidate is tried on."""
 LONGEST = timedelta(seconds=60)
@@ -53,12 +55,16 @@ def input_faults(inputs: pd.DataFrame) -> list[str]:
 
 
 def input_notes(inputs: pd.DataFrame) -> Iterable[str]:
-    """What is odd about the inputs: constant columns, and columns that are mostly missing."""
+    """What is odd about the inputs: constant columns, as many values as rows, mostly missing."""
     if len(inputs) < FEW_TO_TELL:
         return
     same = [str(name) for name in inputs if inputs[name].nunique(dropna=False) < 2]
     if same:
         yield f"Constant in these days: {few(same)}."
+    texts = inputs.select_dtypes(["object", "string", "category"])
+    many = [str(name) for name in texts if texts[name].nunique() > MANY_VALUES * len(texts)]
+    if many:
+        yield f"Nearly every row has another value: {few(many)}. Is that a number of the row?"
     gone = inputs.isna().mean()
     often = [f"{name} {share:.0%}" for name, share in gone.items() if share > MANY_MISSING]
     if often:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lightgbm import LGBMClassifier
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 
 from tasks import checkup, command
@@ -261,6 +262,20 @@ def test_likely_leaks_are_told_of(folder: Path) -> None:
     told = " ".join(found.all("notes"))
     assert "Leak sign: paid in what is asked on 2026-02-09 follow outcomes" in told
     assert "paid alone has an AUC of 1.00" in told
+
+
+def odd_columns(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    gone = np.where(np.arange(len(day)) % 3 == 0, 1.0, np.nan)
+    return features(day, history).assign(code=day["number"].astype("str"), same=1.0, gone=gone)
+
+
+def test_what_is_odd_about_the_inputs_is_told_of(folder: Path) -> None:
+    told = " ".join(
+        look(folder, features=odd_columns, candidates={"c": DummyClassifier()}).all("notes")
+    )
+    assert "Nearly every row has another value: code. Is that a number of the row?" in told
+    assert "Constant in these days: same." in told
+    assert "Mostly missing in these days: gone 67%." in told
 
 
 @given(
