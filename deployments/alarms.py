@@ -210,10 +210,20 @@ def scheduled_models(text: str) -> list[str]:
     """Names of the models that the deployments of a prefect.yaml schedule.
 
     Raises:
+        AlarmsError: Where the text is no such file.
         SpecError: Where one is not there.
     """
-    deployments = yaml.safe_load(text)["deployments"]
-    scheduled = [one["parameters"]["config"]["model"] for one in deployments if "schedules" in one]
+    try:
+        deployments = yaml.safe_load(text)["deployments"]
+        scheduled = [
+            one["parameters"]["config"]["model"] for one in deployments if "schedules" in one
+        ]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        words = " ".join(str(error).split())
+        raise AlarmsError(
+            f"{SCHEDULES.name}: found {type(error).__name__}: {words}; expected a list "
+            "'deployments', each with parameters.config.model."
+        ) from error
     return [load_spec(model).name for model in scheduled]
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import prepare, settings
 from tasks.dates import last_complete_day, reasons_to_hold
-from tasks.findings import Checkup, Part, Trial, few
-from tasks.spec import ModelSpec, SpecError, code_files
+from tasks.findings import Checkup, Part, Trial, few, told
+from tasks.spec import ModelSpec, SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,10 +108,12 @@ def choose_days(spec: ModelSpec, listed: Sequence[date], as_of: date, rows: int)
 
 
 def _look_at_days(spec: ModelSpec, as_of: date | None, until: date) -> tuple[dict[date, str], Part]:
-    from tasks.sources import SourceError
+    from tasks.sources import SourceError, SourceSettingsError
 
     try:
         found = dict(spec.source.list_days(until))
+    except SourceSettingsError as error:
+        return {}, Part("Days", faults=(str(error),))
     except SourceError as error:
         return {}, Part("Days", held=(str(error),))
     except Exception as error:
@@ -228,7 +228,7 @@ def _look_inside(
 def _read(
     spec: ModelSpec, listed: Sequence[date], as_of: date
 ) -> tuple[tuple[Sample, pd.DataFrame] | None, Part]:
-    from tasks.sources import ColumnsError, SourceError
+    from tasks.sources import ColumnsError, SourceError, SourceSettingsError
 
     try:
         newest = spec.source.read_days(listed[-1:])
@@ -236,6 +236,8 @@ def _read(
         if sample is None:
             return None, Part("Rows", faults=("Fewer than two days have final labels.",))
         rows = spec.source.read_days(list(sample.read))
+    except SourceSettingsError as error:
+        return None, Part("Rows", faults=(str(error),))
     except ColumnsError as error:
         return None, Part("Rows", rejected=(str(error),))
     except SourceError as error:
@@ -308,7 +310,7 @@ def _look_at_features(
     import pandas as pd
 
     from tasks import leaks
-    from tasks.trial import input_faults, input_notes, target_faults
+    from tasks.trial import input_faults, input_notes, slice_faults, target_faults
 
     try:
         made = {
@@ -325,6 +327,7 @@ def _look_at_features(
         fault = f"Days from {sample.learn[0]} on give {what}; expected some of both."
         return None, Part("Features", faults=(fault,))
     faults = [*input_faults(inputs), *target_faults(spec, taught, judged)]
+    faults += slice_faults(spec, judged)
     count = len(taught) + len(judged)
     lines = [f"{len(inputs.columns)} columns for {count:,} examples of {len(made)} days"]
     for kind in dict.fromkeys(inputs.dtypes.astype("str")):
@@ -373,15 +376,6 @@ def _look_at_schedule(spec: ModelSpec) -> Part:
     if not crons:
         return Part("Schedule", ("none in prefect.yaml: the night runs by hand only",))
     return Part("Schedule", tuple(crons))
-
-
-def told(spec: ModelSpec, what: str, error: Exception) -> str:
-    """What a function of the spec raised, and in which line of the model's files."""
-    files = {str(file) for file in code_files(spec)}
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
-    own = [f for f in frames if Path(f.filename).parent.name != "tasks"] or frames
-    where = f" (line {own[-1].lineno} of {own[-1].filename})" if own else ""
-    return f"{what} raised {type(error).__name__}: {error}{where}"
 
 
 def _estimate(spent: Mapping[str, float]) -> str:

@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
+    from pydantic import BaseModel
     from rich.progress import Progress
+
+Settings = TypeVar("Settings", bound="BaseModel")
 
 QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the UI still gets every line
@@ -88,24 +91,18 @@ def run_retrain(retrain: Callable[..., Any]) -> None:
     asked = retrain_parser().parse_args()
     with _embedded_server() as ready, _shown_progress(asked.verbose):
         _import_model(asked.model)
+        config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of)
         ready()
-        config = RetrainConfig(model=asked.model, as_of=asked.as_of)
         state = retrain(config, return_state=True)
     sys.exit(_end(state, asked))
 
 
 def run_rollback(rollback: Callable[..., Any]) -> None:
     """Run the rollback the command line asks for, say what it did, and exit with its code."""
-    from pydantic import ValidationError
-
     from tasks.restore import ROLLED_BACK, RollbackConfig, RollbackError, to_text
 
     asked = rollback_parser().parse_args()
-    try:
-        config = RollbackConfig(model=asked.model, to=asked.to, why=asked.why)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        sys.exit(_fail(f"--{fault['loc'][0]}: found {fault['input']!r}, {fault['msg']}", 2))
+    config = _settings(RollbackConfig, model=asked.model, to=asked.to, why=asked.why)
     with _embedded_server() as ready, _shown_progress(asked.verbose):
         ready()
         state = rollback(config, return_state=True)
@@ -120,21 +117,19 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
 
 def run_backtest(backtest: Callable[..., Any]) -> None:
     """Replay the nights the command line asks for, show what was found, and exit with its code."""
-    from pydantic import ValidationError
-
     from tasks.backtest import BacktestError
     from tasks.rehearse import REPLAYED, BacktestConfig
     from tasks.review import to_terminal
     from tasks.sources import SourceSettingsError
 
     asked = backtest_parser().parse_args()
-    try:
-        config = BacktestConfig(
-            model=asked.model, nights=asked.nights, every=asked.every, as_of=asked.as_of
-        )
-    except ValidationError as error:
-        fault = error.errors()[0]
-        sys.exit(_fail(f"--{fault['loc'][0]}: found {fault['input']!r}, {fault['msg']}", 2))
+    config = _settings(
+        BacktestConfig,
+        model=asked.model,
+        nights=asked.nights,
+        every=asked.every,
+        as_of=asked.as_of,
+    )
     with _embedded_server() as ready, _shown_progress(asked.verbose):
         _import_model(asked.model)
         ready()
@@ -166,8 +161,9 @@ def _run_named(
     asked = parser.parse_args()
     with _embedded_server() as ready, _shown_progress(asked.verbose):
         _import_model(asked.model)
+        config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of)
         ready()
-        state = flow(RetrainConfig(model=asked.model, as_of=asked.as_of), return_state=True)
+        state = flow(config, return_state=True)
     if state.name in {**codes, "HELD": 0}:
         _print(f"{state.name}. {state.message}")
         sys.exit(codes.get(state.name, 0))
@@ -271,6 +267,20 @@ def _date(text: str) -> date:
         ) from None
 
 
+def _settings(kind: type[Settings], **given: object) -> Settings:
+    """What a flow takes; the first wrong setting is named, and the command ends."""
+    from pydantic import ValidationError
+
+    from tasks.spec import shown
+
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        words = f"--{fault['loc'][0]}: found {shown(fault['input'])}, {fault['msg']}"
+        sys.exit(_fail(words, 2))
+
+
 def _import_model(model: str) -> None:
     from tasks.spec import SpecError, load_spec
 
@@ -291,12 +301,13 @@ def _end(state: State, asked: argparse.Namespace) -> int:
 
 def _end_failed(found: BaseException) -> int:
     from tasks.prepare import HistoryError
+    from tasks.settings import SettingsError
     from tasks.sources import SourceSettingsError
     from tasks.spec import SpecError
     from tasks.train import FitError
 
     message = f"{type(found).__name__}: {found}"
-    if isinstance(found, SpecError | HistoryError | SourceSettingsError):
+    if isinstance(found, SpecError | HistoryError | SettingsError | SourceSettingsError):
         return _fail(message, 2)
     return _fail(message, 1) if isinstance(found, FitError) else _fail_outside(found)
 
@@ -340,15 +351,18 @@ def _embedded_server() -> Iterator[Callable[[], None]]:
     """
     from prefect.settings import PREFECT_API_URL
 
-    from tasks.settings import ensure_home
-    from tasks.store import write_json
+    from tasks.settings import SettingsError, ensure_home
+    from tasks.store import StoreError, write_json
 
     if PREFECT_API_URL.value():
         yield lambda: None
         return
     from prefect.server.api.server import SubprocessASGIServer
 
-    record = ensure_home() / "embedded-server.json"
+    try:
+        record = ensure_home() / "embedded-server.json"
+    except SettingsError as error:
+        sys.exit(_fail(str(error), 2))
     _end_orphan(record)
     server = SubprocessASGIServer()
     starting = threading.Thread(target=server.start)
@@ -356,7 +370,11 @@ def _embedded_server() -> Iterator[Callable[[], None]]:
     while server.server_process is None and starting.is_alive():
         time.sleep(0.01)
     if server.server_process is not None:
-        write_json(record, {"pid": server.server_process.pid, "started_by": os.getpid()})
+        try:
+            write_json(record, {"pid": server.server_process.pid, "started_by": os.getpid()})
+        except StoreError as error:
+            starting.join()
+            sys.exit(_fail(str(error), 1))
     yield starting.join  # Prefect stops the server at exit, after the last log has been sent
 
 

@@ -352,19 +352,22 @@ def evaluate_days(
     }
 
 
-def measure_primary(
-    problem: Problem, examples: pd.DataFrame, scores: Mapping[str, Floats]
+def measure_once(
+    problem: Problem, examples: pd.DataFrame, score: Floats, names: Sequence[str]
 ) -> dict[str, float]:
-    """Primary metric of every scorer over all examples at once, without an interval.
+    """Metrics of one scorer over all examples at once, without intervals.
 
-    NaN where they leave it undefined, such as where all are of one class.
+    NaN where they leave one undefined, such as where all are of one class.
+
+    Raises:
+        JudgementError: Where a metric of the spec fails.
     """
     import pandas as pd
 
     day = pd.factorize(examples["day"])[0].astype(np.int64)
     once = np.ones((1, int(day.max()) + 1))
-    found = problem.measure(examples, scores, day, once, (problem.primary,))
-    return {scorer: float(measured[problem.primary][0]) for scorer, measured in found.items()}
+    found = problem.measure(examples, {"scorer": score}, day, once, names)["scorer"]
+    return {name: float(values[0]) for name, values in found.items()}
 
 
 def evaluate_slices(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+import traceback
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
+
+from tasks.spec import ModelSpec, code_files
 
 OUTCOMES = {
     "READY": ("a night would run", 0),
@@ -116,6 +120,15 @@ def to_text(found: Checkup) -> str:
         lines += ["", *_trial_lines(found)]
     lines += ["", f"Checked in {found.seconds:.1f} s. Nothing was written."]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def told(spec: ModelSpec, what: str, error: Exception) -> str:
+    """What a function of the spec raised, and in which line of the model's files."""
+    files = {str(file) for file in code_files(spec)}
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
+    own = [f for f in frames if Path(f.filename).parent.name != "tasks"] or frames
+    where = f" (line {own[-1].lineno} of {own[-1].filename})" if own else ""
+    return f"{what} raised {type(error).__name__}: {error}{where}"
 
 
 def few(names: Iterable[str], most: int = 5) -> str:

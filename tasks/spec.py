@@ -132,7 +132,7 @@ class Revert:
         """Every setting out of bounds, in words."""
         found = []
         if not _whole_days(self.patience, 2):
-            found.append(f"revert.patience: found {_shown(self.patience)}, allowed days(n), n >= 2")
+            found.append(f"revert.patience: found {shown(self.patience)}, allowed days(n), n >= 2")
         for name, low, high in (("confidence", 0.5, 0.9999), ("loss", 0.0, 1.0)):
             value = getattr(self, name)
             if not _is_number(value) or not low <= value <= high:
@@ -236,17 +236,17 @@ def load_spec(model: str) -> ModelSpec:
         SpecError: Where there is no such model, or its file or spec is wrong.
     """
     module_name, _, attribute = model.partition(":")
-    if model.endswith(".py"):
+    if model.endswith(".py") and "\0" not in model:
         return _only_spec(_import_file(Path(model)), model)
-    if attribute:
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", model):
         found = getattr(_import_module(module_name, model), attribute, None)
         if not isinstance(found, ModelSpec):
             raise SpecError(f"{model}: {attribute} in {module_name} is {found!r}, not a ModelSpec.")
         return found
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", model):
         raise SpecError(
-            f"Model {model!r}: found neither a name (small letters, digits, _), nor a path that "
-            "ends in .py, nor package.module:NAME."
+            f"Model {shown(model)}: found neither a name (small letters, digits, _), nor a path "
+            "that ends in .py, nor package.module:NAME."
         )
     if not (PROJECT / "deployments" / f"{model}.py").is_file():
         raise SpecError(
@@ -338,7 +338,7 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
 
     def expect(name: str, holds: bool, allowed: str) -> None:
         if not holds:
-            faults.append(f"{name}: found {_shown(getattr(spec, name))}, allowed {allowed}")
+            faults.append(f"{name}: found {shown(getattr(spec, name))}, allowed {allowed}")
 
     name_ok = isinstance(spec.name, str) and re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", spec.name)
     expect("name", bool(name_ok), "small letters, digits, - and _, 63 at most")
@@ -402,7 +402,7 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
 
 def _candidate_faults(candidates: object) -> list[str]:
     if not isinstance(candidates, Mapping) or not candidates:
-        return [f"candidates: found {_shown(candidates)}, allowed a dict of name to estimator"]
+        return [f"candidates: found {shown(candidates)}, allowed a dict of name to estimator"]
     found = []
     for name, estimator in candidates.items():
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
@@ -417,14 +417,15 @@ def _candidate_faults(candidates: object) -> list[str]:
         missing = [m for m in ("fit", "predict", "get_params") if not hasattr(type(estimator), m)]
         if missing or isinstance(estimator, type):
             found.append(
-                f"candidates[{name!r}]: found {_shown(estimator)}, allowed an instance of a "
+                f"candidates[{name!r}]: found {shown(estimator)}, allowed an instance of a "
                 f"scikit-learn estimator (no {', '.join(missing) or 'instance'} here)"
             )
     return found
 
 
-def _shown(value: object) -> str:
-    text = str(value) if isinstance(value, timedelta) else repr(value)
+def shown(value: object) -> str:
+    """A value as Python writes it, its first 80 characters."""
+    text = str(value) if isinstance(value, timedelta | Path) else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -484,13 +485,17 @@ def _import_module(module: str, model: str) -> Any:
             f"Model {model!r} needs the package {error.name!r}, which is not installed. For the "
             "example models: pip install -e '.[examples]'"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpecError(_import_fault(model, error)) from error
 
 
 def _import_file(path: Path) -> Any:
-    if not path.is_file():
-        raise SpecError(f"Model file {path}: not found from {Path.cwd()}.")
+    try:
+        there = path.is_file()
+    except OSError:  # no file can have such a name
+        there = False
+    if not there:
+        raise SpecError(f"Model file {shown(path)}: not found from {Path.cwd()}.")
     full = path.resolve()
     if full.parent == PROJECT / "deployments":
         return _import_module(f"deployments.{full.stem}", str(path))
@@ -504,15 +509,20 @@ def _import_file(path: Path) -> Any:
     sys.modules[name] = module
     try:
         found.loader.exec_module(module)
-    except Exception as error:
+    except SpecError:
         del sys.modules[name]
-        raise (
-            error if isinstance(error, SpecError) else SpecError(_import_fault(str(path), error))
-        ) from error
+        raise
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise SpecError(_import_fault(str(path), error)) from error
     return module
 
 
-def _import_fault(model: str, error: Exception) -> str:
+def _import_fault(model: str, error: Exception | SystemExit) -> str:
+    if isinstance(error, SyntaxError):  # says itself where
+        return f"Model {model!r} is no Python: {error}"
+    if isinstance(error, SystemExit):
+        return f"Model {model!r} ends the process when it is imported: leave out its sys.exit."
     frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
     rooms = str(PROJECT / "tasks")
     own = [frame for frame in frames if not frame.filename.startswith((rooms, "<"))]
@@ -539,7 +549,7 @@ def _imported_files(file: Path, beside: Path) -> list[Path]:
 
 def _imported_names(file: Path) -> list[str]:
     """Modules that a file imports at run time, and names that may be modules; dotted."""
-    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    tree = ast.parse(file.read_bytes(), filename=str(file))
     names: list[str] = []
     waiting: list[ast.AST] = [tree]
     while waiting:
@@ -555,7 +565,7 @@ def _imported_names(file: Path) -> list[str]:
 
 
 def _code_digest(file: Path) -> str:
-    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    tree = ast.parse(file.read_bytes(), filename=str(file))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):

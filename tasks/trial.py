@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MANY_MISSING, FEW_TO_TELL = 0.5, 20
 """Share of missing values that is told of, and rows below which nothing is told of a column."""
+MANY_VALUES = 0.9
+"""Share of the rows from which the values of a text are said to be no categories."""
 FIT_ROWS = 5_000
 """Rows a candidate is tried on."""
 LONGEST = timedelta(seconds=60)
@@ -53,12 +55,16 @@ def input_faults(inputs: pd.DataFrame) -> list[str]:
 
 
 def input_notes(inputs: pd.DataFrame) -> Iterable[str]:
-    """What is odd about the inputs: constant columns, and columns that are mostly missing."""
+    """What is odd about the inputs: constant columns, as many values as rows, mostly missing."""
     if len(inputs) < FEW_TO_TELL:
         return
     same = [str(name) for name in inputs if inputs[name].nunique(dropna=False) < 2]
     if same:
         yield f"Constant in these days: {few(same)}."
+    texts = inputs.select_dtypes(["object", "string", "category"])
+    many = [str(name) for name in texts if texts[name].nunique() > MANY_VALUES * len(texts)]
+    if many:
+        yield f"Nearly every row has another value: {few(many)}. Is that a number of the row?"
     gone = inputs.isna().mean()
     often = [f"{name} {share:.0%}" for name, share in gone.items() if share > MANY_MISSING]
     if often:
@@ -66,7 +72,7 @@ def input_notes(inputs: pd.DataFrame) -> Iterable[str]:
 
 
 def target_faults(spec: ModelSpec, taught: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
-    """Why nothing can be learned of these targets, or judged by them and in the spec's slices."""
+    """Why nothing can be learned of these targets, or judged by them."""
     from tasks.metrics import JudgementError
 
     name = getattr(spec.problem, "target", "target")
@@ -78,12 +84,8 @@ def target_faults(spec: ModelSpec, taught: pd.DataFrame, judged: pd.DataFrame) -
         ]
     try:
         spec.problem.check_examples(judged)
-        for by in spec.slices:
-            spec.problem.slice_values(judged, by)
     except JudgementError as error:
         return [f"{name}: cannot judge: {error}."]
-    except SpecError as error:
-        return [f"{error}."]
     return []
 
 
@@ -91,6 +93,17 @@ def thin(examples: pd.DataFrame, most: int = FIT_ROWS) -> pd.DataFrame:
     """Rows at even distances, so many at most; all of them where these have one target only."""
     some = examples.iloc[:: max(1, -(-len(examples) // most))]
     return some if some["target"].nunique() > 1 else examples
+
+
+def slice_faults(spec: ModelSpec, judged: pd.DataFrame) -> list[str]:
+    """Slices that no verdict could look at, in words."""
+    found = []
+    for wanted in spec.slices:
+        try:
+            spec.problem.slice_values(judged, wanted)
+        except SpecError as error:
+            found.append(str(error))
+    return found
 
 
 def try_candidate(
@@ -106,6 +119,7 @@ def try_candidate(
     """
     import numpy as np
 
+    from tasks.evaluate import measure_once
     from tasks.metrics import JudgementError
 
     try:
@@ -123,11 +137,10 @@ def try_candidate(
             made, fault=f"Candidate {candidate!r} answers otherwise once stored: {gap:g} apart."
         )
     try:
-        return dataclasses.replace(made, metric=_metric(spec, judged, scores))
+        measured = measure_once(spec.problem, judged, scores, spec.problem.metric_names)
     except JudgementError as error:
-        return dataclasses.replace(
-            made, fault=f"Candidate {candidate!r} cannot be judged: {error}."
-        )
+        return dataclasses.replace(made, fault=f"Candidate {candidate!r}: cannot judge: {error}.")
+    return dataclasses.replace(made, metric=measured[spec.problem.primary])
 
 
 def _fitted(spec: ModelSpec, candidate: str, taught: pd.DataFrame) -> tuple[Trial, Any]:
@@ -147,13 +160,3 @@ def _fitted(spec: ModelSpec, candidate: str, taught: pd.DataFrame) -> tuple[Tria
 def _stored_and_built(spec: ModelSpec, estimator: Any) -> Any:
     trusted = train.trusted_types(spec)
     return store.build_model(store.model_content(estimator, trusted), trusted, "What was stored")
-
-
-def _metric(spec: ModelSpec, judged: pd.DataFrame, scores: Any) -> float:
-    """The primary metric; those of one's own are measured too, to find what is wrong with them."""
-    import numpy as np
-
-    day, once = np.zeros(len(judged), dtype=np.int64), np.ones((1, 1))
-    names = dict.fromkeys([spec.problem.primary, *(own.name for own in spec.problem.metrics)])
-    found = spec.problem.measure(judged, {"it": scores}, day, once, tuple(names))
-    return float(found["it"][spec.problem.primary][0])

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import store, train
 from tasks.apart import read_job, run_apart, set_alarm
+from tasks.metrics import JudgementError
 from tasks.settings import home
 from tasks.spec import ModelSpec, address_of, days, digest, load_spec
 from tasks.tune import (
@@ -187,7 +188,7 @@ def main() -> None:
             keep=lambda best: store.write_json(Path(job["best"]), best),
             begin=lambda: set_alarm(job["seconds"]),
         )
-    except train.FitError as error:
+    except (train.FitError, JudgementError) as error:
         found = {"fault": str(error)}
     set_alarm(0)
     print(json.dumps(found), flush=True)
@@ -222,18 +223,18 @@ def search(
     import pandas as pd
     from threadpoolctl import threadpool_limits
 
-    from tasks.evaluate import measure_primary
+    from tasks.evaluate import measure_once
 
     tuned: Tuned = spec.candidates[candidate]
     learned, judged = split_inside(spec, examples)
-    sign = 1.0 if spec.problem.greater_is_better else -1.0
+    primary, sign = spec.problem.primary, 1.0 if spec.problem.greater_is_better else -1.0
     best: dict[str, Any] = {"parameters": {}, "score": -np.inf, "tried": 0}
     tried = 0
 
     def score(estimator: Any, parameters: Parameters) -> float:
         nonlocal best, tried
         scores = train.score(spec, f"Candidate {candidate!r}", estimator, judged)
-        found = sign * measure_primary(spec.problem, judged, {"it": scores})["it"]
+        found = sign * measure_once(spec.problem, judged, scores, [primary])[primary]
         tried += 1
         if found > best["score"]:
             best = {"parameters": plain_parameters(parameters), "score": found}

@@ -141,6 +141,19 @@ def test_the_scheduled_models_are_watched() -> None:
     assert alarms.scheduled_models(alarms.SCHEDULES.read_text()) == ["groceries", "flights"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["deployments: !!python/object/apply:os.mkdir [made]", "[]", "deployments: [{schedules: []}]"],
+)
+def test_no_object_is_made_of_a_schedule(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(alarms.AlarmsError, match=r"prefect.yaml: found \w+: .*; expected a list"):
+        alarms.scheduled_models(text)
+    assert not (tmp_path / "made").exists()
+
+
 # --- wrong settings ---------------------------------------------------------------------------
 
 

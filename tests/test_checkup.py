@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lightgbm import LGBMClassifier
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from tasks import checkup, command
@@ -90,7 +91,7 @@ def test_no_fresh_day_would_be_held(folder: Path) -> None:
     assert found.outcome == "HELD"
     assert "2 day(s) before 2026-02-11" in to_text(found)
     assert OUTCOMES[found.outcome][1] == 0
-    assert look(folder / "nowhere").outcome == "HELD"
+    assert look(folder / "nowhere").outcome == "FAULTY"
     late = check_model(
         dataclasses.replace(toy, source=ParquetDays(str(folder))),
         None,
@@ -106,7 +107,7 @@ def test_no_fresh_day_would_be_held(folder: Path) -> None:
         ({"size": 99.0}, "200 of 200 rows break the contract (100.0%, allowed 2.0%)"),
         (
             {"size": "large"},
-            "found large_string in column 'size'; expected double, as in 2026-01-17.parquet",
+            "found large_string in column 'size'; expected double",
         ),
     ],
 )
@@ -190,7 +191,7 @@ FAULTY: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "own metric": (
         {"problem": Classification("bought", metrics=(Metric("gain", no_gain),), key=("number",))},
-        "cannot be judged: metric gain: its function raised KeyError: 'price'",
+        "cannot judge: metric gain: its function raised KeyError: 'price'",
     ),
     "untrusted": (
         {"candidates": {"trees": LGBMClassifier(n_estimators=2, verbose=-1)}},
@@ -283,6 +284,20 @@ def test_likely_leaks_are_told_of(folder: Path) -> None:
     told = " ".join(found.all("notes"))
     assert "Leak sign: paid in what is asked on 2026-02-09 follow outcomes" in told
     assert "paid alone has an AUC of 1.00" in told
+
+
+def odd_columns(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    gone = np.where(np.arange(len(day)) % 3 == 0, 1.0, np.nan)
+    return features(day, history).assign(code=day["number"].astype("str"), same=1.0, gone=gone)
+
+
+def test_what_is_odd_about_the_inputs_is_told_of(folder: Path) -> None:
+    told = " ".join(
+        look(folder, features=odd_columns, candidates={"c": DummyClassifier()}).all("notes")
+    )
+    assert "Nearly every row has another value: code. Is that a number of the row?" in told
+    assert "Constant in these days: same." in told
+    assert "Mostly missing in these days: gone 66%." in told
 
 
 @given(

@@ -73,6 +73,11 @@ def test_a_wrong_call_is_answered_at_once(home: Path, arguments: list[str], mess
         ("nosuch", "There is no model 'nosuch': deployments/nosuch.py does not exist. Models here"),
         ("nosuch.py", "Model file nosuch.py: not found"),
         ("", "Model '': found neither a name"),
+        ("../flights", "Model '../flights': found neither a name"),
+        ("/etc/passwd", "Model '/etc/passwd': found neither a name"),
+        ("x; DROP TABLE nights", "Model 'x; DROP TABLE nights': found neither a name"),
+        ("os:system", "os:system: system in os is <built-in function system>, not a ModelSpec"),
+        ("a" * 100_000, "Model 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
     ],
 )
 def test_an_unknown_model_is_one_clear_line(
@@ -85,6 +90,16 @@ def test_an_unknown_model_is_one_clear_line(
     assert first.startswith(f"nightly: {message}")
     assert second == "The champion is untouched."
     assert ended.stdout == ""
+    assert len(ended.stderr) < 500
+
+
+def test_a_state_directory_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = run(tmp_path / "file" / "home")
+    assert ended.returncode == 2
+    first, second = ended.stderr.splitlines()
+    assert "file/home cannot be made: Not a directory. Set NIGHTLY_HOME to a directory" in first
+    assert second == "The champion is untouched."
 
 
 def test_help_names_every_option_and_exit_code(home: Path) -> None:

@@ -12,7 +12,17 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tasks.problems import Classification
-from tasks.spec import EXPANDING, Gate, ModelSpec, SpecError, code_files, days, digest, load_spec
+from tasks.spec import (
+    EXPANDING,
+    Gate,
+    ModelSpec,
+    SpecError,
+    code_files,
+    days,
+    digest,
+    libraries,
+    load_spec,
+)
 from tests.nights import PROJECT, write_model
 from tests.toy import toy
 
@@ -34,6 +44,8 @@ WRONG: dict[str, tuple[object, str]] = {
     "holdout": (timedelta(hours=12), "holdout: found 12:00:00, allowed days(n), n at least 1"),
     "label_delay": (None, "label_delay: found None, allowed days(n), n at least 0"),
     "gate": ({}, "gate: found {}, allowed a Gate"),
+    "trusted": (("os",), "trusted: found ('os',), allowed a tuple of full names such as"),
+    "fit_limit": (days(0), "fit_limit: found 0:00:00, allowed None or a timedelta of 1 s at least"),
     "candidates": ({}, "candidates: found {}, allowed a dict of name to estimator"),
 }
 
@@ -119,6 +131,43 @@ def test_a_model_that_is_not_there(model: str, message: str) -> None:
     with pytest.raises(SpecError) as found:
         load_spec(model)
     assert message in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"def f(:\n", "mine.py' is no Python: invalid syntax (mine.py, line 1)"),
+        (b"x = 1\nraise RuntimeError('boom')\n", "RuntimeError: boom (line 2 of "),
+        (b"import sys\nsys.exit(3)\n", "mine.py' ends the process when it is imported"),
+        (b"\x00\x01", "mine.py' is no Python: source code string cannot contain null bytes"),
+        (b"import mine_twin\n", "ModuleNotFoundError: No module named 'mine_twin' (line 1 of "),
+    ],
+)
+def test_a_file_that_cannot_be_imported_says_where(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_bytes(content)
+    for _ in range(2):  # the second time as well: nothing half-made stays behind
+        with pytest.raises(SpecError) as found:
+            load_spec(str(tmp_path / "mine.py"))
+        assert message in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "model", ["a\0b", "a\0.py", "a\0b:c", ":x", "x:", "a" * 10**7, "a" * 10**7 + ".py"]
+)
+def test_no_name_is_answered_in_a_few_words(model: str) -> None:
+    with pytest.raises(SpecError) as found:
+        load_spec(model)
+    assert len(str(found.value)) < 300
+    assert "\0" not in str(found.value)
+
+
+def test_the_libraries_a_model_imports_are_the_ones_it_is_made_with(tmp_path: Path) -> None:
+    lgb = ("import os\n", "import os\n\nimport lightgbm\n")
+    model = load_spec(str(write_model(tmp_path / "boosted.py", tmp_path, lgb)))
+    assert set(libraries(model)) - set(libraries(toy)) == {"lightgbm"}
+    assert digest(model) != digest(toy)
 
 
 def test_a_file_with_no_or_two_specs(tmp_path: Path) -> None:
