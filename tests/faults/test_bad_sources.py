@@ -160,6 +160,7 @@ def test_a_night_on_a_table_notices_what_was_revised_and_what_came_late(
     assert second["days"] == {"new": 3, "reused": 28, "rejected": 0}
     assert [each["day"] for each in second["revised"]["changed"]] == ["2026-01-25"]
     assert second["revised"]["late"] == ["2026-01-20"]
+    assert run_night(model, nth_day(31)) == second, "known from the database's fingerprints alone"
     text = Path(second["links"]["report"]).read_text()
     assert "1 day revised since the night of 2026-01-30: 2026-01-25" in text
     assert "1 day come late, after the night of 2026-01-30: 2026-01-20" in text
