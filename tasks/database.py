@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -108,7 +109,7 @@ def _existing_file(address: URL) -> URL:
         raise SourceSettingsError(
             f"{address}: found no file; expected one such as sqlite:////path/to/file.db."
         )
-    place = settings.PROJECT / name
+    place = settings.PROJECT / Path(name).expanduser()
     if not place.is_file():
         raise SourceSettingsError(
             f"{address}: found no such file as {place}; expected an SQLite database. Correct the "

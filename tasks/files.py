@@ -136,7 +136,7 @@ class _FileDays:
         try:
             return date.fromisoformat(named[1] if named else "")
         except ValueError:
-            alone = self.path == name or self.path.endswith(f"/{name}")
+            alone = self._is(name)
             where = self.path if alone else f"{self.path}/{name}"
             kind = SourceSettingsError if alone else SourceError
             raise kind(
@@ -144,6 +144,10 @@ class _FileDays:
                 f"2026-11-21{self._ending}. Rename it, or move it out of the folder. For larger "
                 "files, name the column of their times with time=."
             ) from None
+
+    def _is(self, name: str) -> bool:
+        """Whether the path is that of a file of this name, not of a folder."""
+        return self.path == name or self.path.endswith(f"/{name}")
 
     def _fingerprint(self, file: File) -> str:
         if file.system:
@@ -178,9 +182,10 @@ class _FileDays:
         if not files:
             raise SourceError(f"{self.path}: found no file; expected one of {self._kind}.")
         for name, file in files.items():
-            if file is None:
+            if file is None or not (self._ending in name or self._is(name)):
                 raise SourceError(
-                    f"{self.path}/{name}: found a folder; expected {self._kind} files alone."
+                    f"{self.path}/{name}: found {'a file' if file else 'a folder'} of that name; "
+                    f"expected files such as orders{self._ending} alone. Move it out of the folder."
                 )
             for part in self._cut(file).glob("day=*.parquet"):
                 found.setdefault(date.fromisoformat(part.stem[4:]), []).append(part)

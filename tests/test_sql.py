@@ -272,8 +272,20 @@ def test_what_sqlite_does_not_understand_is_told(tmp_path: Path) -> None:
     ):
         orders(url, timezone="Europe/Berlin").list_days(date.max)
     run(url, "UPDATE orders SET at = '2026-11-20'", "INSERT INTO orders VALUES ('2026-11-20', 'x')")
-    with pytest.raises(ColumnsError, match="mixed types in column 'n'"):
+    with pytest.raises(ColumnsError, match="values in column 'n' that make no column"):
         orders(url).read_days([FIRST])
+
+
+def test_a_table_may_be_wide(tmp_path: Path) -> None:
+    columns = ", ".join(f"1 AS c{n}" for n in range(250))
+    url = f"sqlite:///{tmp_path / 'wide.db'}"
+    run(
+        url,
+        f"CREATE TABLE orders AS SELECT '2026-11-20' AS at, {columns}",
+    )
+    before = orders(url).list_days(date.max)
+    run(url, "UPDATE orders SET c249 = 2")
+    assert orders(url).list_days(date.max) != before
 
 
 def test_text_for_a_time_is_refused_by_postgres(postgres: str) -> None:
