@@ -167,7 +167,10 @@ def _in_words(error: Exception, url: str, address: URL) -> SourceError:
             "times makes it faster."
         )
     if state.startswith(("08", "57", "53", "40")) or _is_broken(error, cause):
-        return OutageError(f"{url}: does not answer, or broke off: {said}.")
+        return OutageError(
+            f"{url}: does not answer, or broke off: {said}. Start it, or correct the url in the "
+            "model's source."
+        )
     return SourceError(f"{url}: cannot be read: {said}.")
 
 

@@ -62,6 +62,11 @@ class _FileDays:
             raise SourceSettingsError(
                 f"{kind}: found time={self.time!r}; expected the name of a column."
             )
+        if self.time is None and self.day_start != "00:00":
+            raise SourceSettingsError(
+                f"{kind}: found day_start={self.day_start!r} without time=; expected both, or "
+                "neither: the name of a file says which day it is."
+            )
 
     def list_days(self, until: date) -> dict[date, str]:
         """Days up to ``until`` with a fingerprint, ascending.

@@ -490,6 +490,7 @@ def test_a_store_that_does_not_answer_is_an_outage_without_its_secret(
         ({"path": "ftp://joe:secret@host/x"}, r"found a password .* Write \$\{NAME\}"),
         ({"path": "x", "time": ""}, "found time=''"),
         ({"path": "x", "day_start": "24:00"}, "day_start='24:00'; expected HH:MM"),
+        ({"path": "x", "day_start": "09:00"}, "day_start='09:00' without time="),
         ({"path": "x", "timezone": "Mars/Olympus"}, "timezone='Mars/Olympus'; expected a time z"),
         ({"path": "x", "timezone": "../etc/passwd"}, "expected a time zone"),
         ({"path": "x", "delimiter": ";;"}, "delimiter=';;'; expected one character"),
