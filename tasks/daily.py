@@ -29,7 +29,7 @@ class SourceSettingsError(SourceError):
     """A source is told wrong: a path, table, column or password that a person must correct."""
 
 
-class OutageError(SourceError):
+class SourceOutageError(SourceError):
     """What holds the data does not answer now; the same again may get past."""
 
 

@@ -93,7 +93,7 @@ class SqlDays:
 
         Raises:
             SourceSettingsError: Where address, login, table or a column are wrong.
-            OutageError: Where the database does not answer or is locked.
+            SourceOutageError: Where the database does not answer or is locked.
             SourceError: Where a row has no time.
         """
         from tasks.database import connected

@@ -16,9 +16,9 @@ from tasks import places, settings
 from tasks.sources import (
     ColumnsError,
     CsvDays,
-    OutageError,
     ParquetDays,
     SourceError,
+    SourceOutageError,
     SourceSettingsError,
 )
 
@@ -478,7 +478,7 @@ def test_a_store_that_does_not_answer_is_an_outage_without_its_secret(
 
     monkeypatch.setenv("KEY", "open-sesame")
     monkeypatch.setattr(type(memory), "exists", broken)
-    with pytest.raises(OutageError, match=r"does not answer: RuntimeError: no answer to \*\*\*"):
+    with pytest.raises(SourceOutageError, match=r"RuntimeError: no answer to \*\*\*"):
         ParquetDays("memory://${KEY}").list_days(date.max)
 
 
