@@ -110,10 +110,12 @@ def choose_days(spec: ModelSpec, listed: Sequence[date], as_of: date, rows: int)
 
 
 def _look_at_days(spec: ModelSpec, as_of: date | None, until: date) -> tuple[dict[date, str], Part]:
-    from tasks.sources import SourceError
+    from tasks.sources import SourceError, SourceSettingsError
 
     try:
         found = dict(spec.source.list_days(until))
+    except SourceSettingsError as error:
+        return {}, Part("Days", faults=(str(error),))
     except SourceError as error:
         return {}, Part("Days", held=(str(error),))
     except Exception as error:
@@ -228,7 +230,7 @@ def _look_inside(
 def _read(
     spec: ModelSpec, listed: Sequence[date], as_of: date
 ) -> tuple[tuple[Sample, pd.DataFrame] | None, Part]:
-    from tasks.sources import ColumnsError, SourceError
+    from tasks.sources import ColumnsError, SourceError, SourceSettingsError
 
     try:
         newest = spec.source.read_days(listed[-1:])
@@ -236,6 +238,8 @@ def _read(
         if sample is None:
             return None, Part("Rows", faults=("Fewer than two days have final labels.",))
         rows = spec.source.read_days(list(sample.read))
+    except SourceSettingsError as error:
+        return None, Part("Rows", faults=(str(error),))
     except ColumnsError as error:
         return None, Part("Rows", rejected=(str(error),))
     except SourceError as error:
