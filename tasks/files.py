@@ -253,8 +253,9 @@ class CsvDays(_FileDays):
     """CSV, gzipped or not: a folder with one file a day, ``2026-11-21.csv`` or ``….csv.gz``.
 
     With ``time``, one larger file or a folder of them, cut into days by that column. The first row
-    has the names. Types are found by looking at all values of a file, and joined over days: whole
-    numbers on one day and numbers with gaps on the next are numbers.
+    has the names. Empty cells are missing, and so are NA, NaN, NULL and the like unless quoted.
+    Types are found by looking at all values of a file, and joined over days: whole numbers on one
+    day and numbers with gaps on the next are numbers.
 
     Attributes:
         path: As of ``ParquetDays``.

@@ -47,8 +47,8 @@ MOST_ARGUMENTS = 100
 class SqlDays:
     """A table or query of PostgreSQL or SQLite, cut into days by a column of times.
 
-    A day's fingerprint is the number of its rows and the newest value of ``changed``: rows that
-    come, go, or are changed together with that column are noticed. Without ``changed`` it is the
+    A day's fingerprint is the number of its rows and the newest value of ``changed``; nothing else
+    is noticed, so that column must grow with every row written. Without ``changed`` it is the
     number of rows and the sum of a hash of each whole row: any change is noticed, for which the
     database must read all of every row each night.
 
