@@ -296,7 +296,8 @@ def _read_parquet(file: Path, what: str) -> Any:
         with pq.ParquetFile(file) as opened:
             return opened.read(use_threads=False)
     except (OSError, pa.ArrowException) as error:
-        raise _broken(what, str(error).splitlines()[0]) from error
+        said = str(error).splitlines()[0].rstrip(".")
+        raise _broken(what, f"nothing that can be read ({said})") from error
 
 
 def _as_arrow(times: pd.Series[Any]) -> Any:
