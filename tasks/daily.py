@@ -29,7 +29,7 @@ class SourceSettingsError(SourceError):
     """A source is told wrong: a path, table, column or password that a person must correct."""
 
 
-class OutageError(SourceError):
+class SourceOutageError(SourceError):
     """What holds the data does not answer now; the same again may get past."""
 
 
@@ -86,7 +86,8 @@ def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[A
         column = column.cast(kind.value_type)
         kind = kind.value_type
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if not (text or pa.types.is_temporal(kind) or pa.types.is_null(kind)):
+    known = (pa.types.is_timestamp, pa.types.is_date, pa.types.is_null)
+    if not (text or any(is_one(kind) for is_one in known)):
         raise SourceSettingsError(
             f"{what}: found {kind} in the time column {name!r}; expected dates or times. "
             "Name another column, or write times such as 2026-11-21 10:00:00."
@@ -101,6 +102,11 @@ def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[A
         column = column.cast(pa.timestamp("s"))
     times = column.to_pandas()
     times = _parsed(times, what, name) if text else times
+    if len(times) and not 1 < times.dt.year.min() <= times.dt.year.max() < 9999:
+        raise SourceError(
+            f"{what}: found times from {times.min()} to {times.max()} in {name!r}; expected years "
+            "of four digits. Correct them."
+        )
     if times.dt.tz is None:
         return times
     local: pd.Series[Any] = times.dt.tz_convert(timezone).dt.tz_localize(None)

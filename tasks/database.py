@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tasks import settings
-from tasks.daily import OutageError, SourceError, SourceSettingsError
+from tasks.daily import SourceError, SourceOutageError, SourceSettingsError
 from tasks.places import filled
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def connected(url: str) -> Iterator[Connection]:
 
     Raises:
         SourceSettingsError: Where address, login, table or column are wrong.
-        OutageError: Where the database does not answer, is locked, or the connection breaks.
+        SourceOutageError: Where the database does not answer, is locked, or the connection breaks.
         SourceError: Where it cannot give the data.
     """
     from sqlalchemy.exc import SQLAlchemyError
@@ -108,7 +109,7 @@ def _existing_file(address: URL) -> URL:
         raise SourceSettingsError(
             f"{address}: found no file; expected one such as sqlite:////path/to/file.db."
         )
-    place = settings.PROJECT / name
+    place = settings.PROJECT / Path(name).expanduser()
     if not place.is_file():
         raise SourceSettingsError(
             f"{address}: found no such file as {place}; expected an SQLite database. Correct the "
@@ -156,17 +157,20 @@ def _in_words(error: Exception, url: str, address: URL) -> SourceError:
             f"{url}: {said}. Correct the {what} in the model's source, or in the database."
         )
     if state == "55P03" or "is locked" in said:
-        return OutageError(
+        return SourceOutageError(
             f"{url}: another session has locked it for more than {LOCK_SECONDS} s: {said}. End "
             "that session, or run the night later."
         )
     if state == "57014":
-        return OutageError(
+        return SourceOutageError(
             f"{url}: no answer within {STATEMENT_SECONDS:,} s: {said}. An index on the column of "
             "times makes it faster."
         )
     if state.startswith(("08", "57", "53", "40")) or _is_broken(error, cause):
-        return OutageError(f"{url}: does not answer, or broke off: {said}.")
+        return SourceOutageError(
+            f"{url}: does not answer, or broke off: {said}. Start it, or correct the url in the "
+            "model's source."
+        )
     return SourceError(f"{url}: cannot be read: {said}.")
 
 

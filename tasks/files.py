@@ -62,6 +62,11 @@ class _FileDays:
             raise SourceSettingsError(
                 f"{kind}: found time={self.time!r}; expected the name of a column."
             )
+        if self.time is None and self.day_start != "00:00":
+            raise SourceSettingsError(
+                f"{kind}: found day_start={self.day_start!r} without time=; expected both, or "
+                "neither: the name of a file says which day it is."
+            )
 
     def list_days(self, until: date) -> dict[date, str]:
         """Days up to ``until`` with a fingerprint, ascending.
@@ -136,7 +141,7 @@ class _FileDays:
         try:
             return date.fromisoformat(named[1] if named else "")
         except ValueError:
-            alone = self.path == name or self.path.endswith(f"/{name}")
+            alone = self._is(name)
             where = self.path if alone else f"{self.path}/{name}"
             kind = SourceSettingsError if alone else SourceError
             raise kind(
@@ -144,6 +149,10 @@ class _FileDays:
                 f"2026-11-21{self._ending}. Rename it, or move it out of the folder. For larger "
                 "files, name the column of their times with time=."
             ) from None
+
+    def _is(self, name: str) -> bool:
+        """Whether the path is that of a file of this name, not of a folder."""
+        return self.path == name or self.path.endswith(f"/{name}")
 
     def _fingerprint(self, file: File) -> str:
         if file.system:
@@ -178,9 +187,10 @@ class _FileDays:
         if not files:
             raise SourceError(f"{self.path}: found no file; expected one of {self._kind}.")
         for name, file in files.items():
-            if file is None:
+            if file is None or not (self._ending in name or self._is(name)):
                 raise SourceError(
-                    f"{self.path}/{name}: found a folder; expected {self._kind} files alone."
+                    f"{self.path}/{name}: found {'a file' if file else 'a folder'} of that name; "
+                    f"expected files such as orders{self._ending} alone. Move it out of the folder."
                 )
             for part in self._cut(file).glob("day=*.parquet"):
                 found.setdefault(date.fromisoformat(part.stem[4:]), []).append(part)
@@ -243,8 +253,9 @@ class CsvDays(_FileDays):
     """CSV, gzipped or not: a folder with one file a day, ``2026-11-21.csv`` or ``….csv.gz``.
 
     With ``time``, one larger file or a folder of them, cut into days by that column. The first row
-    has the names. Types are found by looking at all values of a file, and joined over days: whole
-    numbers on one day and numbers with gaps on the next are numbers.
+    has the names. Empty cells are missing, and so are NA, NaN, NULL and the like unless quoted.
+    Types are found by looking at all values of a file, and joined over days: whole numbers on one
+    day and numbers with gaps on the next are numbers.
 
     Attributes:
         path: As of ``ParquetDays``.
@@ -285,7 +296,8 @@ def _read_parquet(file: Path, what: str) -> Any:
         with pq.ParquetFile(file) as opened:
             return opened.read(use_threads=False)
     except (OSError, pa.ArrowException) as error:
-        raise _broken(what, str(error).splitlines()[0]) from error
+        said = str(error).splitlines()[0].rstrip(".")
+        raise _broken(what, f"nothing that can be read ({said})") from error
 
 
 def _as_arrow(times: pd.Series[Any]) -> Any:

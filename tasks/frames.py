@@ -9,8 +9,8 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.daily import (
-    OutageError,
     SourceError,
+    SourceOutageError,
     SourceSettingsError,
     check_names,
     join_days,
@@ -50,7 +50,7 @@ class DataFrameDays:
 
         Raises:
             SourceSettingsError: Where a function gives something else than it should.
-            OutageError: Where a function raises.
+            SourceOutageError: Where a function raises.
         """
         found = _call(self.days, until)
         try:
@@ -113,7 +113,7 @@ def _call(function: Callable[[date], Any], day: date) -> Any:
     except SourceError:
         raise
     except Exception as error:  # whatever a person's function raises is told with its name
-        raise OutageError(
+        raise SourceOutageError(
             f"{_named(function)}({day}) raised {type(error).__name__}: {error}"
         ) from error
 

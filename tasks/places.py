@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import settings
-from tasks.daily import OutageError, SourceError, SourceSettingsError
+from tasks.daily import SourceError, SourceOutageError, SourceSettingsError
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
 PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
@@ -241,7 +241,7 @@ def _answered(path: str, system: object) -> Iterator[None]:
     except Exception as error:  # stores raise exceptions of their own libraries
         if system is None and isinstance(error, OSError):
             raise SourceError(f"{path}: cannot be read: {_said(error, path)}.") from error
-        raise OutageError(
+        raise SourceOutageError(
             f"{path}: does not answer: {type(error).__name__}: {_said(error, path)}."
         ) from None
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from tasks.contract import Accepted
 
-DAYS_AT_ONCE = 400
-"""Raw days read and checked in one go; bounds the memory of a first night."""
+DAYS_AT_ONCE, ROWS_AT_ONCE = 400, 2_000_000
+"""Raw days, and about how many raw rows, read and checked in one go: memory of a first night."""
+DAYS_AT_FIRST = 7
+"""Days of a source of which nobody knows yet how many rows a day has."""
 
 Progress = Callable[[int, int], None]
 """Called with (days done, days to do) on long steps."""
@@ -181,9 +183,13 @@ def clean_days(
     counted = store.find_days("counts", list(keys.values()))
     rejected: dict[date, str] = {}
     counts: list[pd.DataFrame] = []
-    for start in range(0, len(new), DAYS_AT_ONCE):
-        batch = new[start : start + DAYS_AT_ONCE]
-        accepted = accept_rows(spec.source.read_days(batch), spec.contract)
+    done, at_once = 0, DAYS_AT_FIRST
+    while done < len(new):
+        batch = new[done : done + at_once]
+        raw = spec.source.read_days(batch)
+        done, at_once = done + len(batch), _days_at_once(len(raw) / len(batch))
+        accepted = accept_rows(raw, spec.contract)
+        del raw  # as large as what is made of it
         refused = refusals(spec, accepted)
         if len(accepted.quarantine):
             folder = settings.home() / "quarantine" / spec.name
@@ -197,7 +203,7 @@ def clean_days(
         counted |= store.write_days("counts", by_day(accepted.counts.reset_index(), good))
         counts.append(accepted.counts)
         if progress:
-            progress(start + len(batch), len(new))
+            progress(done, len(new))
     kept = {day: key for day, key in keys.items() if day not in rejected}
     return CleanDays(
         refs={day: refs[key] for day, key in kept.items()},
@@ -255,6 +261,11 @@ def by_day(rows: pd.DataFrame, keys: Mapping[date, str]) -> dict[str, pd.DataFra
         key: order.iloc[start:stop].reset_index(drop=True)
         for key, start, stop in zip(keys.values(), starts, stops, strict=True)
     }
+
+
+def _days_at_once(rows: float) -> int:
+    """How many days to read in one go where one has so many rows."""
+    return max(1, min(DAYS_AT_ONCE, int(ROWS_AT_ONCE / max(rows, 1.0))))
 
 
 def check_known_ahead(spec: ModelSpec, columns: Collection[str]) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 from tasks.daily import (
     ColumnsError,
-    OutageError,
     Source,
     SourceError,
+    SourceOutageError,
     SourceSettingsError,
 )
 from tasks.files import CsvDays, ParquetDays
@@ -23,12 +23,12 @@ __all__ = [
     "ColumnsError",
     "CsvDays",
     "DataFrameDays",
-    "OutageError",
     "PackageDays",
     "ParquetDays",
     "Replay",
     "Source",
     "SourceError",
+    "SourceOutageError",
     "SourceSettingsError",
     "SqlDays",
     "source_from_json",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -37,14 +39,16 @@ ROWS_AT_ONCE = 20_000
 ZONED, TIMES = 1184, (1082, 1114, 1184)
 """PostgreSQL's numbers of timestamptz, and of all types that are times."""
 ALIAS = "source_rows"
+MOST_ARGUMENTS = 100
+"""Of a function in SQLite."""
 
 
 @dataclass(frozen=True)
 class SqlDays:
     """A table or query of PostgreSQL or SQLite, cut into days by a column of times.
 
-    A day's fingerprint is the number of its rows and the newest value of ``changed``: rows that
-    come, go, or are changed together with that column are noticed. Without ``changed`` it is the
+    A day's fingerprint is the number of its rows and the newest value of ``changed``; nothing else
+    is noticed, so that column must grow with every row written. Without ``changed`` it is the
     number of rows and the sum of a hash of each whole row: any change is noticed, for which the
     database must read all of every row each night.
 
@@ -89,7 +93,7 @@ class SqlDays:
 
         Raises:
             SourceSettingsError: Where address, login, table or a column are wrong.
-            OutageError: Where the database does not answer or is locked.
+            SourceOutageError: Where the database does not answer or is locked.
             SourceError: Where a row has no time.
         """
         from tasks.database import connected
@@ -211,7 +215,7 @@ class SqlDays:
         if self.changed is not None:
             mark = sql.column(self.changed)
         elif sqlite:
-            mark = sql.func.nightly_hash(*self._hashed(connection))
+            mark = self._row_hash(connection)
         else:
             mark = sql.func.hashtextextended(sql.cast(sql.literal_column(ALIAS), sql.Text()), 0)
         offset = sql.or_(column.op("GLOB")("*Z"), column.op("GLOB")("*[+-]??:??"))
@@ -234,8 +238,8 @@ class SqlDays:
             sql.func.max(rows.c["offset_"]),
         ).group_by(rows.c.day)
 
-    def _hashed(self, connection: Connection) -> list[ColumnElement[Any]]:
-        """Every column, for a hash of whole rows that SQLite does not have."""
+    def _row_hash(self, connection: Connection) -> ColumnElement[Any]:
+        """A hash of whole rows, which SQLite does not have by itself."""
         import sqlalchemy as sql
 
         raw: Any = connection.connection.driver_connection
@@ -243,7 +247,11 @@ class SqlDays:
         asked: Select[Any] = (
             sql.select(sql.literal_column("*")).select_from(self._source()).limit(0)
         )
-        return [sql.column(name) for name in _names(connection.execute(asked))]
+        names = _names(connection.execute(asked))
+        columns: list[ColumnElement[Any]] = [sql.column(name) for name in names]
+        parts = [columns[n : n + MOST_ARGUMENTS] for n in range(0, len(columns), MOST_ARGUMENTS)]
+        hashes = [sql.func.nightly_hash(*part) for part in parts]
+        return functools.reduce(operator.add, hashes)
 
     def _check_times(self, connection: Connection, found: Sequence[Any]) -> None:
         missing = sum(row[1] - row[3] for row in found)
@@ -311,9 +319,9 @@ class SqlDays:
                 columns[name] = _as_array(values)
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
                 raise ColumnsError(
-                    f"{self._what()}: found mixed types in column {name!r}: "
-                    f"{str(error).splitlines()[0]}; expected one type. Make them one in the "
-                    "database, or in query= with CAST."
+                    f"{self._what()}: found values in column {name!r} that make no column: "
+                    f"{str(error).splitlines()[0]}; expected numbers, text or times, all of one "
+                    "type. Convert them in query= with CAST."
                 ) from error
         return pa.table(columns)
 

@@ -68,12 +68,12 @@ def open_night(config: RetrainConfig) -> Night:
 
     Raises:
         SourceSettingsError: Where a person must correct what the source is told.
-        OutageError: Where what holds the data does not answer.
+        SourceOutageError: Where what holds the data does not answer.
     """
     from prefect.client.orchestration import get_client
 
     from tasks import registry
-    from tasks.sources import OutageError, SourceError, SourceSettingsError
+    from tasks.sources import SourceError, SourceOutageError, SourceSettingsError
 
     registry.reach_server()
     spec, context = load_spec(config.model), FlowRunContext.get()
@@ -84,7 +84,7 @@ def open_night(config: RetrainConfig) -> Night:
     held: tuple[str, ...] = ()
     try:
         listed = dict(spec.source.list_days(until))
-    except (SourceSettingsError, OutageError):
+    except (SourceSettingsError, SourceOutageError):
         raise
     except SourceError as error:
         held = (str(error),)
@@ -122,12 +122,12 @@ def name_clean(parameters: dict[str, Any]) -> str:
 def clean_days(night: Night) -> Cleaned:
     """Accept or quarantine the rows of new days, and clean them."""
     from tasks.contract import ContractError
-    from tasks.sources import ColumnsError, OutageError, SourceError, SourceSettingsError
+    from tasks.sources import ColumnsError, SourceError, SourceOutageError, SourceSettingsError
 
     spec, started = load_spec(night.model), time.perf_counter()
     try:
         found = prepare.clean_days(spec, night.days, tell_progress("clean", "days"))
-    except (SourceSettingsError, OutageError):
+    except (SourceSettingsError, SourceOutageError):
         raise
     except (ContractError, ColumnsError) as error:
         return Cleaned({}, (), {night.as_of: str(error)}, {}, _since(started))

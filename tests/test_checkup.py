@@ -91,7 +91,9 @@ def test_no_fresh_day_would_be_held(folder: Path) -> None:
     assert found.outcome == "HELD"
     assert "2 day(s) before 2026-02-11" in to_text(found)
     assert OUTCOMES[found.outcome][1] == 0
-    assert look(folder / "nowhere").outcome == "FAULTY"
+    nowhere = look(folder / "nowhere")
+    assert OUTCOMES[nowhere.outcome][1] == 2, "for a person to correct"
+    assert "found no such folder" in to_text(nowhere)
     late = check_model(
         dataclasses.replace(toy, source=ParquetDays(str(folder))),
         None,

@@ -16,9 +16,9 @@ from tasks import places, settings
 from tasks.sources import (
     ColumnsError,
     CsvDays,
-    OutageError,
     ParquetDays,
     SourceError,
+    SourceOutageError,
     SourceSettingsError,
 )
 
@@ -335,6 +335,11 @@ WRONG: dict[str, tuple[Callable[[Path], None], type[SourceError], str]] = {
         SourceError,
         r"found 1 of 2 rows without 'at', first row 2",
     ),
+    "times of day": (
+        write_text("at,n\n10:00:00,1\n"),
+        SourceSettingsError,
+        "found time32.s. in the",
+    ),
     "some with an offset": (
         write_text("at,n\n2026-11-20 10:00:00,1\n2026-11-20T10:00:00Z,1\n"),
         SourceError,
@@ -354,6 +359,22 @@ def test_what_is_wrong_with_times_is_told(case: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=rf"x\.csv.*{message}|{message}") as told:
         source.read_days(list(source.list_days(date.max)))
     assert type(told.value) is kind
+
+
+def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
+    save(orders(), tmp_path / "x.csv")
+    (tmp_path / "README.md").write_text("what this is")
+    with pytest.raises(
+        SourceError, match=r"README\.md: found a file of that name.*orders\.csv alone"
+    ):
+        CsvDays(str(tmp_path), time="at").list_days(date.max)
+
+
+def test_years_are_of_four_digits(tmp_path: Path) -> None:
+    times = pd.Series([253402300800], dtype="datetime64[s]")  # the first second of the year 10000
+    file = save(pd.DataFrame({"at": times}), tmp_path / "x.parquet")
+    with pytest.raises(SourceError, match="expected years of four digits"):
+        ParquetDays(str(file), time="at").list_days(date.max)
 
 
 def test_a_column_day_that_is_the_time_stays_the_day(tmp_path: Path) -> None:
@@ -457,7 +478,7 @@ def test_a_store_that_does_not_answer_is_an_outage_without_its_secret(
 
     monkeypatch.setenv("KEY", "open-sesame")
     monkeypatch.setattr(type(memory), "exists", broken)
-    with pytest.raises(OutageError, match=r"does not answer: RuntimeError: no answer to \*\*\*"):
+    with pytest.raises(SourceOutageError, match=r"RuntimeError: no answer to \*\*\*"):
         ParquetDays("memory://${KEY}").list_days(date.max)
 
 
@@ -469,6 +490,7 @@ def test_a_store_that_does_not_answer_is_an_outage_without_its_secret(
         ({"path": "ftp://joe:secret@host/x"}, r"found a password .* Write \$\{NAME\}"),
         ({"path": "x", "time": ""}, "found time=''"),
         ({"path": "x", "day_start": "24:00"}, "day_start='24:00'; expected HH:MM"),
+        ({"path": "x", "day_start": "09:00"}, "day_start='09:00' without time="),
         ({"path": "x", "timezone": "Mars/Olympus"}, "timezone='Mars/Olympus'; expected a time z"),
         ({"path": "x", "timezone": "../etc/passwd"}, "expected a time zone"),
         ({"path": "x", "delimiter": ";;"}, "delimiter=';;'; expected one character"),

@@ -10,8 +10,8 @@ import pytest
 from tasks.sources import (
     ColumnsError,
     DataFrameDays,
-    OutageError,
     SourceError,
+    SourceOutageError,
     SourceSettingsError,
 )
 
@@ -65,7 +65,7 @@ def raises(day: date) -> pd.DataFrame:
 WRONG: dict[str, tuple[Callable[[], DataFrameDays], type[SourceError], str]] = {
     "raises": (
         lambda: DataFrameDays(raises, two_days),
-        OutageError,
+        SourceOutageError,
         r"raises\(2026-11-20\) raised ConnectionError: no route",
     ),
     "no frame": (

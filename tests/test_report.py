@@ -70,3 +70,11 @@ def test_a_night_already_decided_ends_as_it_did_or_as_superseded(
             "The night of 2026-11-19 was missed; that of 2026-11-22 has taken in every day since "
             "and ended KEPT. Nothing was left to do."
         )
+
+
+def test_days_that_were_revised_are_named_and_of_many_the_first() -> None:
+    told = report._told([f"2026-11-0{n}" for n in range(1, 8)], "revised")
+    assert told == [
+        "7 days revised: 2026-11-01, 2026-11-02, 2026-11-03, 2026-11-04, 2026-11-05 and 2 more"
+    ]
+    assert report._told([], "revised") == []

@@ -17,7 +17,7 @@ from hypothesis import settings as checked
 from hypothesis import strategies as st
 
 from tasks import database, settings
-from tasks.sources import ColumnsError, OutageError, SourceError, SourceSettingsError, SqlDays
+from tasks.sources import ColumnsError, SourceError, SourceOutageError, SourceSettingsError, SqlDays
 
 FIRST = date(2026, 11, 20)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -272,8 +272,20 @@ def test_what_sqlite_does_not_understand_is_told(tmp_path: Path) -> None:
     ):
         orders(url, timezone="Europe/Berlin").list_days(date.max)
     run(url, "UPDATE orders SET at = '2026-11-20'", "INSERT INTO orders VALUES ('2026-11-20', 'x')")
-    with pytest.raises(ColumnsError, match="mixed types in column 'n'"):
+    with pytest.raises(ColumnsError, match="values in column 'n' that make no column"):
         orders(url).read_days([FIRST])
+
+
+def test_a_table_may_be_wide(tmp_path: Path) -> None:
+    columns = ", ".join(f"1 AS c{n}" for n in range(250))
+    url = f"sqlite:///{tmp_path / 'wide.db'}"
+    run(
+        url,
+        f"CREATE TABLE orders AS SELECT '2026-11-20' AS at, {columns}",
+    )
+    before = orders(url).list_days(date.max)
+    run(url, "UPDATE orders SET c249 = 2")
+    assert orders(url).list_days(date.max) != before
 
 
 def test_text_for_a_time_is_refused_by_postgres(postgres: str) -> None:
@@ -297,7 +309,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     ("url", "kind", "message"),
     [
         ("postgresql://u:${NOT_THERE}@host/x", SourceSettingsError, "no variable NOT_THERE"),
-        ("postgresql://u@127.0.0.1:1/x", OutageError, "does not answer.*refused"),
+        ("postgresql://u@127.0.0.1:1/x", SourceOutageError, "does not answer.*refused"),
         ("shop", SourceSettingsError, "it is no such address"),
         ("nope://x", SourceSettingsError, "found nope; expected postgresql or sqlite"),
         ("mysql+pymysql://x/y", SourceSettingsError, "expected postgresql or sqlite|not installed"),
@@ -389,7 +401,7 @@ def test_a_connection_dropped_in_mid_read_is_an_outage(
         return as_table(self, names, rows)
 
     monkeypatch.setattr(SqlDays, "_as_table", killing)
-    with pytest.raises(OutageError, match="does not answer, or broke off"):
+    with pytest.raises(SourceOutageError, match="does not answer, or broke off"):
         orders(postgres).read_days([FIRST])
     assert 0 < sum(seen) < 40_000
     assert len(orders(postgres).read_days([FIRST])) == 40_000, "the same again gets past"
@@ -401,7 +413,7 @@ def test_a_locked_table_is_an_outage(postgres: str, monkeypatch: pytest.MonkeyPa
     engine = sql.create_engine(postgres)
     with engine.begin() as other:
         other.execute(sql.text("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE"))
-        with pytest.raises(OutageError, match="another session has locked it for more than 1 s"):
+        with pytest.raises(SourceOutageError, match="has locked it for more than 1 s"):
             orders(postgres).list_days(date.max)
     engine.dispose()
 
@@ -411,7 +423,7 @@ def test_a_locked_file_is_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run(f"sqlite:///{tmp_path / 'x.db'}", "CREATE TABLE orders AS SELECT '2026-11-20' AS at")
     other = sqlite3.connect(tmp_path / "x.db")
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(OutageError, match="another session has locked it"):
+    with pytest.raises(SourceOutageError, match="another session has locked it"):
         orders(f"sqlite:///{tmp_path / 'x.db'}").list_days(date.max)
     other.close()
 
@@ -421,5 +433,5 @@ def test_a_statement_that_takes_too_long_is_an_outage(
 ) -> None:
     monkeypatch.setattr(database, "STATEMENT_SECONDS", 1)
     slow = "SELECT now() AS at, pg_sleep(5)::text AS t"
-    with pytest.raises(OutageError, match="no answer within 1 s"):
+    with pytest.raises(SourceOutageError, match="no answer within 1 s"):
         orders(postgres, table=None, query=slow).list_days(date.max)

@@ -74,6 +74,11 @@ def too_early(folder: Path) -> str:
     return f"ParquetDays({str(folder / 'x.parquet')!r}, time='at')"
 
 
+def no_days(folder: Path) -> str:
+    calls = str(folder / "calls")
+    return f"DataFrameDays(read=make_day, days=lambda until: open({calls!r}, 'a').write('x'))"
+
+
 CASES: dict[str, tuple[str | Callable[[Path], str], int, str]] = {
     "no file": (
         "CsvDays('nowhere.csv', time='at')",
@@ -99,11 +104,7 @@ CASES: dict[str, tuple[str | Callable[[Path], str], int, str]] = {
         2,
         "found a password in the address; expected it in the environment",
     ),
-    "a function of no days": (
-        "DataFrameDays(read=make_day, days=lambda until: 3)",
-        2,
-        "found 3; expected a list of dates",
-    ),
+    "a function of no days": (no_days, 2, "found 1; expected a list of dates"),
     "another time zone": (
         "CsvDays('x.csv', time='at', timezone='Europe/Berlin')",
         2,
@@ -127,6 +128,8 @@ def test_a_source_that_is_wrong_is_told(
     assert ended.code == code
     assert ("HELD" if code == 0 else "The champion is untouched.") in message
     assert champion_of() is None
+    if case == "a function of no days":
+        assert (tmp_path / "calls").read_text() == "x", "what a person must correct is not retried"
 
 
 def test_a_line_of_the_model_is_named_where_its_source_is_refused(
@@ -160,6 +163,7 @@ def test_a_night_on_a_table_notices_what_was_revised_and_what_came_late(
     assert second["days"] == {"new": 3, "reused": 28, "rejected": 0}
     assert [each["day"] for each in second["revised"]["changed"]] == ["2026-01-25"]
     assert second["revised"]["late"] == ["2026-01-20"]
+    assert run_night(model, nth_day(31)) == second, "known from the database's fingerprints alone"
     text = Path(second["links"]["report"]).read_text()
     assert "1 day revised since the night of 2026-01-30: 2026-01-25" in text
     assert "1 day come late, after the night of 2026-01-30: 2026-01-20" in text
