@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import re
 import sys
@@ -199,6 +198,9 @@ def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
     files = [path] if path.is_file() else sorted(f for f in path.iterdir() if _is_data(f))
     if not files:
         raise InferError(f"--from {origin}: found no .parquet or .csv file in this folder.")
+    kinds = sorted({_suffix(file.name) for file in files})
+    if len(kinds) > 1:
+        raise InferError(f"--from {origin}: found {' and '.join(kinds)} files; expected one kind.")
     if path.is_dir() and all(DAY.match(file.name) for file in files):
         time = {}
     elif not time:
@@ -309,7 +311,7 @@ def _dialect(file: Path) -> dict[str, str]:
     except UnicodeDecodeError:
         found["encoding"] = "cp1252"
         text = start.decode("cp1252", errors="replace")
-    header = next(csv.reader([text.split("\n")[0]], delimiter="\0"), [""])[0]
+    header = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=header.count)
     return ({"delimiter": delimiter} if delimiter != "," else {}) | found
 

@@ -127,6 +127,7 @@ def draft(asked: Asked, rows: pd.DataFrame, listed: Sequence[date], looked: int)
         looked=looked_at(len(rows), looked, len(listed)),
         warnings=(),
         timezone=asked.timezone,
+        rows=len(rows) / looked,
         delay=delay,
         midnight=_at_midnight(rows, asked.time),
         strongest=best,
@@ -158,7 +159,8 @@ def draft_ranking(
     for option, name in named.items():
         if name is not None:
             check_column(rows, option, name)
-    if len({log.user, log.item, log.rating, asked.time}) < 4 - [log.rating, asked.time].count(None):
+    given = [name for name in named.values() if name is not None]
+    if len(set(given)) < len(given):
         raise InferError("--user, --item, --rating and --time: expected different columns.")
     columns = describe_columns(rows, None, asked.time)
     roles: dict[str | None, Role] = {log.user: "input", log.item: "input", log.rating: "input"}
@@ -183,6 +185,7 @@ def draft_ranking(
         looked=looked_at(len(rows), looked, len(listed)),
         warnings=(),
         timezone=asked.timezone,
+        rows=len(rows) / looked,
         user=log.user,
         strongest=0.92,  # candidates are chosen by scores that are features too
     )
@@ -216,10 +219,10 @@ def check_column(rows: pd.DataFrame, option: str, name: str) -> None:
 def time_warnings(columns: Sequence[Column], time: str | None, timezone: str) -> list[str]:
     """What is to be known of naive and zoned times."""
     found = []
-    zones = sorted({column.zone for column in columns if column.zone})
+    zones = sorted({column.zone for column in columns if column.zone not in ("", timezone)})
     if time is not None and not any(c.zone for c in columns if c.name == time):
         found.append(
-            f"The times of {shown(time)} have no zone: they are taken as local times of {timezone}."
+            f"Times of {shown(time)} that name no zone are taken as local times of {timezone}."
             + (" Is that so? Else say --timezone." if timezone == "UTC" else "")
         )
     if zones:

@@ -11,6 +11,8 @@ from tasks.infer import Column, Target, bounds, longest_allowed, readable
 from tasks.windows import Windows
 from tasks.write_code import WIDTH, call, constant, identifier, is_plain, literal, nested, told
 
+FEW = 150
+"""Rows a day below which the share that may break the contract is raised."""
 STRONG = 0.75
 """Area under the ROC curve of one input from which the gate's bound is raised for it."""
 
@@ -38,6 +40,7 @@ class Plan:
         target: How the target is read; None for a recommendation.
         alike: Categories whose past is worth a feature.
         user: Of a recommendation, the column of the user.
+        rows: Rows of a usual day.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Plan:
     target: Target | None = None
     alike: tuple[str, ...] = ()
     user: str = ""
+    rows: float = 1_000.0
 
     def named(self, *roles: str) -> list[Column]:
         """The columns of these roles."""
@@ -165,7 +169,7 @@ def gate(plan: Plan) -> str:
 
 
 def windows(plan: Plan) -> list[str]:
-    """Lookback, window, holdout and label delay."""
+    """Window, holdout, label delay, and how many bad rows a day may have."""
     length = plan.windows.window
     found = [
         f"window={'EXPANDING' if length is None else f'days({length})'}",
@@ -173,6 +177,8 @@ def windows(plan: Plan) -> list[str]:
     ]
     if plan.delay:
         found.append(f"label_delay=days({plan.delay})")
+    if plan.rows < FEW:  # else a bad row or three would reject the day
+        found.append(f"quarantine_limit={min(0.5, round(3 / plan.rows, 2)):g}")
     return found
 
 
