@@ -26,7 +26,8 @@ from tasks.sources import SourceError
 from tasks.spec import SpecError, load_spec
 from tasks.write_code import literal, told
 from tasks.write_ranking import Feedback, write_ranking
-from tasks.write_spec import Plan, write_tabular
+from tasks.write_spec import Plan
+from tasks.write_tabular import write_tabular
 
 DATABASES = ("postgresql", "sqlite")
 TABLES = (".csv", ".tsv", ".txt")
