@@ -41,9 +41,9 @@ class Feedback:
 def write_ranking(plan: Plan, log: Feedback) -> str:
     """A model file for a recommendation, implicit or with ratings."""
     lines = [*docstring(plan), "", *_imports(plan), ""]
-    lines.append(f"USER, ITEM = {literal(log.user)}, {literal(log.item)}")
+    lines += [f"USER = {literal(log.user)}", f"ITEM = {literal(log.item)}"]
     if log.rating is not None:
-        lines.append(f"RATING, LIKED = {literal(log.rating)}, {literal(log.liked)}")
+        lines += [f"RATING = {literal(log.rating)}", f"LIKED = {literal(log.liked)}  # or more"]
     lines += ["", "", *contract(plan), "", "", *_clean(plan, log), *_features(log), "", ""]
     lines += _spec(plan, log)
     return "\n".join([*lines, "", *schedule(plan)]) + "\n"

@@ -51,7 +51,7 @@ class Plan:
     first: date
     last: date
     looked: str
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
     timezone: str = "UTC"
     delay: int = 0
     midnight: bool = False
@@ -97,11 +97,11 @@ def question(plan: Plan) -> str:
     if plan.target is None:
         return "What will each user take next?"
     (target,) = plan.named("target")
+    asked = f"What will {target.name} be"
     if plan.target.kind == "binary":
         one = plan.target.classes[1] if plan.target.classes else 1
-        value = one if isinstance(one, str) else readable(float(one))
-        return told(f"Will {target.name} be {value}?")
-    return told(f"What will {target.name} be?")
+        asked = f"Will {target.name} be {one if isinstance(one, str) else readable(float(one))}"
+    return told(f"{asked if len(asked) <= 80 else f'{asked[:77]}...'}?")
 
 
 def contract(plan: Plan) -> list[str]:

@@ -67,6 +67,11 @@ def _constants(plan: Plan) -> list[str]:
     (target,) = plan.named("target")
     keys = [column.name for column in plan.named("id")]
     lines = [f"TARGET = {literal(target.name)}"]
+    if _is_mapped(plan) and plan.target:
+        pairs = [f"{literal(value)}: {code}" for code, value in enumerate(plan.target.classes)]
+        lines += call("CLASSES = {", pairs)
+    if zoned := _zoned(plan):
+        lines += constant("ZONED", zoned, "  # times that become local")
     if plan.alike:
         assert plan.target
         lines.append(f"USUAL = {literal(plan.target.usual)}  # of the target")
@@ -89,30 +94,30 @@ def _types(plan: Plan) -> list[str]:
     return found
 
 
+def _is_mapped(plan: Plan) -> bool:
+    """Whether the two values of the target are others than 0 and 1."""
+    return plan.target is not None and plan.target.kind == "binary" and bool(plan.target.classes)
+
+
+def _zoned(plan: Plan) -> list[str]:
+    return [column.name for column in plan.named("time", "input") if column.zone]
+
+
 def _clean(plan: Plan) -> list[str]:
-    assert plan.target
-    (target,) = plan.named("target")
-    parts = []
-    if plan.target.kind == "binary" and plan.target.classes:
-        zero, one = plan.target.classes
-        parts.append(("TARGET", f"rows[TARGET].map({{{literal(zero)}: 0, {literal(one)}: 1}})"))
-    for column in plan.named("time", "input"):
-        if column.zone:
-            zone = literal(plan.timezone)
-            name = literal(column.name)
-            code = f"rows[{name}].dt.tz_convert({zone}).dt.tz_localize(None)"
-            parts.append((name, code))
-    if not parts:
+    zoned, mapped = _zoned(plan), _is_mapped(plan)
+    if not zoned and not mapped:
         return []
-    words = "Numbers for the target" if target.kind == "text" else "Plain numbers and local times"
-    return [
-        "def clean(rows: pd.DataFrame) -> pd.DataFrame:",
-        f'    """{words}; only of accepted rows."""',
-        "    changed = {",
-        *(f"        {name}: {code}," for name, code in parts),
-        "    }",
-        "    return rows.assign(**changed)",
-    ]
+    lines = ["def clean(rows: pd.DataFrame) -> pd.DataFrame:"]
+    words = " and ".join(["local times"] * bool(zoned) + ["0 and 1 for the target"] * mapped)
+    lines += [f'    """{words.capitalize()}; of accepted rows alone."""', "    changed = {}"]
+    if zoned:
+        lines += [
+            "    for name in ZONED:",
+            f"        local = rows[name].dt.tz_convert({literal(plan.timezone)})",
+            "        changed[name] = local.dt.tz_localize(None)",
+        ]
+    lines += ["    changed[TARGET] = rows[TARGET].map(CLASSES)"] * mapped
+    return [*lines, "    return rows.assign(**changed)"]
 
 
 def _features(plan: Plan) -> list[str]:
