@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import re
 import sys
@@ -27,7 +26,8 @@ from tasks.sources import SourceError
 from tasks.spec import SpecError, load_spec
 from tasks.write_code import literal, told
 from tasks.write_ranking import Feedback, write_ranking
-from tasks.write_spec import Plan, write_tabular
+from tasks.write_spec import Plan
+from tasks.write_tabular import write_tabular
 
 DATABASES = ("postgresql", "sqlite")
 TABLES = (".csv", ".tsv", ".txt")
@@ -199,6 +199,9 @@ def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
     files = [path] if path.is_file() else sorted(f for f in path.iterdir() if _is_data(f))
     if not files:
         raise InferError(f"--from {origin}: found no .parquet or .csv file in this folder.")
+    kinds = sorted({_suffix(file.name) for file in files})
+    if len(kinds) > 1:
+        raise InferError(f"--from {origin}: found {' and '.join(kinds)} files; expected one kind.")
     if path.is_dir() and all(DAY.match(file.name) for file in files):
         time = {}
     elif not time:
@@ -309,7 +312,7 @@ def _dialect(file: Path) -> dict[str, str]:
     except UnicodeDecodeError:
         found["encoding"] = "cp1252"
         text = start.decode("cp1252", errors="replace")
-    header = next(csv.reader([text.split("\n")[0]], delimiter="\0"), [""])[0]
+    header = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=header.count)
     return ({"delimiter": delimiter} if delimiter != "," else {}) | found
 

@@ -18,7 +18,7 @@ from tasks.suspect import (
     strongest,
     truths,
 )
-from tasks.windows import choose_ranking_windows, choose_windows
+from tasks.windows import Windows, choose_ranking_windows, choose_windows
 from tasks.write_ranking import Feedback
 from tasks.write_spec import STRONG, Plan
 
@@ -84,8 +84,6 @@ def draft(asked: Asked, rows: pd.DataFrame, listed: Sequence[date], looked: int)
     Raises:
         InferError: Where no model can be made, with what to do.
     """
-    import pandas as pd
-
     aim = str(asked.target)
     for option, name in (("--time", asked.time), ("--target", aim)):
         if name is not None:
@@ -104,29 +102,16 @@ def draft(asked: Asked, rows: pd.DataFrame, listed: Sequence[date], looked: int)
         )
     delay = label_days(columns, rows, aim, asked.time)
     alike = _alike(columns, rows, read)
-    known = rows["day"][rows[aim].notna()]
-    by_day = known.value_counts()
-    counts = dict(zip(pd.DatetimeIndex(by_day.index).date, by_day.tolist(), strict=True))
     windows = choose_windows(
         listed,
-        counts,
+        _counts(rows["day"][rows[aim].notna()].value_counts()),
         rare=read.share or 0.5,
         delay=delay,
         wanted_lookback=min(28, len(listed) // 4) + delay if alike else 0,
     )
     best, strong = strongest(columns, rows, truths(rows[aim], read))
-    plan = Plan(
-        name=asked.name,
-        origin=asked.origin,
-        source=asked.source,
-        imported=asked.imported,
-        columns=tuple(columns),
-        windows=windows,
-        first=listed[0],
-        last=listed[-1],
-        looked=looked_at(len(rows), looked, len(listed)),
-        warnings=(),
-        timezone=asked.timezone,
+    plan = replace(
+        _plan(asked, columns, windows, rows, listed, looked),
         delay=delay,
         midnight=_at_midnight(rows, asked.time),
         strongest=best,
@@ -152,13 +137,12 @@ def draft_ranking(
     Raises:
         InferError: Where no model can be made, with what to do.
     """
-    import pandas as pd
-
     named = {"--time": asked.time, "--user": log.user, "--item": log.item, "--rating": log.rating}
     for option, name in named.items():
         if name is not None:
             check_column(rows, option, name)
-    if len({log.user, log.item, log.rating, asked.time}) < 4 - [log.rating, asked.time].count(None):
+    given = [name for name in named.values() if name is not None]
+    if len(set(given)) < len(given):
         raise InferError("--user, --item, --rating and --time: expected different columns.")
     columns = describe_columns(rows, None, asked.time)
     roles: dict[str | None, Role] = {log.user: "input", log.item: "input", log.rating: "input"}
@@ -170,29 +154,46 @@ def draft_ranking(
         log = replace(log, liked=_liked(rows, log.rating))
     wanted = rows if log.rating is None else rows[rows[log.rating] >= log.liked]
     queries = wanted.groupby("day")[log.user].nunique()
-    counts = dict(zip(pd.DatetimeIndex(queries.index).date, queries.tolist(), strict=True))
-    plan = Plan(
-        name=asked.name,
-        origin=asked.origin,
-        source=asked.source,
-        imported=asked.imported,
-        columns=tuple(columns),
-        windows=choose_ranking_windows(listed, counts),
-        first=listed[0],
-        last=listed[-1],
-        looked=looked_at(len(rows), looked, len(listed)),
-        warnings=(),
-        timezone=asked.timezone,
-        user=log.user,
-        strongest=0.92,  # candidates are chosen by scores that are features too
-    )
+    windows = choose_ranking_windows(listed, _counts(queries), len(rows) / looked)
+    plan = _plan(asked, columns, windows, rows, listed, looked)
     found = [f"{again:.0%} of the rows repeat an earlier pair of user and item."]
     if log.rating is not None:
         found.append(f"Liked is a {log.rating} of {log.liked:g} or more, the median.")
     found += time_warnings(columns, asked.time, asked.timezone)
     found += day_warnings(listed, asked.today)
     found += row_warnings(rows)
-    return replace(plan, warnings=tuple(found)), replace(log, repeats=again > REPEATS)
+    strong = 0.92  # candidates are chosen by scores that are features too
+    plan = replace(plan, user=log.user, strongest=strong, warnings=tuple(found))
+    return plan, replace(log, repeats=again > REPEATS)
+
+
+def _plan(
+    asked: Asked,
+    columns: Sequence[Column],
+    windows: Windows,
+    rows: pd.DataFrame,
+    listed: Sequence[date],
+    looked: int,
+) -> Plan:
+    return Plan(
+        name=asked.name,
+        origin=asked.origin,
+        source=asked.source,
+        imported=asked.imported,
+        columns=tuple(columns),
+        windows=windows,
+        first=listed[0],
+        last=listed[-1],
+        looked=looked_at(len(rows), looked, len(listed)),
+        timezone=asked.timezone,
+        rows=len(rows) / looked,
+    )
+
+
+def _counts(by_day: pd.Series[int]) -> dict[date, int]:
+    import pandas as pd
+
+    return dict(zip(pd.DatetimeIndex(by_day.index).date, by_day.tolist(), strict=True))
 
 
 def looked_at(rows: int, looked: int, listed: int) -> str:
@@ -216,10 +217,10 @@ def check_column(rows: pd.DataFrame, option: str, name: str) -> None:
 def time_warnings(columns: Sequence[Column], time: str | None, timezone: str) -> list[str]:
     """What is to be known of naive and zoned times."""
     found = []
-    zones = sorted({column.zone for column in columns if column.zone})
+    zones = sorted({column.zone for column in columns if column.zone not in ("", timezone)})
     if time is not None and not any(c.zone for c in columns if c.name == time):
         found.append(
-            f"The times of {shown(time)} have no zone: they are taken as local times of {timezone}."
+            f"Times of {shown(time)} that name no zone are taken as local times of {timezone}."
             + (" Is that so? Else say --timezone." if timezone == "UTC" else "")
         )
     if zones:

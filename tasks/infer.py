@@ -189,6 +189,11 @@ def read_target(rows: pd.DataFrame, column: Column, asked: str | None = None) ->
         why = f"{len(counts)} different whole numbers; --problem regression reads them as amounts"
         return Target("multiclass", why, tuple(int(value) for value in sorted(counts.index)))
     numbers = values.astype("float64")
+    if endless := int((numbers.abs() == math.inf).sum()):
+        raise InferError(
+            f"--target {name!r}: found {endless:,} infinite values; expected finite numbers. Leave "
+            "these rows out, or make the values missing."
+        )
     why = f"numbers from {readable(column.low)} to {readable(column.high)}"
     return Target("regression", why, usual=rounded(float(numbers.mean()), 3))
 

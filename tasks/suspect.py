@@ -141,7 +141,7 @@ def label_days(columns: Sequence[Column], rows: pd.DataFrame, target: str, time:
 
 
 def row_warnings(rows: pd.DataFrame) -> list[str]:
-    """What is odd about the rows: that some repeat."""
+    """What is odd about the rows: that some repeat, that numbers are texts or without end."""
     found = []
     try:
         twice = float(rows.duplicated().mean())
@@ -149,6 +149,15 @@ def row_warnings(rows: pd.DataFrame) -> list[str]:
         twice = 0.0
     if twice > 0.001:
         found.append(f"{twice:.1%} of the rows repeat another of their day; they count once.")
+    commas = [str(name) for name in rows if _has_decimal_comma(rows[name])]
+    if commas:
+        found.append(
+            f"Numbers with a decimal comma are read as texts: {', '.join(commas)}. Write them with "
+            "a point."
+        )
+    endless = [str(name) for name in rows.select_dtypes("float") if np.isinf(rows[name]).any()]
+    if endless:
+        found.append(f"Infinite values are quarantined: {', '.join(endless)}.")
     return found
 
 
@@ -196,6 +205,15 @@ def _tells(column: Column, rows: pd.DataFrame, truth: np.ndarray) -> str:
         return ""
     area = strength(column, rows, truth)
     return f"alone it nearly tells the target (AUC {area:.2f})" if area > TELLS_ALL else ""
+
+
+def _has_decimal_comma(values: pd.Series[Any]) -> bool:
+    import pandas as pd
+
+    there = values.dropna().head(1000)
+    if there.empty or pd.api.types.infer_dtype(there) != "string":
+        return False
+    return bool(there.str.fullmatch(r"-?[\d.]*\d,\d+").mean() > 0.9)
 
 
 def _named_so(name: str) -> str:

@@ -16,8 +16,10 @@ RARE = 20
 MOST_ROWS = 1_000_000
 """Rows a candidate learns from before the window is closed behind it."""
 FEWEST_DAYS = 10
-FAR, TAKEN, TAUGHT = 280, 200, 42
-"""Days of a recommendation's lookback, of rows in it, and of rows that teach."""
+FAR, TAKEN = 280, 50_000
+"""Days of a recommendation's lookback, or rows in it."""
+TAUGHT, FEWEST_TAUGHT, MOST_TAUGHT = 2_000, 42, 400
+"""Users that teach a recommendation, and the bounds of their days."""
 
 
 @dataclass(frozen=True)
@@ -104,24 +106,30 @@ def choose_windows(
     )
 
 
-def choose_ranking_windows(listed: Sequence[date], queries: Mapping[date, int]) -> Windows:
+def choose_ranking_windows(
+    listed: Sequence[date], queries: Mapping[date, int], rows: float
+) -> Windows:
     """Lengths that fit a recommendation, whose features look back far and cost much a day.
 
-    A lookback of up to ``FAR`` days, or as many as ``TAKEN`` days of rows need where they are few,
-    and ``TAUGHT`` days of rows that teach.
+    A lookback of ``FAR`` days, or of as many as hold ``TAKEN`` rows where rows are few, and so many
+    days that teach as ``TAUGHT`` users need.
 
     Args:
         listed: Days of the source, ascending.
         queries: Users of the days that were looked at.
+        rows: Rows of a usual day.
 
     Raises:
         InferError: Where the history is too short.
     """
     length = (listed[-1] - listed[0]).days + 1
-    far = max(FAR, (listed[-1] - listed[-TAKEN:][0]).days)
+    full = listed[-math.ceil(TAKEN / max(rows, 1)) :]
+    far = max(FAR, (listed[-1] - full[0]).days)
     found = choose_windows(listed, queries, wanted_lookback=min(far, length // 2))
+    usual = sum(queries.values()) / max(len(queries), 1)
+    wanted = min(max(math.ceil(TAUGHT / max(usual, 1)), FEWEST_TAUGHT), MOST_TAUGHT)
     judged = sum(day > listed[-1] - timedelta(days=found.holdout) for day in listed)
-    taught = listed[-(judged + max(TAUGHT, found.holdout // 2 + 2)) :][0]
+    taught = listed[-(judged + max(wanted, found.holdout // 2 + 2)) :][0]
     window = max((listed[-1] - taught).days + 1, found.holdout + 7)
     return replace(found, window=window if window < length - found.lookback else None)
 

@@ -41,10 +41,11 @@ class Feedback:
 def write_ranking(plan: Plan, log: Feedback) -> str:
     """A model file for a recommendation, implicit or with ratings."""
     lines = [*docstring(plan), "", *_imports(plan), ""]
-    lines.append(f"USER, ITEM = {literal(log.user)}, {literal(log.item)}")
+    lines += [f"USER = {literal(log.user)}", f"ITEM = {literal(log.item)}"]
     if log.rating is not None:
-        lines.append(f"RATING, LIKED = {literal(log.rating)}, {literal(log.liked)}")
-    lines += ["", "", *contract(plan), "", "", *_features(log), "", "", *_spec(plan, log)]
+        lines += [f"RATING = {literal(log.rating)}", f"LIKED = {literal(log.liked)}  # or more"]
+    lines += ["", "", *contract(plan), "", "", *_clean(plan, log), *_features(log), "", ""]
+    lines += _spec(plan, log)
     return "\n".join([*lines, "", *schedule(plan)]) + "\n"
 
 
@@ -64,6 +65,26 @@ def _imports(plan: Plan) -> list[str]:
         "from tasks.recommend import RankBy",
         f"from tasks.sources import {plan.imported}",
         f"from tasks.spec import {'EXPANDING, ' * (not plan.windows.window)}Gate, ModelSpec, days",
+    ]
+
+
+def _clean(plan: Plan, log: Feedback) -> list[str]:
+    """Rows without a user or an item say nothing; numbers of users stay whole without them."""
+    named = {c.name: c for c in plan.columns if c.name in (log.user, log.item)}
+    if not any(column.missing for column in named.values()):
+        return []
+    whole = [
+        word
+        for word, name in (("USER", log.user), ("ITEM", log.item))
+        if named[name].kind == "number" and named[name].missing
+    ]
+    types = ", ".join(f'{word}: "int64"' for word in whole)
+    return [
+        "def clean(rows: pd.DataFrame) -> pd.DataFrame:",
+        '    """Rows of a known user and item."""',
+        f"    return rows.dropna(subset=[USER, ITEM]){f'.astype({{{types}}})' if whole else ''}",
+        "",
+        "",
     ]
 
 
@@ -91,6 +112,7 @@ def _spec(plan: Plan, log: Feedback) -> list[str]:
         f"    contract={class_name(plan.name)},",
         *call("problem=Recommendation(", [*parts, 'unit="visits"'], 4, ","),
         "    known_ahead=(USER,),",
+        *(["    clean=clean,"] if _clean(plan, log) else []),
         "    features=features,",
         f"    lookback=days({plan.windows.lookback}),",
         "    candidates={",

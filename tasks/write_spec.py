@@ -1,16 +1,17 @@
-"""The text of a model file, made from what a table looks like and meant to be edited."""
+"""What every model file made from a look at the data has: its words, contract, source, schedule."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from tasks.infer import Column, Target, bounds, longest_allowed, readable
 from tasks.windows import Windows
-from tasks.write_code import WIDTH, call, constant, identifier, is_plain, literal, nested, told
+from tasks.write_code import WIDTH, call, identifier, is_plain, literal, nested, told
 
+FEW = 150
+"""Rows a day below which the share that may break the contract is raised."""
 STRONG = 0.75
 """Area under the ROC curve of one input from which the gate's bound is raised for it."""
 
@@ -38,6 +39,7 @@ class Plan:
         target: How the target is read; None for a recommendation.
         alike: Categories whose past is worth a feature.
         user: Of a recommendation, the column of the user.
+        rows: Rows of a usual day.
     """
 
     name: str
@@ -49,7 +51,7 @@ class Plan:
     first: date
     last: date
     looked: str
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
     timezone: str = "UTC"
     delay: int = 0
     midnight: bool = False
@@ -58,6 +60,7 @@ class Plan:
     target: Target | None = None
     alike: tuple[str, ...] = ()
     user: str = ""
+    rows: float = 1_000.0
 
     def named(self, *roles: str) -> list[Column]:
         """The columns of these roles."""
@@ -69,16 +72,6 @@ class Plan:
         if self.user:
             return [self.user]
         return [column.name for column in self.named("id", "time", "input")]
-
-
-def write_tabular(plan: Plan) -> str:
-    """A model file for classification, many classes or a number."""
-    lines = [*docstring(plan), "", *_imports(plan), "", *_constants(plan), "", ""]
-    lines += [*contract(plan), "", ""]
-    if cleaned := _clean(plan):
-        lines += [*cleaned, "", ""]
-    lines += [*_features(plan), "", "", *_vectorizer(plan), *_spec(plan)]
-    return "\n".join([*lines, "", *schedule(plan)]) + "\n"
 
 
 def docstring(plan: Plan) -> list[str]:
@@ -104,11 +97,11 @@ def question(plan: Plan) -> str:
     if plan.target is None:
         return "What will each user take next?"
     (target,) = plan.named("target")
+    asked = f"What will {target.name} be"
     if plan.target.kind == "binary":
         one = plan.target.classes[1] if plan.target.classes else 1
-        value = one if isinstance(one, str) else readable(float(one))
-        return told(f"Will {target.name} be {value}?")
-    return told(f"What will {target.name} be?")
+        asked = f"Will {target.name} be {one if isinstance(one, str) else readable(float(one))}"
+    return told(f"{asked if len(asked) <= 80 else f'{asked[:77]}...'}?")
 
 
 def contract(plan: Plan) -> list[str]:
@@ -165,7 +158,7 @@ def gate(plan: Plan) -> str:
 
 
 def windows(plan: Plan) -> list[str]:
-    """Lookback, window, holdout and label delay."""
+    """Window, holdout, label delay, and how many bad rows a day may have."""
     length = plan.windows.window
     found = [
         f"window={'EXPANDING' if length is None else f'days({length})'}",
@@ -173,6 +166,8 @@ def windows(plan: Plan) -> list[str]:
     ]
     if plan.delay:
         found.append(f"label_delay=days({plan.delay})")
+    if plan.rows < FEW:  # else a bad row or three would reject the day
+        found.append(f"quarantine_limit={min(0.5, round(3 / plan.rows, 2)):g}")
     return found
 
 
@@ -235,193 +230,3 @@ def _limits(column: Column, plan: Plan) -> list[str]:
     if column.kind == "text":
         return [f'str_length={{"max_value": {literal(longest_allowed(column))}}}']
     return []
-
-
-def _imports(plan: Plan) -> list[str]:
-    kind = plan.target.kind if plan.target else ""
-    text = {
-        "binary": ("HistGradientBoostingClassifier", "LogisticRegression", "Classification"),
-        "multiclass": ("HistGradientBoostingClassifier", "LogisticRegression", "Multiclass"),
-        "regression": ("HistGradientBoostingRegressor", "Ridge", "Regression"),
-    }
-    boosting, linear, problem = text[kind]
-    tree = "DecisionTreeRegressor" if kind == "regression" else "DecisionTreeClassifier"
-    zoned = any(column.zone for column in plan.columns if column.role not in _GONE)
-    closed = plan.windows.window is not None
-    return [
-        "from __future__ import annotations",
-        "",
-        "import pandas as pd",
-        "import pandera.pandas as pa",
-        *(["from pandera.typing.pandas import Series"] if zoned else []),
-        f"from sklearn.ensemble import {boosting}",
-        "from sklearn.impute import SimpleImputer",
-        f"from sklearn.linear_model import {linear}",
-        "from sklearn.pipeline import make_pipeline",
-        "from sklearn.preprocessing import OneHotEncoder, StandardScaler",
-        f"from sklearn.tree import {tree}",
-        "from skrub import DatetimeEncoder, MinHashEncoder, TableVectorizer",
-        "",
-        f"from tasks.problems import {problem}",
-        f"from tasks.sources import {plan.imported}",
-        f"from tasks.spec import {'' if closed else 'EXPANDING, '}Gate, ModelSpec, days",
-    ]
-
-
-_GONE = ("constant", "unusable")
-
-
-def _constants(plan: Plan) -> list[str]:
-    (target,) = plan.named("target")
-    keys = [column.name for column in plan.named("id")]
-    lines = [f"TARGET = {literal(target.name)}"]
-    if plan.alike:
-        assert plan.target
-        lines.append(f"USUAL = {literal(plan.target.usual)}  # of the target")
-        lines += constant("ALIKE", plan.alike, "  # categories whose past says something")
-    lines += constant("KEY", keys, "  # names a row; no input") if keys else []
-    if types := _types(plan):
-        lines += call("TYPES = {", types, tail="  # as the candidates take them")
-    lines.append("# Known before the day begins? Only you can tell: take out what is not.")
-    return lines + constant("KNOWN_AHEAD", plan.ahead)
-
-
-def _types(plan: Plan) -> list[str]:
-    """Numbers that are names become texts, flags that may be missing numbers."""
-    found = []
-    for column in plan.named("input"):
-        if column.is_code:
-            found.append(f'{literal(column.name)}: "str"')
-        elif column.kind == "flag" and column.missing:
-            found.append(f'{literal(column.name)}: "float64"')
-    return found
-
-
-def _clean(plan: Plan) -> list[str]:
-    assert plan.target
-    (target,) = plan.named("target")
-    parts = []
-    if plan.target.kind == "binary" and plan.target.classes:
-        zero, one = plan.target.classes
-        parts.append(("TARGET", f"rows[TARGET].map({{{literal(zero)}: 0, {literal(one)}: 1}})"))
-    for column in plan.named("time", "input"):
-        if column.zone:
-            zone = literal(plan.timezone)
-            name = literal(column.name)
-            code = f"rows[{name}].dt.tz_convert({zone}).dt.tz_localize(None)"
-            parts.append((name, code))
-    if not parts:
-        return []
-    words = "Numbers for the target" if target.kind == "text" else "Plain numbers and local times"
-    return [
-        "def clean(rows: pd.DataFrame) -> pd.DataFrame:",
-        f'    """{words}; only of accepted rows."""',
-        "    changed = {",
-        *(f"        {name}: {code}," for name, code in parts),
-        "    }",
-        "    return rows.assign(**changed)",
-    ]
-
-
-def _features(plan: Plan) -> list[str]:
-    keys = ", *KEY" if plan.named("id") else ""
-    inputs = f'day.drop(columns=["day"{keys}])'
-    if _types(plan):
-        inputs += ".astype(TYPES)"
-    lines = []
-    if plan.alike:
-        lines += [
-            "def past_mean(day: pd.DataFrame, history: pd.DataFrame, key: str) -> pd.Series:",
-            '    """Mean of the target in earlier rows alike, drawn to the usual where few."""',
-            '    seen = history.groupby(key)[TARGET].agg(["sum", "count"])',
-            '    mean = (seen["sum"] + 20 * USUAL) / (seen["count"] + 20)',
-            '    return day[key].map(mean).astype("float64").fillna(USUAL)',
-            "",
-            "",
-        ]
-    unused = "" if plan.alike else "  # noqa: ARG001"
-    head = "def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:"
-    lines += [head + unused]
-    lines += ['    """What is known of each row, and of those like it, before the day begins."""']
-    if not plan.alike:
-        return [*lines, f"    return {inputs}"]
-    lines.append(f"    inputs = {inputs}")
-    if plan.delay:
-        lines += [
-            f'    final = history["day"] < day["day"].min() - pd.Timedelta(days={plan.delay})',
-            "    history = history[final]",
-        ]
-    lines.append('    past = {f"{key}_usual": past_mean(day, history, key) for key in ALIKE}')
-    return [*lines, "    return inputs.assign(**past)"]
-
-
-def _vectorizer(plan: Plan) -> list[str]:
-    resolution = "day" if plan.midnight else "hour"
-    no_seconds = "add_total_seconds=False"
-    return [
-        "table = TableVectorizer(  # numbers stay; categories and dates become numbers",
-        '    low_cardinality=OneHotEncoder(handle_unknown="ignore", sparse_output=False),',
-        "    high_cardinality=MinHashEncoder(n_components=10),",
-        f'    datetime=DatetimeEncoder(resolution="{resolution}", add_weekday=True, {no_seconds}),',
-        ")",
-        "",
-    ]
-
-
-def _candidates(plan: Plan) -> list[str]:
-    assert plan.target
-    regression = plan.target.kind == "regression"
-    linear = "Ridge()" if regression else "LogisticRegression(max_iter=1000)"
-    kind, name = ("Regressor", "ridge") if regression else ("Classifier", "logistic")
-    boosting = ["early_stopping=False", "random_state=0"]
-    boosting[:0] = ['loss="absolute_error"'] if regression else []
-    booster = nested(f"HistGradientBoosting{kind}(", boosting, 12)
-    lines = ["    candidates={"]
-    steps: tuple[tuple[str, Sequence[str]], ...] = (
-        (name, ("table", "SimpleImputer()", "StandardScaler()", linear)),
-        ("boosting", ("table", booster)),
-        (
-            "tree",
-            ("table", f"DecisionTree{kind}(max_depth=6, min_samples_leaf=20, random_state=0)"),
-        ),
-    )
-    for candidate, parts in steps:
-        lines += call(f'"{candidate}": make_pipeline(', parts, 8, ",")
-    return [*lines, "    },"]
-
-
-def _problem(plan: Plan) -> list[str]:
-    assert plan.target
-    parts = ["target=TARGET"]
-    if plan.target.kind == "multiclass":
-        head = "problem=Multiclass("
-        parts.append(nested("classes=(", [literal(c) for c in plan.target.classes], 8))
-    elif plan.target.kind == "binary":
-        head = "problem=Classification("
-        parts.append(f'metric="{"average_precision" if plan.target.share < 0.2 else "roc_auc"}"')
-    else:
-        head = "problem=Regression("
-        parts.append('metric="mean_absolute_error"')
-    if plan.named("id"):
-        parts.append("key=KEY")
-    return call(head, parts, 4, ",")
-
-
-def _spec(plan: Plan) -> list[str]:
-    return [
-        f"{variable(plan.name)} = ModelSpec(",
-        f'    name="{plan.name}",',
-        f"    question={literal(question(plan))},",
-        *source(plan),
-        f"    contract={class_name(plan.name)},",
-        *_problem(plan),
-        "    known_ahead=KNOWN_AHEAD,",
-        *(["    clean=clean,"] if _clean(plan) else []),
-        "    features=features,",
-        f"    lookback=days({plan.windows.lookback}),",
-        *_candidates(plan),
-        *(f"    {part}," for part in windows(plan)),
-        *([f"    timezone={literal(plan.timezone)},"] if plan.timezone != "UTC" else []),
-        f"    {gate(plan)},",
-        ")",
-    ]

@@ -196,6 +196,15 @@ def test_a_label_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     rehearse(load_spec(str(tmp_path / "late.py")))
 
 
+def test_rows_of_nobody_teach_a_recommendation_nothing(tmp_path: Path) -> None:
+    rows = ratings()
+    rows["userId"] = rows["userId"].mask(np.arange(len(rows)) % 9 == 0).astype("Int64")
+    _, text = make("--from", str(as_parquet(tmp_path, rows)), *RATED, out=tmp_path / "anyone.py")
+    assert tidy(text, tmp_path) == ""
+    examples = rehearse(load_spec(str(tmp_path / "anyone.py")))
+    assert examples["userId"].dtype == "int64"
+
+
 def test_a_model_may_be_called_like_a_word_of_its_file(tmp_path: Path) -> None:
     _, text = make(
         "--from", str(as_parquet(tmp_path, weather())), "--time", "date", "--target", "rain",
@@ -203,6 +212,19 @@ def test_a_model_may_be_called_like_a_word_of_its_file(tmp_path: Path) -> None:
     )  # fmt: skip
     assert load_spec(str(tmp_path / "table.py")).name == "table"
     assert "table_model = ModelSpec(" in text
+
+
+@pytest.mark.parametrize(("rows", "limit"), [(weather(), 0.5), (orders(30, 60), 0.05)])
+def test_few_rows_a_day_may_have_a_bad_one(
+    rows: pd.DataFrame, limit: float, tmp_path: Path
+) -> None:
+    time = str(rows.select_dtypes("datetime").columns[0])
+    target = str(rows.columns[-1])
+    make(
+        "--from", str(as_parquet(tmp_path, rows)), "--time", time, "--target", target,
+        out=tmp_path / "few.py",
+    )  # fmt: skip
+    assert load_spec(str(tmp_path / "few.py")).quarantine_limit == limit
 
 
 def constant(rows: pd.DataFrame) -> pd.DataFrame:
@@ -222,6 +244,11 @@ WRONG: dict[str, tuple[list[str], Callable[[pd.DataFrame], pd.DataFrame] | None,
     "no target": (["--target", "rian"], None, "no column 'rian'. Did you mean 'rain'"),
     "no time": (["--time", "dte"], None, "'dte'"),
     "a name that is none": (["--name", "../x"], None, "--name: found '../x'"),
+    "an endless target": (
+        [], lambda rows: rows.assign(rain=np.where(rows.index == 3, np.inf, rows["rain"])),
+        "found 1 infinite values",
+    ),
+    "an empty CSV file": (["--from", "empty.csv"], None, "empty.csv"),
     "no zone": (["--timezone", "Mars"], None, "--timezone: found 'Mars'"),
     "one value": ([], constant, "--target 'rain': found 1.0 in every row"),
     "times that are none": ([], written, "'date'"),
@@ -256,6 +283,7 @@ def test_a_mistake_gets_one_message(
     rows = weather()
     as_parquet(tmp_path, spoil(rows) if spoil else rows)
     usual = ["--from", "data.parquet", "--time", "date", "--target", "rain", "--out", "model.py"]
+    (tmp_path / "empty.csv").touch()
     code, said = say([*usual, *more], monkeypatch, capsys)
     assert code == 2, said
     assert words in said
@@ -263,7 +291,7 @@ def test_a_mistake_gets_one_message(
     assert said.endswith("Nothing was written.\n")
     assert "s3cret" not in said
     assert "Traceback" not in said
-    assert {file.name for file in tmp_path.iterdir()} <= {"data.parquet", "home"}
+    assert {file.name for file in tmp_path.iterdir()} <= {"data.parquet", "empty.csv", "home"}
 
 
 def test_a_file_that_exists_is_kept_unless_told_otherwise(

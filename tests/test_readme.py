@@ -161,10 +161,10 @@ def test_every_path_it_names_is_there() -> None:
         assert (PROJECT / name).exists() or (PROJECT / "tasks" / name).exists(), name
 
 
-def test_its_model_of_your_own_runs(
+def test_the_shortest_model_file_runs(
     registry_home: Path, tmp_path: Path, prefect_server: None
 ) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", RUNBOOK, re.DOTALL)
     (code,) = (block for block in blocks if "ModelSpec(" in block)
     folder = tmp_path / "visits"
     folder.mkdir()

@@ -96,6 +96,13 @@ def test_a_class_too_rare_to_judge_by_is_told() -> None:
     assert class_warnings(ROWS, "returned", read, 14) == []
 
 
+def test_numbers_with_a_decimal_comma_are_told() -> None:
+    (words,) = row_warnings(
+        ROWS.assign(price=ROWS["amount"].map("{:.2f}".format).str.replace(".", ","))
+    )
+    assert words.startswith("Numbers with a decimal comma are read as texts: price.")
+
+
 def test_repeated_rows_are_told() -> None:
     assert row_warnings(ROWS) == []
     (words,) = row_warnings(pd.concat([ROWS, ROWS.head(400)]))

@@ -93,5 +93,15 @@ def test_a_night_can_be_split_by_them(
 @given(st.sets(st.integers(0, 800), min_size=FEWEST_DAYS, max_size=300), st.integers(1, 500))
 def test_a_recommendations_night_can_be_split_by_them(places: set[int], users: int) -> None:
     listed = [FIRST + timedelta(days=place) for place in sorted(places)]
-    found = choose_ranking_windows(listed, dict.fromkeys(listed, users))
+    found = choose_ranking_windows(listed, dict.fromkeys(listed, users), 3.0 * users)
     assert split(listed, found).train
+
+
+def test_a_recommendation_looks_far_back_and_learns_of_enough_users() -> None:
+    dense = choose_ranking_windows(history(365), dict.fromkeys(history(365), 300), 4_000.0)
+    assert dense.lookback > 150
+    assert dense.window == 14 + 42
+    sparse = choose_ranking_windows(history(3_000), dict.fromkeys(history(3_000), 2), 25.0)
+    assert sparse.lookback > 1_000
+    assert sparse.window is not None
+    assert sparse.window > sparse.holdout + 300
