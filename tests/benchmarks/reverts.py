@@ -5,8 +5,9 @@
 From each start a champion, fitted on the days up to it, answers for the nights that follow beside
 its predecessor; each night looks at all graded days, as ``flows/monitor.py`` does. Honest: the same
 recipe fitted a day, and a week, earlier. Bad: a third of the labels flipped, the strongest inputs
-stuck at their mean (a broken join), a trivial recipe. Days with half the history that the spec asks
-for count, as the groceries' year holds too few others.
+stuck at their mean (a broken join), a trivial recipe. No better: champion and predecessor are two
+recipes swapped day by day with a coin. Days with half the history that the spec asks for count, as
+the groceries' year holds too few others.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ LAST = date(2026, 12, 20)
 RECIPES = {"flights": ("blend", "logistic"), "groceries": ("ranker", "frequency")}
 """The champion's recipe, and for groceries a trivial one."""
 CONFIDENCES = (0.99, 0.995, 0.998, 0.999)
+COINS = 20
+"""Champions that are no better, made of each pair of recipes."""
 
 
 def flipped(examples: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -53,6 +56,15 @@ def records(spec: ModelSpec, daily: dict[str, dict[str, float]]) -> list[dict[st
     return [
         {"metrics": {metric: ours}, "previous": {metric: before}}
         for ours, before in zip(daily["champion"].values(), daily["previous"].values(), strict=True)
+    ]
+
+
+def swapped(graded: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """Champion and predecessor exchanged on about half of the days."""
+    coins = np.random.default_rng(seed).random(len(graded)) < 0.5
+    return [
+        {"metrics": day["previous"], "previous": day["metrics"]} if coin else day
+        for day, coin in zip(graded, coins, strict=True)
     ]
 
 
@@ -125,6 +137,8 @@ def main() -> None:
             both = {"champion": scores[champion], "previous": scores[previous]}
             found[kind].append(records(spec, evaluate_days(spec.problem, after, both)))
         print(f"  {start} done", flush=True)
+    pairs_of_recipes = [one for one in found[kinds[4]] for _ in range(COINS)]
+    found["no better"] = [swapped(one, seed) for seed, one in enumerate(pairs_of_recipes)]
     print(f"{asked.model}: {len(starts)} champions of each kind, {asked.nights} nights each")
     for kind, graded in found.items():
         gains = sorted(gain(spec, one) for one in graded)
