@@ -100,7 +100,7 @@ class Frame:
 
     def x(self, night: float) -> str:
         """From the left, in percent; a night is 1 wide."""
-        return f"{100 * night / self.slots:.2f}%"
+        return f"{100 * night / self.slots:.4f}%"
 
     def y(self, figure: float) -> float:
         """From the top, in pixels."""

@@ -101,7 +101,7 @@ def main() -> None:
         common = rows[column].mode().iloc[0]
         plans.append((f"{common} renamed", column, lambda v, c=common: v.replace(c, f"{c}~")))
     for fault, column, change in plans:
-        found = [notice(rows, night, seed, column, change) for night in begun]
+        found = [notice(rows[["day", column]], night, seed, column, change) for night in begun]
         never = sum(count == float("inf") for count in found)
         middle = statistics.median(found)
         print(f"  {fault:<12} {column:<28} after {middle:g} nights, {never} of {len(found)} never")

@@ -5,8 +5,9 @@
 From each start a champion, fitted on the days up to it, answers for the nights that follow beside
 its predecessor; each night looks at all graded days, as ``flows/monitor.py`` does. Honest: the same
 recipe fitted a day, and a week, earlier. Bad: a third of the labels flipped, the strongest inputs
-stuck at their mean (a broken join), a trivial recipe. Days with half the history that the spec asks
-for count, as the groceries' year holds too few others.
+stuck at their mean (a broken join), a trivial recipe. No better: champion and predecessor are two
+recipes swapped day by day with a coin. Days with half the history that the spec asks for count, as
+the groceries' year holds too few others.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ LAST = date(2026, 12, 20)
 RECIPES = {"flights": ("blend", "logistic"), "groceries": ("ranker", "frequency")}
 """The champion's recipe, and for groceries a trivial one."""
 CONFIDENCES = (0.99, 0.995, 0.998, 0.999)
+COINS = 20
+"""Champions that are no better, made of each pair of recipes."""
 
 
 def flipped(examples: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -47,18 +50,39 @@ def unjoined(spec: ModelSpec, examples: pd.DataFrame) -> pd.DataFrame:
     return examples.assign(**means)
 
 
-def looks(spec: ModelSpec, daily: dict[str, dict[str, float]], policy: Any) -> float:
-    """Night on which the champion goes back; infinite where it never does."""
-    metric, greater = spec.problem.primary, spec.problem.greater_is_better
-    records = [
+def records(spec: ModelSpec, daily: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """The graded days of one champion beside its predecessor."""
+    metric = spec.problem.primary
+    return [
         {"metrics": {metric: ours}, "previous": {metric: before}}
         for ours, before in zip(daily["champion"].values(), daily["previous"].values(), strict=True)
     ]
-    for night in range(1, len(records) + 1):
-        found = grade.compare(records[:night], metric, greater, policy)
+
+
+def swapped(graded: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """Champion and predecessor exchanged on about half of the days."""
+    coins = np.random.default_rng(seed).random(len(graded)) < 0.5
+    return [
+        {"metrics": day["previous"], "previous": day["metrics"]} if coin else day
+        for day, coin in zip(graded, coins, strict=True)
+    ]
+
+
+def looks(spec: ModelSpec, graded: Sequence[dict[str, Any]], policy: Any) -> float:
+    """Night on which the champion goes back; infinite where it never does."""
+    metric, greater = spec.problem.primary, spec.problem.greater_is_better
+    for night in range(1, len(graded) + 1):
+        found = grade.compare(graded[:night], metric, greater, policy)
         if found is not None and found.revert:
             return night
     return float("inf")
+
+
+def gain(spec: ModelSpec, graded: Sequence[dict[str, Any]]) -> float:
+    """How much better it did over all nights, relative to its predecessor."""
+    metric, greater = spec.problem.primary, spec.problem.greater_is_better
+    found = grade.compare(graded, metric, greater, spec.revert)
+    return float("nan") if found is None else found.relative
 
 
 def tell(name: str, nights: Sequence[float]) -> str:
@@ -94,7 +118,7 @@ def main() -> None:
     starts = [first - timedelta(days=step * number) for number in range(asked.starts)]
     kinds = ("honest, a day fresher", "honest, a week fresher", "a third of the labels flipped")
     kinds += ("a broken join", f"recipe {trivial}")
-    found: dict[str, list[dict[str, dict[str, float]]]] = {kind: [] for kind in kinds}
+    found: dict[str, list[list[dict[str, Any]]]] = {kind: [] for kind in kinds}
     for start in starts:
         after = read([day for day in wanted if 0 < (day - start).days <= asked.nights])
         own, before = learned(start), learned(start - days(1))
@@ -111,14 +135,19 @@ def main() -> None:
         pairs |= {kind: (kind, "day") for kind in kinds[2:]}
         for kind, (champion, previous) in pairs.items():
             both = {"champion": scores[champion], "previous": scores[previous]}
-            found[kind].append(evaluate_days(spec.problem, after, both))
+            found[kind].append(records(spec, evaluate_days(spec.problem, after, both)))
         print(f"  {start} done", flush=True)
+    pairs_of_recipes = [one for one in found[kinds[4]] for _ in range(COINS)]
+    found["no better"] = [swapped(one, seed) for seed, one in enumerate(pairs_of_recipes)]
     print(f"{asked.model}: {len(starts)} champions of each kind, {asked.nights} nights each")
+    for kind, graded in found.items():
+        gains = sorted(gain(spec, one) for one in graded)
+        print(f"  {kind:<34} {statistics.median(gains):+.1%} ({gains[0]:+.1%} to {gains[-1]:+.1%})")
     for confidence in CONFIDENCES:
         policy = replace(spec.revert, confidence=confidence)
         print(f" at {confidence:.1%}")
-        for kind, daily in found.items():
-            print(tell(kind, [looks(spec, one, policy) for one in daily]))
+        for kind, graded in found.items():
+            print(tell(kind, [looks(spec, one, policy) for one in graded]))
 
 
 if __name__ == "__main__":
