@@ -199,7 +199,8 @@ def test_a_better_challenger_is_never_kept_where_a_worse_one_is_promoted(
     gain, half, over, error, slice_, better, same, champion
 ):
     def status(more, much, less, fair):
-        found = _evaluation(gain + more, half, over + much, max(error - less, 0.0))
+        believed = min(gain + more, GATE.surprise)  # what is too good is for a person
+        found = _evaluation(believed, half, over + much, max(error - less, 0.0))
         slices = [_slice(2 * slice_ + fair)]
         return _verdict(found, same=same, champion=champion, slices=slices).status
 
