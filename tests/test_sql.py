@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
+import struct
+import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -341,40 +344,44 @@ def test_what_sql_days_refuse(changes: dict[str, Any], message: str) -> None:
     assert "secret" not in str(told.value)
 
 
-@pytest.fixture
-def login(postgres: str, postgres_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """URL of a user who is asked for a password, p@ss/word%."""
-    import psycopg
-
+def test_a_login_without_the_right_is_told(postgres: str) -> None:
     address = sql.make_url(postgres)
-    folder = Path(str(address.query["host"]))
-    rules = folder / "pg_hba.conf"
-    before = rules.read_text()
-    rules.write_text("local all joe scram-sha-256\n" + before)
-    run(postgres, "CREATE ROLE joe LOGIN PASSWORD 'p@ss/word%'")
-    with pytest.raises(psycopg.OperationalError):
-        for _ in range(100):  # the server reads its rules when it comes to it
-            run(postgres, "SELECT pg_reload_conf(), pg_sleep(0.1)")
-            psycopg.connect(f"host={folder} user=joe password=none dbname=postgres").close()
-    monkeypatch.setenv("SHOP_PASSWORD", "p@ss/word%")
-    yield f"postgresql://joe:${{SHOP_PASSWORD}}@/{address.database}?host={folder}"
-    rules.write_text(before)
-    run(postgres, "DROP OWNED BY joe", "DROP ROLE joe", "SELECT pg_reload_conf()")
-
-
-def test_a_password_is_taken_from_the_environment_and_never_shown(
-    login: str, postgres: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(postgres, "CREATE TABLE orders AS SELECT now() AS at")
+    run(postgres, "CREATE TABLE orders AS SELECT now() AS at", "CREATE ROLE joe LOGIN")
+    login = f"postgresql://joe@/{address.database}?host={address.query['host']}"
     with pytest.raises(SourceSettingsError, match="permission denied for table orders"):
         orders(login).list_days(date.max)
     run(postgres, "GRANT SELECT ON orders TO joe")
     assert len(orders(login).list_days(date.max)) == 1
-    monkeypatch.setenv("SHOP_PASSWORD", "wrong-one")
-    with pytest.raises(SourceSettingsError, match="password authentication failed") as told:
-        orders(login).list_days(date.max)
-    assert "wrong-one" not in f"{told.value!r} {told.value.__cause__!r}"
-    assert "SHOP_PASSWORD" in str(told.value)
+    run(postgres, "DROP OWNED BY joe", "DROP ROLE joe")
+
+
+def refuse_password(listening: socket.socket, heard: list[bytes]) -> None:
+    """Of PostgreSQL's protocol what asks one client for a password, and refuses it."""
+    client, _ = listening.accept()
+    with client:
+        while client.recv(1024)[4:8] in (b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"):
+            client.sendall(b"N")  # no encryption here
+        client.sendall(b"R" + struct.pack("!ii", 8, 3))
+        heard.append(client.recv(1024)[5:].rstrip(b"\0"))
+        said = b'SFATAL\0C28P01\0Mpassword authentication failed for user "joe"\0\0'
+        client.sendall(b"E" + struct.pack("!i", 4 + len(said)) + said)
+
+
+def test_a_password_is_taken_from_the_environment_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    secret, heard = "p@ss:/word%", []
+    monkeypatch.setenv("SHOP_PASSWORD", secret)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=refuse_password, args=(listening, heard))
+        server.start()
+        url = f"postgresql://joe:${{SHOP_PASSWORD}}@127.0.0.1:{listening.getsockname()[1]}/shop"
+        with pytest.raises(SourceSettingsError, match="password authentication failed") as told:
+            orders(url).list_days(date.max)
+        server.join()
+    assert heard == [secret.encode()]
+    assert secret not in f"{told.value!r} {told.value.__cause__!r}"
+    assert "${SHOP_PASSWORD}" in str(told.value)
 
 
 def test_a_connection_dropped_in_mid_read_is_an_outage(
