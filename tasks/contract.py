@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from pandera.pandas import DataFrameModel
 
+SHOWN = 60
+"""Characters of a value that a reason shows."""
 CHECK = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
 WORDS = {
     "greater_than_or_equal_to": "is not at least {}",
@@ -164,7 +166,7 @@ def _typed(rows: pd.DataFrame, schema: Any) -> tuple[pd.DataFrame, list[pd.Serie
         if lost.any() and values.isna().all():
             raise _wrong_type(rows, name, found.dtype, column.dtype)
         absent = found.isna() & (not _holds_missing(wanted))
-        reasons.append(f"{name}: " + found[lost].astype("str") + f" is not {column.dtype}")
+        reasons.append(f"{name}: " + _shown(found[lost]) + f" is not {column.dtype}")
         reasons.append(absent[absent].map({True: f"{name}: is missing"}).astype("str"))
         bad |= lost | absent
         converted[name] = values
@@ -270,11 +272,17 @@ def _reasons(cases: pd.DataFrame) -> pd.Series[Any]:
     check = cases["check"].astype("str")
     words = check.map({name: _in_words(name) for name in check.unique()})
     column = cases["column"].astype("str")
-    text = column + ": " + cases["failure_case"].astype("str") + " " + words
+    text = column + ": " + _shown(cases["failure_case"]) + " " + words
     text = text.where(check != "not_nullable", column + ": is missing")
     text = text.where(cases["schema_context"] != "DataFrameSchema", "row: " + words)
     text.index = cases["index"].astype("int64")
     return text
+
+
+def _shown(values: pd.Series[Any]) -> pd.Series[str]:
+    """Values as a reason shows them: long texts by their beginning, without what no page shows."""
+    text = values.astype("str").str.slice(0, SHOWN).str.replace(r"[\x00-\x1f]", "?", regex=True)
+    return text + values.astype("str").str.len().gt(SHOWN).map({True: "…", False: ""})
 
 
 def _in_words(check: str) -> str:

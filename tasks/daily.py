@@ -206,12 +206,15 @@ def with_days(table: Any, what: str) -> Any:
 def join_days(tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
     """Days one below the other as one frame; a day of no row adds none.
 
+    A column that only some of the days have is missing in the rows of the others: which columns
+    must be there, the contract says.
+
     Args:
         tables: Name and Arrow table of each day, from ``with_day``; at least one.
 
     Raises:
-        ColumnsError: Where the columns or their types differ from those of the first day that has
-            rows, and cannot be joined.
+        ColumnsError: Where a column's type differs from that of the first day that has rows, and
+            cannot be joined with it.
     """
     import pyarrow as pa
 
@@ -257,23 +260,11 @@ def _is_same(column: Any, stamps: Any) -> bool:
 
 
 def _joined_columns(what: str, table: Any, expected: Any, first: str) -> Any:
-    """The schema that holds both, where the columns are the same and their types can be joined."""
+    """The schema that holds both, where the types of what both have can be joined."""
     import pyarrow as pa
 
     found = table.schema
-    missing = [name for name in expected.names if name not in found.names]
-    if missing:
-        raise ColumnsError(
-            f"{what}: found no column {missing[0]!r}; expected it, as in {first}. "
-            "Deliver the file with the same columns."
-        )
-    added = [name for name in found.names if name not in expected.names]
-    if added:
-        raise ColumnsError(
-            f"{what}: found a column {added[0]!r}; expected only those of {first}. "
-            "Deliver the file with the same columns."
-        )
-    for name in expected.names:
+    for name in set(expected.names) & set(found.names):
         mine, others = found.field(name), expected.field(name)
         try:
             pa.unify_schemas([pa.schema([others]), pa.schema([mine])], promote_options="permissive")

@@ -94,7 +94,7 @@ class _FileDays:
         as local times of ``timezone`` without a zone.
 
         Raises:
-            ColumnsError: Where columns or types differ from those of the first day that has rows.
+            ColumnsError: Where a column's type differs from that of the first day that has rows.
             SourceError: Where a file is missing or broken.
         """
         if not days:

@@ -65,7 +65,7 @@ class DataFrameDays:
         """Rows of these days, one below the other.
 
         Raises:
-            ColumnsError: Where columns or types differ from those of the first day that has rows.
+            ColumnsError: Where a column's type differs from that of the first day that has rows.
             SourceError: As ``list_days`` does.
         """
         if not days:

@@ -57,6 +57,11 @@ def test_a_broken_row_is_quarantined_with_each_reason() -> None:
     assert accepted.rows["quantity"].tolist() == [2]
 
 
+def test_a_reason_shows_the_beginning_of_a_long_value_and_no_control_characters() -> None:
+    accepted = accept_rows(lines(shop=["a\0b" + "x" * 10**6, "b", "a"]), Lines)
+    assert reasons(accepted) == [f"shop: a?b{'x' * 57}… is not one of 'a', 'b'"]
+
+
 def test_duplicates_count_within_a_day_only() -> None:
     row = {"quantity": 1, "price": 1.0, "shop": "a"}
     raw = pd.DataFrame({"day": DAYS[[0, 0, 0, 1]], **row})

@@ -122,8 +122,6 @@ def test_a_file_broken_inside_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"n": [5]}, r"2026-11-23\.parquet: found no column 'shop'"),
-        ({"n": [5], "shop": ["a"], "x": [1]}, r"2026-11-23\.parquet: found a column 'x'"),
         ({"n": ["5"], "shop": ["a"]}, r"2026-11-23\.parquet: found .*string in column 'n'.*int64"),
         ({"n": [5], "shop": ["a"], "day": [3]}, r"column 'day'.*reserved"),
     ],
@@ -134,6 +132,17 @@ def test_columns_that_differ_are_named(
     write(folder, "2026-11-23.parquet", **columns)
     with pytest.raises(SourceError, match=message):
         ParquetDays(str(folder)).read_days([FIRST, date(2026, 11, 23)])
+
+
+@pytest.mark.parametrize("first", [FIRST, date(2026, 11, 23)])
+def test_a_column_of_some_days_is_missing_in_the_others(folder: Path, first: date) -> None:
+    write(folder, "2026-11-23.parquet", n=[5], late=[True])
+    days = sorted([FIRST, date(2026, 11, 23)], reverse=first != FIRST)
+    rows = ParquetDays(str(folder)).read_days(days)
+    assert sorted(rows) == ["day", "late", "n", "shop"]
+    newest = rows["day"] == "2026-11-23"
+    assert rows.loc[newest, "shop"].isna().all()
+    assert rows.loc[~newest, "late"].isna().all()
 
 
 def test_types_that_can_be_joined_are(folder: Path) -> None:

@@ -152,9 +152,13 @@ def test_a_missing_folder_is_for_a_person_to_correct(
     assert champion_of() == "1"
 
 
-@pytest.mark.parametrize("harm", [drop_column, retype_column])
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [(drop_column, "200 x size: is missing"), (retype_column, "column 'size'")],
+)
 def test_other_columns_are_rejected_on_a_first_night_too(
     harm: Callable[[Path], None],
+    expected: str,
     place: Path,
     days: Path,
     registry_home: Path,
@@ -167,8 +171,18 @@ def test_other_columns_are_rejected_on_a_first_night_too(
     message = " ".join(one_message(ended).split())
     print("first night", ended.code, message)
     assert ended.code == 3
-    assert "column 'size'" in message
+    assert expected in message
     assert champion_of() is None
+
+
+def test_a_column_that_the_contract_does_not_name_may_be_added(
+    place: Path, days: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_day(days, AS_OF, colour="red")
+    ended = say(capsys, monkeypatch, place / "toy.py", "--as-of", str(AS_OF))
+    assert ended.code == 0, ended.err
+    assert f"toy · {AS_OF} · PROMOTED" in ended.out
+    assert champion_of() == "2"
 
 
 def test_the_command_says_it_without_noise(place: Path, days: Path) -> None:
