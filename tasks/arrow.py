@@ -115,9 +115,34 @@ def _concat(what: str, tables: list[Any]) -> Any:
             if len(orders) > 1:
                 raise ValueError(f"{name}: the ordered categories differ between {what}.")
     try:
-        return pa.concat_tables(tables, promote_options="permissive")
+        return pa.concat_tables(_empty_as_null(tables), promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise ValueError(f"{what}: the columns differ in type: {error}") from error
+
+
+def _empty_as_null(tables: list[Any]) -> list[Any]:
+    """Numbers that are all missing lose their type where other tables have no numbers.
+
+    A join without a match gives such a column where its other days have texts.
+    """
+    import pyarrow as pa
+
+    numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
+    others = {
+        field.name
+        for table in tables
+        for field in table.schema
+        if not any(is_kind(field.type) for is_kind in numbers)
+    }
+    found = []
+    for table in tables:
+        for place, field in enumerate(table.schema):
+            if field.name in others and pa.types.is_floating(field.type):
+                column = table.column(place)
+                if column.null_count == len(column):
+                    table = table.set_column(place, field.name, pa.nulls(len(column)))
+        found.append(table)
+    return found
 
 
 def _unified(table: Any) -> Any:

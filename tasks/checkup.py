@@ -152,7 +152,8 @@ def _look_at_split(
     )
     notes = []
     asked = (spec.window - spec.holdout - spec.label_delay).days
-    if asked < 10_000 and len(split.refit) < asked:
+    there = (split.refit[-1] - listed[0] - spec.lookback).days + 1  # days without rows count
+    if there < asked < 10_000:
         notes.append(
             f"The window asks for {asked:,} days to learn from, the source has "
             f"{len(split.refit):,}: all of them are used."

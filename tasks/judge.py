@@ -378,10 +378,12 @@ def _figures(found: Evaluation, challenger: str, other: str, whose: str) -> str:
 
 
 def _better_by(gain: Estimate, confidence: float) -> str:
-    low, high = _number(gain.low), _number(gain.high)
-    word = "equal" if gain.value == 0 else f"{'better' if gain.value > 0 else 'worse'} by"
+    """A loss is told as one, so that its figure lies in its interval."""
+    worse = gain.value < 0
+    low, high = (-gain.high, -gain.low) if worse else (gain.low, gain.high)
+    word = "equal" if gain.value == 0 else f"{'worse' if worse else 'better'} by"
     size = "" if gain.value == 0 else f" {_number(abs(gain.value))}"
-    return f"{word}{size} ({confidence * 100:g} % interval {low} to {high})"
+    return f"{word}{size} ({confidence * 100:g} % interval {_number(low)} to {_number(high)})"
 
 
 def _sentence(text: str, passed: bool, otherwise: str) -> str:

@@ -231,6 +231,9 @@ def prepare_examples(
 
     Returns:
         Reference to the examples of each wanted day, and the days prepared just now.
+
+    Raises:
+        SpecError: Where ``features`` gives other columns or types on some days than on others.
     """
     keys = example_keys(spec, clean_keys(spec, fingerprints), wanted)
     refs = store.find_days("examples", list(keys.values()))
@@ -243,7 +246,10 @@ def prepare_examples(
             made[keys[day]] = build_examples(spec, *day_and_history(spec, rows, day))
             if progress:
                 progress(done, len(new))
-        refs |= store.write_days("examples", made)
+        try:
+            refs |= store.write_days("examples", made)
+        except ValueError as error:
+            raise SpecError(f"Model {spec.name}: features: {error}") from error
     return {day: refs[keys[day]] for day in wanted}, tuple(new)
 
 

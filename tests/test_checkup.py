@@ -257,6 +257,13 @@ def test_a_target_of_one_value_cannot_be_learned(value: int, message: str, tmp_p
     assert message in found.all("faults")[0]
 
 
+def test_days_without_rows_do_not_make_a_window_too_long(tmp_path: Path) -> None:
+    write_more(tmp_path, 1, 11)
+    write_more(tmp_path, 14, 40)
+    found = look(tmp_path, window=days(32), requests=None)
+    assert not any("The window asks" in note for note in found.all("notes"))
+
+
 def test_a_window_longer_than_the_history_is_said(folder: Path) -> None:
     found = look(folder, window=days(90), requests=None)
     assert found.outcome == "READY"

@@ -72,7 +72,13 @@ def _verdict(evaluation, champion="old", same=True, gate=GATE, slices=(), challe
 TABLE = [
     ("refit, better", _evaluation(0.01), {}, "PROMOTED", "better by 0.004"),
     ("refit, equal", _evaluation(0.0, 0.0), {}, "PROMOTED", "equal (90 % interval 0.000 to"),
-    ("refit, a little worse", _evaluation(-0.01), {}, "PROMOTED", "worse by 0.004"),
+    (
+        "refit, a little worse",
+        _evaluation(-0.01),
+        {},
+        "PROMOTED",
+        "worse by 0.004 (90 % interval 0.",
+    ),
     ("refit, at the bound", _evaluation(-0.02, 0.0), {}, "PROMOTED", "2.0% worse"),
     ("refit, past the bound", _evaluation(-0.03), {}, "KEPT", "past the bound of 2.0% worse"),
     ("refit, too uncertain", _evaluation(0.01, 0.05), {}, "KEPT", "too uncertain"),

@@ -117,6 +117,16 @@ def test_a_feature_that_tells_all_is_found_in_either_direction(wrong: float) -> 
     assert "copy" in found.detail
 
 
+def test_a_feature_that_tells_all_by_being_there_is_found() -> None:
+    random = np.random.default_rng(0)
+    target = (random.random(500) < 0.3).astype("int8")
+    grade = np.where(target == 1, random.integers(1, 6, 500), np.nan)
+    examples = pd.DataFrame({"day": FIRST, "target": target, "grade": grade})
+    found = leaks.strongest_feature(honest, examples)
+    assert not found.passed
+    assert "grade alone has an AUC of 1.00" in found.detail
+
+
 def test_a_holdout_without_both_outcomes_says_nothing() -> None:
     examples = pd.DataFrame({"day": FIRST, "target": [0, 0], "copy": [1.0, 2.0]})
     assert leaks.strongest_feature(honest, examples).passed

@@ -94,6 +94,15 @@ def test_features_see_what_is_known_and_whole_days_before(folder: Path) -> None:
         assert len(history) == 7 * 20
 
 
+def test_a_feature_of_another_type_on_some_days_is_the_models_fault(folder: Path) -> None:
+    def mixed(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+        odd = day["day"].iloc[0].day % 2 == 1
+        return features(day, history).assign(kind="odd" if odd else 2.0)
+
+    with pytest.raises(SpecError, match=r"features: .*kind"):
+        prepare(spec_on(folder, features=mixed))
+
+
 def test_later_rows_do_not_change_a_days_features(folder: Path) -> None:
     spec = spec_on(folder)
     listed = spec.source.list_days(nth_day(LENGTH))

@@ -102,6 +102,19 @@ def test_a_category_that_was_never_seen() -> None:
     assert list(back["n"]) == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
 
 
+@pytest.mark.parametrize("kind", ["str", "category", "datetime64[s]", "bool"])
+def test_a_join_without_a_match_on_one_day_is_missing_texts(kind: str) -> None:
+    none = pd.DataFrame({"last": [float("nan"), float("nan")]})
+    some = pd.DataFrame({"last": pd.Series([0, 1]).astype(kind)})
+    for name, order in (("first", (none, some)), ("last", (some, none))):
+        refs = store.write_days(name, dict(zip("ab", order, strict=True)))
+        back = store.read_days([refs["a"], refs["b"]])["last"]
+        assert back.isna().sum() == 2
+        assert back.dropna().astype(kind).tolist() == some["last"].tolist()
+    apart = [store.write_days(key, {key: rows})[key] for key, rows in (("c", none), ("d", some))]
+    assert store.read_days(apart)["last"].isna().tolist() == [True, True, False, False]
+
+
 def test_ordered_categories_stay_and_must_agree() -> None:
     def sizes(*order: str) -> pd.DataFrame:
         return pd.DataFrame({"size": pd.Categorical(["s"], categories=order, ordered=True)})

@@ -47,6 +47,11 @@ def test_a_text_that_tells_all_is() -> None:
     assert "code" in suspected(told)
 
 
+def test_a_number_that_only_one_outcome_is_given_tells_all() -> None:
+    told = ROWS.assign(points=np.where(ROWS["returned"] == "yes", ROWS["amount"], np.nan))
+    assert suspected(told)["points"] == "alone it nearly tells the target (AUC 1.00)"
+
+
 def test_a_column_missing_where_the_target_is_and_a_telling_name_are() -> None:
     open_ = np.arange(len(ROWS)) % 3 == 0
     late = ROWS.assign(
