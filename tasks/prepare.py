@@ -70,15 +70,16 @@ def split_days(spec: ModelSpec, listed: Sequence[date], as_of: date) -> Split:
     first_judged = matured[-1] - spec.holdout + timedelta(days=1)
     holdout = [day for day in matured if day >= first_judged]
     train_end = first_judged - spec.label_delay
-    train = _window(spec, [day for day in matured if day < train_end])
+    learned = [day for day in matured if day < train_end]
+    train = _window(spec, learned, train_end - timedelta(days=1))
     if len(train) < max(2, spec.holdout.days // 2):
         raise HistoryError(_too_short(spec, len(listed)))
-    return Split(tuple(train), tuple(holdout), tuple(_window(spec, matured)))
+    return Split(tuple(train), tuple(holdout), tuple(_window(spec, matured, matured[-1])))
 
 
-def _window(spec: ModelSpec, matured: list[date]) -> list[date]:
+def _window(spec: ModelSpec, matured: list[date], last: date) -> list[date]:
     length = spec.window - spec.holdout - spec.label_delay
-    return [day for day in matured if matured and day > matured[-1] - length]
+    return [day for day in matured if day > last - length]
 
 
 def _too_short(spec: ModelSpec, found: int) -> str:

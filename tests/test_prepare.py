@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.prepare import HistoryError, Split, clean_days, prepare_examples, split_days
@@ -30,6 +30,7 @@ LENGTH = 25
     delay=st.integers(0, 5),
     window=st.one_of(st.just(EXPANDING), st.integers(30, 60).map(days)),
 )
+@example(count=104, gaps={79}, lookback=0, holdout=17, delay=4, window=days(30))
 def test_no_training_day_or_label_reaches_a_judging_day(
     count: int, gaps: set[int], lookback: int, holdout: int, delay: int, window: timedelta
 ) -> None:
@@ -136,6 +137,7 @@ def test_a_changed_day_prepares_itself_and_the_days_that_look_back_at_it(folder:
     assert made == tuple(nth_day(number) for number in range(12, 12 + 8))
 
 
+@settings(max_examples=30)
 @given(
     broken=st.sets(st.integers(0, 19), max_size=12),
     copies=st.lists(st.integers(0, 19), max_size=12),

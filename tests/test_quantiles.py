@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tasks import store
 from tasks.quantiles import QuantileRegressors, level_parameter
+from tasks.trust import TRUSTED_TYPES
 
 HIST = HistGradientBoostingRegressor(loss="quantile", max_iter=30, random_state=0)
 
@@ -60,7 +61,7 @@ def test_an_estimator_of_something_else_is_refused(estimator: Any, words: str) -
 def test_it_is_stored_without_pickle(home: Path) -> None:
     x = np.linspace(0, 1, 80)[:, None]
     fitted = QuantileRegressors(HIST).fit(x, x[:, 0])
-    trusted = [*store.TRUSTED_TYPES, "tasks.quantiles.QuantileRegressors"]
+    trusted = [*TRUSTED_TYPES, "tasks.quantiles.QuantileRegressors"]
     store.write_model("models", "key", fitted, trusted)
     again = store.read_model("models", "key", trusted)
     np.testing.assert_array_equal(again.predict(x), fitted.predict(x))

@@ -127,7 +127,7 @@ class Foreign(BaseEstimator):
     ("estimator", "message"),
     [
         (Raises(), "Candidate 'c' of model toy: fit on 180 rows raised ValueError: no such luck"),
-        (Holes(), "c of model toy: 60 of 60 scores are not finite, expected 60 numbers"),
+        (Holes(), "c of model toy: 60 of 60 scores are not finite, expected numbers"),
         (Foreign(), "Candidate 'c' of model toy: It holds types that are not trusted"),
     ],
 )

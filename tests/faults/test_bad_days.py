@@ -207,8 +207,7 @@ def test_a_model_that_is_no_python(
     assert ended.code == 2
     message = one_message(ended)
     print(ended.code, message)
-    assert "SyntaxError: '(' was never closed" in message
-    assert "wrong.py" in message
+    assert "is no Python: '(' was never closed (wrong.py, line 3)" in message
     assert "The champion is untouched." in message
 
 
