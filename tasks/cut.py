@@ -80,7 +80,7 @@ def write_days(table: Any, times: pd.Series[Any], shift: timedelta, folder: Path
     unique, starts = np.unique(stamps[order], return_index=True)
     for day, start, stop in zip(unique, starts, [*starts[1:], len(rows)], strict=True):
         pq.write_table(
-            _alone(rows.slice(start, stop - start)),
+            _with_plain_texts(_alone(rows.slice(start, stop - start))),
             folder / f"day={day}.parquet",
             compression="lz4",
             write_statistics=False,
@@ -97,6 +97,17 @@ def _alone(rows: Any) -> Any:
             used = rows.column(place).cast(field.type.value_type).dictionary_encode()
             rows = rows.set_column(place, field.name, used)
     return rows
+
+
+def _with_plain_texts(rows: Any) -> Any:
+    """Texts with short offsets, which not every version of a writer uses for the same rows."""
+    import pyarrow as pa
+
+    if rows.nbytes >= 2**31:  # more than short offsets can count
+        return rows
+    kinds = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
+    plain = [field.with_type(kinds.get(field.type, field.type)) for field in rows.schema]
+    return rows.cast(pa.schema(plain))
 
 
 @contextmanager

@@ -197,7 +197,7 @@ def with_days(table: Any, what: str) -> Any:
         if not _is_same(rows.column("day"), stamps):
             raise SourceError(
                 f"{what}: found a column 'day' that is not the day of its row; the name is "
-                "reserved. Rename the column."
+                "reserved. Rename the column, in a database by a query: SELECT day AS other, ..."
             )
         rows = rows.drop_columns(["day"])
     return rows.add_column(0, "day", stamps)

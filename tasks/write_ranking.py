@@ -123,7 +123,7 @@ def _spec(plan: Plan, log: Feedback) -> list[str]:
         "            )",
         "        ),",
         "    },",
-        *(f"    {part}," for part in windows(plan)),
+        *(f"    {part}" for part in windows(plan)),
         *([f"    timezone={literal(plan.timezone)},"] if plan.timezone != "UTC" else []),
         f"    {gate(plan)},",
         ")",

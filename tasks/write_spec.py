@@ -158,16 +158,17 @@ def gate(plan: Plan) -> str:
 
 
 def windows(plan: Plan) -> list[str]:
-    """Window, holdout, label delay, and how many bad rows a day may have."""
+    """Window, holdout, label delay, and how many bad rows a day may have; each ends in a comma."""
     length = plan.windows.window
     found = [
-        f"window={'EXPANDING' if length is None else f'days({length})'}",
-        f"holdout=days({plan.windows.holdout})",
+        f"window={'EXPANDING' if length is None else f'days({length})'},",
+        f"holdout=days({plan.windows.holdout}),",
     ]
     if plan.delay:
-        found.append(f"label_delay=days({plan.delay})")
+        found.append(f"label_delay=days({plan.delay}),")
     if plan.rows < FEW:  # else a bad row or three would reject the day
-        found.append(f"quarantine_limit={min(0.5, round(3 / plan.rows, 2)):g}")
+        limit = min(0.5, round(3 / plan.rows, 2))
+        found.append(f"quarantine_limit={limit:g},  # few rows a day: else one bad row rejects it")
     return found
 
 

@@ -217,7 +217,7 @@ def _spec(plan: Plan) -> list[str]:
         "    features=features,",
         f"    lookback=days({plan.windows.lookback}),",
         *_candidates(plan),
-        *(f"    {part}," for part in windows(plan)),
+        *(f"    {part}" for part in windows(plan)),
         *([f"    timezone={literal(plan.timezone)},"] if plan.timezone != "UTC" else []),
         f"    {gate(plan)},",
         ")",

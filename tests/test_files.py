@@ -7,6 +7,8 @@ from pathlib import Path
 
 import fsspec
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as checked
@@ -234,6 +236,16 @@ def test_a_large_file_is_cut_once_for_each_of_its_versions(large: Path, home: Pa
     assert len(list((home / "data").iterdir())) == 2, "one older version stays"
 
 
+def test_the_same_texts_written_by_another_library_are_no_revision(tmp_path: Path) -> None:
+    table = pa.Table.from_pandas(orders(), preserve_index=False)
+    place, marks = table.schema.get_field_index("shop"), []
+    for name, kind in (("short", pa.string()), ("long", pa.large_string())):
+        file = tmp_path / f"{name}.parquet"
+        pq.write_table(table.cast(table.schema.set(place, pa.field("shop", kind))), file)
+        marks.append(list(source_of(file).list_days(date.max).values()))
+    assert marks[0] == marks[1]
+
+
 def test_a_day_may_be_in_many_files(tmp_path: Path) -> None:
     save(orders()[:6], tmp_path / "large" / "a.parquet")
     save(orders()[6:], tmp_path / "large" / "b.parquet")
@@ -426,7 +438,6 @@ def test_a_damaged_day_of_a_large_file_says_what_to_delete(tmp_path: Path, home:
 def test_a_read_only_state_directory_is_told(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pyarrow.parquet as pq
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
