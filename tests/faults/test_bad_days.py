@@ -176,13 +176,18 @@ def test_other_columns_are_rejected_on_a_first_night_too(
 
 
 def test_a_column_that_the_contract_does_not_name_may_be_added(
-    place: Path, days: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: Path,
+    days: Path,
+    registry_home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_day(days, AS_OF, colour="red")
-    ended = say(capsys, monkeypatch, place / "toy.py", "--as-of", str(AS_OF))
+    monkeypatch.setenv("NIGHTLY_HOME", str(registry_home))
+    ended = say(capsys, monkeypatch, place / "toy.py")
     assert ended.code == 0, ended.err
     assert f"toy · {AS_OF} · PROMOTED" in ended.out
-    assert champion_of() == "2"
+    assert champion_of() == "1"
 
 
 def test_the_command_says_it_without_noise(place: Path, days: Path) -> None:
