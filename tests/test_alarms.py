@@ -522,13 +522,13 @@ def test_silence_reaches_the_receiver_once_and_speech_does_not(
         *map(heartbeat, (lost, ended, alive)),
     )
     end_run(ended, Completed(name="ROLLED BACK"))
-    while time.monotonic() - begun < 21:
+    while time.monotonic() - begun < 15:
         emit(told("night.kept", "spoken", "the champion stays."), heartbeat(alive))
-        if time.monotonic() - begun < 14:
+        if time.monotonic() - begun < 8:
             emit(told("night.held", "held", "no fresh day."))
         time.sleep(1)
-    # 10 seconds after the promotion: had being held set the clock back, it were 24
-    left = begun + 23 - time.monotonic()
+    # 10 seconds after the promotion: had being held set the clock back, it were 18
+    left = begun + 17 - time.monotonic()
     quick.wait(f"held: {SILENT} The last that was heard, for 2026-11-22: no fresh day.", left)
     end_run(alive, Completed(name="SUPERSEDED"))
     for model in ("groceries", "flights"):
