@@ -281,8 +281,9 @@ def _reasons(cases: pd.DataFrame) -> pd.Series[Any]:
 
 def _shown(values: pd.Series[Any]) -> pd.Series[str]:
     """Values as a reason shows them: long texts by their beginning, without what no page shows."""
-    text = values.astype("str").str.slice(0, SHOWN).str.replace(r"[\x00-\x1f]", "?", regex=True)
-    return text + values.astype("str").str.len().gt(SHOWN).map({True: "…", False: ""})
+    text = values.astype("str")
+    begun = text.str.slice(0, SHOWN).str.replace(r"[\x00-\x1f]", "?", regex=True)
+    return begun.where(text.str.len() <= SHOWN, begun + "…")
 
 
 def _in_words(check: str) -> str:

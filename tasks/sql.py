@@ -165,14 +165,16 @@ class SqlDays:
         schema, _, name = str(self.table).rpartition(".")
         return sql.table(name, schema=schema or None).alias(ALIAS)
 
-    def _kind(self, connection: Connection) -> int | None:
-        """PostgreSQL's number of the type of ``time``; SQLite has none. Checks the columns."""
+    def _no_rows(self, connection: Connection) -> CursorResult[Any]:
+        """Every column and no row: what the database says of the columns alone."""
         import sqlalchemy as sql
 
-        asked: Select[Any] = (
-            sql.select(sql.literal_column("*")).select_from(self._source()).limit(0)
-        )
-        found = connection.execute(asked)
+        every: Select[Any] = sql.select(sql.literal_column("*")).select_from(self._source())
+        return connection.execute(every.limit(0))
+
+    def _kind(self, connection: Connection) -> int | None:
+        """PostgreSQL's number of the type of ``time``; SQLite has none. Checks the columns."""
+        found = self._no_rows(connection)
         names = _names(found)
         check_time(names, self.time, self._what())
         if self.changed is not None and self.changed not in names:
@@ -244,10 +246,7 @@ class SqlDays:
 
         raw: Any = connection.connection.driver_connection
         raw.create_function("nightly_hash", -1, _hash_row, deterministic=True)
-        asked: Select[Any] = (
-            sql.select(sql.literal_column("*")).select_from(self._source()).limit(0)
-        )
-        names = _names(connection.execute(asked))
+        names = _names(self._no_rows(connection))
         columns: list[ColumnElement[Any]] = [sql.column(name) for name in names]
         parts = [columns[n : n + MOST_ARGUMENTS] for n in range(0, len(columns), MOST_ARGUMENTS)]
         hashes = [sql.func.nightly_hash(*part) for part in parts]
