@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,15 +101,6 @@ class Classification(Tabular):
 
     def calibration(self, examples: pd.DataFrame, score: Floats) -> tuple[float, float] | None:
         return float(score.mean()), float(examples["target"].mean())
-
-    def draw(self, examples: pd.DataFrame, scores: Mapping[str, Floats]) -> dict[str, bytes]:
-        from tasks import problem_plots as plots
-
-        target = examples["target"].to_numpy()
-        return {
-            "Calibration": plots.calibration(target, scores),
-            "Precision and recall": plots.precision_recall(target, scores),
-        }
 
     def _one_class(self, whose: str, examples: pd.DataFrame) -> str:
         positives = int(examples["target"].sum())
@@ -280,17 +271,6 @@ class Multiclass(Tabular):
         """Each class against the rest."""
         target = examples["target"].to_numpy()
         return [target == code for code in np.unique(target)]
-
-    def draw(self, examples: pd.DataFrame, scores: Mapping[str, Floats]) -> dict[str, bytes]:
-        from tasks import problem_plots as plots
-
-        target = examples["target"].to_numpy()
-        drawn = {"Calibration": plots.calibration_of_likeliest(target, scores)}
-        if "challenger" in scores:
-            said = scores["challenger"].argmax(axis=1)
-            names = [str(name) for name in self.classes]
-            drawn["Confusion"] = plots.confusion(target, said, names)
-        return drawn
 
     def _one_class(self, whose: str, examples: pd.DataFrame) -> str:
         found = examples["target"].unique()

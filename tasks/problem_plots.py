@@ -3,18 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.plots import BLUE, GREY, date_axis, legend_outside, new_figure, styles, to_png
+from tasks.problems import Classification, Multiclass, Problem, Regression
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POINTS = 300
 DOTS = 2_000
 """Dots that a picture of rows shows."""
 WORDS = 14
 """Letters of a class that fit beside its row."""
+
+
+def draw_problem(
+    problem: Problem, examples: pd.DataFrame, scores: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, bytes]:
+    """Pictures of this kind of problem: title to PNG; none for a kind that has none of its own.
+
+    Args:
+        problem: What is predicted.
+        examples: The holdout.
+        scores: Scores by role, ``challenger`` among them.
+    """
+    target = examples["target"].to_numpy()
+    said = scores.get("challenger")
+    drawn = {}
+    if isinstance(problem, Classification):
+        drawn["Calibration"] = calibration(target, scores)
+        drawn["Precision and recall"] = precision_recall(target, scores)
+    elif isinstance(problem, Multiclass):
+        drawn["Calibration"] = calibration_of_likeliest(target, scores)
+        if said is not None:
+            names = [str(name) for name in problem.classes]
+            drawn["Confusion"] = confusion(target, said.argmax(axis=1), names)
+    elif isinstance(problem, Regression):
+        if said is not None:
+            drawn["Predicted against actual"] = predicted(target, problem.middle(said))
+        if problem.quantiles:
+            promised = problem.quantiles[-1] - problem.quantiles[0]
+            day = examples["day"].to_numpy()
+            drawn["Coverage"] = coverage_by_day(day, target, scores, promised)
+    return drawn
 
 
 def calibration(

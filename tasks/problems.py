@@ -140,14 +140,6 @@ class Problem(Protocol):
     def outcomes(self, examples: pd.DataFrame) -> list[npt.NDArray[Any]]:
         """The labels as questions of yes or no, each of shape (rows,)."""
 
-    def draw(self, examples: pd.DataFrame, scores: Mapping[str, Floats]) -> dict[str, bytes]:
-        """Pictures of this kind of problem: title to PNG.
-
-        Args:
-            examples: The holdout.
-            scores: Scores by role, ``challenger`` among them.
-        """
-
     def measure(
         self,
         examples: pd.DataFrame,

@@ -319,13 +319,6 @@ class Recommendation:
     def outcomes(self, examples: pd.DataFrame) -> list[npt.NDArray[Any]]:
         return [examples["target"].to_numpy() == 1]
 
-    def draw(
-        self,
-        examples: pd.DataFrame,  # noqa: ARG002
-        scores: Mapping[str, Floats],  # noqa: ARG002
-    ) -> dict[str, bytes]:
-        return {}
-
     def measure(
         self,
         examples: pd.DataFrame,

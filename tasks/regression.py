@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -121,8 +121,8 @@ class Regression(Tabular):
             )
 
     def score_fault(self, score: Floats) -> str:
-        if self.primary == "mean_poisson_deviance" and (self._middle(score) <= 0).any():
-            broken = int((self._middle(score) <= 0).sum())
+        if self.primary == "mean_poisson_deviance" and (self.middle(score) <= 0).any():
+            broken = int((self.middle(score) <= 0).sum())
             return f"{broken:,} of {len(score):,} scores are not above 0, as Poisson deviance asks"
         crossed = int((np.diff(score, axis=1) < 0).any(axis=1).sum()) if self.quantiles else 0
         return f"the quantiles of {crossed:,} of {len(score):,} rows cross" if crossed else ""
@@ -141,21 +141,8 @@ class Regression(Tabular):
         few = len(np.unique(target)) <= 2
         return [target == target.max() if few else target > np.median(target)]
 
-    def draw(self, examples: pd.DataFrame, scores: Mapping[str, Floats]) -> dict[str, bytes]:
-        from tasks import problem_plots as plots
-
-        target = examples["target"].to_numpy()
-        drawn = {}
-        if "challenger" in scores:
-            middle = self._middle(scores["challenger"])
-            drawn["Predicted against actual"] = plots.predicted(target, middle)
-        if self.quantiles:
-            promised = self.quantiles[-1] - self.quantiles[0]
-            day = examples["day"].to_numpy()
-            drawn["Coverage"] = plots.coverage_by_day(day, target, scores, promised)
-        return drawn
-
-    def _middle(self, score: Floats) -> Floats:
+    def middle(self, score: Floats) -> Floats:
+        """The number that is predicted: the median where quantiles are."""
         return score[:, self.quantiles.index(0.5)] if self.quantiles else score
 
     def _fault_of(self, labels: pd.Series[Any]) -> str:

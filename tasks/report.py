@@ -171,6 +171,7 @@ def draw_plots(
     """The pictures of a night: title to PNG."""
     from tasks import plots
     from tasks.evaluate import evaluate_days
+    from tasks.problem_plots import draw_problem
 
     metric = figures.metric
     shown = {name: figures.metrics[name] for name in figures.metrics}
@@ -186,7 +187,7 @@ def draw_plots(
     }
     if any(result.relative for result in slices):
         drawn["Slices"] = plots.slices(slices, spec.gate.slice_tolerance)
-    drawn |= spec.problem.draw(holdout, compared)
+    drawn |= draw_problem(spec.problem, holdout, compared)
     drawn["Inputs"] = plots.feature_importance(list(relied), list(relied.values()))
     return drawn
 

@@ -3,10 +3,13 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from tasks import problem_plots
+from tasks.problem_plots import draw_problem
+from tasks.problems import Classification, Multiclass, Recommendation, Regression
 
 TARGET = (np.arange(400) % 4 == 0).astype(np.int8)
 RISING = np.linspace(0, 1, 400)
@@ -44,3 +47,29 @@ def test_picture_is_a_small_png_and_always_the_same(name):
         assert picture.format == "PNG"
         assert 400 <= picture.width <= 1000
         assert len(picture.getcolors()) > 5
+
+
+@pytest.mark.parametrize(
+    ("problem", "examples", "scores", "titles"),
+    [
+        (
+            Classification("late"),
+            {"target": TARGET},
+            SCORES,
+            ["Calibration", "Precision and recall"],
+        ),
+        (Multiclass("kind", (0, 1, 2)), {"target": CODES}, CHANCES, ["Calibration", "Confusion"]),
+        (Regression("length"), {"target": RISING}, SCORES, ["Predicted against actual"]),
+        (
+            Regression("length", quantiles=(0.1, 0.5, 0.9)),
+            {"target": RISING, "day": DAYS},
+            QUANTILES,
+            ["Predicted against actual", "Coverage"],
+        ),
+        (Recommendation("user", "item", "often"), {"target": TARGET}, SCORES, []),
+    ],
+)
+def test_each_kind_of_problem_has_its_own_pictures(problem, examples, scores, titles):
+    drawn = draw_problem(problem, pd.DataFrame(examples), scores)
+    assert list(drawn) == titles
+    assert all(png.startswith(b"\x89PNG") for png in drawn.values())
