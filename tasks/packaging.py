@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import shutil
 import tempfile
@@ -59,7 +60,7 @@ def register_version(
     twin: Path,
     twin_sha256: str,
     inputs: pd.DataFrame,
-    code: Sequence[Path],
+    code: Mapping[str, Path],
     trusted: Sequence[str],
     requirements: Sequence[str],
     tags: Mapping[str, str],
@@ -75,7 +76,7 @@ def register_version(
         twin: File of the judged twin.
         twin_sha256: Its digest.
         inputs: A few rows of the model's inputs: the signature and the input example.
-        code: Files the model needs to be loaded.
+        code: Files the model needs to be loaded: where each lies in the package, and the file.
         trusted: Types the stored model may hold.
         requirements: Exact versions it was made with.
         tags: Kept on the version.
@@ -128,13 +129,6 @@ def answer(estimator: Any, inputs: pd.DataFrame) -> np.ndarray:
     """What the packaged model has to answer for these inputs."""
     found: np.ndarray = getattr(estimator, predict_method(estimator))(inputs)
     return found
-
-
-def packaged_path(file: Path) -> Path:
-    """Where a file of the model's code lies inside the package's code folder."""
-    from tasks.spec import PROJECT
-
-    return file.relative_to(PROJECT) if file.is_relative_to(PROJECT) else Path(file.name)
 
 
 def read_twin(client: MlflowClient, champion: Champion, trusted: Sequence[str]) -> Any:
@@ -273,19 +267,24 @@ def _download(client: MlflowClient, run_id: str, name: str, folder: str) -> Path
 
 
 @contextmanager
-def _packages(files: Sequence[Path]) -> Iterator[list[str]]:
+def _packages(code: Mapping[str, Path]) -> Iterator[list[str]]:
     """The code a model needs, laid out as importable packages in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        tops = set()
-        for file in files:
-            relative = packaged_path(file)
-            target = Path(folder) / relative
+        for path, file in code.items():
+            target = Path(folder) / path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
-            if len(relative.parts) > 1:
-                (target.parent / "__init__.py").touch()
-            tops.add(str(Path(folder) / relative.parts[0]))
-        yield sorted(tops)
+        tops = sorted(Path(folder).iterdir())
+        for top in tops:
+            if top.is_dir() and not _is_namespace(top.name):  # or an installed one would win
+                (top / "__init__.py").touch()
+        yield list(map(str, tops))
+
+
+def _is_namespace(top: str) -> bool:
+    """Whether Python puts this package together from folders without an ``__init__``."""
+    found = importlib.util.find_spec(top)
+    return found is not None and found.origin is None
 
 
 def _ensure_model(client: MlflowClient, model: str) -> None:

@@ -33,7 +33,15 @@ from tasks.report import (
     write_report,
 )
 from tasks.results import cached_task
-from tasks.spec import code_files, digest, libraries, load_spec, spec_file
+from tasks.spec import (
+    code_files,
+    code_paths,
+    digest,
+    libraries,
+    load_spec,
+    spec_module,
+    spec_path,
+)
 from tasks.steps import OUTSIDE, if_whole, spec_and_refs
 from tasks.watch import Drifted, Live, write_history
 
@@ -104,7 +112,7 @@ def register_version(
             twin=twin,
             twin_sha256=twin_sha256,
             inputs=spec.problem.inputs(sample),
-            code=code_files(spec),
+            code=code_paths(spec),
             trusted=train.trusted_types(spec),
             requirements=[f"{name}=={version_of(name)}" for name in libraries(spec)],
             tags={
@@ -115,8 +123,8 @@ def register_version(
                 "shipped_key": shipped["key"],
                 "judged_from": split.holdout[0].isoformat(),
                 "twin_learned_through": split.train[-1].isoformat(),
-                "spec_module": spec.features.__module__,
-                "spec_file": packaging.packaged_path(spec_file(spec)).as_posix(),
+                "spec_module": spec_module(spec),
+                "spec_file": spec_path(spec),
                 "lookback": str(spec.lookback.days),
                 "promised": json.dumps(judged.promised),
             },
