@@ -18,9 +18,10 @@ import pytest
 import yaml
 from prefect.cli.deploy import _models as known
 
+from tests import pages
 from tests.nights import PROJECT
 
-README = (PROJECT / "README.md").read_text()
+SERVERS = pages.section("deployments/OPERATIONS.md", "On servers of your own")
 FILE: dict[str, Any] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())
 DEPLOYMENTS: dict[str, dict[str, Any]] = {one["name"]: one for one in FILE["deployments"]}
 
@@ -120,7 +121,7 @@ def ask(server: dict[str, str], path: str) -> list[dict[str, Any]]:
 
 def test_the_server_itself_schedules_the_nights(server: dict[str, str]) -> None:
     """With SQLAlchemy 2.1 it makes none, while all else looks well."""
-    typed = [line for line in README.splitlines() if line.startswith("prefect ")]
+    typed = [line for line in SERVERS.splitlines() if line.startswith("prefect ")]
     assert [line.split()[1] for line in typed] == ["work-pool", "deploy", "worker", "deployment"]
     for line in typed[:2]:
         ended = subprocess.run(

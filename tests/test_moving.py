@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import ast
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tests.nights import PROJECT
+from tests import pages
 
-PAGE = (PROJECT / "deployments" / "MOVING.md").read_text()
-CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PAGE = "deployments/MOVING.md"
+CODE = pages.blocks(PAGE, "python")
 
 
 def visits(count: int) -> pd.DataFrame:
@@ -52,6 +51,6 @@ def test_the_new_file_is_one_that_a_night_takes(tmp_path: Path) -> None:
 
 
 def test_what_was_written_in_the_old_steps_is_told_of() -> None:
-    table = PAGE.split("## What became of what")[1].split("\n## ")[0]
+    table = pages.section(PAGE, "What replaces what")
     for name in ("read_csv", "clean", "extract", "train_test_split", "copy", "schedule"):
         assert f"{name}" in table

@@ -1,12 +1,10 @@
-"""What the README says is so: its commands, its paths, its model, its tables."""
+"""What README, operations, serving and report say is so: model, requests, queries, tables."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
-from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,32 +12,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests import nights
+from tests import nights, pages
 from tests.nights import PROJECT, nth_day
 
-TEXT = (PROJECT / "README.md").read_text()
-
-
-def commands(block: str) -> Iterator[str]:
-    """The commands of a block; one goes on over lines until its quotes are closed."""
-    command = ""
-    for line in block.strip().splitlines():
-        command += line
-        try:
-            shlex.split(command)
-        except ValueError:
-            command += "\n"
-            continue
-        if not command.startswith("#"):
-            yield command
-        command = ""
-
-
-COMMANDS = [
-    command
-    for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
-    for command in commands(block)
-]
+README = pages.read("README.md")
+OPERATIONS = pages.read("deployments/OPERATIONS.md")
+SERVING = pages.read("deployments/SERVING.md")
+COMMANDS = pages.commands("README.md")
+SERVING_COMMANDS = pages.commands("deployments/SERVING.md")
 
 
 def test_it_opens_with_two_lines_that_work_alone() -> None:
@@ -51,54 +31,22 @@ def test_it_opens_with_two_lines_that_work_alone() -> None:
     assert COMMANDS[1].endswith(" .venv/bin/pytest -q")
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python flows/")])
-def test_a_flow_takes_the_options_shown(command: str) -> None:
-    from tasks import command as command_line
-
-    _, script, *options = shlex.split(command)
-    assert (PROJECT / script).is_file()
-    parser = getattr(command_line, f"{Path(script).stem}_parser")()
-    assert parser.parse_args(options)
-
-
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python deployments/")])
-def test_a_command_of_the_deployments_takes_the_options_shown(command: str) -> None:
-    _, script, *options = shlex.split(command)
-    assert (PROJECT / script).is_file()
-    name = Path(script).stem
-    parser = getattr(import_module(f"deployments.{name}"), f"{name}_parser")()
-    assert parser.parse_args(options)
-
-
-def test_every_command_is_of_a_kind_that_is_checked() -> None:
-    checked = ("python3 -m venv ", "python flows/", "python deployments/", "prefect ", "export ")
-    checked += ("mlflow models serve ", "curl ")
-    assert [command for command in COMMANDS if not command.startswith(checked)] == []
-
-
 def test_its_table_of_alarms_is_the_file() -> None:
-    (rows,) = re.findall(r"^\| alarm \| .*\n\|---\|---\|\n((?:\|.*\n)+)", TEXT, re.MULTILINE)
+    table = r"^\| alarm \| .*\n\|---\|---\|\n((?:\|.*\n)+)"
+    (rows,) = re.findall(table, OPERATIONS, re.MULTILINE)
     entries = yaml.safe_load((PROJECT / "deployments" / "automations.yaml").read_text())
     named = [row.split(" | ")[0].removeprefix("| ") for row in rows.splitlines()]
     assert [f"nightly: {name}" for name in named] == [entry["name"] for entry in entries]
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("prefect ")])
-def test_prefect_takes_the_command_shown(command: str) -> None:
-    from prefect.cli._app import _app
-
-    called, _, _ = _app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
-    assert called.__name__ == re.findall(r"deploy$|create|start|run", command.split(" -")[0])[-1]
-
-
-SERVED = [c for c in COMMANDS if c.startswith("mlflow models serve ")]
+SERVED = [c for c in SERVING_COMMANDS if c.startswith("mlflow models serve ")]
 
 
 def test_mlflow_finds_the_registry_where_a_night_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks import settings
 
     monkeypatch.delenv("NIGHTLY_HOME")
-    (command,) = (c for c in COMMANDS if c.startswith("export "))
+    (command,) = (c for c in SERVING_COMMANDS if c.startswith("export "))
     _, value = shlex.split(command)[1].split("=")
     assert value.replace("$PWD", str(PROJECT)) == settings.tracking_uri()
 
@@ -113,10 +61,10 @@ def test_mlflow_takes_the_command_shown(command: str) -> None:
     assert options["host"] == "127.0.0.1"
     named = re.fullmatch(r"models:/(\w+)@champion", options["model_uri"])
     assert named and (PROJECT / "deployments" / f"{named[1]}.py").is_file()
-    assert f"http://127.0.0.1:{options['port']}/invocations" in TEXT
+    assert f"http://127.0.0.1:{options['port']}/invocations" in SERVING
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("curl ")])
+@pytest.mark.parametrize("command", [c for c in SERVING_COMMANDS if c.startswith("curl ")])
 def test_its_request_holds_what_the_model_looks_at(command: str) -> None:
     from deployments.flights import clean, features
 
@@ -135,37 +83,20 @@ def test_its_request_holds_what_the_model_looks_at(command: str) -> None:
     assert [type(v) for v in row.values()] == [type(v) for v in made.iloc[0].to_dict().values()]
 
 
-RUNBOOK = (PROJECT / "deployments" / "README.md").read_text()
-
-
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"`(python [^`]*)`", RUNBOOK))))
-def test_the_runbooks_commands_take_the_options_shown(command: str) -> None:
-    _, script, *options = shlex.split(command)
-    name = Path(script).stem
-    room = "tasks.command" if script.startswith("flows/") else f"deployments.{name}"
-    assert getattr(import_module(room), f"{name}_parser")().parse_args(options)
-
-
 def test_the_runbook_knows_every_verdict() -> None:
     from tasks.release import SUPERSEDED
     from tasks.report import EXIT_CODES
 
+    runbook = pages.section("deployments/OPERATIONS.md", "Runbook")
     for verdict in {*EXIT_CODES, SUPERSEDED} - {"PROMOTED"}:
-        assert f"| `{verdict}`" in RUNBOOK, verdict
-
-
-def test_every_path_it_names_is_there() -> None:
-    named = re.findall(r"`((?:flows|tasks|deployments|tests)/[\w/.]*|\w+\.(?:py|toml|yaml))`", TEXT)
-    assert len(named) > 5
-    for name in named:
-        assert (PROJECT / name).exists() or (PROJECT / "tasks" / name).exists(), name
+        assert f"| `{verdict}`" in runbook, verdict
 
 
 def test_the_shortest_model_file_runs(
     registry_home: Path, tmp_path: Path, prefect_server: None
 ) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", RUNBOOK, re.DOTALL)
-    (code,) = (block for block in blocks if "ModelSpec(" in block)
+    found = pages.blocks("deployments/README.md", "python")
+    (code,) = (block for block in found if "ModelSpec(" in block)
     folder = tmp_path / "visits"
     folder.mkdir()
     for number in range(1, 41):
@@ -184,7 +115,7 @@ def test_the_shortest_model_file_runs(
     assert ended.code == 0, ended.err
     report = ended.report
     assert report["verdict"] == "PROMOTED"
-    table = TEXT.split("The keys of `report.json`:")[1]
+    table = pages.section("deployments/REPORT.md", "The keys of report.json")
     keys = [
         key
         for cell in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
@@ -213,7 +144,7 @@ def test_its_queries_find_what_the_app_asks_for(
     for model, rows in (("groceries", baskets), ("flights", planned)):
         keys = load_spec(model).problem.answer_keys
         replace_table(url, table_name(model), rows, keys)
-    (text,) = re.findall(r"```sql\n(.*?)```", TEXT, re.DOTALL)
+    (text,) = pages.blocks("deployments/SERVING.md", "sql")
     engine = sql.create_engine(url)
     with engine.connect() as connection:
         found = [connection.exec_driver_sql(one).all() for one in text.split(";") if one.strip()]
@@ -224,16 +155,17 @@ def test_its_queries_find_what_the_app_asks_for(
 def test_its_table_of_verdicts_is_the_exit_codes() -> None:
     from tasks.report import EXIT_CODES
 
-    rows = re.findall(r"^\| `([A-Z]+)` \| .* \| (\d) \|$", TEXT, re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Z]+)` \| .* \| (\d) \|$", README, re.MULTILINE)
     assert {name: int(code) for name, code in rows} == EXIT_CODES
-    assert re.search(r"^\| \| wrong command line or spec\b.* \| 2 \|$", TEXT, re.MULTILINE)
-    assert re.search(r"^\| \| technical failure \| 1 \|$", TEXT, re.MULTILINE)
+    assert re.search(r"^\| \| wrong command line or spec\b.* \| 2 \|$", README, re.MULTILINE)
+    assert re.search(r"^\| \| technical failure \| 1 \|$", README, re.MULTILINE)
 
 
 def test_its_defaults_are_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks import settings
 
-    defaults = {n: int(d) for n, d in re.findall(r"`(NIGHTLY_\w+)` \(default (\d+)\)", TEXT)}
+    told = re.findall(r"`(NIGHTLY_\w+)` \| .*\(default (\d+)\)", OPERATIONS)
+    defaults = {name: int(default) for name, default in told}
     for name in defaults:
         monkeypatch.delenv(name, raising=False)
     assert defaults == {
@@ -243,7 +175,7 @@ def test_its_defaults_are_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_its_example_output_is_what_a_night_says() -> None:
-    (output,) = re.findall(r"```text\n(.*?)```", TEXT, re.DOTALL)
+    (output,) = pages.blocks("README.md", "text")
     assert re.match(r"groceries · \d{4}-\d\d-\d\d · PROMOTED: version \d+ is the champion", output)
     assert all(len(line) <= 100 for line in output.splitlines())
     for label in ("Why", "Champion", "Data", "Time", "Report"):

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import pages
 from tests.nights import PROJECT
 
-PAGE = (PROJECT / "deployments" / "README.md").read_text()
-WALK = PAGE.split("## Your own data, in an hour")[1].split("\n## ")[0]
-BLOCKS = re.findall(r"```(bash|python|text)\n(.*?)```", WALK, re.DOTALL)
+WALK = pages.section("deployments/README.md", "Your own data, in an hour")
+BLOCKS = pages.FENCED.findall(WALK)
 TYPED = ("python deployments/new_model.py", "python flows/")
 
 
@@ -108,7 +108,7 @@ def test_every_command_of_the_walk_is_typed_or_checked_elsewhere() -> None:
     commands = [
         line for kind, block in BLOCKS if kind == "bash" for line in block.strip().splitlines()
     ]
-    readme = (PROJECT / "README.md").read_text()
+    readme = pages.read("README.md")
     for command in commands:
         elsewhere = command in readme or command.startswith(("source ", "prefect deploy -n "))
         installs = command.startswith("python3 -m venv") and command in readme

@@ -20,8 +20,8 @@ import psutil
 import pytest
 import skops.io
 
-from tests import nights
-from tests.nights import PROJECT, nth_day, write_model, write_more
+from tests import nights, pages
+from tests.nights import nth_day, write_model, write_more
 from tests.serving import JSON, PARQUET, Server, json_body, parquet_body, served
 
 pytestmark = [
@@ -206,10 +206,11 @@ def test_what_mlflow_takes_for_its_own_fault_does_no_harm(
 
 
 @pytest.mark.parametrize("key", ["seen", "never seen"])
-def test_the_readmes_app_ranks_as_the_batch_does(night: Night, key: str, tmp_path: Path) -> None:
+def test_the_app_of_the_page_ranks_as_the_batch_does(
+    night: Night, key: str, tmp_path: Path
+) -> None:
     """Its code, with the toy's rows as two households: number 17, and the one without a number."""
-    text = (PROJECT / "README.md").read_text()
-    (code,) = (c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "httpx" in c)
+    (code,) = pages.blocks("deployments/SERVING.md", "python")
     household = np.where(np.arange(len(night.rows)) < 50, 17.0, np.nan)
     rows = night.rows.rename(columns={"number": "product_id"}).assign(household_id=household)
     rows.to_parquet(tmp_path / "inputs.parquet", index=False)
@@ -222,7 +223,7 @@ def test_the_readmes_app_ranks_as_the_batch_does(night: Night, key: str, tmp_pat
         code = code.replace(old, new)
     printed = StringIO()
     with redirect_stdout(printed):
-        exec(compile(code, "README.md", "exec"), {})
+        exec(compile(code, "SERVING.md", "exec"), {})
     mine = rows["household_id"].eq(17) if key == "seen" else rows["household_id"].isna()
     best = rows[mine].assign(score=night.batch[mine.to_numpy()]).nlargest(20, "score")["product_id"]
     table = pd.read_csv(StringIO(printed.getvalue()), sep=r"\s+")
