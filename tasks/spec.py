@@ -767,9 +767,14 @@ def _libraries(spec: ModelSpec, modules: Iterable[_Module]) -> tuple[str, ...]:
         if not _is_below(module.name, (HOUSE,))
         for found in _read(module).imports
     }
-    known = importlib.metadata.packages_distributions()
+    known = _distributions()
     found = {known[name][0] for name in imported - own if name in known}
     return tuple(sorted({*DECIDING_LIBRARIES, *found} - {"nightly"}))
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
 def _read(module: _Module) -> _Code:

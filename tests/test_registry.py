@@ -65,7 +65,7 @@ def register(client: MlflowClient, run: str, **tags: str) -> str:
         twin=twin,
         twin_sha256=sha256,
         inputs=X,
-        code=[],
+        code={},
         trusted=[],
         requirements=["scikit-learn"],
         tags=TAGS | tags,
