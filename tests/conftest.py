@@ -38,13 +38,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database MLflow has initialised, to be copied: making one takes four CPU seconds."""
-    from tasks import registry
+    from tasks.registry import client
 
     place = tmp_path_factory.mktemp("registry")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NIGHTLY_HOME", str(place))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place / 'mlflow.db'}")
-        registry.open_registry()
+        client.open_registry()
     return place / "mlflow.db"
 
 

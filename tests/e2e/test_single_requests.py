@@ -92,8 +92,10 @@ class Night:
 def night(
     tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, prefect_server: None
 ) -> Iterator[Night]:
-    from tasks import packaging, registry, train
-    from tasks.spec import load_spec
+    from tasks.registry import packages
+    from tasks.registry.client import open_registry
+    from tasks.spec.loading import load_spec
+    from tasks.training import fit
 
     place = tmp_path_factory.mktemp("single")
     home, days = place / "home", place / "days"
@@ -106,9 +108,9 @@ def night(
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("MLFLOW_REGISTRY_URI", raising=False)
         assert nights.run_night(model)["challenger"]["candidate"] == "logistic"
-        spec, client = load_spec(str(model)), registry.open_registry()
-        with packaging.downloaded(client, "toy", "1") as package:
-            estimator = skops.io.load(package / "model.skops", trusted=train.trusted_types(spec))
+        spec, client = load_spec(str(model)), open_registry()
+        with packages.downloaded(client, "toy", "1") as package:
+            estimator = skops.io.load(package / "model.skops", trusted=fit.trusted_types(spec))
         files = client.get_model_version("toy", "1").tags["files_sha256"]
     write_more(days, NIGHT + 1, NIGHT + 1)
     history, day = (
@@ -239,7 +241,8 @@ def test_it_listens_to_this_machine_alone(night: Night) -> None:
 def test_it_ends_cleanly_and_leaves_the_version_as_it_was_checked(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks import check, packaging, registry
+    from tasks.clean_process import package_check
+    from tasks.registry import client, packages
 
     night.server.end()
     assert not night.server.worker.is_running()
@@ -247,5 +250,5 @@ def test_it_ends_cleanly_and_leaves_the_version_as_it_was_checked(
         assert probe.connect_ex(("127.0.0.1", night.server.port)) != 0
     assert "Application shutdown complete" in night.log.read_text()
     monkeypatch.setenv("NIGHTLY_HOME", str(night.home))
-    with packaging.downloaded(registry.open_registry(), "toy", "1") as package:
-        assert check.files_digest(package) == night.files
+    with packages.downloaded(client.open_registry(), "toy", "1") as package:
+        assert package_check.files_digest(package) == night.files
