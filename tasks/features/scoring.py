@@ -3,11 +3,11 @@
     python -P scoring.py CODE_FOLDER JOB.json ROWS.feather MODEL.skops ANSWERS.feather
 
 Run by ``tasks.clean_process.version_answers`` with nothing on the path but the libraries: the
-package brings its spec, and with it cleaning, features and whatever helper code they use. The rows are those tonight's
-contract accepted. For days gone by it writes one line for each thing asked: ``day``, the position
-of its raw row or its user and item, and ``score``, or one for each class or level. For a day to
-come, with ``REQUESTS.feather`` as a sixth argument where the spec names requests, it writes what
-the app reads.
+package brings its spec, and with it cleaning, features and whatever helper code they use. The
+rows are those tonight's contract accepted. For days gone by it writes one line for each thing
+asked: ``day``, the position of its raw row or its user and item, and ``score``, or one for each
+class or level. For a day to come, with ``REQUESTS.feather`` as a sixth argument where the spec
+names requests, it writes what the app reads.
 """
 
 from __future__ import annotations

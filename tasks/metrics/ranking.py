@@ -1,4 +1,4 @@
-"""Metrics of rankings, query by query, under a bootstrap of whole days (see ``tasks.metrics.base``)."""
+"""Metrics of rankings, query by query, under a bootstrap of whole days."""
 
 from __future__ import annotations
 

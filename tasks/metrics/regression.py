@@ -1,4 +1,4 @@
-"""Metrics of numbers and of intervals under a bootstrap of whole days (see ``tasks.metrics.base``)."""
+"""Metrics of numbers and of intervals under a bootstrap of whole days."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ from tasks.store.files import read_json
 
 if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
-    from tasks.steps.state import Night
 
 
 SHOWN = 60
@@ -113,20 +112,20 @@ def metric_shown(spec: ModelSpec) -> tuple[str, str]:
     return spec.problem.primary, title(spec.problem.primary)
 
 
-def ungraded(spec: ModelSpec, night: Night) -> dict[date, dict[str, Any]]:
+def ungraded(spec: ModelSpec, as_of: date, days: Mapping[date, str]) -> dict[date, dict[str, Any]]:
     """Published days whose labels are final and that no record tells of as they are now."""
-    final = night.as_of - spec.label_delay
+    final = as_of - spec.label_delay
     found: dict[date, dict[str, Any]] = {}
-    for file in sorted(publish.folder_of(night.name).glob("????-??-??.json"))[-SHOWN:]:
+    for file in sorted(publish.folder_of(spec.name).glob("????-??-??.json"))[-SHOWN:]:
         record = read_json(file)
         day = date.fromisoformat(record["day"])
-        graded = live_folder(night.name) / f"{day}.json"
+        graded = live_folder(spec.name) / f"{day}.json"
         done = read_json(graded) if graded.is_file() else {}
         same = (done.get("fingerprint"), done.get("version")) == (
-            night.days.get(day),
+            days.get(day),
             record["version"],
         )
-        due = day <= final and day in night.days and not same
+        due = day <= final and day in days and not same
         if due and _fits(spec, file.with_suffix(".parquet")):
             found[day] = record
     return found

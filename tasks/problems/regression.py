@@ -41,7 +41,8 @@ class Regression(Tabular):
             the spec names ``requests``.
         quantiles: Levels that are predicted, ascending, 0.5 among them, such as
             ``(0.1, 0.5, 0.9)``. ``predict`` then gives one column for each
-            (``tasks.problems.quantiles.QuantileRegressors``); metrics of a point are those of the median.
+            (``tasks.problems.quantiles.QuantileRegressors``); metrics of a point are those of the
+            median.
         metrics: Metrics of one's own.
     """
 

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from tasks import settings
@@ -17,6 +17,9 @@ from tasks.store import locks
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+
+Client: TypeAlias = "MlflowClient"
+"""What ``open_registry`` gives."""
 
 HOW_A_SERVER_FAILS = {
     "refused": "refuses the connection: is it running, and is MLFLOW_TRACKING_URI right?",

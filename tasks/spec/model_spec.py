@@ -53,10 +53,10 @@ class ModelSpec:
         lookback: How much history ``features`` may see.
         candidates: Name to scikit-learn compatible estimator, or to one whose parameters are
             searched (``tasks.spec.Tuned``); each night fits a clone.
-        trusted: Types a stored model may hold besides those of ``tasks.store.trusted_types`` and the classes of
-            the model's own file, such as ``lightgbm.basic.Booster``. A check or a fit that finds
-            another names it. Whoever can write a model file can have them built: name none that
-            runs what it is given.
+        trusted: Types a stored model may hold besides those of ``tasks.store.trusted_types`` and
+            the classes of the model's own file, such as ``lightgbm.basic.Booster``. A check or a
+            fit that finds another names it. Whoever can write a model file can have them built:
+            name none that runs what it is given.
         fit_limit: Longest time one fit may take, or None. Where it is set each fit has a process
             of its own, which is killed past it, also in the middle of compiled code, and the
             candidate is left out of that night. The process imports the libraries first, which
@@ -64,8 +64,9 @@ class ModelSpec:
         requests: Optional ``requests(as_of)``: raw rows of what the app asks for the day after,
             with the raw columns of ``known_ahead``. Without it a recommendation answers every user
             of ``lookback``, and other problems make no predictions.
-        drift_limit: Index of stability (``tasks.monitoring.drift``) past which a column whose newest week is
-            far from usual keeps the champion until a person has looked; None for never.
+        drift_limit: Index of stability (``tasks.monitoring.drift``) past which a column whose
+            newest week is far from usual keeps the champion until a person has looked; None for
+            never.
         least_answers: Share of the rows published the last time below which predictions are
             refused.
         revert: When a champion that does worse than its predecessor is taken back by itself.

@@ -34,9 +34,9 @@ from tasks.training import importance
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    from mlflow import MlflowClient
 
     from tasks.promotion.checks import Check
+    from tasks.registry.client import Client
     from tasks.registry.versions import Champion
     from tasks.spec.model_spec import ModelSpec
     from tasks.steps.state import Cleaned, Examples, Night
@@ -226,7 +226,7 @@ def judge_night(
 
 
 def _ask_with_its_own_code(
-    client: MlflowClient,
+    client: Client,
     spec: ModelSpec,
     champion: Champion,
     night: Night,
@@ -271,7 +271,7 @@ def _faults(made: Sequence[dict[str, Any] | BaseException]) -> tuple[str, ...]:
     return tuple(str(error) for error in failed)
 
 
-def _finish_change(client: MlflowClient, night: Night) -> None:
+def _finish_change(client: Client, night: Night) -> None:
 
     finished = aliases.finish_change(client, night.name)
     if finished:

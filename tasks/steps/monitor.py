@@ -53,7 +53,7 @@ def grade_predictions(night: Night, clean: Cleaned) -> Live:
     spec = load_spec(night.model)
     new = [
         grade_one(spec, night.days[day], record, clean.refs[day])
-        for day, record in ungraded(spec, night).items()
+        for day, record in ungraded(spec, night.as_of, night.days).items()
         if day in clean.refs
     ]
     for found in new:

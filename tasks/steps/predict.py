@@ -29,8 +29,8 @@ from tasks.training import fit
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow import MlflowClient
 
+    from tasks.registry.client import Client
     from tasks.registry.versions import Champion
     from tasks.spec.model_spec import ModelSpec
     from tasks.steps.state import Cleaned, Night
@@ -163,7 +163,7 @@ def end_predict(night: Night, made: Predictions | None) -> State:
 
 
 def _answer(
-    client: MlflowClient,
+    client: Client,
     spec: ModelSpec,
     version: Champion,
     night: Night,
@@ -194,7 +194,7 @@ def _answer(
 
 
 def _keep_previous(
-    client: MlflowClient,
+    client: Client,
     spec: ModelSpec,
     night: Night,
     clean: Cleaned,

@@ -4,8 +4,8 @@
 
 Each household of the log stands for many: a copy buys on the same days, but a fifth of its
 purchases are those of others, drawn from the whole log. The recipe is fitted on three days of the
-real households; answers are made by ``tasks.features.scoring.answer_ahead``, on one thread, from clean rows
-in memory. Peak memory is that of the process while it answers, those rows included.
+real households; answers are made by ``tasks.features.scoring.answer_ahead``, on one thread, from
+clean rows in memory. Peak memory is that of the process while it answers, those rows included.
 """
 
 from __future__ import annotations
