@@ -190,6 +190,7 @@ def test_old_champions_are_scored_and_publish_through_their_own_code(
     assert f"code has changed since version {version} was made" in said
     assert "against the champion's" in said
     assert_figures(report["metrics"]["champion"], name)
+    assert report["predictions"]["fault"] is None, report["predictions"]
     assert_published(edited, name, "current.parquet", version)
     if previous:
         assert_published(edited, name, f"{NIGHT}.previous.parquet", previous)
