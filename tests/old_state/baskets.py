@@ -6,9 +6,8 @@ import pandas as pd
 import pandera.pandas as pa
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from tasks.candidates import candidates_of
 from tasks.problems import Recommendation
-from tasks.ranking import CandidateRanker
+from tasks.recommend import CandidateRanker, candidates_of
 from tasks.sources import ParquetDays
 from tasks.spec import Gate, ModelSpec, days
 

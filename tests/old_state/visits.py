@@ -9,7 +9,7 @@ import pandera.pandas as pa
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
-from tasks.history import PastMeans
+from tasks.features.past_means import PastMeans
 from tasks.metrics import Metric
 from tasks.problems import Classification
 from tasks.sources import ParquetDays

@@ -33,7 +33,7 @@ pytestmark = [
     *(pytest.mark.filterwarnings(text) for text in MLFLOW_WARNINGS),
 ]
 
-OLD = Path(__file__).parent / "old_state"
+OLD = Path(__file__).parents[1] / "old_state"
 EXPECTED: dict[str, Any] = json.loads((OLD / "expected.json").read_text())
 EDITS = {
     "visits": ('day[["size"]].assign(', '(0 * day[["size"]]).assign('),
