@@ -99,7 +99,7 @@ class Regression(Tabular):
         if levels and found.shape != (len(inputs), levels):
             raise ValueError(
                 f"predict gave shape {found.shape}, expected ({len(inputs)}, {levels}), a column "
-                "for each of the problem's quantiles: QuantileRegressors of tasks.problems.quantiles "
+                "for each of the problem's quantiles: tasks.problems.quantiles.QuantileRegressors "
                 "makes such an estimator out of one for a single level"
             )
         return found
