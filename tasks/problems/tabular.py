@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from tasks.errors import SpecError
 from tasks.metrics import base
+from tasks.metrics.base import Metric
 from tasks.problems import predictions
 from tasks.problems.columns import inputs_of, metric_faults, slice_values, unreserved
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
     from tasks.problems.columns import Slice
     from tasks.problems.predictions import Matched
 
