@@ -8,6 +8,9 @@ rows are those tonight's contract accepted. For days gone by it writes one line 
 asked: ``day``, the position of its raw row or its user and item, and ``score``, or one for each
 class or level. For a day to come, with ``REQUESTS.feather`` as a sixth argument where the spec
 names requests, it writes what the app reads.
+
+It also runs with packages of older versions, whose ``tasks`` is another: it imports ``tasks.spec``
+alone, once the package is first on the path, and asks a spec for nothing that those lack.
 """
 
 from __future__ import annotations
@@ -19,21 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.problems.predictions import POPULAR
-from tasks.spec.model_spec import ModelSpec
-
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def for_anyone(rows: pd.DataFrame, user: str) -> pd.DataFrame:
-    """Rows about a user never seen as rows about anyone: without a name, of kind ``popular``."""
-    import pandas as pd
-
-    whole = pd.api.types.is_integer_dtype(rows[user])
-    nobody = pd.array([pd.NA] * len(rows), dtype="Int64") if whole else None
-    kind = {"kind": POPULAR} if "kind" in rows else {}
-    return rows.assign(**{user: nobody}, **kind)
 
 
 CROWD = 10_000
@@ -67,6 +57,7 @@ def find_spec(file: str, module: str, model: str) -> Any:
     """The packaged spec of that name; its module answers to the name it had when it was made."""
     made = importlib.import_module(file.removesuffix(".py").replace("/", "."))
     sys.modules.setdefault(module, made)
+    from tasks.spec import ModelSpec
 
     found = [v for v in vars(made).values() if isinstance(v, ModelSpec) and v.name == model]
     if not found:
@@ -126,6 +117,16 @@ def answer_ahead(
         inputs.append(for_anyone(made, problem.user))
     kept = pd.concat(inputs, ignore_index=True) if rows <= keep else None
     return pd.concat(answers, ignore_index=True), kept
+
+
+def for_anyone(rows: pd.DataFrame, user: str) -> pd.DataFrame:
+    """Rows about a user never seen as rows about anyone: without a name, of kind ``popular``."""
+    import pandas as pd
+
+    whole = pd.api.types.is_integer_dtype(rows[user])
+    nobody = pd.array([pd.NA] * len(rows), dtype="Int64") if whole else None
+    kind = {"kind": "popular"} if "kind" in rows else {}
+    return rows.assign(**{user: nobody}, **kind)
 
 
 def history_of(spec: Any, cleaned: Any, stamp: Any) -> Any:
