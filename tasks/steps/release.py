@@ -80,7 +80,7 @@ def register_version(
                 "spec_module": spec_module(spec),
                 "spec_file": spec_path(spec),
                 "lookback": str(spec.lookback.days),
-                "promised": json.dumps(judged.promised),
+                "promised": json.dumps(judged.prediction_interval),
             },
             description=(
                 f"{judged.challenger}, fitted on {shipped['rows']:,} examples from "

@@ -246,7 +246,7 @@ def build_report(
         "days": {"new": 0, "reused": 0, "rejected": 0},
         "revised": dict(revised) if revised else None,
         "split": None,
-        "promised": judged.promised if judged else None,
+        "promised": judged.prediction_interval if judged else None,
         "live": list(live.new) if live else [],
         "live_lines": live_days.lines(live, spec),
         "reverted": live.reverted if live else None,

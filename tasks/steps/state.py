@@ -70,7 +70,7 @@ class Examples:
 
     Attributes:
         refs: Day to its examples.
-        split: Days that teach and days that judge.
+        split: Days to train on and days held out.
         new: Days prepared tonight.
         candidates: Names of the recipes to fit.
         seconds: Seconds spent.
@@ -122,7 +122,7 @@ class Judged:
         plots: Title to PNG.
         seconds: Seconds spent by step: ``fit`` is the whole parallel stage.
         done: When the verdict stood, in seconds since the epoch.
-        promised: Where the primary metric of a live day should fall (``grade.promise``).
+        prediction_interval: Where the primary metric of a live day should fall.
     """
 
     verdict: Verdict
@@ -133,7 +133,7 @@ class Judged:
     plots: dict[str, bytes]
     seconds: dict[str, float]
     done: float
-    promised: dict[str, float] | None = None
+    prediction_interval: dict[str, float] | None = None
 
 
 def seconds_since(started: float) -> float:

@@ -195,10 +195,10 @@ def test_the_same_night_again_runs_nothing(
     assert run_night(place.model) == first[1]
 
 
-def test_a_look_back_reports_and_promotes_nothing(place: Place) -> None:
+def test_a_backfill_reports_and_promotes_nothing(place: Place) -> None:
     report = run_night(place.model, nth_day(35))
     assert report["verdict"] == "KEPT"
-    assert "look back" in report["reasons"][0]
+    assert "backfill" in report["reasons"][0]
     assert "made as of" in report["reasons"][0]
     assert report["metrics"]["challenger"]
     assert (champion_of(), versions_of()) == ("1", ["1"])
