@@ -1,4 +1,4 @@
-"""The steps that watch the champion at work: its answers graded, itself taken back if need be."""
+"""The steps that watch the champion at work: its predictions graded, itself reverted if need be."""
 
 from __future__ import annotations
 
@@ -37,9 +37,6 @@ from tasks.store.files import write_json
 from tasks.training import fit
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from tasks.spec.model_spec import ModelSpec
     from tasks.steps.state import Cleaned, Examples, Night
 
 
@@ -48,7 +45,7 @@ log = logging.getLogger("nightly")
 
 @task(task_run_name="grade past predictions", **OUTSIDE)
 def grade_predictions(night: Night, clean: Cleaned) -> Live:
-    """Lay past answers beside what happened, for days whose labels are final and not yet graded."""
+    """Lay past predictions beside what happened, for days whose labels are final by now."""
 
     spec = load_spec(night.model)
     new = [
@@ -80,9 +77,12 @@ def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> Drifted:
     since = pd.Timestamp(night.as_of) - pd.Timedelta(weeks=drift.WEEKS)
     rows = pd.concat([part[part["day"] > since] for part in parts], ignore_index=True)
     inputs = spec.problem.inputs(rows).assign(day=rows["day"])
+    shown = publish.recent_predictions(
+        spec.name, spec.problem.answer_column, 7 * drift.WEEKS, drift.ROWS, spec.seed
+    )
     found = [
         *drift.measure_drift(inputs, split.holdout[-1], spec.seed),
-        *drift.measure_drift(_published(spec), night.as_of, spec.seed),
+        *drift.measure_drift(shown, night.as_of, spec.seed),
     ]
     shifts = sorted(found, key=lambda shift: -shift.psi)
     counted = drift.count_rows({day: ref.rows for day, ref in clean.refs.items()}, night.as_of)
@@ -92,28 +92,11 @@ def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> Drifted:
     return Drifted(tuple(shifts), counted, check)
 
 
-def _published(spec: ModelSpec) -> pd.DataFrame:
-    """What the app was shown in the last weeks: ``day`` and ``prediction``; of each day a draw."""
-    import pandas as pd
-    from pyarrow import parquet
-
-    column, folder = spec.problem.answer_column, publish.folder_of(spec.name)
-    files = sorted(folder.glob("????-??-??.parquet"))[-7 * drift.WEEKS :]
-    parts = []
-    for file in files:
-        if column in parquet.read_schema(file).names:  # else of a problem before this one
-            rows = pd.read_parquet(file, columns=[column])
-            drawn = rows.sample(min(len(rows), drift.ROWS), random_state=spec.seed)
-            parts.append(drawn.assign(day=pd.Timestamp(file.stem)))
-    shown = pd.concat(parts) if parts else pd.DataFrame({"day": [], column: []})
-    return shown.rename(columns={column: "prediction"}).astype({"day": "datetime64[s]"})
-
-
-@task(task_run_name="take the champion back", **OUTSIDE)
+@task(task_run_name="revert the champion", **OUTSIDE)
 def revert_champion(night: Night, live: Live) -> Live:
     """Put the predecessor back, after proving that it loads and predicts; else the champion stays.
 
-    The version that is taken back is never promoted again from the same code and data.
+    The version that is reverted is never promoted again from the same code and data.
     """
     spec = load_spec(night.model)
     assert live.loss is not None
@@ -132,7 +115,7 @@ def revert_champion(night: Night, live: Live) -> Live:
         announce(night.name, night.as_of, {"nightly.champion.not-reverted": text})
         return replace(live, reverted=text)
     rollback.restore_champion(config, target)
-    text = f"Version {live.champion} was taken back, version {target} is the champion again: {why}."
+    text = f"Version {live.champion} was reverted, version {target} is the champion again: {why}."
     log.warning("revert    %s", text)
     return replace(live, reverted=text, taken_back=True)
 
