@@ -15,7 +15,7 @@ from tasks.reporting.problem_plots import draw_problem
 if TYPE_CHECKING:
     from tasks.monitoring.drift import Shift
     from tasks.promotion.verdict import Decision, Evidence
-    from tasks.reporting.wording import Report
+    from tasks.reporting.report_schema import Report
     from tasks.spec.model_spec import ModelSpec
 
 

@@ -12,11 +12,11 @@ from prefect import runtime
 
 from tasks import settings
 from tasks.registry.runs import ChildRun, NightRun
+from tasks.reporting.decisions import fingerprint
 from tasks.settings import PROJECT
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
 from tasks.spec.tuned import PLAIN
-from tasks.steps.decisions import fingerprint
 from tasks.training import fit as fitting
 from tasks.training import tuning
 

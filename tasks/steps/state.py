@@ -15,6 +15,7 @@ from tasks.training import fit
 if TYPE_CHECKING:
     from tasks.promotion.checks import Verdict
     from tasks.registry.versions import Champion
+    from tasks.reporting.report_schema import Report
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Night:
     days: dict[date, str]
     key: str
     held: tuple[str, ...] = ()
-    decided: dict[str, Any] | None = None
+    decided: Report | None = None
     due: date | None = None
 
 

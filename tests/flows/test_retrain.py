@@ -255,7 +255,7 @@ def test_an_altered_twin_keeps_the_champion(place: Place) -> None:
 
 
 def test_changed_content_and_code_are_seen(place: Place) -> None:
-    from tasks.steps.decisions import recall
+    from tasks.reporting.decisions import recall
 
     now = pd.Timestamp("2026-11-01", tz="UTC").to_pydatetime()
     assert recall(str(place.model), None, now) is not None

@@ -1,13 +1,13 @@
-"""What a night announces, and that Prefect hears it."""
+"""Which events a night has."""
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tasks.steps.events import announce, night_events
+from tasks.reporting.night_events import night_events
 
 LIMIT = timedelta(days=14)
 
@@ -48,18 +48,3 @@ def test_a_champion_is_old_after_the_limit_not_on_it() -> None:
     assert list(night_events(night("2026-11-22", "HELD", None), None, LIMIT)) == [
         "nightly.night.held"
     ]
-
-
-def test_prefect_hears_the_model_the_date_and_the_sentence(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    heard: list[dict[str, Any]] = []
-    monkeypatch.setattr("prefect.events.emit_event", lambda **event: heard.append(event))
-    announce("toy", date(2026, 11, 22), {"nightly.night.kept": "It was kept."})
-    (event,) = heard
-    assert event["event"] == "nightly.night.kept"
-    assert event["resource"] == {
-        "prefect.resource.id": "nightly.model.toy",
-        "prefect.resource.name": "toy",
-    }
-    assert event["payload"] == {"text": "It was kept.", "as_of": "2026-11-22"}
