@@ -98,24 +98,21 @@ def judge_night(
     incumbent: Incumbent,
     checked: Sequence[Check] = (),
 ) -> Judged:
-    """Compare challenger, champion and baseline on the same unseen days.
-
-    Raises:
-        FitError: Where no candidate could be fitted and scored.
-    """
+    """Compare challenger, champion and baseline on the same unseen days."""
     spec, started = load_spec(night.model), time.time()
     fits, faults = stored_fits.usable_fits(made)
     evidence = _read_evidence(spec, examples, fits, incumbent)
     found = settled(night, examples, list(fits))
-    refused = _refused(spec, examples, found, incumbent)
-    searched = [text for name, each in found.items() if (text := each.told(name))]
-    facts = _facts_of(spec, incumbent)
-    decided = verdict.decide(spec, evidence, facts, checked, refused, (*searched, *faults))
+    decided = verdict.decide(
+        spec,
+        evidence,
+        _facts_of(spec, incumbent),
+        checked,
+        refused=_refused(spec, examples, found, incumbent),
+        notes=(*_searched(found), *faults),
+    )
     log.info("judge     %s: %s", decided.verdict.status, decided.verdict.reasons[0])
-    plots = {}
-    if decided.figures:
-        moved = importance.measure_reliance(spec, fits[decided.challenger], evidence.holdout)
-        plots = draw_plots(spec, evidence, decided, moved)
+    plots = _draw(spec, evidence, decided, fits)
     done = time.time()
     return Judged(
         verdict=decided.verdict,
@@ -166,6 +163,22 @@ def _refused(
     }
     told = incumbent.rolled_back
     return {name: told[key] for name, key in keys.items() if key in told}
+
+
+def _searched(found: Mapping[str, Settled]) -> list[str]:
+    return [told for name, each in found.items() if (told := each.told(name))]
+
+
+def _draw(
+    spec: ModelSpec,
+    evidence: verdict.Evidence,
+    decided: verdict.Decision,
+    fits: Mapping[str, fit.Fit],
+) -> dict[str, bytes]:
+    if decided.figures is None:
+        return {}
+    moved = importance.measure_reliance(spec, fits[decided.challenger], evidence.holdout)
+    return draw_plots(spec, evidence, decided, moved)
 
 
 def _finish_change(client: Client, night: Night) -> None:

@@ -12,17 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 
 from tasks.metrics.base import title
-from tasks.monitoring import drift, live_performance
-from tasks.monitoring.drift import Drifted
-from tasks.monitoring.live_days import (
-    Live,
-    grade_one,
-    lines,
-    live_folder,
-    metric_shown,
-    past_days,
-    ungraded,
-)
+from tasks.monitoring import drift, live_days, live_performance
 from tasks.predictions import publish
 from tasks.registry import versions
 from tasks.registry.client import open_registry
@@ -32,7 +22,6 @@ from tasks.steps import rollback
 from tasks.steps.config import RollbackConfig
 from tasks.steps.events import announce
 from tasks.steps.retries import OUTSIDE
-from tasks.steps.rollback import RollbackError
 from tasks.store.files import write_json
 from tasks.training import fit
 
@@ -44,19 +33,19 @@ log = logging.getLogger("nightly")
 
 
 @task(task_run_name="grade past predictions", **OUTSIDE)
-def grade_predictions(night: Night, clean: Cleaned) -> Live:
+def grade_predictions(night: Night, clean: Cleaned) -> live_days.Live:
     """Lay past predictions beside what happened, for days whose labels are final by now."""
 
     spec = load_spec(night.model)
     new = [
-        grade_one(spec, night.days[day], record, clean.refs[day])
-        for day, record in ungraded(spec, night.as_of, night.days).items()
+        live_days.grade_one(spec, night.days[day], record, clean.refs[day])
+        for day, record in live_days.ungraded(spec, night.as_of, night.days).items()
         if day in clean.refs
     ]
     for found in new:
-        write_json(live_folder(night.name) / f"{found['day']}.json", found)
-        log.info("grade     %s", live_performance.to_text(found, *metric_shown(spec)))
-    days = past_days(night.name, night.as_of)
+        write_json(live_days.live_folder(night.name) / f"{found['day']}.json", found)
+        log.info("grade     %s", live_performance.to_text(found, *live_days.metric_shown(spec)))
+    days = live_days.past_days(night.name, night.as_of)
     client = open_registry()
     champion = versions.read_alias(client, night.name, versions.CHAMPION)
     previous = versions.read_alias(client, night.name, versions.PREVIOUS)
@@ -64,11 +53,11 @@ def grade_predictions(night: Night, clean: Cleaned) -> Live:
     loss = live_performance.compare(
         both, spec.problem.primary, spec.problem.greater_is_better, spec.revert
     )
-    return Live(tuple(new), tuple(days), champion, previous, loss)
+    return live_days.Live(tuple(new), tuple(days), champion, previous, loss)
 
 
 @task(task_run_name="compare the newest week", cache_policy=NO_CACHE)
-def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> Drifted:
+def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> drift.Drifted:
     """Compare inputs, published predictions and row counts with those of earlier weeks."""
     import pandas as pd
 
@@ -89,11 +78,11 @@ def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> Drifted:
     check = drift.check_drift(shifts, spec.drift_limit)
     far = [shift.column for shift in shifts if shift.alarming]
     log.info("drift     %s", f"far from usual: {', '.join(far)}" if far else check.detail)
-    return Drifted(tuple(shifts), counted, check)
+    return drift.Drifted(tuple(shifts), counted, check)
 
 
 @task(task_run_name="revert the champion", **OUTSIDE)
-def revert_champion(night: Night, live: Live) -> Live:
+def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
     """Put the predecessor back, after proving that it loads and predicts; else the champion stays.
 
     The version that is reverted is never promoted again from the same code and data.
@@ -109,7 +98,7 @@ def revert_champion(night: Night, live: Live) -> Live:
     target = str(config.to)
     try:
         rollback.prove_version(config, target)
-    except RollbackError as error:
+    except rollback.RollbackError as error:
         text = f"Version {live.champion} should go back ({why}), but: {error}"
         log.warning("revert    %s", text)
         announce(night.name, night.as_of, {"nightly.champion.not-reverted": text})
@@ -120,13 +109,16 @@ def revert_champion(night: Night, live: Live) -> Live:
     return replace(live, reverted=text, taken_back=True)
 
 
-def end_monitor(night: Night, live: Live) -> State:
+def end_monitor(night: Night, live: live_days.Live) -> State:
     """Draw the page of nights anew; the flow's last state is ``REVERTED`` or ``GRADED``."""
     write_history(night.name, night.as_of)
-    said = "; ".join(lines(live, load_spec(night.model))) or "No day with labels to grade yet."
+    said = (
+        "; ".join(live_days.lines(live, load_spec(night.model)))
+        or "No day with labels to grade yet."
+    )
     name = "REVERTED" if live.taken_back else "GRADED"
     return State(type=StateType.COMPLETED, name=name, message=said, data=json.loads(_dump(live)))
 
 
-def _dump(live: Live) -> str:
+def _dump(live: live_days.Live) -> str:
     return json.dumps({"days": live.days, "reverted": live.reverted})

@@ -14,7 +14,6 @@ from prefect.context import FlowRunContext
 from tasks import settings
 from tasks.clean_process import version_answers
 from tasks.predictions import publish, sql_table
-from tasks.predictions.publish import Predictions
 from tasks.registry import versions
 from tasks.registry.client import open_registry
 from tasks.spec.loading import load_spec
@@ -23,6 +22,8 @@ from tasks.steps.retries import OUTSIDE
 from tasks.store import files
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tasks.spec.model_spec import ModelSpec
     from tasks.steps.state import Cleaned, Night
 
@@ -36,7 +37,7 @@ def predicts(spec: ModelSpec) -> bool:
 
 
 @task(task_run_name="predict the day after {night.as_of}", **OUTSIDE)
-def predict_ahead(night: Night, clean: Cleaned) -> Predictions | None:
+def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
     """Predict what the app asks of the next day, with the champion and with the one before it.
 
     The predictions of both are kept for the day their labels arrive; the app reads the champion's.
@@ -47,7 +48,7 @@ def predict_ahead(night: Night, clean: Cleaned) -> Predictions | None:
         return None
     client, last = open_registry(), publish.last_published(night.name)
     champion = versions.read_champion(client, night.name)
-    made = Predictions(day, stays=last["as_of"] if last else None)
+    made = publish.Predictions(day, stays=last["as_of"] if last else None)
     if champion is None:
         return replace(made, fault="there is no champion yet")
     made = replace(made, version=champion.version)
@@ -58,13 +59,7 @@ def predict_ahead(night: Night, clean: Cleaned) -> Predictions | None:
         return replace(made, fault="nothing is asked")
     ahead = version_answers.DayAhead(day, requests, list(night.days), clean.refs)
     found, inputs = version_answers.predict_ahead(client, spec, champion, ahead)
-    fault = publish.fault_of(
-        found,
-        spec.problem.answer_keys,
-        spec.problem.answer_column,
-        last["rows"] if last and last["as_of"] < night.as_of.isoformat() else None,
-        spec.least_answers,
-    )
+    fault = _fault_of(spec, night, found, last)
     if fault is None:
         rows = publish.stamped(found, day, champion.version, _started())
         previous = version_answers.predict_by_previous(client, spec, ahead)
@@ -81,7 +76,9 @@ def predict_ahead(night: Night, clean: Cleaned) -> Predictions | None:
 
 
 @task(task_run_name="publish the predictions", **OUTSIDE)
-def publish_predictions(night: Night, made: Predictions | None) -> Predictions | None:
+def publish_predictions(
+    night: Night, made: publish.Predictions | None
+) -> publish.Predictions | None:
     """Put the predictions before the app, all at once; refused ones leave it with what it has."""
     if made is None:
         return None
@@ -112,7 +109,7 @@ def publish_predictions(night: Night, made: Predictions | None) -> Predictions |
     return replace(made, current=True)
 
 
-def deliver_predictions(night: Night, clean: Cleaned) -> Predictions | None:
+def deliver_predictions(night: Night, clean: Cleaned) -> publish.Predictions | None:
     """Predict and publish; what fails here fails no night, and the app keeps what it has."""
     found: Any = predict_ahead(night, clean, return_state=True).result(raise_on_failure=False)
     if not isinstance(found, BaseException):
@@ -125,10 +122,12 @@ def deliver_predictions(night: Night, clean: Cleaned) -> Predictions | None:
     fault = f"{type(found).__name__}: {found}"
     text = f"The predictions of {night.name} were not made anew: {fault}"
     announce(night.name, night.as_of, {"nightly.predictions.refused": text})
-    return Predictions(night.as_of + timedelta(days=1), fault=fault, stays=stays, failed=True)
+    return publish.Predictions(
+        night.as_of + timedelta(days=1), fault=fault, stays=stays, failed=True
+    )
 
 
-def end_predict(night: Night, made: Predictions | None) -> State:
+def end_predict(night: Night, made: publish.Predictions | None) -> State:
     """The flow's last state: ``PUBLISHED``, or why not."""
     if made is None:
         text = "The spec names no requests: nothing is predicted."
@@ -139,6 +138,14 @@ def end_predict(night: Night, made: Predictions | None) -> State:
         kind, name = StateType.FAILED, "REFUSED"
         text = f"The predictions for {made.day} are refused: {made.fault}."
     return State(type=kind, name=name, message=text, data=publish.to_json(made))
+
+
+def _fault_of(
+    spec: ModelSpec, night: Night, found: pd.DataFrame, last: dict[str, Any] | None
+) -> str | None:
+    before = last["rows"] if last and last["as_of"] < night.as_of.isoformat() else None
+    keys, column = spec.problem.answer_keys, spec.problem.answer_column
+    return publish.fault_of(found, keys, column, before, spec.least_answers)
 
 
 def _started() -> datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,11 @@ from tasks.predictions import publish
 from tasks.promotion.verdict import early_verdict
 from tasks.registry import runs, versions
 from tasks.registry.client import open_registry
-from tasks.reporting import archive, night_report
+from tasks.reporting import archive, night_report, render
 from tasks.reporting.decisions import remember
 from tasks.reporting.history_page import write_history
 from tasks.reporting.night_events import night_events
 from tasks.reporting.night_plots import draw_drift, draw_nights
-from tasks.reporting.render import nights_table, to_markdown, write_report
 from tasks.spec.fingerprint import code_files
 from tasks.spec.loading import load_spec
 from tasks.steps import mlflow_run
@@ -35,10 +34,8 @@ from tasks.store.files import write_file
 if TYPE_CHECKING:
     from tasks.monitoring.drift import Drifted
     from tasks.monitoring.live_days import Live
-    from tasks.predictions.publish import Predictions
     from tasks.promotion.checks import Verdict
     from tasks.registry.client import Client
-    from tasks.registry.versions import Champion
     from tasks.reporting.report_schema import Report
     from tasks.steps.state import Cleaned, Examples, Judged, Night
 
@@ -59,7 +56,7 @@ def publish_report(
     version: str | None = None,
     live: Live | None = None,
     drifted: Drifted | None = None,
-    delivered: Predictions | None = None,
+    delivered: publish.Predictions | None = None,
 ) -> Report:
     """Write the night's report to disk, Prefect and MLflow, and remember the verdict."""
     client, folder = open_registry(), archive.report_folder(night.name, night.as_of)
@@ -67,7 +64,7 @@ def publish_report(
         spec=load_spec(night.model),
         as_of=night.as_of,
         verdict=judged.verdict if judged else _early_verdict(night, clean),
-        late=night.due is not None and night.due != night.as_of,
+        late=night.late,
         data=_data_facts(night, clean) if clean else None,
         judged=_judged_facts(examples, judged, run, version) if examples and judged else None,
         champion=_champion_before(client, night, judged),
@@ -80,16 +77,12 @@ def publish_report(
     )
     found = night_report.build_report(facts)
     before = archive.past_reports(night.name, night.as_of - timedelta(days=1), NIGHTS_SHOWN)
-    plots = _draw(judged, drifted, [*before, found])
-    _write(night, folder, found, plots)
-    _show(found, plots)
+    _publish(night, folder, found, _draw(judged, drifted, [*before, found]))
     if run:
-        runs.close_run(client, run, folder, found["verdict"])
-        runs.describe_nights(client, run, nights_table([*before, found][-NIGHTS_LISTED:]))
-    if judged and not (delivered and delivered.failed):
+        _close_run(client, run, folder, [*before, found])
+    if judged:
         _remember(night, folder, delivered)
-    limit = facts.spec.oldest_champion
-    announce(night.name, night.as_of, night_events(found, before[-1] if before else None, limit))
+    _announce(found, before, facts.spec.oldest_champion)
     log.info("report    %s", folder / "report.md")
     return found
 
@@ -97,7 +90,7 @@ def publish_report(
 def end_again(night: Night) -> State:
     """The last state of a run with nothing to do: its night was decided, or a later one was."""
     assert night.decided is not None
-    if night.due is None or night.due == night.as_of:
+    if not night.late:
         ended = end_night(night.decided)
         return ended.model_copy(update={"message": f"Decided before. {ended.message}"})
     return State(
@@ -146,7 +139,9 @@ def _judged_facts(
     )
 
 
-def _champion_before(client: Client, night: Night, judged: Judged | None) -> Champion | None:
+def _champion_before(
+    client: Client, night: Night, judged: Judged | None
+) -> versions.Champion | None:
     """The champion that was judged; of a night that judged nobody, the one that stands."""
     if judged:
         return judged.incumbent.champion
@@ -160,20 +155,22 @@ def _draw(
     return plots | (draw_drift(drifted.shifts) if drifted and drifted.shifts else {})
 
 
-def _write(night: Night, folder: Path, found: Report, plots: Mapping[str, bytes]) -> None:
-    write_report(folder, found, plots)
+def _publish(night: Night, folder: Path, found: Report, plots: Mapping[str, bytes]) -> None:
+    render.write_report(folder, found, plots)
     archive.keep_days(night.name, night.as_of, night.days)
     page = write_history(night.name, night.as_of)
     if page and found["challenger"]["candidate"]:
         write_file(folder / page.name, page.read_bytes())  # MLflow keeps the folder
-
-
-def _show(found: Report, plots: Mapping[str, bytes]) -> None:
     create_markdown_artifact(
-        key=f"report-{found['model']}".replace("_", "-"),
-        markdown=to_markdown(found, plots),
-        description=f"{found['model']} · {found['as_of']} · {found['verdict']}",
+        key=f"report-{night.name}".replace("_", "-"),
+        markdown=render.to_markdown(found, plots),
+        description=f"{night.name} · {night.as_of} · {found['verdict']}",
     )
+
+
+def _close_run(client: Client, run: str, folder: Path, reports: Sequence[Report]) -> None:
+    runs.close_run(client, run, folder, reports[-1]["verdict"])
+    runs.describe_nights(client, run, render.nights_table(reports[-NIGHTS_LISTED:]))
 
 
 def _seconds(
@@ -193,7 +190,14 @@ def _seconds(
     return spent
 
 
-def _remember(night: Night, folder: Path, delivered: Predictions | None) -> None:
+def _announce(found: Report, before: Sequence[Report], oldest_champion: timedelta) -> None:
+    events = night_events(found, before[-1] if before else None, oldest_champion)
+    announce(found["model"], date.fromisoformat(found["as_of"]), events)
+
+
+def _remember(night: Night, folder: Path, delivered: publish.Predictions | None) -> None:
+    if delivered and delivered.failed:
+        return  # the same night again may publish them
     spec = load_spec(night.model)
     database = settings.tracking_uri().removeprefix("sqlite:///")
     evidence = [folder / "report.json", Path(database)]

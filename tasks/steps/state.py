@@ -43,6 +43,11 @@ class Night:
     decided: Report | None = None
     due: date | None = None
 
+    @property
+    def late(self) -> bool:
+        """Whether it stands for earlier nights that were missed."""
+        return self.due is not None and self.due != self.as_of
+
 
 @dataclass(frozen=True)
 class Cleaned:
