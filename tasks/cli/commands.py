@@ -22,7 +22,7 @@ from tasks.cli.parsers import (
 )
 from tasks.cli.progress_bar import shown_progress
 from tasks.errors import SpecError
-from tasks.reporting.wording import EXIT_CODES
+from tasks.promotion.checks import Status
 from tasks.sources.base import SourceSettingsError
 from tasks.spec.loading import load_spec
 from tasks.spec.values import shown
@@ -149,9 +149,10 @@ def _run_named(
         config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of)
         ready()
         state = flow(config, return_state=True)
-    if state.name in {**codes, "HELD": 0}:
+    ends = {**codes, Status.HELD: Status.HELD.exit_code}
+    if state.name in ends:
         print_text(f"{state.name}. {state.message}")
-        sys.exit(codes.get(state.name, 0))
+        sys.exit(ends[state.name])
     sys.exit(end_failed(state.result(raise_on_failure=False)))
 
 
@@ -178,7 +179,7 @@ def _import_model(model: str) -> None:
 def _end(state: State, asked: argparse.Namespace) -> int:
 
     found = state.result(raise_on_failure=False)
-    if state.name in EXIT_CODES and isinstance(found, dict):
+    if state.name in set(Status) and isinstance(found, dict):
         return _show(found, asked, again=False)
     return end_failed(found)
 
@@ -188,4 +189,4 @@ def _show(report: dict[str, Any], asked: argparse.Namespace, *, again: bool) -> 
 
     text = json.dumps(report, indent=1, ensure_ascii=False)
     print_text(text if asked.json else to_terminal(report, again=again))
-    return EXIT_CODES[report["verdict"]]
+    return Status(report["verdict"]).exit_code

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks import settings
+from tasks.promotion.checks import Status
 from tasks.store import files
 
-MATURE = ("PROMOTED", "KEPT")
+MATURE = (Status.PROMOTED, Status.KEPT)
 """Verdicts of nights that judged a challenger."""
 DAYS = "days.json"
 

@@ -7,13 +7,6 @@ from typing import Any, TypeAlias
 
 Report: TypeAlias = dict[str, Any]
 """JSON-able; its keys are listed in the README under "The report"."""
-EXIT_CODES = {"PROMOTED": 0, "KEPT": 0, "HELD": 0, "REJECTED": 3}
-WORDS = {
-    "PROMOTED": "a new champion",
-    "KEPT": "the champion stays",
-    "HELD": "no fresh data, the champion stays",
-    "REJECTED": "bad data, the champion stays",
-}
 
 
 def interval(metric: Mapping[str, float] | None) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
+from tasks.promotion.checks import Status
+
 
 def night_events(
     report: Mapping[str, Any], earlier: Mapping[str, Any] | None, oldest_champion: timedelta
@@ -20,7 +22,7 @@ def night_events(
     verdict, as_of = report["verdict"], date.fromisoformat(report["as_of"])
     said = f"{report['model']} · {as_of} · {verdict}"
     found = {f"nightly.night.{verdict.lower()}": f"{said}: {report['reasons'][0]}"}
-    if verdict == "HELD" and earlier and earlier["verdict"] == "HELD":
+    if verdict == Status.HELD and earlier and earlier["verdict"] == Status.HELD:
         found["nightly.night.held-again"] = (
             f"{report['model']} has been held since {earlier['as_of']}: {report['reasons'][0]}"
         )

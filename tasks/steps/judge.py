@@ -184,7 +184,7 @@ def judge_night(
         )
     except JudgementError as error:
         challenger = next(iter(fits))
-        verdict = checks.Verdict("KEPT", (f"Cannot judge: {error}.",))
+        verdict = checks.Verdict(checks.Status.KEPT, (f"Cannot judge: {error}.",))
     if champion and champion.digest != digest(spec):
         edited = (
             f"The model's code has changed since version {champion.version} was made: the champion "
@@ -192,7 +192,7 @@ def judge_night(
         )
         verdict = replace(verdict, reasons=(*verdict.reasons, edited))
     if incumbent.fault:
-        verdict = checks.Verdict("KEPT", (incumbent.fault,), verdict.checks)
+        verdict = checks.Verdict(checks.Status.KEPT, (incumbent.fault,), verdict.checks)
     found = settled(night, examples, list(fits))
     key = fitting.model_key(
         spec, challenger, examples.of(examples.split.refit), found[challenger].parameters

@@ -20,7 +20,7 @@ from tasks import settings
 from tasks.metrics.base import title
 from tasks.monitoring import live_days
 from tasks.predictions import publish
-from tasks.promotion.checks import Verdict
+from tasks.promotion.checks import Status, Verdict
 from tasks.registry import runs, versions
 from tasks.registry.client import open_registry
 from tasks.reporting.archive import keep_days, past_reports, report_folder, revised_days
@@ -129,10 +129,10 @@ def end_again(night: Night) -> State:
 
 def end_night(found: Report) -> State:
     """The flow's last state: its name is the verdict."""
-    kind = {"HELD": StateType.CANCELLED, "REJECTED": StateType.FAILED}
+    verdict = Status(found["verdict"])
     return State(
-        type=kind.get(found["verdict"], StateType.COMPLETED),
-        name=found["verdict"],
+        type=StateType(verdict.state),
+        name=verdict.value,
         message=" ".join(found["reasons"])[:1000],
         data=found,
     )
@@ -141,7 +141,7 @@ def end_night(found: Report) -> State:
 def _early_verdict(night: Night, clean: Cleaned | None) -> Verdict:
 
     if night.held:
-        return Verdict("HELD", night.held)
+        return Verdict(Status.HELD, night.held)
     assert clean is not None
     if clean.rejected:
         reasons = list(clean.rejected.values())
@@ -149,8 +149,8 @@ def _early_verdict(night: Night, clean: Cleaned | None) -> Verdict:
         others = (
             (f"{more:,} more days are bad, through {max(clean.rejected)}.",) if more > 0 else ()
         )
-        return Verdict("REJECTED", (*reasons[:REASONS_TOLD], *others))
-    return Verdict("HELD", clean.held)
+        return Verdict(Status.REJECTED, (*reasons[:REASONS_TOLD], *others))
+    return Verdict(Status.HELD, clean.held)
 
 
 def _seconds(
@@ -231,7 +231,7 @@ def build_report(
         "model": night.name,
         "question": spec.question,
         "as_of": night.as_of.isoformat(),
-        "verdict": verdict.status,
+        "verdict": verdict.status.value,
         "reasons": [*verdict.reasons, *_missed(night)],
         "checks": [asdict(check) for check in verdict.checks],
         "metric": spec.problem.primary,
@@ -295,7 +295,7 @@ def build_report(
         report["looks"] = _looks(
             figures, champion.candidate if champion else None, list(judged.fits)
         )
-    if version and judged and verdict.status == "PROMOTED":
+    if version and judged and verdict.status is Status.PROMOTED:
         report["champion"] = {
             "version": version,
             "candidate": judged.challenger,
