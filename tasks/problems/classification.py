@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from tasks.errors import JudgementError, SpecError
 from tasks.metrics import classification
+from tasks.metrics.base import Metric
 from tasks.metrics.classification import DECIDED
 from tasks.problems.tabular import Tabular, shares
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
 
 
 MOST_CLASSES = 100

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import JudgementError, SpecError
-from tasks.metrics.base import daily_mean
+from tasks.metrics.base import Metric, daily_mean, greater_is_better
 from tasks.metrics.ranking import Ranking, ranking_metrics
 from tasks.problems import predictions
 from tasks.problems.classification import probability
@@ -27,7 +27,7 @@ from tasks.problems.columns import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
     from tasks.problems.columns import Slice
     from tasks.problems.predictions import Matched
 
@@ -112,8 +112,7 @@ class Recommendation:
 
     @property
     def greater_is_better(self) -> bool:
-        own = {metric.name: metric.greater_is_better for metric in self.metrics}
-        return own.get(self.primary, True)
+        return greater_is_better(self.primary, self.metrics)
 
     def faults(self, known_ahead: Sequence[str] = ()) -> list[str]:
         found = metric_faults(self.metric, ("ndcg", "recall"), self.metrics)

@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from tasks.errors import SpecError
 from tasks.metrics import base
+from tasks.metrics.base import Metric
 from tasks.problems import predictions
 from tasks.problems.columns import inputs_of, metric_faults, slice_values, unreserved
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
     from tasks.problems.columns import Slice
     from tasks.problems.predictions import Matched
 
@@ -62,8 +63,7 @@ class Tabular:
 
     @property
     def greater_is_better(self) -> bool:
-        own = {metric.name: metric.greater_is_better for metric in self.metrics}
-        return own.get(self.primary, base.greater_is_better(self.primary))
+        return base.greater_is_better(self.primary, self.metrics)
 
     def requests(self, clean_rows: pd.DataFrame, known_ahead: Sequence[str]) -> pd.DataFrame:
         """The day's rows with ``day`` and those of the columns known ahead that were kept."""

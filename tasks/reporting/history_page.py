@@ -130,7 +130,8 @@ def to_html(reports: Sequence[Report], live: Sequence[Mapping[str, Any]]) -> str
 
     newest = reports[-1]
     metric = newest["metric"]
-    greater = newest.get("greater_is_better", base.greater_is_better(metric))
+    known = "greater_is_better" in newest
+    greater = newest["greater_is_better"] if known else base.greater_is_better(metric)
     name = escape(newest.get("titles", {}).get(metric, base.title(metric)))
     rows = _read(reports, live, metric, greater)
     better = f"{'Higher' if greater else 'Lower'} is better."
