@@ -13,6 +13,7 @@ import numpy as np
 
 from tasks.clean_process.package_check import files_digest
 from tasks.clean_process.run import run_by_itself
+from tasks.errors import NightlyError
 from tasks.features import scoring
 from tasks.features.contract import accept_rows
 from tasks.spec.values import days
@@ -28,7 +29,7 @@ UNANSWERED = 0.05
 """Largest share of tonight's rows that the champion's own pipeline may leave out."""
 
 
-class AlignError(RuntimeError):
+class AlignError(NightlyError, RuntimeError):
     """What the champion answered cannot be laid beside tonight's examples."""
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.errors import NightlyError
+
 if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection, Engine, Table
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 20_000
 
 
-class PublishError(RuntimeError):
+class PublishError(NightlyError, RuntimeError):
     """The predictions cannot be published; those of an earlier night stay."""
 
 

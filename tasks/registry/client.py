@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from tasks import settings
+from tasks.errors import NightlyError
 from tasks.store import locks
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ HOW_A_SERVER_FAILS = {
 """Words of the client's error to plain words."""
 
 
-class RegistryError(RuntimeError):
+class RegistryError(NightlyError, RuntimeError):
     """The registry holds something other than it promised."""
 
 
-class OutageError(RuntimeError):
+class OutageError(NightlyError, RuntimeError):
     """The registry's server cannot be reached or fails: nothing is known of what it holds."""
 
 

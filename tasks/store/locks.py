@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from typing import IO
 
 from tasks import settings
+from tasks.errors import NightlyError
 from tasks.store.files import StoreError, unwritable
 
 
-class LockedError(RuntimeError):
+class LockedError(NightlyError, RuntimeError):
     """Another process holds the lock; the message says which."""
 
 
