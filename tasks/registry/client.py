@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from tasks import settings
 from tasks.errors import NightlyError
 from tasks.store import locks
+from tasks.store.secrets import without_login
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -89,7 +90,7 @@ def outage(error: BaseException) -> str | None:
         return None
     url = urlsplit(asked[1])
     how = next(how for words, how in HOW_A_SERVER_FAILS.items() if re.search(words, said))
-    address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+    address = without_login(f"{url.scheme}://{url.netloc}")
     return f"The MLflow server at {address} {how.format(path=url.path)}"
 
 
