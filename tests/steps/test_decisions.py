@@ -244,9 +244,9 @@ def test_a_source_of_another_kind_is_not_kept(place: Place) -> None:
 SPENT = """
 import json, sys, time
 from datetime import date, datetime, timezone
-from tasks import decided
+from tasks.steps import decisions
 began = time.process_time()
-report = decided.recall(sys.argv[1], None, datetime(2026, 11, 11, tzinfo=timezone.utc))
+report = decisions.recall(sys.argv[1], None, datetime(2026, 11, 11, tzinfo=timezone.utc))
 spent = time.process_time() - began
 heavy = [name for name in sys.argv[2:] if name in sys.modules]
 print(json.dumps({"report": report, "spent": spent, "whole": time.process_time(), "heavy": heavy}))
