@@ -175,7 +175,7 @@ def align(
     Raises:
         AlignError: Where the two cannot be matched row by row.
     """
-    if hasattr(spec.problem, "user"):
+    if spec.problem.user_column is not None:
         return _align_pairs(spec, holdout, accepted, answers)
     place = _places(spec, holdout, accepted)
     if not np.array_equal(accepted["day"].reindex(answers["row"]), answers["day"]):
@@ -183,7 +183,7 @@ def align(
     several = len(spec.problem.score_columns) > 1
     columns = list(spec.problem.score_columns) if several else ["score"]
     said = set(answers) - {"day", "row"}
-    fewer_classes = hasattr(spec.problem, "classes") and said < set(columns)
+    fewer_classes = spec.problem.scores_classes and said < set(columns)
     if said != set(columns) and not fewer_classes:
         raise AlignError(
             "it answers another question: other classes, or other quantiles. A model under another "
