@@ -74,7 +74,7 @@ def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any) -> Any:
     made = make_features(spec, requests, past)
     reserved = [name for name in ("day", "target", "relevant") if name in made]
     scores = spec.problem.score(estimator, spec.problem.inputs(made.drop(columns=reserved)))
-    user = getattr(spec.problem, "user", None)
+    user = user_of(spec.problem)
     keys = made[[user, spec.problem.item]] if user else {"row": today.index[made.index]}
     named = {"score": scores}
     if scores.ndim > 1:
@@ -129,6 +129,15 @@ def for_anyone(rows: pd.DataFrame, user: str) -> pd.DataFrame:
     return rows.assign(**{user: nobody}, **kind)
 
 
+def user_of(problem: Any) -> str | None:
+    """Column that names the user, where items are ranked for users; else None.
+
+    That is what ``Problem.user_column`` says. It is not asked here: this file also runs beside the
+    packaged code of older versions, whose problems do not have it.
+    """
+    return getattr(problem, "user", None)
+
+
 def history_of(spec: Any, cleaned: Any, stamp: Any) -> Any:
     """The clean rows that a day's features may see, of rows ascending by ``day``; no copy."""
     first, last = cleaned["day"].searchsorted([stamp - spec.lookback, stamp])
@@ -156,7 +165,7 @@ def split_requests(spec: Any, requests: Any, past: Any) -> Iterator[tuple[Any, A
     import pandas as pd
     from pandas.util import hash_array
 
-    parts, user = spec.problem.batches(requests), getattr(spec.problem, "user", None)
+    parts, user = spec.problem.batches(requests), user_of(spec.problem)
     code, users = pd.factorize(past[user]) if user else ((), ())
     if len(users) <= CROWD:
         yield from ((part, past) for part in parts)
