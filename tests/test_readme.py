@@ -162,7 +162,7 @@ def test_every_path_it_names_is_there() -> None:
 
 
 def test_the_shortest_model_file_runs(
-    registry_home: Path, tmp_path: Path, prefect_server: None
+    registry_home: Path, tmp_path: Path, warm_processes: None
 ) -> None:
     blocks = re.findall(r"```python\n(.*?)```", RUNBOOK, re.DOTALL)
     (code,) = (block for block in blocks if "ModelSpec(" in block)

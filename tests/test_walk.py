@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.nights import PROJECT
+from tests import warm
+from tests.nights import PROJECT, command_environment
 
 PAGE = (PROJECT / "deployments" / "README.md").read_text()
 WALK = PAGE.split("## Your own data, in an hour")[1].split("\n## ")[0]
@@ -39,19 +38,8 @@ def project(tmp_path: Path, empty_registry: Path) -> Path:
 
 def run(project: Path, *arguments: str) -> str:
     """What a command says that ends well."""
-    from prefect.settings import PREFECT_API_URL
-
-    gone = ("MLFLOW_", "NIGHTLY_")
-    environment = {n: v for n, v in os.environ.items() if not n.startswith(gone)}
-    environment |= {
-        "PYTHONPATH": str(project),
-        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    ended = subprocess.run(
-        [sys.executable, "-W", "ignore", *arguments],
-        cwd=project, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    environment = command_environment(project / ".nightly") | {"PYTHONPATH": str(project)}
+    ended = warm.run([sys.executable, "-W", "ignore", *arguments], project, environment)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 
@@ -62,7 +50,7 @@ def without_figures(text: str) -> list[str]:
     return [re.sub(r"\s+", " ", line) for line in lines if line]
 
 
-def test_the_walk_ends_with_a_scheduled_model(project: Path, prefect_server: None) -> None:
+def test_the_walk_ends_with_a_scheduled_model(project: Path, warm_processes: None) -> None:
     said = ""
     for kind, block in BLOCKS:
         if kind == "python":
