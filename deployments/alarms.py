@@ -5,10 +5,10 @@ Run it again after any change: what is so already is left alone.
 
 from __future__ import annotations
 
-from tasks import command
+from tasks.cli import environment
 
 if __name__ == "__main__":
-    command.set_defaults()
+    environment.set_defaults()
 
 import argparse
 import sys
@@ -34,7 +34,8 @@ from prefect.types import SecretDict
 from pydantic import BaseModel, ValidationError
 
 from tasks import settings
-from tasks.spec import SpecError, load_spec
+from tasks.spec import SpecError
+from tasks.spec.loading import load_spec
 
 FILE = settings.PROJECT / "deployments" / "automations.yaml"
 SCHEDULES = settings.PROJECT / "prefect.yaml"

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tasks.history import PastMeans, decay
+from tasks.features.past_means import PastMeans, decay
 from tasks.problems import Classification
 from tasks.sources import PackageDays, Replay
 from tasks.spec import EXPANDING, Gate, ModelSpec, days

@@ -11,10 +11,18 @@ import pandera.pandas as pa
 from pandera.typing.pandas import Series
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from tasks import ranking
 from tasks.problems import Recommendation
-from tasks.ranking import CandidateRanker
-from tasks.recommend import LatentFactors, PersonalFrequency, Popularity, Purchases, RankBy, TifuKnn
+from tasks.recommend import (
+    CandidateRanker,
+    LatentFactors,
+    PersonalFrequency,
+    Popularity,
+    Purchases,
+    RankBy,
+    TifuKnn,
+    purchase_features,
+    selection,
+)
 from tasks.sources import PackageDays, Replay
 from tasks.spec import Gate, ModelSpec, days
 
@@ -85,12 +93,12 @@ def features(requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     latent = LatentFactors().fit(log)
     frequency = PersonalFrequency(half_life=60).fit(own)
     popular = Popularity(days=7).fit(log)
-    user, item = ranking.union(
+    user, item = selection.union(
         log,
-        ranking.best_entries(frequency.matrix_, 60),
-        ranking.best_entries(tifu.vectors_, 50),
-        ranking.best_columns(tifu.neighbours_, tifu.column_, 20),
-        ranking.for_everyone(log.asked, np.argsort(-popular.counts_, kind="stable")[:20]),
+        selection.best_entries(frequency.matrix_, 60),
+        selection.best_entries(tifu.vectors_, 50),
+        selection.best_columns(tifu.neighbours_, tifu.column_, 20),
+        selection.for_everyone(log.asked, np.argsort(-popular.counts_, kind="stable")[:20]),
     )
     columns = {
         "popularity_7d": popular.score(user, item),
@@ -100,21 +108,21 @@ def features(requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
         "latent": latent.score(user, item),
     }
     for name in ("frequency", "tifu_knn", "latent"):
-        share, rank = ranking.shares(columns[name], user, log.asked)
+        share, rank = purchase_features.shares(columns[name], user, log.asked)
         columns |= {f"{name}_share": share, f"{name}_rank": rank}
-    columns |= ranking.habits(own, user, item)
-    columns |= ranking.demand(log, item)
-    columns |= ranking.shopping(own, user)
+    columns |= purchase_features.habits(own, user, item)
+    columns |= purchase_features.demand(log, item)
+    columns |= purchase_features.shopping(own, user)
     for group in ("category", "kind"):
         coarse, code = log.coarser(history[group].to_numpy())
-        columns |= ranking.habits(
+        columns |= purchase_features.habits(
             coarse.of_asked(), user, code[item], (30, 120), prefix=f"{group}_"
         )
         whole = np.maximum(columns[f"{group}_count"], 1)
         columns[f"{group}_share"] = (columns["count"] / whole).astype(np.float32)
     paid = (history[name].to_numpy(dtype=np.float64) for name in ("value", "discount", "quantity"))
-    columns |= ranking.offers(log, user, item, *paid)
-    columns |= ranking.local_demand(log, user, item, history["store_id"].to_numpy())
+    columns |= purchase_features.offers(log, user, item, *paid)
+    columns |= purchase_features.local_demand(log, user, item, history["store_id"].to_numpy())
     return pd.DataFrame({USER: log.users[user], ITEM: log.items[item], **columns})
 
 

@@ -19,15 +19,16 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from tasks import sources
-from tasks.draft import Asked, draft, draft_ranking, read_sample
-from tasks.infer import InferError, shown
+from tasks.scaffold.code import literal, told
+from tasks.scaffold.decide import Asked, draft, draft_ranking, read_sample
+from tasks.scaffold.plan import Plan
+from tasks.scaffold.profiling import InferError, shown
+from tasks.scaffold.render_ranking import Feedback, write_ranking
+from tasks.scaffold.render_tabular import write_tabular
 from tasks.settings import PROJECT
 from tasks.sources import SourceError
-from tasks.spec import SpecError, load_spec
-from tasks.write_code import literal, told
-from tasks.write_ranking import Feedback, write_ranking
-from tasks.write_spec import Plan
-from tasks.write_tabular import write_tabular
+from tasks.spec import SpecError
+from tasks.spec.loading import load_spec
 
 DATABASES = ("postgresql", "sqlite")
 TABLES = (".csv", ".tsv", ".txt")
@@ -225,7 +226,7 @@ def try_out(name: str, text: str, listed: Sequence[date]) -> None:
         SpecError: Where it does not load.
         InferError: Where the history is too short for it.
     """
-    from tasks.prepare import HistoryError, split_days
+    from tasks.features.split import HistoryError, split_days
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.py"

@@ -33,8 +33,12 @@ PARTS: dict[str, tuple[str, ...]] = {
         "problems:Recommendation",
         "problems:Metric",
     ),
-    "Candidates": ("tune:Tuned", "quantiles:QuantileRegressors", "ranking:CandidateRanker"),
-    "Helpers of `features`": ("candidates:candidates_of", "history:PastMeans"),
+    "Candidates": (
+        "spec:Tuned",
+        "problems.quantiles:QuantileRegressors",
+        "recommend:CandidateRanker",
+    ),
+    "Helpers of `features`": ("recommend:candidates_of", "features.past_means:PastMeans"),
 }
 FIELD = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)
 

@@ -23,8 +23,9 @@ from typing import IO
 
 import psutil
 
-from tasks import settings, store
-from tasks.command import DEFAULTS
+from tasks import settings
+from tasks.cli.environment import DEFAULTS
+from tasks.store import files, locks
 
 PREFECT = (sys.executable, "-m", "prefect")
 POOL = "nightly"
@@ -46,13 +47,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         folder = settings.ensure_home() / "serve"
-        with store.lock("serve"):
+        with locks.lock("serve"):
             _end_processes(folder / "processes.json")
             with _started(folder) as processes:
                 _serve(processes, asked, folder)
     except KeyboardInterrupt:
         print("Ended.")
-    except (ServeError, settings.SettingsError, store.LockedError, store.StoreError) as error:
+    except (ServeError, settings.SettingsError, locks.LockedError, files.StoreError) as error:
         sys.exit(f"nightly: {error}")
 
 
@@ -101,7 +102,7 @@ class _Processes:
         )
         self.running[name] = process
         note = {one: _noted(two.pid) for one, two in self.running.items()}
-        store.write_json(self.folder / "processes.json", note)
+        files.write_json(self.folder / "processes.json", note)
 
     def check(self) -> None:
         """See that all are still there.
@@ -147,9 +148,9 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
     if not mlflow_pages.startswith("http"):
         mlflow_pages = environment["NIGHTLY_MLFLOW_UI"]
         _free(asked.mlflow_port, "--mlflow-port")
-        from tasks import registry
+        from tasks.registry import client
 
-        registry.open_registry()  # MLflow makes its database once, before two would at a time
+        client.open_registry()  # MLflow makes its database once, before two would at a time
         processes.start("mlflow", _mlflow_command(asked.mlflow_port), environment)
     _wait_for(f"{environment['PREFECT_API_URL']}/health", "prefect", processes)
     print(f"Prefect    {pages}   after {time.monotonic() - begun:.0f} s", flush=True)
@@ -277,7 +278,7 @@ def _end_processes(note: Path) -> None:
     A number that now belongs to another process is told by its time of creation. The worker's flow
     runs end first, so that they can still tell the server.
     """
-    noted = store.read_json(note) if note.exists() else {}
+    noted = files.read_json(note) if note.exists() else {}
     for name in ("worker", "mlflow", "prefect"):
         try:
             process = psutil.Process(int(noted[name]["pid"]))

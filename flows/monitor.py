@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from tasks import command
+from tasks.cli.commands import run_monitor
+from tasks.cli.environment import set_defaults
 
 if __name__ == "__main__":
-    command.set_defaults()
+    set_defaults()
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks import steps, watch
-from tasks.night import RetrainConfig
+from tasks.steps.config import RetrainConfig
+from tasks.steps.monitor import end_monitor, grade_predictions, revert_champion
+from tasks.steps.opening import end_held, only_night, open_night
+from tasks.steps.prepare import clean_days
 
 
 @flow
 def monitor(config: RetrainConfig) -> State:
     """Grade past answers on labels that have come; nothing is trained."""
-    with steps.only_night(config.model):
-        night = steps.open_night(config)
+    with only_night(config.model):
+        night = open_night(config)
         if night.held:
-            return steps.end_held(night)
-        clean = steps.clean_days(night)
-        live = watch.grade_predictions(night, clean)
+            return end_held(night)
+        clean = clean_days(night)
+        live = grade_predictions(night, clean)
         if live.worse:
-            live = watch.revert_champion(night, live)
-        return watch.end_monitor(night, live)
+            live = revert_champion(night, live)
+        return end_monitor(night, live)
 
 
 if __name__ == "__main__":
-    command.run_monitor(monitor)
+    run_monitor(monitor)

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from tasks import command
+from tasks.cli.commands import run_predict
+from tasks.cli.environment import set_defaults
 
 if __name__ == "__main__":
-    command.set_defaults()
+    set_defaults()
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks import deliver, steps
-from tasks.night import RetrainConfig
+from tasks.steps.config import RetrainConfig
+from tasks.steps.opening import end_held, only_night, open_night
+from tasks.steps.predict import end_predict, predict_ahead, publish_predictions
+from tasks.steps.prepare import clean_days
 
 
 @flow
 def predict(config: RetrainConfig) -> State:
     """Answer what the app asks of the day after the as-of date; nothing is trained."""
-    with steps.only_night(config.model):
-        night = steps.open_night(config)
+    with only_night(config.model):
+        night = open_night(config)
         if night.held:
-            return steps.end_held(night)
-        clean = steps.clean_days(night)
-        answers = deliver.predict_ahead(night, clean)
-        return deliver.end_predict(night, deliver.publish_predictions(night, answers))
+            return end_held(night)
+        clean = clean_days(night)
+        answers = predict_ahead(night, clean)
+        return end_predict(night, publish_predictions(night, answers))
 
 
 if __name__ == "__main__":
-    command.run_predict(predict)
+    run_predict(predict)

@@ -2,62 +2,73 @@
 
 from __future__ import annotations
 
-from tasks import command
+from tasks.cli.commands import answer_if_decided, run_retrain
 
 if __name__ == "__main__":
-    command.answer_if_decided()
+    answer_if_decided()
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from tasks import deliver, release, steps, watch
-from tasks.night import RetrainConfig
+from tasks.steps.config import RetrainConfig
+from tasks.steps.judge import judge_night, look_for_leaks, score_champion
+from tasks.steps.monitor import grade_predictions, measure_drift, revert_champion
+from tasks.steps.opening import only_night, open_night
+from tasks.steps.predict import deliver_predictions
+from tasks.steps.prepare import clean_days, extract_features
+from tasks.steps.release import (
+    check_version,
+    clean_up,
+    log_night,
+    promote_version,
+    register_version,
+)
+from tasks.steps.report import end_again, end_night, publish_report
+from tasks.steps.train import fit_candidate, refit_challenger
 
 
 @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
 def retrain(config: RetrainConfig) -> State:
     """Retrain one model for one as-of date; the champion changes only for the better."""
-    with steps.only_night(config.model):
-        night = steps.open_night(config)
+    with only_night(config.model):
+        night = open_night(config)
         if night.decided:
-            return release.end_again(night)
+            return end_again(night)
         if night.held:
-            return release.end_night(release.publish_report(night))
+            return end_night(publish_report(night))
 
-        clean = steps.clean_days(night)
+        clean = clean_days(night)
         if clean.rejected or clean.held:
-            return release.end_night(release.publish_report(night, clean))
+            return end_night(publish_report(night, clean))
 
-        live = watch.grade_predictions(night, clean)
+        live = grade_predictions(night, clean)
         if live.worse:
-            live = watch.revert_champion(night, live)
+            live = revert_champion(night, live)
 
-        examples = steps.extract_features(night, clean)
-        fits = [steps.fit_candidate.submit(night, examples, name) for name in examples.candidates]
-        champion = steps.score_champion(night, examples)
-        leaks = steps.look_for_leaks(night, clean, examples)
-        drift = watch.measure_drift(night, clean, examples)
+        examples = extract_features(night, clean)
+        fits = [fit_candidate.submit(night, examples, name) for name in examples.candidates]
+        champion = score_champion(night, examples)
+        leaks = look_for_leaks(night, clean, examples)
+        drift = measure_drift(night, clean, examples)
         made = [fit.result(raise_on_failure=False) for fit in fits]
         signs = (*leaks, drift.check)
-        judged = steps.judge_night(night, examples, made, champion, signs)
+        judged = judge_night(night, examples, made, champion, signs)
 
-        run = release.log_night(night, clean, examples, judged)
+        run = log_night(night, clean, examples, judged)
         version = None
         if judged.verdict.status == "PROMOTED":
-            shipped = release.refit_challenger(night, examples, judged)
-            version = release.register_version(night, examples, judged, shipped, run)
-            judged = release.check_version(night, examples, judged, shipped, version)
+            shipped = refit_challenger(night, examples, judged)
+            version = register_version(night, examples, judged, shipped, run)
+            judged = check_version(night, examples, judged, shipped, version)
             if judged.verdict.status == "PROMOTED":
-                release.promote_version(night, version)
+                promote_version(night, version)
 
-        release.clean_up(night)
-        shown = deliver.deliver_predictions(night, clean)
-        report = release.publish_report(
-            night, clean, examples, judged, run, version, live, drift, shown
-        )
-        return release.end_night(report)
+        clean_up(night)
+        shown = deliver_predictions(night, clean)
+        report = publish_report(night, clean, examples, judged, run, version, live, drift, shown)
+        return end_night(report)
 
 
 if __name__ == "__main__":
-    command.run_retrain(retrain)
+    run_retrain(retrain)

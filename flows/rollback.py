@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from tasks import command
+from tasks.cli.commands import run_rollback
+from tasks.cli.environment import set_defaults
 
 if __name__ == "__main__":
-    command.set_defaults()
+    set_defaults()
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks import restore
-from tasks.restore import RollbackConfig
+from tasks.steps.config import RollbackConfig
+from tasks.steps.rollback import (
+    choose_version,
+    end_rollback,
+    only_change,
+    prove_version,
+    restore_champion,
+)
 
 
 @flow
 def rollback(config: RollbackConfig) -> State:
     """Put an earlier champion back; the version it takes over from is never promoted again."""
-    with restore.only_change(config.model):
-        target = restore.choose_version(config)
-        restore.prove_version(config, target)
-        return restore.end_rollback(restore.restore_champion(config, target))
+    with only_change(config.model):
+        target = choose_version(config)
+        prove_version(config, target)
+        return end_rollback(restore_champion(config, target))
 
 
 if __name__ == "__main__":
-    command.run_rollback(rollback)
+    run_rollback(rollback)

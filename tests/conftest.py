@@ -50,13 +50,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database MLflow has initialised, to be copied: making one takes four CPU seconds."""
-    from tasks import registry
+    from tasks.registry import client
 
     place = tmp_path_factory.mktemp("registry")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NIGHTLY_HOME", str(place))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place / 'mlflow.db'}")
-        registry.open_registry()
+        client.open_registry()
     return place / "mlflow.db"
 
 
@@ -106,7 +106,7 @@ def warm_address(prefect_server: None, tmp_path_factory: pytest.TempPathFactory)
     """The process that forks commands, on the Prefect server of the tests."""
     from prefect.settings import PREFECT_API_URL
 
-    from tasks.command import DEFAULTS, QUIET
+    from tasks.cli.environment import DEFAULTS, QUIET
 
     server = {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
     log = tmp_path_factory.mktemp("warm") / "log"

@@ -125,7 +125,7 @@ def copy_home(made: Path, home: Path) -> None:
 def run_night(model: Path, as_of: date | None = None) -> dict[str, Any]:
     """Run the flow in this process and give its report; the state is named after the verdict."""
     from flows.retrain import retrain
-    from tasks.night import RetrainConfig
+    from tasks.steps.config import RetrainConfig
 
     state = retrain(RetrainConfig(model=str(model), as_of=as_of), return_state=True)
     report: dict[str, Any] = state.result()
@@ -135,17 +135,17 @@ def run_night(model: Path, as_of: date | None = None) -> dict[str, Any]:
 
 def champion_of(model: str = "toy") -> str | None:
     """Version behind the alias."""
-    from tasks import registry
+    from tasks.registry import client, versions
 
-    found = registry.read_champion(registry.open_registry(), model)
+    found = versions.read_champion(client.open_registry(), model)
     return found.version if found else None
 
 
 def versions_of(model: str = "toy") -> list[str]:
     """All versions, in order."""
-    from tasks import registry
+    from tasks.registry import client
 
-    found = registry.open_registry().search_model_versions(f"name = '{model}'")
+    found = client.open_registry().search_model_versions(f"name = '{model}'")
     return sorted((str(v.version) for v in found), key=int)
 
 
@@ -174,13 +174,13 @@ def without_times(report: dict[str, Any]) -> dict[str, Any]:
 def say(capsys: Any, monkeypatch: Any, model: Path, *arguments: str) -> Ended:
     """The command in this process: its exit code and what it says."""
     from flows.retrain import retrain
-    from tasks import command
+    from tasks.cli import commands
 
     monkeypatch.setattr(sys, "argv", ["retrain.py", "--model", str(model), *arguments])
     capsys.readouterr()
     code: Any = 0
     try:
-        command.run_retrain(retrain)
+        commands.run_retrain(retrain)
     except SystemExit as end:
         code = end.code
     said = capsys.readouterr()

@@ -52,7 +52,7 @@ class Server:
 
 @contextmanager
 def served(home: Path, model: str, log: Path, **environment: str) -> Iterator[Server]:
-    """The champion of a model behind MLflow's own server, started as the README says.
+    """The champion of a model behind MLflow's own server, started as SERVING.md says.
 
     Args:
         home: State directory with the registry.

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.evaluate import Evaluation
+    from tasks.evaluation.estimates import Evaluation
     from tasks.spec import ModelSpec
 
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy", "skops")
@@ -69,7 +69,7 @@ def run(model: str, as_of: date, folder: Path, *, usual: bool) -> dict[str, Any]
         import mlflow.sklearn  # noqa: F401
         from sklearn.base import clone
 
-        from tasks.spec import load_spec
+        from tasks.spec.loading import load_spec
 
         spec = load_spec(model)
     with timed(spent, "read"):
@@ -240,7 +240,7 @@ def extract(spec: ModelSpec, rows: pd.DataFrame, wanted: Sequence[pd.Timestamp])
 
 def judge(spec: ModelSpec, holdout: pd.DataFrame, scores: dict[str, Any]) -> Evaluation:
     """Every metric of every scorer with an interval by whole days, and paired differences."""
-    from tasks.evaluate import evaluate
+    from tasks.evaluation.evaluate import evaluate
 
     return evaluate(
         spec.problem,

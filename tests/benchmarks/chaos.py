@@ -42,9 +42,9 @@ from threading import Timer
 from typing import Any
 
 from tests.benchmarks.compare import prefect_server
+from tests.clean_process.test_package_check import swap_for_foreign
+from tests.flows.test_rollback import ASKED, remove
 from tests.nights import PROJECT, nth_day, without_times, write_model, write_more
-from tests.test_check import swap_for_foreign
-from tests.test_rollback import ASKED, remove
 
 RETRAIN, ROLLBACK = PROJECT / "flows" / "retrain.py", PROJECT / "flows" / "rollback.py"
 FIRST = 30
@@ -59,9 +59,9 @@ import os, runpy, sys, time
 from pathlib import Path
 
 sys.argv = sys.argv[1:]
-from tasks import command
+from tasks.cli import environment
 
-command.set_defaults()
+environment.set_defaults()
 import mlflow, pandas, prefect, sklearn
 
 gate = Path(os.environ["GATE"])
@@ -379,7 +379,7 @@ def state(home: Path) -> dict[str, Any]:
     """All that a change of champion touches: aliases, journal, versions with their as-of dates."""
     from mlflow import MlflowClient
 
-    from tasks.registry import JOURNAL
+    from tasks.registry.aliases import JOURNAL
 
     client = MlflowClient(database(home))
     model = client.get_registered_model("toy")
@@ -416,8 +416,8 @@ def harmed(home: Path, harm: Callable[[Path], None], resealed: bool) -> Iterator
     """
     from mlflow import MlflowClient
 
-    from tasks import packaging
-    from tasks.check import files_digest
+    from tasks.clean_process.package_check import files_digest
+    from tasks.registry import packages
 
     client = MlflowClient(database(home))
     version = client.get_model_version("toy", "1")
@@ -427,7 +427,7 @@ def harmed(home: Path, harm: Callable[[Path], None], resealed: bool) -> Iterator
     shutil.copytree(package, whole)
     harm(package)
     if resealed:
-        with packaging.downloaded(client, "toy", "1") as place:
+        with packages.downloaded(client, "toy", "1") as place:
             client.set_model_version_tag("toy", "1", "files_sha256", files_digest(place))
     try:
         yield package
@@ -449,7 +449,7 @@ def twin_of_champion(home: Path) -> Path:
     """File of the model that stands for the champion when it is judged."""
     from mlflow import MlflowClient
 
-    from tasks.registry import TWIN, TWIN_FILE
+    from tasks.registry.versions import TWIN, TWIN_FILE
 
     client = MlflowClient(database(home))
     run = client.get_run(str(client.get_model_version_by_alias("toy", "champion").run_id))

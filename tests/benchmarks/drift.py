@@ -19,8 +19,10 @@ from typing import Any
 
 import pandas as pd
 
-from tasks import drift, prepare, store
-from tasks.spec import load_spec
+from tasks.features import cleaning, examples
+from tasks.monitoring import drift
+from tasks.spec.loading import load_spec
+from tasks.store import frames
 
 LAST = date(2026, 12, 20)
 PATIENCE = 14
@@ -31,13 +33,13 @@ def read_inputs(model: str, nights: int) -> tuple[pd.DataFrame, dict[date, int],
     """Inputs with ``day`` over all weeks any night looks at, and each day's number of rows."""
     spec = load_spec(model)
     listed = spec.source.list_days(LAST)
-    clean = prepare.clean_days(spec, listed)
+    clean = cleaning.clean_days(spec, listed)
     first = LAST - timedelta(days=nights + 7 * drift.WEEKS)
     wanted = [day for day in listed if day >= max(first, min(listed) + spec.lookback / 2)]
-    refs, _ = prepare.prepare_examples(spec, listed, clean.refs, wanted)
+    refs, _ = examples.prepare_examples(spec, listed, clean.refs, wanted)
     drawn = []
     for ref in refs.values():  # a tenth of the groceries' rows draws the same 5,000 a week
-        day = store.read_days([ref])
+        day = frames.read_days([ref])
         drawn.append(day.sample(min(len(day), 2_000), random_state=0))
     rows = pd.concat(drawn, ignore_index=True)
     counts = {day: ref.rows for day, ref in clean.refs.items()}

@@ -20,10 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from tasks import backtest, settings, store, train
-from tasks.backtest import ReplayedNight
-from tasks.evaluate import day_counts, interval, lower_bound
-from tasks.spec import ModelSpec, load_spec
+from tasks import settings
+from tasks.backtest import replay
+from tasks.backtest.replay import ReplayedNight
+from tasks.evaluation.bootstrap import day_counts, interval, lower_bound
+from tasks.spec import ModelSpec
+from tasks.spec.loading import load_spec
+from tasks.store import files, frames, models
+from tasks.training import fit, stored_fits
 
 LEVELS = (0.80, 0.90, 0.95, 0.98, 0.99, 0.995, 0.998)
 NOISE = (0.2, 0.3, 0.4, 0.45, 0.5, 0.6, 0.7)
@@ -43,13 +47,13 @@ def main() -> None:
     asked.add_argument("--as-of", type=date.fromisoformat, default=date(2026, 12, 20))
     given = asked.parse_args()
     spec = load_spec(f"tests.benchmarks.faulty:{given.model}")
-    dates = backtest.list_nights(given.as_of, spec.label_delay, given.nights, 1)
-    nights = backtest.prepare_nights(spec, dates, 1, lambda d, n: print(f"prepare {d}/{n}"))
+    dates = replay.list_nights(given.as_of, spec.label_delay, given.nights, 1)
+    nights = replay.prepare_nights(spec, dates, 1, lambda d, n: print(f"prepare {d}/{n}"))
     folder = settings.home() / "gates" / given.model
     with ThreadPoolExecutor(2) as pool:
         for done, _ in enumerate(pool.map(lambda n: compare(spec, n, nights, folder), nights), 1):
             print(f"compare {done}/{len(nights)}", flush=True)
-    print_tables(given.model, [store.read_json(folder / f"{n.as_of}.json") for n in nights])
+    print_tables(given.model, [files.read_json(folder / f"{n.as_of}.json") for n in nights])
 
 
 def compare(
@@ -59,7 +63,7 @@ def compare(
     file = folder / f"{night.as_of}.json"
     if file.exists():
         return
-    holdout = train.read_examples(night.judged)
+    holdout = fit.read_examples(night.judged)
     scores = {name: _says(spec, name, night, night.taught) for name in spec.candidates}
     honest = HONEST[spec.name]
     scores["week"] = _says(spec, honest, night, night.taught[-7:])
@@ -70,7 +74,7 @@ def compare(
             scores[f"older_{back}"] = _says(spec, honest, night, older)
     scores |= _noisy(scores[honest], holdout["day"].to_numpy())
     scores |= _swapped(*(scores[name] for name in PAIRS[spec.name]), holdout["day"].to_numpy())
-    learned = store.read_days(night.taught, columns=["day", "target"])
+    learned = frames.read_days(night.taught, columns=["day", "target"])
     scores["baseline"] = spec.problem.baseline_scores(learned, holdout)
 
     codes, days = np.unique(holdout["day"].to_numpy(), return_inverse=True)[::-1]
@@ -112,7 +116,7 @@ def compare(
         pairs[f"swap_{number}"] = pair(f"swap_{number}_a", f"swap_{number}_b")
     values = {name: float(clustered[name][primary][0]) for name in scores}
     folder.mkdir(parents=True, exist_ok=True)
-    store.write_json(
+    files.write_json(
         file, {"values": values, "pairs": json.loads(json.dumps(pairs, default=float))}
     )
 
@@ -220,12 +224,12 @@ def _followed(
 
 
 def _says(
-    spec: ModelSpec, name: str, night: ReplayedNight, taught: tuple[store.Ref, ...]
+    spec: ModelSpec, name: str, night: ReplayedNight, taught: tuple[frames.Ref, ...]
 ) -> np.ndarray:
-    key = train.model_key(spec, name, taught)
-    if not store.has_model("models", key):
-        train.fit_and_keep(spec, name, taught)
-    return backtest.says(spec, key, night.judged)
+    key = fit.model_key(spec, name, taught)
+    if not models.has_model("models", key):
+        stored_fits.fit_and_keep(spec, name, taught)
+    return replay.says(spec, key, night.judged)
 
 
 def _noisy(score: np.ndarray, day: np.ndarray) -> dict[str, np.ndarray]:

@@ -4,8 +4,8 @@
 
 Each household of the log stands for many: a copy buys on the same days, but a fifth of its
 purchases are those of others, drawn from the whole log. The recipe is fitted on three days of the
-real households; answers are made by ``tasks.rescore.answer_ahead``, on one thread, from clean rows
-in memory. Peak memory is that of the process while it answers, those rows included.
+real households; answers are made by ``tasks.features.scoring.answer_ahead``, on one thread, from
+clean rows in memory. Peak memory is that of the process while it answers, those rows included.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from tasks import deliver, prepare, rescore, store, train
-from tasks.spec import load_spec
+from tasks.features import cleaning, examples, scoring
+from tasks.spec.loading import load_spec
+from tasks.steps import predict
+from tasks.store import frames
+from tasks.training import fit
 
 AS_OF = date(2026, 11, 22)
 SPEC = load_spec("groceries")
@@ -67,19 +70,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ.setdefault("NIGHTLY_HOME", home)
         listed = SPEC.source.list_days(AS_OF)
-        clean = prepare.clean_days(SPEC, listed)
+        clean = cleaning.clean_days(SPEC, listed)
         last = [day for day in listed if day > AS_OF - timedelta(days=3)]
-        refs, _ = prepare.prepare_examples(SPEC, listed, clean.refs, last)
-        recipe = train.fit(SPEC, "ranker", store.read_days(list(refs.values())))
-        real = store.read_days([r for d, r in clean.refs.items() if d > AS_OF - SPEC.lookback])
+        refs, _ = examples.prepare_examples(SPEC, listed, clean.refs, last)
+        recipe = fit.fit(SPEC, "ranker", frames.read_days(list(refs.values())))
+        real = frames.read_days([r for d, r in clean.refs.items() if d > AS_OF - SPEC.lookback])
     ahead = pd.Timestamp(AS_OF + timedelta(days=1))
     for households in [real[USER].nunique(), *asked.households]:
         rows = synthesize(real, households)
         forget_peak()
         wall, cpu = time.perf_counter(), time.process_time()
         with threadpool_limits(1):
-            keep = deliver.INPUTS_AT_MOST
-            answers, _ = rescore.answer_ahead(SPEC, recipe, rows, None, ahead, keep)
+            keep = predict.INPUTS_AT_MOST
+            answers, _ = scoring.answer_ahead(SPEC, recipe, rows, None, ahead, keep)
         print(
             f"{households:>8,} households, {len(rows):>11,} purchases: {len(answers):>9,} answers "
             f"in {time.perf_counter() - wall:.1f} s ({time.process_time() - cpu:.1f} CPU s), "

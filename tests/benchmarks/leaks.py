@@ -18,9 +18,12 @@ import numpy as np
 import pandas as pd
 
 from deployments.flights import LATE_AFTER, clean
-from tasks import backtest, leaks, store
-from tasks.contract import accept_rows
-from tasks.spec import ModelSpec, load_spec
+from tasks.backtest import replay
+from tasks.features.contract import accept_rows
+from tasks.promotion import leaks
+from tasks.spec import ModelSpec
+from tasks.spec.loading import load_spec
+from tasks.store import frames
 
 CHECKS = ("rebuilt", "missing", "single feature")
 
@@ -92,11 +95,11 @@ def main() -> None:
     given = asked.parse_args()
     for model in ("flights", "groceries"):
         spec = load_spec(model)
-        dates = backtest.list_nights(given.as_of, spec.label_delay, given.nights, 1)
+        dates = replay.list_nights(given.as_of, spec.label_delay, given.nights, 1)
         seen: dict[str, list[list[bool]]] = {"no leak": []}
         strongest: list[float] = []
-        for night in backtest.prepare_nights(spec, dates, 1):
-            examples = store.read_days(night.judged)
+        for night in replay.prepare_nights(spec, dates, 1):
+            examples = frames.read_days(night.judged)
             judged = [pd.Timestamp(day).date() for day in examples["day"].unique()]
             raw = spec.source.read_days(judged)
             seen["no leak"].append(_look(spec, raw, examples))

@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks import publish, store
+from tasks.predictions import publish
+from tasks.store import files
 
 HERTZ, FIRST, KEYS = 50, date(2026, 11, 1), ("household_id", "place")
 SPAWN = multiprocessing.get_context("spawn")
@@ -53,7 +54,7 @@ def publish_night(url: str, households: int, night: int, ready: Any, ended: Any)
     """What the night does, in a process that may be killed."""
     rows, as_of = answers(households, night), FIRST + timedelta(days=night - 1)
     ready.set()
-    store.write_parquet(publish.folder_of("groceries") / f"{as_of}.parquet", rows)
+    files.write_parquet(publish.folder_of("groceries") / f"{as_of}.parquet", rows)
     publish.publish("groceries", as_of, rows, KEYS, url)
     ended.value = 1
 

@@ -22,9 +22,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks import grade, prepare, store, train
-from tasks.evaluate import evaluate_days
-from tasks.spec import ModelSpec, days, load_spec
+from tasks.evaluation.evaluate import evaluate_days
+from tasks.features import cleaning
+from tasks.features.examples import prepare_examples
+from tasks.monitoring import live_performance
+from tasks.spec import ModelSpec, days
+from tasks.spec.loading import load_spec
+from tasks.store import frames
+from tasks.training import fit as fitting
 
 LAST = date(2026, 12, 20)
 RECIPES = {"flights": ("blend", "logistic"), "groceries": ("ranker", "frequency")}
@@ -72,7 +77,7 @@ def looks(spec: ModelSpec, graded: Sequence[dict[str, Any]], policy: Any) -> flo
     """Night on which the champion goes back; infinite where it never does."""
     metric, greater = spec.problem.primary, spec.problem.greater_is_better
     for night in range(1, len(graded) + 1):
-        found = grade.compare(graded[:night], metric, greater, policy)
+        found = live_performance.compare(graded[:night], metric, greater, policy)
         if found is not None and found.revert:
             return night
     return float("inf")
@@ -81,7 +86,7 @@ def looks(spec: ModelSpec, graded: Sequence[dict[str, Any]], policy: Any) -> flo
 def gain(spec: ModelSpec, graded: Sequence[dict[str, Any]]) -> float:
     """How much better it did over all nights, relative to its predecessor."""
     metric, greater = spec.problem.primary, spec.problem.greater_is_better
-    found = grade.compare(graded, metric, greater, spec.revert)
+    found = live_performance.compare(graded, metric, greater, spec.revert)
     return float("nan") if found is None else found.relative
 
 
@@ -101,12 +106,12 @@ def main() -> None:
     asked = parser.parse_args()
     spec, (recipe, trivial) = load_spec(asked.model), RECIPES[asked.model]
     listed = spec.source.list_days(LAST)
-    clean = prepare.clean_days(spec, listed)
+    clean = cleaning.clean_days(spec, listed)
     wanted = [day for day in listed if day >= min(listed) + spec.lookback / 2]
-    refs, _ = prepare.prepare_examples(spec, listed, clean.refs, wanted)
+    refs, _ = prepare_examples(spec, listed, clean.refs, wanted)
 
     def read(chosen: Sequence[date]) -> pd.DataFrame:
-        return store.read_days([refs[day] for day in chosen])
+        return frames.read_days([refs[day] for day in chosen])
 
     def learned(until: date, width: int | None = None) -> pd.DataFrame:
         length = spec.window - spec.holdout if width is None else days(width)
@@ -123,14 +128,14 @@ def main() -> None:
         after = read([day for day in wanted if 0 < (day - start).days <= asked.nights])
         own, before = learned(start), learned(start - days(1))
         fits = {
-            "own": train.fit(spec, recipe, own),
-            "day": train.fit(spec, recipe, before),
-            "week": train.fit(spec, recipe, learned(start - days(7))),
-            kinds[2]: train.fit(spec, recipe, flipped(own, start.toordinal())),
-            kinds[4]: train.fit(spec, trivial, own),
+            "own": fitting.fit(spec, recipe, own),
+            "day": fitting.fit(spec, recipe, before),
+            "week": fitting.fit(spec, recipe, learned(start - days(7))),
+            kinds[2]: fitting.fit(spec, recipe, flipped(own, start.toordinal())),
+            kinds[4]: fitting.fit(spec, trivial, own),
         }
-        scores = {name: train.score(spec, name, fit, after) for name, fit in fits.items()}
-        scores[kinds[3]] = train.score(spec, "join", fits["own"], unjoined(spec, after))
+        scores = {name: fitting.score(spec, name, fit, after) for name, fit in fits.items()}
+        scores[kinds[3]] = fitting.score(spec, "join", fits["own"], unjoined(spec, after))
         pairs = {kinds[0]: ("own", "day"), kinds[1]: ("own", "week")}
         pairs |= {kind: (kind, "day") for kind in kinds[2:]}
         for kind, (champion, previous) in pairs.items():

@@ -26,9 +26,12 @@ import pandas as pd
 import psutil
 import skops.io
 
-from tasks import packaging, registry, settings
+from tasks import settings
 from tasks.problems import Recommendation
-from tasks.spec import ModelSpec, load_spec
+from tasks.registry import packages, versions
+from tasks.registry.client import open_registry
+from tasks.spec import ModelSpec
+from tasks.spec.loading import load_spec
 from tests.serving import JSON, PARQUET, Server, json_body, parquet_body, served
 
 BODIES: dict[str, Callable[[pd.DataFrame], bytes | str]] = {
@@ -73,12 +76,12 @@ def main() -> None:
 
 def score_batch(spec: ModelSpec, rows: pd.DataFrame) -> tuple[np.ndarray, list[str], str]:
     """Scores of all rows at once, the names of the inputs, and the champion's version."""
-    client = registry.open_registry()
-    champion = registry.read_champion(client, spec.name)
+    client = open_registry()
+    champion = versions.read_champion(client, spec.name)
     assert champion is not None
-    with packaging.downloaded(client, spec.name, champion.version) as package:
+    with packages.downloaded(client, spec.name, champion.version) as package:
         estimator = skops.io.load(package / "model.skops", trusted=list(champion.trusted))
-        example = packaging.read_seal(client, spec.name, champion.version).probe
+        example = packages.read_seal(client, spec.name, champion.version).probe
     names = list(example.columns)
     return spec.problem.score(estimator, rows[names]), names, champion.version
 

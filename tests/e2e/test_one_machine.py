@@ -145,7 +145,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def night(served: Served, model: Path) -> dict[str, Any]:
-    """A night run by the worker because a person typed the README's command; its flow run."""
+    """The flow run of a night that a person asked the worker for, as OPERATIONS.md says."""
     command = ["deployment", "run", "retrain/retrain-groceries", "--watch", "--param"]
     ended = subprocess.run(
         [sys.executable, "-m", "prefect", *command, f'config={{"model": "{model}"}}'],

@@ -20,8 +20,8 @@ import psutil
 import pytest
 import skops.io
 
-from tests import nights
-from tests.nights import PROJECT, nth_day, write_model, write_more
+from tests import nights, pages
+from tests.nights import nth_day, write_model, write_more
 from tests.serving import JSON, PARQUET, Server, json_body, parquet_body, served
 
 pytestmark = [
@@ -92,8 +92,10 @@ class Night:
 def night(
     tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, warm_processes: None
 ) -> Iterator[Night]:
-    from tasks import packaging, registry, train
-    from tasks.spec import load_spec
+    from tasks.registry import packages
+    from tasks.registry.client import open_registry
+    from tasks.spec.loading import load_spec
+    from tasks.training import fit
 
     place = tmp_path_factory.mktemp("single")
     home, days = place / "home", place / "days"
@@ -106,9 +108,9 @@ def night(
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("MLFLOW_REGISTRY_URI", raising=False)
         assert nights.run_night(model)["challenger"]["candidate"] == "logistic"
-        spec, client = load_spec(str(model)), registry.open_registry()
-        with packaging.downloaded(client, "toy", "1") as package:
-            estimator = skops.io.load(package / "model.skops", trusted=train.trusted_types(spec))
+        spec, client = load_spec(str(model)), open_registry()
+        with packages.downloaded(client, "toy", "1") as package:
+            estimator = skops.io.load(package / "model.skops", trusted=fit.trusted_types(spec))
         files = client.get_model_version("toy", "1").tags["files_sha256"]
     write_more(days, NIGHT + 1, NIGHT + 1)
     history, day = (
@@ -206,10 +208,11 @@ def test_what_mlflow_takes_for_its_own_fault_does_no_harm(
 
 
 @pytest.mark.parametrize("key", ["seen", "never seen"])
-def test_the_readmes_app_ranks_as_the_batch_does(night: Night, key: str, tmp_path: Path) -> None:
+def test_the_app_of_the_page_ranks_as_the_batch_does(
+    night: Night, key: str, tmp_path: Path
+) -> None:
     """Its code, with the toy's rows as two households: number 17, and the one without a number."""
-    text = (PROJECT / "README.md").read_text()
-    (code,) = (c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "httpx" in c)
+    (code,) = pages.blocks("deployments/SERVING.md", "python")
     household = np.where(np.arange(len(night.rows)) < 50, 17.0, np.nan)
     rows = night.rows.rename(columns={"number": "product_id"}).assign(household_id=household)
     rows.to_parquet(tmp_path / "inputs.parquet", index=False)
@@ -222,7 +225,7 @@ def test_the_readmes_app_ranks_as_the_batch_does(night: Night, key: str, tmp_pat
         code = code.replace(old, new)
     printed = StringIO()
     with redirect_stdout(printed):
-        exec(compile(code, "README.md", "exec"), {})
+        exec(compile(code, "SERVING.md", "exec"), {})
     mine = rows["household_id"].eq(17) if key == "seen" else rows["household_id"].isna()
     best = rows[mine].assign(score=night.batch[mine.to_numpy()]).nlargest(20, "score")["product_id"]
     table = pd.read_csv(StringIO(printed.getvalue()), sep=r"\s+")
@@ -238,7 +241,8 @@ def test_it_listens_to_this_machine_alone(night: Night) -> None:
 def test_it_ends_cleanly_and_leaves_the_version_as_it_was_checked(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks import check, packaging, registry
+    from tasks.clean_process import package_check
+    from tasks.registry import client, packages
 
     night.server.end()
     assert not night.server.worker.is_running()
@@ -246,5 +250,5 @@ def test_it_ends_cleanly_and_leaves_the_version_as_it_was_checked(
         assert probe.connect_ex(("127.0.0.1", night.server.port)) != 0
     assert "Application shutdown complete" in night.log.read_text()
     monkeypatch.setenv("NIGHTLY_HOME", str(night.home))
-    with packaging.downloaded(registry.open_registry(), "toy", "1") as package:
-        assert check.files_digest(package) == night.files
+    with packages.downloaded(client.open_registry(), "toy", "1") as package:
+        assert package_check.files_digest(package) == night.files

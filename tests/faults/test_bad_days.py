@@ -355,7 +355,7 @@ def test_a_full_disk_after_the_promotion_claims_nothing_false(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from tasks import release
+    from tasks.reporting import render
 
     write_more(tmp_path / "days", 1, 30)
     model = write_model(tmp_path / "toy.py", tmp_path / "days")
@@ -364,7 +364,7 @@ def test_a_full_disk_after_the_promotion_claims_nothing_false(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(release, "write_report", full)
+        patch.setattr(render, "write_report", full)
         ended = say(capsys, patch, model)
     assert ended.code == 1
     assert "No space left on device" in one_message(ended)

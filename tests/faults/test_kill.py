@@ -165,13 +165,13 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.mark.parametrize(
     ("function", "when"),
     [
-        ("tasks.tracking:log_night", "after"),
-        ("tasks.packaging:register_version", "after"),
-        ("tasks.packaging:seal", "after"),
+        ("tasks.registry.runs:log_night", "after"),
+        ("tasks.registry.packages:register_version", "after"),
+        ("tasks.registry.packages:seal", "after"),
         ("mlflow:MlflowClient.set_registered_model_tag", "after"),
         ("mlflow:MlflowClient.set_registered_model_alias", "after"),
         ("mlflow:MlflowClient.delete_registered_model_tag", "before"),
-        ("tasks.registry:promote", "after"),
+        ("tasks.registry.aliases:promote", "after"),
     ],
 )
 def test_killed_between_two_steps_of_the_registry(
@@ -195,9 +195,9 @@ def test_killed_between_two_steps_of_the_registry(
     report = run_night(model)
     assert_as_undisturbed(report, undisturbed[0])
     if made:
-        from tasks import registry
+        from tasks.registry.client import open_registry
 
-        client = registry.open_registry()
+        client = open_registry()
         version = client.get_model_version("toy", made[0])
         assert client.get_run(version.run_id).info.lifecycle_stage == "active"
         assert report["challenger"]["run_id"] == version.run_id

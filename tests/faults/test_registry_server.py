@@ -47,10 +47,10 @@ class Night:
     """A night, the champion and the versions before it, and what became of them."""
 
     def __init__(self, place: Path, proxy: Proxy) -> None:
-        from tasks import registry
+        from tasks.registry import client
 
         self.place, self.proxy = place, proxy
-        self.client = registry.open_registry()
+        self.client = client.open_registry()
         self.champion, self.versions = champion_of(), versions_of()
         self.as_of = nth_day(FIRST + len(self.versions))
 
@@ -144,15 +144,27 @@ def night(place: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Night:
     """The next night of a model that has a champion; the steps try again without waiting."""
     from prefect import Task
 
-    from tasks import command, release, steps
+    from tasks.cli import environment
+    from tasks.steps import (
+        judge,
+        monitor,
+        opening,
+        predict,
+        prepare,
+        release,
+        report,
+        rollback,
+        train,
+    )
 
-    for name, value in command.DEFAULTS.items():
+    for name, value in environment.DEFAULTS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("NIGHTLY_HOME", str(place / "home"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.address)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    for step in (*vars(steps).values(), *vars(release).values()):
+    rooms = (opening, prepare, train, judge, monitor, predict, release, report, rollback)
+    for step in (step for room in rooms for step in vars(room).values()):
         if isinstance(step, Task) and step.retries:
             monkeypatch.setattr(step, "retry_delay_seconds", 0)
     return Night(place, proxy)

@@ -1,0 +1,341 @@
+"""Many nights replayed as if each were tonight; the registry and the champion are not touched."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks.backtest.policies import BASELINE, POLICIES, Look
+from tasks.evaluation.evaluate import evaluate, evaluate_days
+from tasks.features import cleaning
+from tasks.features.examples import prepare_examples
+from tasks.features.split import HistoryError, Split, split_days
+from tasks.spec.values import EXPANDING
+from tasks.store import frames
+from tasks.store.models import has_model, read_model
+from tasks.training import fit, stored_fits, tuning
+
+if TYPE_CHECKING:
+    from tasks.evaluation.estimates import Evaluation
+    from tasks.spec.model_spec import ModelSpec
+
+
+BLOCK = 7
+"""Days in a row that are resampled together: what is wrong on Monday is often wrong on Tuesday."""
+PERIODS = (7, 30)
+"""Nights between two fits on the staleness curve, besides every replayed night and once."""
+Tell = Callable[[int, int], None]
+
+
+class BacktestError(ValueError):
+    """What was asked cannot be replayed; the message says what can."""
+
+
+@dataclass(frozen=True)
+class ReplayedNight:
+    """One night as it would have been.
+
+    Attributes:
+        as_of: Its date.
+        taught: Examples its twins learn from.
+        judged: Examples that judge, unseen by the twins.
+        matured: Examples that what it ships learns from.
+        served: Examples of the days after it, up to the next replayed night.
+    """
+
+    as_of: date
+    taught: tuple[frames.Ref, ...]
+    judged: tuple[frames.Ref, ...]
+    matured: tuple[frames.Ref, ...]
+    served: tuple[frames.Ref, ...]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Models of one replayed night, by candidate: keys in the store."""
+
+    twins: Mapping[str, str]
+    shipped: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Path:
+    """What a policy did over the replayed nights.
+
+    Attributes:
+        champions: After each night, the recipe of the champion and the night that made it.
+        promotions: Nights after the first on which the champion changed.
+        switches: Promotions to another recipe.
+    """
+
+    champions: tuple[tuple[str, int], ...]
+    promotions: int
+    switches: int
+
+
+def list_nights(as_of: date, label_delay: timedelta, nights: int, every: int) -> list[date]:
+    """As-of dates of the replayed nights, ascending; the days after the last are judged as well.
+
+    Args:
+        as_of: Last day whose data may be used.
+        label_delay: How long after its day a label is final.
+        nights: How many nights.
+        every: Days between two of them.
+    """
+    last = as_of - label_delay - timedelta(days=every)
+    return [last - timedelta(days=every * back) for back in reversed(range(nights))]
+
+
+def prepare_nights(
+    spec: ModelSpec, nights: Sequence[date], every: int, tell: Tell | None = None
+) -> list[ReplayedNight]:
+    """Clean the days of all nights and extract their features, new days only.
+
+    An expanding window begins on the same day on every night, a finite one moves with the nights.
+
+    Args:
+        spec: The model.
+        nights: Their as-of dates, ascending.
+        every: Days between two of them.
+        tell: Told of each night done.
+
+    Raises:
+        BacktestError: Where the history is too short for the first night, with how many fit.
+        ContractError: Where a day breaks the contract as a whole.
+    """
+    end = nights[-1] + timedelta(days=every) + spec.label_delay
+    refs: dict[date, frames.Ref] = {}
+    splits: list[Split] = []
+    for done, night in enumerate([*nights, end], start=1):
+        days = _days_of(spec, night, end)
+        try:
+            split = split_days(spec, list(days), night)
+        except HistoryError as error:
+            raise BacktestError(
+                f"The first replayed night would be {nights[0]}, and on {night} the history is too "
+                f"short: {error} Ask for fewer nights."
+            ) from error
+        clean = cleaning.clean_days(spec, days)
+        days = {day: mark for day, mark in days.items() if day in clean.refs}
+        wanted = [d for d in (*split.train, *split.holdout, *split.refit) if d in clean.refs]
+        found, _ = prepare_examples(spec, days, clean.refs, sorted(set(wanted)))
+        refs |= {day: ref for day, ref in found.items() if day not in refs}
+        splits.append(split)
+        if tell:
+            tell(done, len(nights) + 1)
+
+    def of(days: Sequence[date]) -> tuple[frames.Ref, ...]:
+        return tuple(refs[day] for day in days if day in refs)
+
+    return [
+        ReplayedNight(
+            as_of=night,
+            taught=of(split.train),
+            judged=of(split.holdout),
+            matured=of(split.refit),
+            served=of([night + timedelta(days=ahead) for ahead in range(1, every + 1)]),
+        )
+        for night, split in zip(nights, splits, strict=False)
+    ]
+
+
+def fit_night(spec: ModelSpec, night: ReplayedNight) -> Fitted:
+    """Fit every candidate as that night would have, twins and what ships; a known fit is reused.
+
+    Raises:
+        FitError: Where a candidate cannot be fitted.
+    """
+    keys: dict[str, dict[str, str]] = {"twins": {}, "shipped": {}}
+    for kind, refs in (("twins", night.taught), ("shipped", night.matured)):
+        for name in spec.candidates:
+            keys[kind][name] = _fitted(spec, night, name, refs)
+    return Fitted(**keys)
+
+
+def fit_window(spec: ModelSpec, night: ReplayedNight, candidate: str, days: int) -> str:
+    """Key of what ships where only the last so many matured days teach."""
+    return _fitted(spec, night, candidate, night.matured[-days:])
+
+
+def _fitted(
+    spec: ModelSpec, night: ReplayedNight, candidate: str, refs: Sequence[frames.Ref]
+) -> str:
+    """Key of a candidate fitted with the parameters of that night."""
+    found = tuning.settle(spec, candidate, night.as_of, night.taught)
+    key = fit.model_key(spec, candidate, refs, found.parameters)
+    if not has_model("models", key):
+        stored_fits.fit_and_keep(spec, candidate, refs, found.parameters)
+    return key
+
+
+def windows_to_try(nights: Sequence[ReplayedNight]) -> list[int]:
+    """Shorter windows worth a look: a half and a quarter of what the shortest night has."""
+    shortest = min(len(night.matured) for night in nights)
+    return [length for length in (shortest // 2, shortest // 4) if length >= 2]
+
+
+def look_at(
+    spec: ModelSpec, night: ReplayedNight, fitted: Fitted, others: Mapping[str, str]
+) -> tuple[Evaluation, dict[str, float]]:
+    """Figures of one night's holdout: its twins, the baseline, and other models by name.
+
+    Returns:
+        The evaluation, and each scorer's primary metric on the last day alone.
+    """
+    holdout = fit.read_examples(night.judged)
+    models = {**fitted.twins, **others}
+    scores = {name: says(spec, key, night.judged) for name, key in models.items()}
+    learned = frames.read_days(night.taught, columns=["day", "target"])
+    scores[BASELINE] = spec.problem.baseline_scores(learned, holdout)
+    figures = evaluate(
+        spec.problem,
+        holdout,
+        scores,
+        resamples=spec.gate.resamples,
+        confidence=spec.gate.confidence,
+        seed=spec.seed,
+        recipe_confidence=spec.gate.recipe_confidence,
+    )
+    by_day = evaluate_days(spec.problem, holdout, scores)
+    return figures, {name: list(values.values())[-1] for name, values in by_day.items()}
+
+
+def follow_policies(
+    spec: ModelSpec,
+    nights: Sequence[ReplayedNight],
+    fitted: Sequence[Fitted],
+    tell: Tell | None = None,
+) -> dict[str, Path]:
+    """What each policy would have done, night after night.
+
+    Args:
+        spec: The model.
+        nights: The replayed nights, ascending.
+        fitted: Their models.
+        tell: Told of each night done.
+    """
+    paths: dict[str, list[tuple[str, int]]] = {name: [] for name in POLICIES}
+    for index, night in enumerate(nights):
+        held = {name: path[-1] for name, path in paths.items() if path}
+        others = {_version(*at): fitted[at[1]].twins[at[0]] for at in held.values()}
+        figures, last_day = look_at(spec, night, fitted[index], others)
+        for name, decide in POLICIES.items():
+            at = held.get(name)
+            look = Look(
+                figures,
+                last_day,
+                list(spec.candidates),
+                _version(*at) if at else None,
+                at[0] if at else None,
+                spec.gate,
+            )
+            chosen = decide(look)
+            if chosen is None and at is None:
+                chosen = next(iter(spec.candidates))
+            paths[name].append((chosen, index) if chosen else held[name])
+        if tell:
+            tell(index + 1, len(nights))
+    return {name: _path(champions) for name, champions in paths.items()}
+
+
+def measure(
+    spec: ModelSpec, nights: Sequence[ReplayedNight], served_by: Mapping[str, Sequence[str]]
+) -> Evaluation:
+    """Every way of serving on the same served days, with intervals over blocks of days.
+
+    Args:
+        spec: The model.
+        nights: The replayed nights.
+        served_by: Name to the key of the model that serves after each night.
+    """
+    refs = [ref for night in nights for ref in night.served]
+    examples = frames.read_days(refs)
+    days = examples["day"].nunique()
+    return evaluate(
+        spec.problem,
+        examples,
+        {name: _served(spec, nights, keys) for name, keys in served_by.items()},
+        resamples=spec.gate.resamples,
+        confidence=spec.gate.confidence,
+        seed=spec.seed,
+        block=BLOCK if days >= 4 * BLOCK else 1,
+    )
+
+
+def refit_every(period: int | None, nights: int, every: int) -> list[int]:
+    """Index of the newest fit on each replayed night; a period of None fits on the first only.
+
+    Args:
+        period: Days between two fits.
+        nights: How many nights are replayed.
+        every: Days between two replayed nights.
+    """
+    step = nights if period is None else max(1, round(period / every))
+    return [index - index % step for index in range(nights)]
+
+
+def says(spec: ModelSpec, key: str, refs: Sequence[frames.Ref]) -> np.ndarray:
+    """Scores that the model behind a key gives these examples."""
+    return fit.score(spec, f"Model {key[:12]}", _model(spec, key), fit.read_examples(refs))
+
+
+@functools.lru_cache(maxsize=32)
+def _model(spec: ModelSpec, key: str) -> Any:
+    return read_model("models", key, fit.trusted_types(spec))
+
+
+def _served(spec: ModelSpec, nights: Sequence[ReplayedNight], keys: Sequence[str]) -> np.ndarray:
+    parts: list[np.ndarray] = []
+    start = 0
+    for stop in range(1, len(keys) + 1):
+        if stop == len(keys) or keys[stop] != keys[start]:
+            refs = [ref for night in nights[start:stop] for ref in night.served]
+            if refs:
+                examples = frames.read_days(refs)
+                parts.append(
+                    fit.score(
+                        spec, f"Model {keys[start][:12]}", _model(spec, keys[start]), examples
+                    )
+                )
+            start = stop
+    return np.concatenate(parts)
+
+
+def _days_of(spec: ModelSpec, night: date, end: date) -> dict[date, str]:
+    listed = spec.source.list_days(end if spec.window == EXPANDING else night)
+    return {day: mark for day, mark in listed.items() if day <= night and day not in spec.skip}
+
+
+def _version(recipe: str, made: int) -> str:
+    return f"{recipe} of night {made}"
+
+
+def _path(champions: Sequence[tuple[str, int]]) -> Path:
+    changes = [
+        (before, after) for before, after in itertools.pairwise(champions) if before != after
+    ]
+    switches = sum(before[0] != after[0] for before, after in changes)
+    return Path(tuple(champions), len(changes), switches)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is replayed.
+
+    Attributes:
+        model: How the model was named.
+        as_of: Last day whose data may be used.
+        every: Days between two nights.
+        nights: The nights with their examples, ascending.
+    """
+
+    model: str
+    as_of: date
+    every: int
+    nights: tuple[ReplayedNight, ...]

@@ -1,0 +1,1 @@
+"""A version at work in a process of its own, with its own packaged code."""

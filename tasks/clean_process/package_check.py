@@ -1,0 +1,149 @@
+"""What must be true of a packaged model before any alias points at it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.clean_process.run import CleanProcessError, run_by_itself
+from tasks.promotion.checks import Check
+from tasks.store.trusted_types import untrusted_types
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from tasks.spec.gate import Gate
+
+
+SMOKE_TEST = Path(__file__).with_name("smoke_test.py")
+
+
+def files_digest(folder: Path) -> str:
+    """One SHA-256 over the names and contents of all files below a folder."""
+    found = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        found.update(f"{content}  {file.relative_to(folder).as_posix()}\n".encode())
+    return found.hexdigest()
+
+
+def check_package(
+    folder: Path,
+    probe: pd.DataFrame,
+    expected: np.ndarray,
+    *,
+    trusted: Sequence[str],
+    gate: Gate,
+    sha256: str | None = None,
+) -> tuple[Check, ...]:
+    """Load a downloaded model in a clean process with its own code, and hold it to what it was.
+
+    Nothing in the folder runs before its digest and its format have been found right; the first
+    check that fails is the last that is made.
+
+    Args:
+        folder: The model as MLflow packages it, downloaded from where the app will get it.
+        probe: A few rows of inputs.
+        expected: What the trained estimator predicts for them, shape (rows,) or (rows, classes).
+        trusted: Types the stored model may hold.
+        gate: Bounds of latency and size.
+        sha256: Digest of its files when it was checked before, if it was.
+    """
+    checks = [_unaltered(folder, sha256)]
+    if checks[-1].passed:
+        checks.append(_format(folder, trusted))
+    if checks[-1].passed:
+        checks.append(_size(folder, gate.size_mb))
+    if not checks[-1].passed:
+        return tuple(checks)
+    found = _ask_clean_process(folder, probe)
+    if isinstance(found, str):
+        return (*checks, Check("loads in a clean process", False, found))
+    return (*checks, *_answers(found, expected, gate))
+
+
+def _unaltered(folder: Path, sha256: str | None) -> Check:
+    if sha256 is None:
+        return Check("unaltered files", True, "Checked for the first time.")
+    same = files_digest(folder) == sha256
+    detail = "The files are those that were checked." if same else "A file of it was altered."
+    return Check("unaltered files", same, detail)
+
+
+def _size(folder: Path, bound: float) -> Check:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    return Check("size", size <= bound, f"{size:.1f} MB, bound {bound:g} MB.")
+
+
+def _format(folder: Path, trusted: Sequence[str]) -> Check:
+    """The package's own description may ask for pickle or for more types: it is not believed."""
+    import yaml
+
+    name = "format"
+    try:
+        described = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        flavor, loaded = described["flavors"]["sklearn"], described["flavors"]["python_function"]
+        stored = folder / str(flavor["pickled_model"])
+        asked = set(flavor.get("skops_trusted_types") or [])
+        is_skops = flavor["serialization_format"] == "skops" and loaded["loader_module"] == (
+            "mlflow.sklearn"
+        )
+        if not is_skops or set(described["flavors"]) != {"sklearn", "python_function"}:
+            return Check(name, False, "Its MLmodel file asks for another loader than skops.")
+        if loaded["model_path"] != flavor["pickled_model"] or stored.parent != folder:
+            return Check(name, False, "Its MLmodel file points at another file than its model.")
+        if not described.get("signature"):
+            return Check(name, False, "Its MLmodel file has no signature.")
+        held = untrusted_types(stored.read_bytes(), trusted)
+        unknown = sorted({*asked.difference(trusted), *held})
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        return Check(name, False, f"It is no whole package: {type(error).__name__}: {error}.")
+    except Exception as error:
+        return Check(name, False, f"Its model cannot be read: {type(error).__name__}: {error}.")
+    if unknown:
+        return Check(name, False, f"It holds types that are not trusted: {', '.join(unknown)}.")
+    return Check(name, True, "Stored by skops, trusted types only, with a signature.")
+
+
+def _ask_clean_process(folder: Path, probe: pd.DataFrame) -> dict[str, Any] | str:
+    """What ``smoke_test.py`` found, or in words why it found nothing."""
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "probe.parquet"
+        probe.to_parquet(file, index=False)
+        try:
+            found: dict[str, Any] = json.loads(run_by_itself(SMOKE_TEST, folder, file))
+        except CleanProcessError as error:
+            return f"It does not load and predict by itself: {error}."
+    return found
+
+
+def _answers(found: dict[str, Any], expected: np.ndarray, gate: Gate) -> tuple[Check, ...]:
+    import numpy as np
+
+    wanted = np.asarray(expected, dtype=np.float64).reshape(len(expected), -1)
+    got = np.asarray(found["predictions"])
+    same = got.shape == wanted.shape and bool((got == wanted).all())
+    worst = np.abs(got - wanted).max() if got.shape == wanted.shape and got.size else np.inf
+    latency, bound = found["latency_ms"], gate.latency_ms
+    return (
+        Check(
+            "loads in a clean process",
+            same,
+            f"{len(wanted)} rows predicted as by the trained model, bit for bit."
+            if same
+            else f"It predicts otherwise than the trained model: {worst:g} apart.",
+        ),
+        Check(
+            "signature",
+            found["enforces_signature"],
+            "Rows without a column are refused."
+            if found["enforces_signature"]
+            else "Rows without a column are taken.",
+        ),
+        Check("latency", latency <= bound, f"{latency:.0f} ms for 1,000 rows, bound {bound:g} ms."),
+    )

@@ -1,0 +1,49 @@
+"""Run a script in a process that sees the libraries and nothing of this project."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TIME_OUT = 180
+"""Seconds the clean process may take before it counts as hanging."""
+
+
+class CleanProcessError(RuntimeError):
+    """A process of its own failed, or took too long."""
+
+
+def run_by_itself(script: Path, *arguments: str | Path) -> str:
+    """What a script prints, run with nothing on its path but the libraries.
+
+    Raises:
+        CleanProcessError: With the last line it said, or after ``TIME_OUT`` seconds.
+    """
+    hidden = ("PYTHON", "PREFECT_", "MLFLOW_", "NIGHTLY_")
+    environment = {n: v for n, v in os.environ.items() if not n.startswith(hidden)}
+    quiet = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            ended = subprocess.run(
+                [sys.executable, "-P", str(script), *map(str, arguments)],
+                cwd=place,
+                env=environment | quiet,
+                capture_output=True,
+                text=True,
+                timeout=TIME_OUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CleanProcessError(f"it did not end within {TIME_OUT} s") from error
+    if ended.returncode:
+        last = ended.stderr.strip().splitlines()[-1:] or [f"exit code {ended.returncode}"]
+        raise CleanProcessError(last[0])
+    return ended.stdout

@@ -1,0 +1,1 @@
+"""Command lines: options, the embedded server, the progress bar, exit codes."""

@@ -1,0 +1,191 @@
+"""The command line of the flows: what is asked, what is shown, how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from tasks.cli.embedded_server import embedded_server
+from tasks.cli.environment import set_defaults
+from tasks.cli.exits import end_failed, fail, fail_outside, print_text
+from tasks.cli.parsers import (
+    backtest_parser,
+    monitor_parser,
+    predict_parser,
+    retrain_parser,
+    rollback_parser,
+)
+from tasks.cli.progress_bar import shown_progress
+from tasks.errors import SpecError
+from tasks.reporting.wording import EXIT_CODES
+from tasks.sources.base import SourceSettingsError
+from tasks.spec.loading import load_spec
+from tasks.spec.values import shown
+from tasks.steps.decisions import recall
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+    from pydantic import BaseModel
+
+
+Settings = TypeVar("Settings", bound="BaseModel")
+
+
+def answer_if_decided() -> None:
+    """Before anything heavy is imported: answer what needs no night, and exit.
+
+    That is a check, or a night that was decided before.
+    """
+    asked = retrain_parser().parse_args()
+    set_defaults()
+    if asked.check:
+        sys.exit(_check(asked))
+
+    report = recall(asked.model, asked.as_of, datetime.now(ZoneInfo("UTC")))
+    if report is not None:
+        sys.exit(_show(report, asked, again=True))
+
+
+def _check(asked: argparse.Namespace) -> int:
+    """Say what a night would do; nothing is written, not even compiled code."""
+
+    sys.dont_write_bytecode = True
+    try:
+        spec = load_spec(asked.model)
+    except SpecError as error:
+        return fail(str(error), 2)
+    from tasks.preflight.check import check_model
+    from tasks.preflight.result import OUTCOMES, to_json, to_text
+
+    found = check_model(spec, asked.as_of, datetime.now(ZoneInfo("UTC")))
+    text = json.dumps(to_json(found), indent=1, ensure_ascii=False)
+    print_text(text if asked.json else to_text(found))
+    return OUTCOMES[found.outcome][1]
+
+
+def run_retrain(retrain: Callable[..., Any]) -> None:
+    """Run the flow for what the command line asks, show the report, and exit with its code."""
+    from tasks.steps.config import RetrainConfig
+
+    asked = retrain_parser().parse_args()
+    with embedded_server() as ready, shown_progress(asked.verbose):
+        _import_model(asked.model)
+        config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of)
+        ready()
+        state = retrain(config, return_state=True)
+    sys.exit(_end(state, asked))
+
+
+def run_rollback(rollback: Callable[..., Any]) -> None:
+    """Run the rollback the command line asks for, say what it did, and exit with its code."""
+    from tasks.steps.config import RollbackConfig
+    from tasks.steps.rollback import ROLLED_BACK, RollbackError, to_text
+
+    asked = rollback_parser().parse_args()
+    config = _settings(RollbackConfig, model=asked.model, to=asked.to, why=asked.why)
+    with embedded_server() as ready, shown_progress(asked.verbose):
+        ready()
+        state = rollback(config, return_state=True)
+    found = state.result(raise_on_failure=False)
+    if state.name != ROLLED_BACK:
+        if isinstance(found, RollbackError):
+            sys.exit(fail(str(found), 2))
+        sys.exit(fail_outside(found))
+    print_text(to_text(found))
+    sys.exit(0)
+
+
+def run_backtest(backtest: Callable[..., Any]) -> None:
+    """Replay the nights the command line asks for, show what was found, and exit with its code."""
+    from tasks.backtest.replay import BacktestError
+    from tasks.backtest.report import to_terminal
+    from tasks.steps.backtest import REPLAYED
+    from tasks.steps.config import BacktestConfig
+
+    asked = backtest_parser().parse_args()
+    config = _settings(
+        BacktestConfig,
+        model=asked.model,
+        nights=asked.nights,
+        every=asked.every,
+        as_of=asked.as_of,
+    )
+    with embedded_server() as ready, shown_progress(asked.verbose):
+        _import_model(asked.model)
+        ready()
+        state = backtest(config, return_state=True)
+    found = state.result(raise_on_failure=False)
+    if state.name != REPLAYED:
+        wrong = isinstance(found, BacktestError | SourceSettingsError)
+        sys.exit(fail(f"{type(found).__name__}: {found}", 2 if wrong else 1))
+    print_text(to_terminal(found))
+    sys.exit(0)
+
+
+def run_predict(predict: Callable[..., Any]) -> None:
+    """Predict for the day the command line asks for, say what was published, and exit."""
+    _run_named(predict, predict_parser(), {"PUBLISHED": 0, "NOTHING ASKED": 0, "REFUSED": 3})
+
+
+def run_monitor(monitor: Callable[..., Any]) -> None:
+    """Grade what the command line asks for, say how it did, and exit."""
+    _run_named(monitor, monitor_parser(), {"GRADED": 0, "REVERTED": 0})
+
+
+def _run_named(
+    flow: Callable[..., Any], parser: argparse.ArgumentParser, codes: Mapping[str, int]
+) -> None:
+    """Run a flow of one model and one date; its last state's message is what is said."""
+    from tasks.steps.config import RetrainConfig
+
+    asked = parser.parse_args()
+    with embedded_server() as ready, shown_progress(asked.verbose):
+        _import_model(asked.model)
+        config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of)
+        ready()
+        state = flow(config, return_state=True)
+    if state.name in {**codes, "HELD": 0}:
+        print_text(f"{state.name}. {state.message}")
+        sys.exit(codes.get(state.name, 0))
+    sys.exit(end_failed(state.result(raise_on_failure=False)))
+
+
+def _settings(kind: type[Settings], **given: object) -> Settings:
+    """What a flow takes; the first wrong setting is named, and the command ends."""
+    from pydantic import ValidationError
+
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        words = f"--{fault['loc'][0]}: found {shown(fault['input'])}, {fault['msg']}"
+        sys.exit(fail(words, 2))
+
+
+def _import_model(model: str) -> None:
+
+    try:
+        load_spec(model)
+    except SpecError as error:
+        sys.exit(fail(str(error), 2))
+
+
+def _end(state: State, asked: argparse.Namespace) -> int:
+
+    found = state.result(raise_on_failure=False)
+    if state.name in EXIT_CODES and isinstance(found, dict):
+        return _show(found, asked, again=False)
+    return end_failed(found)
+
+
+def _show(report: dict[str, Any], asked: argparse.Namespace, *, again: bool) -> int:
+    from tasks.reporting.render import to_terminal
+
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    print_text(text if asked.json else to_terminal(report, again=again))
+    return EXIT_CODES[report["verdict"]]

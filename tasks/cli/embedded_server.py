@@ -1,0 +1,62 @@
+"""Prefect's embedded server, for a night by hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tasks.cli.exits import fail
+from tasks.settings import SettingsError, ensure_home
+from tasks.store.files import StoreError, read_json, write_json
+
+
+@contextmanager
+def embedded_server() -> Iterator[Callable[[], None]]:
+    """Prefect's embedded server, where no other is named, started while the model is imported.
+
+    Yields:
+        A function that waits until the server answers.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    if PREFECT_API_URL.value():
+        yield lambda: None
+        return
+    from prefect.server.api.server import SubprocessASGIServer
+
+    try:
+        record = ensure_home() / "embedded-server.json"
+    except SettingsError as error:
+        sys.exit(fail(str(error), 2))
+    _end_orphan(record)
+    server = SubprocessASGIServer()
+    starting = threading.Thread(target=server.start)
+    starting.start()
+    while server.server_process is None and starting.is_alive():
+        time.sleep(0.01)
+    if server.server_process is not None:
+        try:
+            write_json(record, {"pid": server.server_process.pid, "started_by": os.getpid()})
+        except StoreError as error:
+            starting.join()
+            sys.exit(fail(str(error), 1))
+    yield starting.join  # Prefect stops the server at exit, after the last log has been sent
+
+
+def _end_orphan(record: Path) -> None:
+    """End the embedded server of a run that was killed before it could."""
+    import psutil
+
+    try:
+        left = read_json(record)
+        server = psutil.Process(left["pid"])
+        ours = any("prefect.server.api.server" in part for part in server.cmdline())
+        if ours and not psutil.pid_exists(left["started_by"]):
+            server.terminate()
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return  # no record, or it is gone: nothing to end

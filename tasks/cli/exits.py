@@ -1,0 +1,48 @@
+"""How a command ends: what it prints, and its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tasks.errors import SpecError
+from tasks.features.split import HistoryError
+from tasks.registry.client import outage
+from tasks.settings import SettingsError
+from tasks.sources.base import SourceSettingsError
+from tasks.training.fit import FitError
+
+AGAIN = "Run the same command again: it ends what was begun, and does nothing twice."
+OUTAGE = (
+    "The champion stays until another has passed every check. When the server answers again, run "
+    "the same command: it ends what was begun, and does nothing twice."
+)
+
+
+def end_failed(found: BaseException) -> int:
+
+    message = f"{type(found).__name__}: {found}"
+    if isinstance(found, SpecError | HistoryError | SettingsError | SourceSettingsError):
+        return fail(message, 2)
+    return fail(message, 1) if isinstance(found, FitError) else fail_outside(found)
+
+
+def print_text(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # such as `| head`: what is left has no reader
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def fail(message: str, code: int, then: str = "The champion is untouched.") -> int:
+    print(f"nightly: {message}\n{then}", file=sys.stderr)
+    return code
+
+
+def fail_outside(error: BaseException) -> int:
+    """A failure that the same command again may get past."""
+
+    failed = outage(error)
+    if failed:
+        return fail(failed, 1, OUTAGE)
+    return fail(f"{type(error).__name__}: {error}", 1, AGAIN)

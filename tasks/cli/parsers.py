@@ -1,0 +1,103 @@
+"""The options of each command line."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import date
+
+
+def backtest_parser() -> argparse.ArgumentParser:
+    """The options of ``flows/backtest.py``."""
+    parser = argparse.ArgumentParser(
+        prog="flows/backtest.py",
+        description="Replay many nights as if each were tonight; champion and registry stay.",
+        epilog="Exit code: 0 replayed; 2 wrong call, or too little history; 1 failure.",
+    )
+    parser.add_argument("--model", default="groceries", metavar="NAME", help="as for retrain.py")
+    parser.add_argument("--nights", type=int, default=60, metavar="N", help="default: 60")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="K", help="days between two nights (default: 1)"
+    )
+    parser.add_argument(
+        "--as-of", type=_date, metavar="YYYY-MM-DD", help="last day whose data may be used"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
+    return parser
+
+
+def rollback_parser() -> argparse.ArgumentParser:
+    """The options of ``flows/rollback.py``."""
+    parser = argparse.ArgumentParser(
+        prog="flows/rollback.py",
+        description="Put an earlier champion back, after proving that it loads and predicts.",
+        epilog="Exit code: 0 rolled back; 2 nothing fit to go back to; 1 failure.",
+    )
+    parser.add_argument("--model", required=True, metavar="NAME", help="name in the registry")
+    parser.add_argument("--to", type=int, metavar="VERSION", help="default: the champion before")
+    parser.add_argument("--why", default="no reason given", help="kept on the rolled back version")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
+    return parser
+
+
+def predict_parser() -> argparse.ArgumentParser:
+    """The options of ``flows/predict.py``."""
+    return _night_parser(
+        "flows/predict.py",
+        "Answer what the app asks of the day after the as-of date, with the champion.",
+        "Exit code: 0 published or held; 3 refused; 2 wrong call or spec; 1 failure.",
+    )
+
+
+def monitor_parser() -> argparse.ArgumentParser:
+    """The options of ``flows/monitor.py``."""
+    return _night_parser(
+        "flows/monitor.py",
+        "Grade past answers on labels that have come; a champion that does worse goes back.",
+        "Exit code: 0 graded, reverted or held; 2 wrong call or spec; 1 failure.",
+    )
+
+
+def retrain_parser() -> argparse.ArgumentParser:
+    """The options of ``flows/retrain.py``."""
+    parser = _night_parser(
+        "flows/retrain.py",
+        "Retrain one model for one as-of date.",
+        "Exit code: 0 promoted, kept or held; 3 rejected; 2 wrong call or spec; 1 failure.",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print report.json instead of the screen"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="say in seconds what a night would do; nothing is written",
+    )
+    return parser
+
+
+def _night_parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description=description, epilog=epilog)
+    parser.add_argument(
+        "--model",
+        default="groceries",
+        metavar="NAME",
+        help="a name under deployments/, a path/to/file.py, or package.module:NAME "
+        "(default: groceries)",
+    )
+    parser.add_argument(
+        "--as-of",
+        type=_date,
+        metavar="YYYY-MM-DD",
+        help="last day whose data may be used (default: the newest complete day)",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
+    return parser
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected a day such as 2026-11-21"
+        ) from None

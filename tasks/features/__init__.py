@@ -1,0 +1,1 @@
+"""From raw rows to examples: contract, cleaning, split by time, scoring."""

@@ -1,0 +1,194 @@
+"""Clean days and extract features, for new days only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+from tasks import settings
+from tasks.errors import SpecError
+from tasks.features.contract import accept_rows, over_limit
+from tasks.spec.fingerprint import digest
+from tasks.store import files, frames
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.features.contract import Accepted
+    from tasks.spec.model_spec import ModelSpec
+
+
+DAYS_AT_ONCE, ROWS_AT_ONCE = 400, 2_000_000
+"""Raw days, and about how many raw rows, read and checked in one go: memory of a first night."""
+DAYS_AT_FIRST = 7
+"""Days of a source of which nobody knows yet how many rows a day has."""
+Progress = Callable[[int, int], None]
+"""Called with (days done, days to do) on long steps."""
+
+
+def clean_keys(spec: ModelSpec, fingerprints: Mapping[date, str]) -> dict[date, str]:
+    """Content address of each clean day: its date, its fingerprint and the spec's digest."""
+    return {
+        day: content_key("clean", digest(spec), str(day), mark)
+        for day, mark in fingerprints.items()
+    }
+
+
+def days_to_clean(spec: ModelSpec, fingerprints: Mapping[date, str]) -> list[date]:
+    """The days whose clean rows are not in the store yet."""
+    keys = clean_keys(spec, fingerprints)
+    refs = frames.find_days("clean", list(keys.values()))
+    counted = frames.find_days("counts", list(keys.values()))
+    return [day for day, key in keys.items() if key not in refs or key not in counted]
+
+
+@dataclass(frozen=True)
+class CleanDays:
+    """Clean days in the store.
+
+    Attributes:
+        refs: Day to its clean rows, ascending.
+        new: Days cleaned just now; all others were in the store.
+        rejected: Day to the reason why none of its rows are used.
+        counts: Per day ``rows_in``, ``accepted``, ``quarantined`` and ``duplicates``.
+    """
+
+    refs: dict[date, frames.Ref]
+    new: tuple[date, ...]
+    rejected: dict[date, str]
+    counts: pd.DataFrame
+
+
+def clean_days(
+    spec: ModelSpec, fingerprints: Mapping[date, str], progress: Progress | None = None
+) -> CleanDays:
+    """Accept and clean the days that are not in the store yet.
+
+    Args:
+        spec: The model.
+        fingerprints: Each wanted day with its fingerprint, ascending.
+        progress: Told how many days are done, on a long first night.
+
+    Raises:
+        ContractError: Where a day lacks a column or has another type than the contract says.
+        SourceError: Where a day cannot be read.
+        SpecError: Where ``known_ahead`` names a column that is neither raw nor clean, or the
+            problem one that is not clean or of another type.
+    """
+
+    keys, new = clean_keys(spec, fingerprints), days_to_clean(spec, fingerprints)
+    refs = frames.find_days("clean", list(keys.values()))
+    counted = frames.find_days("counts", list(keys.values()))
+    rejected: dict[date, str] = {}
+    counts: list[pd.DataFrame] = []
+    done, at_once = 0, DAYS_AT_FIRST
+    while done < len(new):
+        batch = new[done : done + at_once]
+        raw = spec.source.read_days(batch)
+        done, at_once = done + len(batch), _days_at_once(len(raw) / len(batch))
+        accepted = accept_rows(raw, spec.contract)
+        del raw  # as large as what is made of it
+        refused = refusals(spec, accepted)
+        if len(accepted.quarantine):
+            folder = settings.home() / "quarantine" / spec.name
+            files.write_parquet(folder / f"{batch[-1]}.parquet", accepted.quarantine)
+        rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
+        check_known_ahead(spec, {*accepted.rows, *rows})
+        refused |= _label_faults(spec, rows)
+        rejected |= refused
+        good = {day: keys[day] for day in batch if day not in refused}
+        refs |= frames.write_days("clean", by_day(rows, good))
+        counted |= frames.write_days("counts", by_day(accepted.counts.reset_index(), good))
+        counts.append(accepted.counts)
+        if progress:
+            progress(done, len(new))
+    kept = {day: key for day, key in keys.items() if day not in rejected}
+    return CleanDays(
+        refs={day: refs[key] for day, key in kept.items()},
+        new=tuple(new),
+        rejected=rejected,
+        counts=_all_counts([counted[key] for key in kept.values()], counts, rejected),
+    )
+
+
+def by_day(rows: pd.DataFrame, keys: Mapping[date, str]) -> dict[str, pd.DataFrame]:
+    """Rows of each day under that day's key; days with no row give an empty frame."""
+    import numpy as np
+    import pandas as pd
+
+    order = rows if rows["day"].is_monotonic_increasing else rows.sort_values("day", kind="stable")
+    marks = pd.to_datetime(list(keys)).to_numpy(dtype="datetime64[s]")
+    stamps = order["day"].to_numpy(dtype="datetime64[s]")
+    starts = np.searchsorted(stamps, marks, side="left")
+    stops = np.searchsorted(stamps, marks, side="right")
+    return {
+        key: order.iloc[start:stop].reset_index(drop=True)
+        for key, start, stop in zip(keys.values(), starts, stops, strict=True)
+    }
+
+
+def _days_at_once(rows: float) -> int:
+    """How many days to read in one go where one has so many rows."""
+    return max(1, min(DAYS_AT_ONCE, int(ROWS_AT_ONCE / max(rows, 1.0))))
+
+
+def check_known_ahead(spec: ModelSpec, columns: Collection[str]) -> None:
+    """Raise SpecError where ``known_ahead`` names a column that is neither raw nor clean."""
+    unknown = [name for name in spec.known_ahead if name not in columns]
+    if unknown:
+        raise SpecError(
+            f"Model {spec.name}: known_ahead names {', '.join(unknown)}, which the rows do not "
+            f"have. Their columns, raw and clean: {', '.join(sorted(columns))}."
+        )
+
+
+def refusals(spec: ModelSpec, accepted: Accepted) -> dict[date, str]:
+    """Days with more quarantined rows than the spec allows, and what is wrong with them."""
+    import pandas as pd
+
+    refused = over_limit(accepted.counts, spec.quarantine_limit)
+    reasons = {}
+    for stamp, row in zip(pd.DatetimeIndex(refused.index), refused.to_dict("records"), strict=True):
+        broken = accepted.quarantine.loc[accepted.quarantine["day"] == stamp, "reason"]
+        common = "; ".join(f"{n:,} x {why}" for why, n in broken.value_counts().head(3).items())
+        reasons[stamp.date()] = (
+            f"{stamp:%Y-%m-%d}: {row['quarantined']:,} of {row['rows_in']:,} rows break the "
+            f"contract ({row['quarantined'] / row['rows_in']:.1%}, allowed "
+            f"{spec.quarantine_limit:.1%}): {common}"
+        )
+    return reasons
+
+
+def _label_faults(spec: ModelSpec, rows: pd.DataFrame) -> dict[date, str]:
+    """Days with labels that the problem does not know, with the reason."""
+    import pandas as pd
+
+    try:
+        fault = spec.problem.label_fault(rows)
+    except SpecError as error:
+        raise SpecError(f"Model {spec.name}: {error}.") from error
+    if not fault:
+        return {}
+    faults = {
+        pd.Timestamp(day).date(): spec.problem.label_fault(rows[rows["day"] == day])
+        for day in rows["day"].unique()
+    }
+    return {day: f"{day}: {fault}." for day, fault in faults.items() if fault}
+
+
+def _all_counts(
+    kept: list[frames.Ref], made: list[pd.DataFrame], rejected: Mapping[date, str]
+) -> pd.DataFrame:
+    import pandas as pd
+
+    parts = [frames.read_days(kept).set_index("day")] if kept else []
+    bad = pd.to_datetime(list(rejected))
+    parts += [counts[counts.index.isin(bad)] for counts in made]
+    return pd.concat(parts).sort_index()
+
+
+def content_key(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

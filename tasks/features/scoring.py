@@ -1,0 +1,206 @@
+"""Ask a model about raw days with its own packaged code, in a process of its own.
+
+    python -P scoring.py CODE_FOLDER JOB.json ROWS.feather MODEL.skops ANSWERS.feather
+
+Run by ``tasks.clean_process.version_answers`` with nothing on the path but the libraries: the
+package brings its spec, and with it cleaning, features and whatever helper code they use. The
+rows are those tonight's contract accepted. For days gone by it writes one line for each thing
+asked: ``day``, the position of its raw row or its user and item, and ``score``, or one for each
+class or level. For a day to come, with ``REQUESTS.feather`` as a sixth argument where the spec
+names requests, it writes what the app reads.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.problems.predictions import POPULAR
+from tasks.spec.model_spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def for_anyone(rows: pd.DataFrame, user: str) -> pd.DataFrame:
+    """Rows about a user never seen as rows about anyone: without a name, of kind ``popular``."""
+    import pandas as pd
+
+    whole = pd.api.types.is_integer_dtype(rows[user])
+    nobody = pd.array([pd.NA] * len(rows), dtype="Int64") if whole else None
+    kind = {"kind": POPULAR} if "kind" in rows else {}
+    return rows.assign(**{user: nobody}, **kind)
+
+
+CROWD = 10_000
+"""Users whose history one part of the requests is answered with, where there are more."""
+
+
+def main() -> None:
+    """Answer into the last file named; whatever goes wrong ends the process with its words."""
+    code, job, rows, model, answers, *requests = sys.argv[1:]
+    sys.path.insert(0, code)
+    import pandas as pd
+    import skops.io
+
+    asked = json.loads(Path(job).read_text(encoding="utf-8"))
+    spec = find_spec(asked["file"], asked["module"], asked["model"])
+    accepted = pd.read_feather(rows)
+    estimator = skops.io.load(model, trusted=asked["trusted"])
+    cleaned = spec.clean(accepted) if spec.clean else accepted
+    cleaned = cleaned.sort_values("day", kind="stable")
+    if "ahead" in asked:
+        named = pd.read_feather(requests[0]) if requests else None
+        stamp = pd.Timestamp(asked["ahead"])
+        found, _ = answer_ahead(spec, estimator, cleaned, named, stamp, keep=0)
+    else:
+        days = [answer_day(spec, estimator, cleaned, pd.Timestamp(day)) for day in asked["days"]]
+        found = pd.concat(days, ignore_index=True)
+    found.to_feather(answers)
+
+
+def find_spec(file: str, module: str, model: str) -> Any:
+    """The packaged spec of that name; its module answers to the name it had when it was made."""
+    made = importlib.import_module(file.removesuffix(".py").replace("/", "."))
+    sys.modules.setdefault(module, made)
+
+    found = [v for v in vars(made).values() if isinstance(v, ModelSpec) and v.name == model]
+    if not found:
+        raise LookupError(f"{file} in the package holds no spec named {model}")
+    return found[0]
+
+
+def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any) -> Any:
+    """Scores of what is asked on one day, from the history before it."""
+    import pandas as pd
+
+    today, past = cleaned[cleaned["day"] == stamp], history_of(spec, cleaned, stamp)
+    requests = spec.problem.requests(today.reset_index(drop=True), spec.known_ahead)
+    made = make_features(spec, requests, past)
+    reserved = [name for name in ("day", "target", "relevant") if name in made]
+    scores = spec.problem.score(estimator, spec.problem.inputs(made.drop(columns=reserved)))
+    user = getattr(spec.problem, "user", None)
+    keys = made[[user, spec.problem.item]] if user else {"row": today.index[made.index]}
+    named = {"score": scores}
+    if scores.ndim > 1:
+        named = dict(zip(spec.problem.score_columns, scores.T, strict=True))
+    return pd.DataFrame({"day": stamp, **keys, **named})
+
+
+def answer_ahead(
+    spec: Any, estimator: Any, cleaned: Any, named: Any, stamp: Any, keep: int
+) -> tuple[Any, Any]:
+    """What the app reads for a day to come, and the inputs it was made of.
+
+    Args:
+        spec: The model.
+        estimator: Its fitted estimator.
+        cleaned: Clean rows, ascending by ``day``.
+        named: Raw rows of what is asked, or None where the spec names nothing.
+        stamp: The day.
+        keep: Most rows of inputs to give back; None instead of more.
+    """
+    import pandas as pd
+
+    past, problem = history_of(spec, cleaned, stamp), spec.problem
+    asked = clean_requests(spec, named, stamp) if named is not None else None
+    requests = problem.ask(asked, past, spec.known_ahead)
+    answers: list[Any] = []
+    inputs: list[Any] = []
+    rows = 0
+    for part, seen in split_requests(spec, requests, past):
+        answered, made = answer_batch(spec, estimator, seen, part)
+        answers.append(answered)
+        rows += len(made)
+        inputs = [*inputs, made] if rows <= keep else []
+    anyone = problem.ask_for_anyone(requests, past)
+    if anyone is not None:
+        [(part, seen)] = split_requests(spec, anyone, past)
+        answered, made = answer_batch(spec, estimator, seen, part)
+        answers.append(for_anyone(answered, problem.user))
+        rows += len(made)
+        inputs.append(for_anyone(made, problem.user))
+    kept = pd.concat(inputs, ignore_index=True) if rows <= keep else None
+    return pd.concat(answers, ignore_index=True), kept
+
+
+def history_of(spec: Any, cleaned: Any, stamp: Any) -> Any:
+    """The clean rows that a day's features may see, of rows ascending by ``day``; no copy."""
+    first, last = cleaned["day"].searchsorted([stamp - spec.lookback, stamp])
+    return cleaned.iloc[first:last].reset_index(drop=True)
+
+
+def make_features(spec: Any, requests: Any, past: Any) -> Any:
+    """The features of one day's requests, made part by part."""
+    import pandas as pd
+
+    if requests.empty:
+        return spec.features(requests, past)
+    made = [spec.features(part, seen) for part, seen in split_requests(spec, requests, past)]
+    return made[0] if len(made) == 1 else pd.concat(made, ignore_index=True)
+
+
+def split_requests(spec: Any, requests: Any, past: Any) -> Iterator[tuple[Any, Any]]:
+    """One day's requests in parts, each with the history that its features see.
+
+    Where a recommendation's history is of more than ``CROWD`` users, a part sees that of ``CROWD``:
+    its own and, to learn from, others in an order of chance that is the same every night. So time
+    and memory of a part do not grow with the number of users, and what is counted over all users
+    has the same level in training and ahead.
+    """
+    import pandas as pd
+    from pandas.util import hash_array
+
+    parts, user = spec.problem.batches(requests), getattr(spec.problem, "user", None)
+    code, users = pd.factorize(past[user]) if user else ((), ())
+    if len(users) <= CROWD:
+        yield from ((part, past) for part in parts)
+        return
+    by_chance = hash_array(users.to_numpy()).argsort(kind="stable")
+    for part in parts:
+        seen = users.isin(part[user])
+        others = by_chance[~seen[by_chance]]
+        seen[others[: max(CROWD - seen.sum(), 0)]] = True
+        yield part, past[seen[code]].reset_index(drop=True)
+
+
+def answer_batch(spec: Any, estimator: Any, past: Any, requests: Any) -> tuple[Any, Any]:
+    """Answers to some requests, and the inputs they were made of beside what names them."""
+    problem = spec.problem
+    made = spec.features(requests, past)
+    made = made.drop(columns=[n for n in ("day", "target", "relevant") if n in made])
+    scores = problem.score(estimator, problem.inputs(made))
+    named = [name for name in problem.answer_keys if name in requests and name not in made]
+    inputs = made.join(requests[named])[[*named, *made.columns]] if named else made
+    return problem.answers(requests, made, scores), inputs
+
+
+def clean_requests(spec: Any, named: Any, stamp: Any) -> Any:
+    """Requests as clean rows: what is known only later is missing in them.
+
+    Raises:
+        ValueError: Where a column that ``known_ahead`` names is missing.
+    """
+    import pandas as pd
+
+    declared = spec.contract.to_schema().columns
+    absent = [name for name in declared if name not in named]
+    if unknown := [name for name in absent if name in spec.known_ahead]:
+        raise ValueError(
+            f"requests: found no column {unknown[0]!r}; expected every raw column that "
+            "known_ahead names"
+        )
+    rows = named.drop(columns="day", errors="ignore").reset_index(drop=True)
+    for name in absent:
+        when = "datetime" in str(declared[name].dtype)
+        rows[name] = pd.NaT if when else float("nan")
+    rows.insert(0, "day", pd.Series(stamp, index=rows.index, dtype="datetime64[s]"))
+    return spec.clean(rows) if spec.clean else rows
+
+
+if __name__ == "__main__":
+    main()

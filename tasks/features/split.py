@@ -1,0 +1,78 @@
+"""The split by time: days to train on, days held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks.spec.model_spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which days teach and which judge.
+
+    Attributes:
+        train: Days the judged twin learns from; each label was final when the holdout began.
+        holdout: Later days, unseen by the twin.
+        refit: Days the shipped model learns from: all matured ones in the window.
+    """
+
+    train: tuple[date, ...]
+    holdout: tuple[date, ...]
+    refit: tuple[date, ...]
+
+    @property
+    def wanted(self) -> tuple[date, ...]:
+        """All of them, each once, ascending."""
+        return tuple(sorted({*self.train, *self.holdout, *self.refit}))
+
+
+class HistoryError(ValueError):
+    """The source has fewer days than lookback, training and holdout need."""
+
+
+def split_days(spec: ModelSpec, listed: Sequence[date], as_of: date) -> Split:
+    """Split the days by time; no training day is ever as late as a holdout day.
+
+    Days whose whole ``lookback`` is not in the source are history only: their features would
+    change each night with what the source still has.
+
+    Args:
+        spec: The model.
+        listed: Days of the source up to ``as_of``, ascending.
+        as_of: Last day whose data the night may use.
+
+    Raises:
+        HistoryError: With the number of days found and needed.
+    """
+    warm = [day for day in listed if day >= listed[0] + spec.lookback] if listed else []
+    matured = [day for day in warm if day <= as_of - spec.label_delay]
+    if not matured:
+        raise HistoryError(_too_short(spec, len(listed)))
+    first_judged = matured[-1] - spec.holdout + timedelta(days=1)
+    holdout = [day for day in matured if day >= first_judged]
+    train_end = first_judged - spec.label_delay
+    learned = [day for day in matured if day < train_end]
+    train = _window(spec, learned, train_end - timedelta(days=1))
+    if len(train) < max(2, spec.holdout.days // 2):
+        raise HistoryError(_too_short(spec, len(listed)))
+    return Split(tuple(train), tuple(holdout), tuple(_window(spec, matured, matured[-1])))
+
+
+def _window(spec: ModelSpec, matured: list[date], last: date) -> list[date]:
+    length = spec.window - spec.holdout - spec.label_delay
+    return [day for day in matured if day > last - length]
+
+
+def _too_short(spec: ModelSpec, found: int) -> str:
+    needed = (spec.lookback + spec.holdout + spec.label_delay).days + max(2, spec.holdout.days // 2)
+    return (
+        f"Model {spec.name}: the source has {found} day(s), and a night needs at least {needed}: "
+        f"{spec.lookback.days} of lookback, {spec.holdout.days} of holdout, "
+        f"{spec.label_delay.days} of label delay and some to learn from. "
+        "Add history, or make lookback or holdout shorter in the spec."
+    )

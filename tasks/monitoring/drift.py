@@ -1,0 +1,220 @@
+"""How unlike the weeks before it the newest week is, by the size of the change.
+
+A p-value fires on nearly every ordinary night once there are many rows. Here the newest week is
+compared with the weeks before it, and each of these with all others: a column that swings with the
+season has swung before, and what is told is how far it has gone beyond that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.promotion.checks import Check
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+WEEKS, FEWEST = 26, 3
+"""Weeks looked at, where the window has so many, and weeks below which nothing is said."""
+WEEKDAYS = 8
+"""Days of the same weekday that a day's number of rows is compared with."""
+ROWS = 5_000
+"""Rows drawn of each week: the noise of the index is then about 0.004, whatever the traffic."""
+BINS = 10
+CATEGORIES = 50
+"""Distinct values up to which a column of numbers counts as categories; rarer ones are pooled."""
+FLOOR = 1e-4
+"""Smallest share of a bin: an empty one would make the index infinite."""
+LARGE, BEYOND = 0.25, 2.0
+"""Alarm: an index this large, and so many times the largest of the weeks before."""
+MISSING, RARE = "(missing)", "(rare)"
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How unlike the earlier weeks one column is in the newest.
+
+    Attributes:
+        column: Its name.
+        psi: Population stability index against the earlier weeks, missing values a bin of their
+            own; 0 is the same.
+        usual: The largest such index of an earlier week against the others.
+        missing: Share of missing values now less the share before.
+        new: Share of rows now whose category was not there before.
+        vanished: Share of rows before whose category is not there now.
+    """
+
+    column: str
+    psi: float
+    usual: float
+    missing: float
+    new: float
+    vanished: float
+
+    @property
+    def alarming(self) -> bool:
+        """Whether a person should look: large, and far beyond what earlier weeks did."""
+        return self.psi >= LARGE and self.psi >= BEYOND * self.usual
+
+
+def measure_drift(examples: pd.DataFrame, newest: date, seed: int) -> list[Shift]:
+    """The shift of every column in the week that ends with ``newest``, the largest first.
+
+    The index is that of Siddiqi (Credit Risk Scorecards, 2006), which calls 0.25 a large shift.
+
+    Args:
+        examples: Rows with ``day`` and the columns to look at.
+        newest: The last day.
+        seed: Seed of the draw of rows.
+
+    Returns:
+        None of them where there are fewer than three weeks.
+    """
+    age = ((np.datetime64(newest) - examples["day"].to_numpy("datetime64[D]")).astype(int)) // 7
+    random = np.random.default_rng(seed)
+    drawn = []
+    for week in range(WEEKS):
+        rows = np.flatnonzero(age == week)
+        drawn.append(random.permutation(rows)[:ROWS] if len(rows) > ROWS else rows)
+    weeks = [rows for rows in drawn if len(rows)]
+    if len(weeks) < FEWEST or not len(drawn[0]):
+        return []
+    week_of = np.repeat(np.arange(len(weeks)), [len(rows) for rows in weeks])
+    sample = examples.drop(columns="day").iloc[np.concatenate(weeks)]
+    found = [_shift(str(name), sample[name], week_of) for name in sample]
+    return sorted(found, key=lambda shift: (-shift.psi, shift.column))
+
+
+def count_rows(rows: Mapping[date, int], newest: date) -> dict[str, Any] | None:
+    """The newest day's rows beside those of the same weekday before it.
+
+    Args:
+        rows: Day to its number of rows.
+        newest: The day.
+
+    Returns:
+        ``rows``, ``usual`` (median), ``low``, ``high`` and ``odd``: below two thirds of the lowest
+        or above one and a half times the highest. None where there are fewer than three.
+    """
+    before = [newest - timedelta(weeks=back) for back in range(1, WEEKDAYS + 1)]
+    counts = [rows[day] for day in before if day in rows]
+    if newest not in rows or len(counts) < FEWEST:
+        return None
+    low, high, now = min(counts), max(counts), rows[newest]
+    return {
+        "rows": now,
+        "usual": float(np.median(counts)),
+        "low": low,
+        "high": high,
+        "odd": not low / 1.5 <= now <= high * 1.5,
+    }
+
+
+def check_drift(shifts: Sequence[Shift], limit: float | None) -> Check:
+    """Whether the newest week is near enough to the others to be judged on.
+
+    Args:
+        shifts: From ``measure_drift``, the largest first.
+        limit: Index past which a person has to look first; None lets everything pass.
+    """
+    name = "newest week like those before"
+    if not shifts:
+        return Check(name, True, f"Fewer than {FEWEST} weeks to compare.")
+    worst = shifts[0]
+    said = (
+        f"{worst.column} moved most: index {worst.psi:.2f}, earlier weeks up to {worst.usual:.2f}"
+    )
+    if limit is not None and worst.psi > limit and worst.alarming:
+        return Check(name, False, f"{said}; bound {limit:g}.")
+    alarming = sum(shift.alarming for shift in shifts)
+    return Check(name, True, f"{said}. {alarming} of {len(shifts)} columns are far from usual.")
+
+
+def to_lines(shifts: Sequence[Shift], count: int = 10) -> list[str]:
+    """A ranked table of the largest shifts, in Markdown."""
+    lines = [
+        "| column | index | earlier weeks up to | missing | new values | vanished |",
+        "|---|---|---|---|---|---|",
+    ]
+    for shift in shifts[:count]:
+        name = f"**{shift.column}**" if shift.alarming else shift.column
+        shares = f"{shift.missing:+.1%} | {shift.new:.1%} | {shift.vanished:.1%}"
+        lines.append(f"| {name} | {shift.psi:.3f} | {shift.usual:.3f} | {shares} |")
+    return lines
+
+
+def psi(before: npt.ArrayLike, now: npt.ArrayLike) -> float:
+    """Population stability index of two histograms over the same bins; 0 where one is empty.
+
+    Args:
+        before: Counts, shape (bins,).
+        now: Counts, shape (bins,).
+    """
+    p, q = (np.asarray(each, dtype=np.float64) for each in (before, now))
+    if not p.sum() or not q.sum():
+        return 0.0
+    p, q = np.maximum(p / p.sum(), FLOOR), np.maximum(q / q.sum(), FLOOR)
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def _shift(name: str, values: pd.Series[Any], week: npt.NDArray[np.int64]) -> Shift:
+    code, missing, names = _binned(values, week)
+    bins = len(names)
+    counts = np.bincount(week * bins + code, minlength=bins * (week.max() + 1)).reshape(-1, bins)
+    whole = counts.sum(axis=0)
+    each = [psi(whole - own, own) for own in counts]
+    now, before = counts[0], whole - counts[0]
+    gone = [float(missing[side].mean()) for side in (week == 0, week > 0)]
+    absent, left = (before == 0) & (now > 0), (now == 0) & (before > 0)
+    is_category = not isinstance(names, np.ndarray)
+    return Shift(
+        column=name,
+        psi=each[0],
+        usual=max(each[1:]),
+        missing=gone[0] - gone[1],
+        new=float(now[absent].sum() / now.sum()) if is_category else 0.0,
+        vanished=float(before[left].sum() / before.sum()) if is_category else 0.0,
+    )
+
+
+def _binned(
+    values: pd.Series[Any], week: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], Any]:
+    """Bin of each value, whether it is missing, and the bins: an array of numbers or a list."""
+    import pandas as pd
+
+    missing = values.isna().to_numpy()
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > CATEGORIES:
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        known = numbers[~missing & (week > 0)]
+        cuts = np.linspace(0, 1, BINS + 1)[1:-1]
+        edges = np.unique(np.quantile(known, cuts, method="nearest")) if len(known) else known
+        code = np.searchsorted(edges, numbers, side="left")
+        code[missing] = len(edges) + 1
+        return code.astype(np.int64), missing, np.arange(len(edges) + 2)
+    text = values.astype(str).where(~missing, MISSING)
+    common = text.value_counts().index[:CATEGORIES]
+    code, names = pd.factorize(text.where(text.isin(common), RARE))
+    return code.astype(np.int64), missing, list(names)
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """How unlike the weeks before it the newest week is.
+
+    Attributes:
+        shifts: Every column, and the ``prediction`` that the app was shown, the largest first.
+        rows: The newest day's rows beside those of its weekday before (``drift.count_rows``).
+        check: What the verdict makes of it.
+    """
+
+    shifts: tuple[Shift, ...]
+    rows: dict[str, Any] | None
+    check: Check

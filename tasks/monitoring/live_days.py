@@ -1,0 +1,143 @@
+"""The graded days of past predictions, kept as files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import settings
+from tasks.metrics.base import title
+from tasks.monitoring import live_performance
+from tasks.predictions import publish
+from tasks.store import frames
+from tasks.store.files import read_json
+
+if TYPE_CHECKING:
+    from tasks.spec.model_spec import ModelSpec
+
+
+SHOWN = 60
+"""Graded days that a night looks back on."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """How the champion's answers did on days whose labels have come.
+
+    Attributes:
+        new: Days graded just now.
+        days: The graded days looked back on, ascending, the new ones among them.
+        champion: Version that was champion when they were graded.
+        previous: Version before it.
+        loss: How the champion did against it, where both answered the same days.
+        reverted: What was done about it, in words.
+        taken_back: Whether the predecessor is champion again.
+    """
+
+    new: tuple[dict[str, Any], ...] = ()
+    days: tuple[dict[str, Any], ...] = ()
+    champion: str | None = None
+    previous: str | None = None
+    loss: live_performance.Loss | None = None
+    reverted: str | None = None
+    taken_back: bool = False
+
+    @property
+    def worse(self) -> bool:
+        """Whether the champion has to go back."""
+        return self.loss is not None and self.loss.revert
+
+
+def grade_one(
+    spec: ModelSpec, fingerprint: str, record: Mapping[str, Any], happened: frames.Ref
+) -> dict[str, Any]:
+    """One day's answers beside what happened on it.
+
+    Args:
+        spec: The model.
+        fingerprint: Of that day's data.
+        record: What was published about it.
+        happened: Its clean rows.
+    """
+    import pandas as pd
+
+    folder = publish.folder_of(spec.name)
+    answered = {"champion": pd.read_parquet(folder / f"{record['as_of']}.parquet")}
+    before, previous_version = folder / f"{record['as_of']}.previous.parquet", None
+    if before.is_file() and _fits(spec, before):
+        answered["previous"] = pd.read_parquet(before)
+        previous_version = str(answered["previous"]["version"].iloc[0])
+    found = live_performance.grade_day(
+        spec.problem, answered, frames.read_days([happened]), spec.slices
+    )
+    return {
+        "day": record["day"],
+        "version": record["version"],
+        "candidate": record["candidate"],
+        "previous_version": previous_version,
+        "promised": record["promised"],
+        "fingerprint": fingerprint,
+        **found,
+    }
+
+
+def past_days(model: str, until: date) -> list[dict[str, Any]]:
+    """The newest graded days of a model, ascending."""
+    files = sorted(live_folder(model).glob("????-??-??.json"))
+    known = [file for file in files if file.stem <= until.isoformat()]
+    return [dict(read_json(file)) for file in known[-SHOWN:]]
+
+
+def lines(live: Live | None, spec: ModelSpec) -> list[str]:
+    """What a person should know of the live days, a sentence each."""
+    if live is None or not live.days:
+        return []
+    metric, name = metric_shown(spec)
+    told = [
+        (day["metrics"][metric], day["promised"])
+        for day in live.days
+        if metric in day["metrics"] and day["promised"]
+    ]
+    inside = sum(promised["low"] <= value <= promised["high"] for value, promised in told)
+    said = [live_performance.to_text(live.days[-1], metric, name)]
+    if len(told) > 1:
+        said.append(f"inside the promise on {inside} of the last {len(told)} graded days")
+    return said + ([live.reverted] if live.reverted else [])
+
+
+def metric_shown(spec: ModelSpec) -> tuple[str, str]:
+    return spec.problem.primary, title(spec.problem.primary)
+
+
+def ungraded(spec: ModelSpec, as_of: date, days: Mapping[date, str]) -> dict[date, dict[str, Any]]:
+    """Published days whose labels are final and that no record tells of as they are now."""
+    final = as_of - spec.label_delay
+    found: dict[date, dict[str, Any]] = {}
+    for file in sorted(publish.folder_of(spec.name).glob("????-??-??.json"))[-SHOWN:]:
+        record = read_json(file)
+        day = date.fromisoformat(record["day"])
+        graded = live_folder(spec.name) / f"{day}.json"
+        done = read_json(graded) if graded.is_file() else {}
+        same = (done.get("fingerprint"), done.get("version")) == (
+            days.get(day),
+            record["version"],
+        )
+        due = day <= final and day in days and not same
+        if due and _fits(spec, file.with_suffix(".parquet")):
+            found[day] = record
+    return found
+
+
+def _fits(spec: ModelSpec, answers: Path) -> bool:
+    """Whether answers are of tonight's problem, and not of one before it."""
+    from pyarrow import parquet
+
+    needed = {*spec.problem.answer_keys, *spec.problem.score_columns}
+    return needed <= set(parquet.read_schema(answers).names)
+
+
+def live_folder(model: str) -> Path:
+    return settings.home() / "live" / model

@@ -1,0 +1,1 @@
+"""What the app reads, published whole or not at all."""

@@ -1,0 +1,138 @@
+"""What the app reads: one whole night at any instant, as a Parquet file and as a SQL table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks import settings
+from tasks.predictions.sql_table import replace_table, table_name
+from tasks.store import files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a night has the app read.
+
+    Attributes:
+        day: The day they are about.
+        version: Version that made them; None where there is no champion.
+        rows: How many rows.
+        fault: Why they must not reach the app, in words; None where they may.
+        stays: As-of date of what the app reads instead, if anything.
+        current: Whether the app reads these now.
+        failed: Whether the same night, run again, may do better.
+        candidate: Recipe of the version.
+        promised: Where the live metric of a day should fall (``grade.promise``).
+    """
+
+    day: date
+    version: str | None = None
+    rows: int = 0
+    fault: str | None = None
+    stays: str | None = None
+    current: bool = False
+    failed: bool = False
+    candidate: str | None = None
+    promised: dict[str, float] | None = None
+
+
+def to_json(made: Predictions) -> dict[str, Any]:
+    """Plain JSON types, for the report."""
+    return {**vars(made), "day": made.day.isoformat()}
+
+
+CURRENT = "current.parquet"
+INPUTS = "inputs.parquet"
+KEPT = 90
+"""Nights whose predictions stay on disk: labels may be long in coming."""
+
+
+def stamped(answers: pd.DataFrame, day: date, version: str, made_at: datetime) -> pd.DataFrame:
+    """The answers with what a reader asks of them: for which day, by which version, made when.
+
+    Args:
+        answers: From ``Problem.answers``.
+        day: The day they are about; they were made as of the day before.
+        version: Version of the model that gave them.
+        made_at: When, UTC.
+    """
+    return answers.assign(
+        day=day,
+        as_of=day - timedelta(days=1),
+        version=version,
+        made_at=made_at.replace(tzinfo=None),
+    )
+
+
+def forget_old(model: str) -> None:
+    """Remove the predictions of all nights but the newest ``KEPT``."""
+    for record in sorted(folder_of(model).glob("????-??-??.json"))[:-KEPT]:
+        for old in folder_of(model).glob(f"{record.stem}.*"):
+            old.unlink(missing_ok=True)
+
+
+def fault_of(
+    answers: pd.DataFrame, keys: Sequence[str], column: str, before: int | None, least: float
+) -> str | None:
+    """Why these answers must not reach the app, in words; None where they may.
+
+    Args:
+        answers: What would be published.
+        keys: Columns by which the app looks an answer up.
+        column: The score.
+        before: Rows published the last time, if ever.
+        least: Share of these below which the answers are too few.
+    """
+    scores = answers[column].to_numpy(dtype=np.float64)
+    broken = int((~np.isfinite(scores)).sum())
+    if not len(answers):
+        return "there is none"
+    if broken:
+        return f"{broken:,} of {len(scores):,} are not finite"
+    if len(scores) > 1 and (scores == scores[0]).all():
+        return f"all {len(scores):,} are the same, {scores[0]:g}"
+    if before and len(answers) < least * before:
+        return f"{len(answers):,} rows, and {before:,} the last time; at least {least:.0%} expected"
+    twice = int(answers.duplicated(list(keys)).sum())
+    return f"{twice:,} rows have the same {', '.join(keys)} as another" if twice else None
+
+
+def folder_of(model: str) -> Path:
+    """Where the predictions of a model live."""
+    return settings.home() / "predictions" / model
+
+
+def last_published(model: str) -> dict[str, Any] | None:
+    """The record of what the app reads now: ``as_of``, ``day``, ``version``, ``rows``."""
+    records = sorted(folder_of(model).glob("????-??-??.json"))
+    return dict(files.read_json(records[-1])) if records else None
+
+
+def publish(
+    model: str, as_of: date, answers: pd.DataFrame, keys: Sequence[str], url: str | None
+) -> None:
+    """Put the answers of one night before the app: table first, then the pointer to the file.
+
+    Args:
+        model: Name of the model.
+        as_of: Its night.
+        answers: What the app reads, already in the file of that night.
+        keys: Columns by which the app looks an answer up.
+        url: Database that keeps a table of them, if any.
+
+    Raises:
+        PublishError: Where the database cannot be reached or the table is another one.
+        StoreError: Where the disk is full or read-only.
+    """
+    if url:
+        replace_table(url, table_name(model), answers, keys)
+    files.point_to(folder_of(model) / CURRENT, f"{as_of}.parquet")

@@ -1,0 +1,170 @@
+"""The table the app reads, replaced in one transaction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection, Engine, Table
+
+
+ROWS_AT_ONCE = 20_000
+
+
+class PublishError(RuntimeError):
+    """The predictions cannot be published; those of an earlier night stay."""
+
+
+def table_name(model: str) -> str:
+    """Name of the table of a model's predictions."""
+    return f"{model.replace('-', '_')}_predictions"
+
+
+def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str]) -> None:
+    """Replace all rows of a table in one transaction, so that a reader sees the old or the new.
+
+    The table is made where it does not exist, with the keys unique and thereby indexed. Rows are
+    deleted, not truncated: PostgreSQL shows a truncated table as empty to readers that began
+    before.
+
+    Args:
+        url: SQLAlchemy URL.
+        table: Name of the table.
+        rows: Its new content.
+        keys: Columns that name a row.
+
+    Raises:
+        PublishError: Where the database cannot be reached, or the table has other columns.
+    """
+    import sqlalchemy
+    from sqlalchemy.exc import SQLAlchemyError
+
+    engine = _engine(url)
+    target = _table(table, rows, keys)
+    try:
+        with engine.begin() as connection:
+            target.metadata.create_all(connection)
+            found = [c["name"] for c in sqlalchemy.inspect(connection).get_columns(table)]
+            if found != list(rows.columns):
+                raise PublishError(
+                    f"Table {table} at {_shown(engine)} has the columns {', '.join(found)}; "
+                    f"expected {', '.join(rows.columns)}. Rename or drop it: it is made anew."
+                )
+            if engine.dialect.name == "postgresql":  # one writer at a time; readers go on
+                connection.exec_driver_sql(f"LOCK TABLE {target.name} IN SHARE ROW EXCLUSIVE MODE")
+            connection.execute(sqlalchemy.delete(target))
+            _insert(connection, target, rows)
+    except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise PublishError(
+            f"The predictions cannot be written to {_shown(engine)}: {_hidden(cause, engine)}. "
+            "The table holds what it held."
+        ) from None
+    finally:
+        engine.dispose()
+
+
+def _insert(connection: Connection, target: Table, rows: pd.DataFrame) -> None:
+    """Write all rows; PostgreSQL takes a stream of them ten times as fast as statements."""
+    import sqlalchemy
+
+    parts = (rows.iloc[at : at + ROWS_AT_ONCE] for at in range(0, len(rows), ROWS_AT_ONCE))
+    if connection.dialect.driver != "psycopg":
+        for part in parts:
+            connection.execute(sqlalchemy.insert(target), _records(part))
+        return
+    write = connection.dialect.identifier_preparer
+    names = ", ".join(write.quote(column.name) for column in target.columns)
+    stream = f"COPY {write.format_table(target)} ({names}) FROM STDIN (FORMAT csv, NULL '\\N')"
+    double = dict.fromkeys(rows.select_dtypes("float32"), np.float64)
+    driver: Any = connection.connection
+    with driver.cursor() as cursor, cursor.copy(stream) as copy:
+        for part in parts:
+            copy.write(part.astype(double).to_csv(header=False, index=False, na_rep="\\N"))
+
+
+def _engine(url: str) -> Engine:
+    import sqlalchemy
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+    from sqlalchemy.pool import NullPool
+
+    try:
+        engine = sqlalchemy.create_engine(url, poolclass=NullPool)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        module = getattr(error, "name", None)
+        why = f"the package {module!r} is not installed" if module else "it is no such address"
+        raise PublishError(
+            f"NIGHTLY_PREDICTIONS_URL cannot be used: {why}. Expected an SQLAlchemy URL such as "
+            "postgresql+psycopg://user:password@host/database or sqlite:////path/to/file.db."
+        ) from None
+    if engine.dialect.name == "sqlite":
+        _let_readers_go_on(engine)
+    return engine
+
+
+def _let_readers_go_on(engine: Engine) -> None:
+    """SQLite: readers see the last commit while the next is written, and a writer waits."""
+    from sqlalchemy import event
+
+    def prepare(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA busy_timeout = 30000")
+        connection.execute("PRAGMA journal_mode = WAL")
+
+    event.listen(engine, "connect", prepare)
+
+
+def _table(name: str, rows: pd.DataFrame, keys: Sequence[str]) -> Table:
+    import sqlalchemy as sql
+
+    columns = [
+        sql.Column(str(column), _type(rows[column]), nullable=bool(rows[column].isna().any()))
+        for column in rows
+    ]
+    unique = sql.UniqueConstraint(*keys, name=f"{name}_key")
+    return sql.Table(name, sql.MetaData(), *columns, unique)
+
+
+def _type(values: pd.Series[Any]) -> Any:
+    import pandas as pd
+    import sqlalchemy as sql
+
+    if pd.api.types.is_bool_dtype(values):
+        return sql.Boolean()
+    if pd.api.types.is_integer_dtype(values):
+        return sql.BigInteger()
+    if pd.api.types.is_float_dtype(values):
+        return sql.Double()
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return sql.DateTime().with_variant(_sqlite_time(values), "sqlite")
+    first = values.dropna()
+    return sql.Date() if len(first) and type(first.iloc[0]) is date else sql.Text()
+
+
+def _sqlite_time(values: pd.Series[Any]) -> Any:
+    """SQLite keeps times as text: whole seconds as people write them."""
+    from sqlalchemy.dialects.sqlite import DATETIME
+
+    known = values.dropna()
+    whole = bool((known == known.dt.floor("s")).all())
+    return DATETIME(truncate_microseconds=whole)  # type: ignore[no-untyped-call]
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain Python values; what is missing becomes None."""
+    plain = rows.astype(object).where(rows.notna(), None)
+    return [dict(zip(plain.columns, row, strict=True)) for row in plain.itertuples(index=False)]
+
+
+def _shown(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=True)
+
+
+def _hidden(text: str, engine: Engine) -> str:
+    password = engine.url.password
+    return re.sub(re.escape(str(password)), "***", text) if password else text

@@ -1,0 +1,406 @@
+"""What a night would do, found out in seconds: the newest days, one tiny fit, nothing written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from tasks import settings
+from tasks.errors import SpecError
+from tasks.features import cleaning
+from tasks.features.as_of import last_complete_day, reasons_to_hold
+from tasks.features.contract import ContractError, accept_rows
+from tasks.features.examples import build_examples, day_and_history
+from tasks.features.scoring import clean_requests
+from tasks.features.split import HistoryError, split_days
+from tasks.preflight.result import Checkup, Part, few, told
+from tasks.preflight.schedules import FILE, schedules_of
+from tasks.preflight.trial_fit import (
+    input_faults,
+    input_notes,
+    slice_faults,
+    target_faults,
+    thin,
+    try_candidate,
+)
+from tasks.promotion import leaks
+from tasks.sources.base import ColumnsError, SourceError, SourceSettingsError
+from tasks.spec.tuned import Tuned
+from tasks.training.tuning import next_search
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.features.contract import Accepted
+    from tasks.features.split import Split
+    from tasks.preflight.result import Trial
+    from tasks.spec.model_spec import ModelSpec
+
+
+FEWEST_ROWS = 1_000
+"""Rows that the days to learn from should have, so that they hold every class."""
+MOST_ROWS = 150_000
+"""Rows read at most, where days are not too large for it; bounds the time of a check."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Which days a check looks at.
+
+    Attributes:
+        read: All of them: history, days to learn from, days to judge, newest days.
+        learn: Days to learn from, at least one.
+        judge: Later days to score; their labels are final.
+    """
+
+    read: tuple[date, ...]
+    learn: tuple[date, ...]
+    judge: tuple[date, ...]
+
+
+def check_model(spec: ModelSpec, as_of: date | None, now: datetime) -> Checkup:
+    """Look at everything a night needs; what is wrong stops what hangs on it and nothing else.
+
+    The state directory stays as it is: another is made for the moment.
+
+    Args:
+        spec: The model.
+        as_of: Last day whose data may be used; None for the newest complete day.
+        now: The moment of asking, with its time zone.
+    """
+    started = time.perf_counter()
+    with settings.borrowed_home():
+        newest, parts, trials = _look(spec, as_of, last_complete_day(now, spec.timezone))
+    return Checkup(
+        spec.name,
+        spec.question,
+        newest,
+        tuple(parts),
+        trials,
+        spec.problem.primary,
+        round(time.perf_counter() - started, 1),
+    )
+
+
+def _look(
+    spec: ModelSpec, as_of: date | None, complete: date
+) -> tuple[date | None, list[Part], tuple[Trial, ...]]:
+    until = as_of or complete
+    parts: list[Part] = []
+    trials: tuple[Trial, ...] = ()
+    listed, days = _look_at_days(spec, as_of, until)
+    newest = as_of or max(listed, default=None)
+    parts.append(days)
+    if listed and newest:
+        split, lengths = _look_at_split(spec, list(listed), newest)
+        parts.append(lengths)
+        for part, tried in _look_inside(spec, list(listed), newest, split):
+            parts.append(part)
+            trials = tried or trials
+    parts.append(_look_at_schedule(spec))
+    return newest, parts, trials
+
+
+def choose_days(spec: ModelSpec, listed: Sequence[date], as_of: date, rows: int) -> Sample | None:
+    """The newest days with final labels, and as much history before them as can be read quickly.
+
+    Args:
+        spec: The model.
+        listed: Days of the source up to ``as_of``, ascending.
+        as_of: Last day whose data may be used.
+        rows: Rows of one day.
+
+    Returns:
+        None where fewer than two days have final labels.
+    """
+    matured = [day for day in listed if day <= as_of - spec.label_delay]
+    each = min(max(2, -(-FEWEST_ROWS // max(rows, 1))), 7)
+    judge = matured[-2:] if len(matured) > 3 else matured[-1:]
+    learn = matured[: len(matured) - len(judge)][-each:]
+    if not learn:
+        return None
+    since = [day for day in listed if day >= learn[0]]
+    room = max(MOST_ROWS // max(rows, 1) - len(since), 1)
+    past = [day for day in listed if learn[0] - spec.lookback <= day < learn[0]][-room:]
+    return Sample((*past, *since), tuple(learn), tuple(judge))
+
+
+def _look_at_days(spec: ModelSpec, as_of: date | None, until: date) -> tuple[dict[date, str], Part]:
+
+    try:
+        found = dict(spec.source.list_days(until))
+    except SourceSettingsError as error:
+        return {}, Part("Days", faults=(str(error),))
+    except SourceError as error:
+        return {}, Part("Days", held=(str(error),))
+    except Exception as error:
+        return {}, Part("Days", faults=(told(spec, "The source", error),))
+    days = {day: mark for day, mark in found.items() if day not in spec.skip}
+    newest = as_of or max(days, default=until)
+    held = reasons_to_hold(days, newest)
+    if not days:
+        return {}, Part("Days", held=held)
+    first, last = min(days), max(days)
+    gaps = [d for d in _calendar(first, last) if d not in found]
+    line = f"{len(days):,} days in the source, {first} to {last}, "
+    line += f"{len(gaps):,} missing ({few(map(str, gaps))})" if gaps else "none missing"
+    old = (until - last).days
+    notes = []
+    if as_of is None and old > 1:
+        notes.append(
+            f"The newest day, {last}, is {old} days before the last complete one, {until}: "
+            "a scheduled night would be HELD."
+        )
+    if spec.skip:
+        line += f"; {len(spec.skip)} left out by skip"
+    return days, Part("Days", (line,), held=held, notes=tuple(notes))
+
+
+def _look_at_split(
+    spec: ModelSpec, listed: Sequence[date], as_of: date
+) -> tuple[Split | None, Part]:
+    try:
+        split = split_days(spec, listed, as_of)
+    except HistoryError as error:
+        return None, Part("Split", faults=(str(error),))
+    line = (
+        f"learns from {len(split.train):,} days ({split.train[0]} to {split.train[-1]}), judged "
+        f"on {len(split.holdout)} ({split.holdout[0]} to {split.holdout[-1]})"
+    )
+    notes = []
+    asked = (spec.window - spec.holdout - spec.label_delay).days
+    there = (split.refit[-1] - listed[0] - spec.lookback).days + 1  # days without rows count
+    if there < asked < 10_000:
+        notes.append(
+            f"The window asks for {asked:,} days to learn from, the source has "
+            f"{len(split.refit):,}: all of them are used."
+        )
+    if len(split.holdout) < spec.gate.min_days:
+        notes.append(
+            f"The holdout has {len(split.holdout)} days and the gate asks for "
+            f"{spec.gate.min_days} (min_days): nothing would be promoted."
+        )
+    return split, Part("Split", (line,), notes=tuple(notes))
+
+
+def _look_inside(
+    spec: ModelSpec, listed: Sequence[date], as_of: date, split: Split | None
+) -> Iterable[tuple[Part, tuple[Trial, ...]]]:
+    """From rows to candidates; each step needs the one before."""
+    started = time.perf_counter()
+    raw, part = _read(spec, listed, as_of)
+    yield part, ()
+    if raw is None:
+        return
+    sample, rows = raw
+    accepted, part = _look_at_rows(spec, rows)
+    yield part, ()
+    if accepted is None:
+        return
+    clean, part = _clean(spec, accepted)
+    if clean is None:
+        yield part, ()
+        return
+    yield _look_for_leaks(spec, rows, sample, clean), ()
+    cleaned = time.perf_counter()
+    examples, part = _look_at_features(spec, sample, clean)
+    yield part, ()
+    if examples is None:
+        return
+    built = time.perf_counter()
+    taught, judged = examples
+
+    some = thin(taught)
+    trials = tuple(try_candidate(spec, name, some, judged) for name in spec.candidates)
+    faults = tuple(trial.fault for trial in trials if trial.fault)
+    if faults and len(sample.read) < spec.lookback.days:
+        shown = len(sample.read) - len(sample.learn) - len(sample.judge)
+        faults = (*faults, f"(Tried with {shown} of {spec.lookback.days} days of history.)")
+    searches = {n: c for n, c in spec.candidates.items() if isinstance(c, Tuned)}
+    faults += tuple(f"Candidate {n!r}: {c.missing()}" for n, c in searches.items() if c.missing())
+    yield Part("Candidates", faults=faults), trials
+    due = [
+        f"{name}: searched for {each.budget:.0f} s by {each.method} on the first night and "
+        f"after an edit, then every {each.every.days} days from {next_search(as_of, each)} on"
+        for name, each in searches.items()
+    ]
+    yield Part("Tuning", tuple(due)), ()
+    yield _look_at_requests(spec, clean, as_of), ()
+    if split is not None:
+        spent = {
+            "clean": (cleaned - started) / len(sample.read) * len(listed),
+            "features": (built - cleaned)
+            / (len(sample.learn) + len(sample.judge))
+            * len(split.wanted),
+        }
+        share = len(taught) / len(sample.learn) * len(split.train) / max(len(some), 1)
+        if searches:
+            spent["tune"] = sum(each.budget for each in searches.values())
+        spent["fit"] = share * sum(trial.seconds for trial in trials)
+        yield Part("Time", (_estimate(spent),)), ()
+
+
+def _read(
+    spec: ModelSpec, listed: Sequence[date], as_of: date
+) -> tuple[tuple[Sample, pd.DataFrame] | None, Part]:
+
+    try:
+        newest = spec.source.read_days(listed[-1:])
+        sample = choose_days(spec, listed, as_of, len(newest))
+        if sample is None:
+            return None, Part("Rows", faults=("Fewer than two days have final labels.",))
+        rows = spec.source.read_days(list(sample.read))
+    except SourceSettingsError as error:
+        return None, Part("Rows", faults=(str(error),))
+    except ColumnsError as error:
+        return None, Part("Rows", rejected=(str(error),))
+    except SourceError as error:
+        return None, Part("Rows", held=(str(error),))
+    except Exception as error:
+        return None, Part("Rows", faults=(told(spec, "The source", error),))
+    if rows.empty:
+        return None, Part("Rows", held=(f"The days from {sample.read[0]} on hold no row.",))
+    some = rows.groupby("day", sort=False).head(MOST_ROWS).reset_index(drop=True)
+    cut = f"Of {len(rows):,} rows the first {MOST_ROWS:,} of each day were looked at."
+    return (sample, some), Part(notes=(cut,) if len(some) < len(rows) else ())
+
+
+def _look_at_rows(spec: ModelSpec, rows: pd.DataFrame) -> tuple[Accepted | None, Part]:
+
+    try:
+        found = accept_rows(rows, spec.contract)
+    except ContractError as error:
+        return None, Part("Rows", rejected=(str(error),))
+    except Exception as error:
+        return None, Part("Rows", faults=(told(spec, "The contract", error),))
+    totals = {str(name): int(found.counts[name].sum()) for name in found.counts}
+    lines = [
+        f"{len(found.counts)} days read: {totals['rows_in']:,} rows in = {totals['accepted']:,} "
+        f"accepted + {totals['quarantined']:,} quarantined + {totals['duplicates']:,} duplicates"
+    ]
+    why = found.quarantine["reason"].value_counts().head(3)
+    lines += [f"quarantined: {count:,} x {reason}" for reason, count in why.items()]
+    over = cleaning.refusals(spec, found)
+    held = () if len(found.rows) or over else ("No row of these days is left.",)
+    part = Part("Rows", tuple(lines), rejected=tuple(over.values()), held=held)
+    return (found if len(found.rows) else None), part
+
+
+def _clean(spec: ModelSpec, accepted: Accepted) -> tuple[pd.DataFrame | None, Part]:
+    try:
+        rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
+        cleaning.check_known_ahead(spec, {*accepted.rows, *rows})
+    except SpecError as error:
+        return None, Part("Clean", faults=(str(error),))
+    except Exception as error:
+        return None, Part("Clean", faults=(told(spec, "clean", error),))
+    if "day" not in rows:
+        return None, Part("Clean", faults=("clean: found no column 'day'; keep it.",))
+    return rows.sort_values("day", kind="stable").reset_index(drop=True), Part()
+
+
+def _look_for_leaks(
+    spec: ModelSpec, raw: pd.DataFrame, sample: Sample, clean: pd.DataFrame
+) -> Part:
+
+    around = leaks.rebuild_days(dict.fromkeys(sample.read, ""), sample.judge)
+    tested = sample.judge[len(sample.judge) // 2]
+    try:
+        some = raw[raw["day"].isin(_stamps(around))].reset_index(drop=True)
+        checks = [
+            leaks.rebuilt_without_outcomes(spec, some, tested),
+            leaks.missing_like_label(spec, clean),
+        ]
+    except Exception as error:
+        return Part("Leaks", faults=(told(spec, "clean", error),))
+    return Part("Leaks", notes=tuple(c.detail for c in checks if not c.passed))
+
+
+def _look_at_features(
+    spec: ModelSpec, sample: Sample, clean: pd.DataFrame
+) -> tuple[tuple[pd.DataFrame, pd.DataFrame] | None, Part]:
+    import pandas as pd
+
+    try:
+        made = {
+            day: build_examples(spec, *day_and_history(spec, clean, day))
+            for day in (*sample.learn, *sample.judge)
+        }
+    except Exception as error:
+        return None, Part("Features", faults=(told(spec, "features", error),))
+    taught = pd.concat([made[day] for day in sample.learn], ignore_index=True)
+    judged = pd.concat([made[day] for day in sample.judge], ignore_index=True)
+    inputs = spec.problem.inputs(taught)
+    if not len(taught) or not len(judged):
+        what = f"{len(taught):,} examples to learn from and {len(judged):,} to judge"
+        fault = f"Days from {sample.learn[0]} on give {what}; expected some of both."
+        return None, Part("Features", faults=(fault,))
+    faults = [*input_faults(inputs), *target_faults(spec, taught, judged)]
+    faults += slice_faults(spec, judged)
+    count = len(taught) + len(judged)
+    lines = [f"{len(inputs.columns)} columns for {count:,} examples of {len(made)} days"]
+    for kind in dict.fromkeys(inputs.dtypes.astype("str")):
+        named = list(map(str, inputs.columns[inputs.dtypes.astype("str") == kind]))
+        lines.append(f"{len(named)} {kind}: {few(named, 8)}")
+    gone = inputs.isna().mean()
+    missing = [f"{name} {share:.0%}" for name, share in gone[gone > 0].items()]
+    lines.append(f"missing: {few(missing) or 'none'}")
+    notes = list(input_notes(inputs))
+    strongest = leaks.strongest_feature(spec, judged)
+    (lines if strongest.passed else notes).append(strongest.detail)
+    part = Part("Features", tuple(lines), tuple(faults), notes=tuple(notes))
+    return (None if faults else (taught, judged)), part
+
+
+def _look_at_requests(spec: ModelSpec, clean: pd.DataFrame, as_of: date) -> Part:
+    """What the app asks of the next day, up to the inputs of the model."""
+    if spec.requests is None and not hasattr(spec.problem, "user"):
+        return Part("Requests", ("none named: the app gets no predictions",))
+    import pandas as pd
+
+    stamp = pd.Timestamp(as_of + timedelta(days=1))
+    try:
+        named = spec.requests(as_of) if spec.requests else None
+        if named is not None and named.empty:
+            return Part("Requests", notes=(f"Nothing is asked for {stamp:%Y-%m-%d}.",))
+        past = clean[clean["day"] >= stamp - spec.lookback].reset_index(drop=True)
+        asked = clean_requests(spec, named, stamp) if named is not None else None
+        requests = spec.problem.ask(asked, past, spec.known_ahead)
+        first = next(iter(spec.problem.batches(requests)))
+        spec.features(first, past)
+    except Exception as error:
+        return Part("Requests", faults=(told(spec, "requests", error),))
+    return Part("Requests", (f"{len(requests):,} for {stamp:%Y-%m-%d}",))
+
+
+def _look_at_schedule(spec: ModelSpec) -> Part:
+
+    try:
+        crons = schedules_of(FILE.read_text(encoding="utf-8"), spec.name)
+    except (OSError, ValueError) as error:
+        return Part("Schedule", notes=(f"{FILE.name} cannot be read: {error}",))
+    if not crons:
+        return Part("Schedule", ("none in prefect.yaml: the night runs by hand only",))
+    return Part("Schedule", tuple(crons))
+
+
+def _estimate(spent: Mapping[str, float]) -> str:
+    parts = " · ".join(f"{name} {_duration(seconds)}" for name, seconds in spent.items())
+    return f"a first night about {_duration(sum(spent.values()) + 20)}: {parts}; later ones less"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _calendar(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _stamps(days: Sequence[date]) -> Any:
+    import pandas as pd
+
+    return pd.to_datetime(list(days))

@@ -1,0 +1,182 @@
+"""What a check found, as a person reads it."""
+
+from __future__ import annotations
+
+import textwrap
+import traceback
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import settings
+from tasks.metrics.base import title
+from tasks.spec.fingerprint import code_files
+
+if TYPE_CHECKING:
+    from tasks.spec.model_spec import ModelSpec
+
+
+OUTCOMES = {
+    "READY": ("a night would run", 0),
+    "HELD": ("a night would be HELD, there is nothing fresh to learn from", 0),
+    "REJECTED": ("a night would be REJECTED, the data break the contract", 3),
+    "FAULTY": ("a night would fail: repair what is listed below", 2),
+}
+"""What a night would do, in words, and the exit code of the check."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of one candidate.
+
+    Attributes:
+        candidate: Name in the spec.
+        rows: Rows it was fitted on.
+        seconds: Seconds the fit took.
+        metric: Primary metric on a few later rows; NaN where they leave it undefined.
+        fault: What is wrong with it, in words; empty where it can be used.
+    """
+
+    candidate: str
+    rows: int = 0
+    seconds: float = 0.0
+    metric: float = float("nan")
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one step of the check found.
+
+    Attributes:
+        label: What was looked at, one word.
+        lines: What is so, in words.
+        faults: What must be repaired in the spec or its functions.
+        rejected: Why a night would be REJECTED.
+        held: Why a night would be HELD.
+        notes: What a person should look at; stops nothing.
+    """
+
+    label: str = ""
+    lines: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """All of it.
+
+    Attributes:
+        model: Name of the spec.
+        question: Its question.
+        as_of: The date the night would have; None where the source has no day.
+        parts: What each step found, in the order of the night.
+        trials: Each candidate on a few rows.
+        metric: Name of the primary metric.
+        seconds: Seconds the check took.
+    """
+
+    model: str
+    question: str
+    as_of: date | None
+    parts: tuple[Part, ...]
+    trials: tuple[Trial, ...] = ()
+    metric: str = ""
+    seconds: float = 0.0
+
+    def all(self, kind: str) -> list[str]:
+        """Every ``faults``, ``rejected``, ``held`` or ``notes`` of the parts."""
+        return [text for part in self.parts for text in getattr(part, kind)]
+
+    @property
+    def outcome(self) -> str:
+        """What a night would do."""
+        if self.all("faults"):
+            return "FAULTY"
+        if self.all("rejected"):
+            return "REJECTED"
+        return "HELD" if self.all("held") else "READY"
+
+
+def to_text(found: Checkup) -> str:
+    """One screen of plain text, 100 columns at most."""
+    words, _ = OUTCOMES[found.outcome]
+    lines = [f"{found.model} · {found.as_of or 'no day'} · CHECK: {words}", found.question, ""]
+    for label, kind in (
+        ("Repair", "faults"),
+        ("Rejected", "rejected"),
+        ("Held", "held"),
+        ("Look at", "notes"),
+    ):
+        lines += _block(label, [f"- {text}" for text in found.all(kind)])
+    if lines[-1]:
+        lines.append("")
+    shown = False
+    for part in found.parts:
+        if part.label == "Candidates" and found.trials:
+            lines += ["", *_trial_lines(found), ""]
+            shown = True
+        lines += _block(part.label, part.lines)
+    if found.trials and not shown:
+        lines += ["", *_trial_lines(found)]
+    lines += ["", f"Checked in {found.seconds:.1f} s. Nothing was written."]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def told(spec: ModelSpec, what: str, error: Exception) -> str:
+    """What a function of the spec raised, and in which line of the model's files."""
+    files = {str(file) for file in code_files(spec)}
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
+    house = settings.PROJECT / "tasks"
+    own = [f for f in frames if not Path(f.filename).is_relative_to(house)] or frames
+    where = f" (line {own[-1].lineno} of {own[-1].filename})" if own else ""
+    return f"{what} raised {type(error).__name__}: {error}{where}"
+
+
+def few(names: Iterable[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+def _trial_lines(found: Checkup) -> list[str]:
+
+    rows = [("  Candidate", "Fit", title(found.metric), "")]
+    for trial in found.trials:
+        measured = "-" if trial.metric != trial.metric else f"{trial.metric:.3f}"
+        state = "cannot be used" if trial.fault else "stored and built again, answers the same"
+        fit = f"{trial.seconds:.2f} s on {trial.rows:,} rows"
+        rows.append((f"  {trial.candidate}", fit, measured, state))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return [
+        "   ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
+        for row in rows
+    ]
+
+
+def _block(label: str, texts: Iterable[str]) -> list[str]:
+    wrapped = [line for text in texts for line in textwrap.wrap(text, 86, break_long_words=False)]
+    return [f"{label if i == 0 else '':<10}  {line}" for i, line in enumerate(wrapped)]
+
+
+def to_json(found: Checkup) -> dict[str, Any]:
+    """Plain JSON types; what could not be measured is null."""
+    trials = [asdict(trial) for trial in found.trials]
+    for trial in trials:
+        trial["metric"] = None if trial["metric"] != trial["metric"] else trial["metric"]
+    return {
+        "model": found.model,
+        "as_of": found.as_of.isoformat() if found.as_of else None,
+        "outcome": found.outcome,
+        **{kind: found.all(kind) for kind in ("faults", "rejected", "held", "notes")},
+        "parts": {part.label: list(part.lines) for part in found.parts if part.lines},
+        "metric": found.metric,
+        "candidates": trials,
+        "seconds": found.seconds,
+    }

@@ -1,0 +1,146 @@
+"""What can be predicted: requests, labels, inputs, scores, metrics and the trivial baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.problems.columns import Slice
+    from tasks.problems.predictions import Matched
+
+
+class Problem(Protocol):
+    """The part of a model that depends on what kind of thing is predicted."""
+
+    @property
+    def unit(self) -> str:
+        """What one judged unit is called, plural, for the report."""
+
+    @property
+    def method(self) -> str:
+        """Method an estimator must have: ``predict_proba`` or ``predict``."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Columns of the examples that are no inputs of an estimator."""
+
+    @property
+    def answer_keys(self) -> tuple[str, ...]:
+        """Columns by which the app looks an answer up."""
+
+    @property
+    def answer_column(self) -> str:
+        """Column of the answers that says most: it has to vary, and its drift is watched."""
+
+    @property
+    def score_columns(self) -> tuple[str, ...]:
+        """Columns of the answers that hold the score: one, or one for each class or level."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Metrics of one's own."""
+
+    @property
+    def primary(self) -> str:
+        """Name of the metric a verdict rests on."""
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Every metric that is reported, the primary one first."""
+
+    @property
+    def live_metrics(self) -> tuple[str, ...]:
+        """Those that can be told of the answers alone, the primary one first."""
+
+    @property
+    def greater_is_better(self) -> bool:
+        """Orientation of the primary metric."""
+
+    def faults(self, known_ahead: Sequence[str] = ()) -> list[str]:
+        """Every setting out of bounds, in words."""
+
+    def label_fault(self, clean_rows: pd.DataFrame) -> str:
+        """What is wrong with the labels of these rows, or an empty string.
+
+        Raises:
+            SpecError: Where they lack a column that the problem names, or it has another type.
+        """
+
+    def requests(self, clean_rows: pd.DataFrame, known_ahead: Sequence[str]) -> pd.DataFrame:
+        """What is asked before the day begins, nothing that is known only later."""
+
+    def ask(
+        self, named: pd.DataFrame | None, history: pd.DataFrame, known_ahead: Sequence[str]
+    ) -> pd.DataFrame:
+        """What the app asks of the day after the history.
+
+        Args:
+            named: Clean rows of what the spec's ``requests`` names; None where it names nothing.
+            history: Clean rows of the days before.
+            known_ahead: Columns that are known before a day.
+        """
+
+    def ask_for_anyone(self, requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame | None:
+        """The request of somebody never seen, whose answers serve all who were not asked for."""
+
+    def batches(self, requests: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        """The requests in parts that may be answered one after the other."""
+
+    def answers(
+        self, requests: pd.DataFrame, features: pd.DataFrame, scores: Floats
+    ) -> pd.DataFrame:
+        """What the app reads, each row once by ``answer_keys``."""
+
+    def match(self, answered: Mapping[str, pd.DataFrame], happened: pd.DataFrame) -> Matched:
+        """The answers of one day, by scorer, beside the clean rows of what happened on it."""
+
+    def label(self, features: pd.DataFrame, clean_rows: pd.DataFrame) -> pd.DataFrame:
+        """Examples of one day: features, ``day``, ``target`` and, for rankings, ``relevant``."""
+
+    def inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
+        """What an estimator sees: the examples without ``keys``."""
+
+    def score(self, estimator: Any, inputs: pd.DataFrame) -> Floats:
+        """Scores from a fitted estimator, shape (rows,) or (rows, classes or levels)."""
+
+    def baseline_scores(self, train: pd.DataFrame, holdout: pd.DataFrame) -> Floats:
+        """Scores of the trivial baseline for the holdout examples."""
+
+    def teach_fault(self, train: pd.DataFrame) -> str:
+        """Why nothing can be learned from these labels, or an empty string."""
+
+    def check_split(self, train: pd.DataFrame, holdout: pd.DataFrame) -> None:
+        """Raise ``JudgementError`` where labels judge that nothing has taught."""
+
+    def check_examples(self, examples: pd.DataFrame) -> None:
+        """Raise ``JudgementError`` where the labels allow no judgement."""
+
+    def slice_values(self, examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
+        """The group of each row; raises ``SpecError`` where the slice cannot be judged by."""
+
+    def score_fault(self, score: Floats) -> str:
+        """Why finite scores cannot be used, or an empty string."""
+
+    def count_units(self, examples: pd.DataFrame) -> int:
+        """Number of judged units: rows, or queries for a ranking."""
+
+    def calibration(self, examples: pd.DataFrame, score: Floats) -> tuple[float, float] | None:
+        """Share that was promised and share that came true; None where none is promised."""
+
+    def outcomes(self, examples: pd.DataFrame) -> list[npt.NDArray[Any]]:
+        """The labels as questions of yes or no, each of shape (rows,)."""
+
+    def measure(
+        self,
+        examples: pd.DataFrame,
+        scores: Mapping[str, Floats],
+        day: Ints,
+        counts: Floats,
+        names: Sequence[str],
+    ) -> dict[str, dict[str, Floats]]:
+        """Scorer to metric to one value per row of ``counts`` (resamples x days)."""

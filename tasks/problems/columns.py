@@ -1,0 +1,112 @@
+"""Columns of examples: which are reserved, which say a slice, and what is wrong with a name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tasks.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+    from tasks.metrics.base import Metric
+
+
+RESERVED = ("day", "target", "relevant")
+Slice: TypeAlias = "str | Callable[[pd.DataFrame], pd.Series[Any]]"
+"""A column of the examples, or a function of them that gives one value for each row."""
+
+
+def slice_name(by: Slice) -> str:
+    """What a slice is called."""
+    return by if isinstance(by, str) else str(getattr(by, "__name__", by))
+
+
+def slice_values(examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
+    """The group of each row.
+
+    Raises:
+        SpecError: Where there is no such column, or the function fails.
+    """
+
+    import pandas as pd
+
+    if isinstance(by, str):
+        check_column(examples, by, "slices")
+        return examples[by]
+    try:
+        found = by(examples)
+    except Exception as error:
+        raise SpecError(
+            f"slices: function {slice_name(by)} raised {type(error).__name__}: {error}; it is "
+            f"given the columns {', '.join(map(str, examples))}"
+        ) from error
+    if len(found) != len(examples):
+        raise SpecError(
+            f"slices: function {slice_name(by)} gave {len(found):,} values for {len(examples):,} "
+            "rows; expected one for each"
+        )
+    return pd.Series(found.to_numpy() if hasattr(found, "to_numpy") else found, examples.index)
+
+
+def check_column(examples: pd.DataFrame, column: str, field: str) -> None:
+    """Raise SpecError where a column that a field names is not among the examples."""
+    if column not in examples:
+        raise SpecError(
+            f"{field}: column {column!r} is not among the features; found "
+            f"{', '.join(map(str, examples))}"
+        )
+
+
+def unreserved(features: pd.DataFrame, target: str | None = None) -> pd.DataFrame:
+    """Features without ``day``.
+
+    Raises:
+        SpecError: Where they hold the target, or a column that is named as the labels are.
+    """
+    if taken := [name for name in (*RESERVED[1:], target) if name in features]:
+        raise SpecError(
+            f"features: found the column {taken[0]!r}, which names the outcome; expected inputs "
+            "alone. What is made of the past is no leak: give it another name"
+        )
+    return features.drop(columns="day", errors="ignore")
+
+
+def inputs_of(examples: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """What an estimator sees: the examples without the keys."""
+    return examples.drop(columns=[name for name in keys if name in examples])
+
+
+def metric_faults(metric: object, allowed: Sequence[str], own: Sequence[Metric]) -> list[str]:
+    """What is wrong with the primary metric and with those of one's own."""
+    from tasks.metrics.base import Metric
+
+    found = []
+    for each in own if isinstance(own, tuple) else (own,):
+        name = getattr(each, "name", None)
+        if not isinstance(each, Metric):
+            found.append(f"metrics: found {each!r}, allowed a tuple of Metric")
+        elif not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
+            found.append(f"metrics: found the name {name!r}, allowed small letters, digits, _")
+        elif name in allowed or [e.name for e in own].count(name) > 1:
+            found.append(f"metrics: found the name {name!r} twice, allowed a name of its own")
+        elif not callable(each.function):
+            found.append(
+                f"metrics: found {each.function!r} in {name!r}, allowed a function "
+                "function(examples, score)"
+            )
+    every = dict.fromkeys([*allowed, *(getattr(each, "name", each) for each in own)])
+    if metric not in every:
+        found.append(f"metric: found {metric!r}, allowed {', '.join(map(str, every))}")
+    return found
+
+
+def name_faults(field: str, value: object) -> list[str]:
+    """What is wrong with a column that a problem names."""
+    if isinstance(value, str) and value and value not in RESERVED:
+        return []
+    return [f"{field}: found {value!r}, allowed a column name other than {', '.join(RESERVED)}"]

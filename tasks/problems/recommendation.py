@@ -1,0 +1,382 @@
+"""The problem whose answer is an order: which items a user will want."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.errors import JudgementError, SpecError
+from tasks.metrics.base import daily_mean
+from tasks.metrics.ranking import Ranking, ranking_metrics
+from tasks.problems import predictions
+from tasks.problems.classification import probability
+from tasks.problems.columns import (
+    check_column,
+    inputs_of,
+    metric_faults,
+    name_faults,
+    slice_name,
+    slice_values,
+    unreserved,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.problems.columns import Slice
+    from tasks.problems.predictions import Matched
+
+
+USERS_AT_ONCE = 2_000
+"""Users answered in one go: bounds the memory that their candidates take."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Order of a user's candidate items by how likely each is wanted on the day.
+
+    A query is a (day, user) pair. Items wanted but absent from the candidates count as missed.
+    Feedback is implicit, each row of a user and an item a wish, or, with ``rating``, explicit.
+
+    Attributes:
+        user: Column of the clean rows that names the user.
+        item: Column of the clean rows that names the item.
+        baseline: Feature column whose order is the trivial baseline, such as an item's popularity.
+        metric: Primary metric, ``ndcg`` or ``recall``, or one of ``metrics``.
+        k: Places that NDCG looks at.
+        recall_k: Places that recall looks at.
+        repeat: Feature column above 0 where the user has had the item before; None leaves the
+            metrics of repeats and discoveries out.
+        unit: What a query is, plural, for the report.
+        rating: Column of the clean rows that says how the user liked the item; an item below
+            ``liked`` is known to the user, but not wanted. Days and users without a liked item
+            judge nothing.
+        liked: Least rating of an item that was wanted.
+        metrics: Metrics of one's own, per query.
+    """
+
+    user: str
+    item: str
+    baseline: str
+    metric: str = "ndcg"
+    k: int = 10
+    recall_k: int = 20
+    repeat: str | None = None
+    unit: str = "baskets"
+    rating: str | None = None
+    liked: float | None = None
+    metrics: tuple[Metric, ...] = ()
+    answer_column = "score"
+
+    @property
+    def method(self) -> str:
+        return "predict_proba"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return ("day", "target", "relevant", self.user, self.item)
+
+    @property
+    def answer_keys(self) -> tuple[str, ...]:
+        return (self.user, "place")
+
+    @property
+    def score_columns(self) -> tuple[str, ...]:
+        return (self.answer_column,)
+
+    @property
+    def primary(self) -> str:
+        places = {"ndcg": self.k, "recall": self.recall_k}
+        return f"{self.metric}_{places[self.metric]}" if self.metric in places else self.metric
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        every = [f"ndcg_{self.k}", f"recall_{self.recall_k}"]
+        if self.repeat is not None:
+            for kind in ("repeats", "discoveries"):
+                every.append(f"ndcg_{self.k}_among_{kind}")
+                every.append(f"recall_{self.recall_k}_from_{kind}")
+        every += [own.name for own in self.metrics]
+        return (self.primary, *(name for name in every if name != self.primary))
+
+    @property
+    def live_metrics(self) -> tuple[str, ...]:
+        return tuple(
+            name for name in self.metric_names if "_from_" not in name and "_among_" not in name
+        )
+
+    @property
+    def greater_is_better(self) -> bool:
+        own = {metric.name: metric.greater_is_better for metric in self.metrics}
+        return own.get(self.primary, True)
+
+    def faults(self, known_ahead: Sequence[str] = ()) -> list[str]:
+        found = metric_faults(self.metric, ("ndcg", "recall"), self.metrics)
+        for name in ("user", "item", "baseline"):
+            found += name_faults(name, getattr(self, name))
+        for name in ("repeat", "rating"):
+            if getattr(self, name) is not None:
+                found += name_faults(name, getattr(self, name))
+        number = isinstance(self.liked, int | float) and not isinstance(self.liked, bool)
+        if number is (self.rating is None) or (self.liked is not None and not number):
+            allowed = "None without a rating" if self.rating is None else "the least liked rating"
+            found.append(f"liked: found {self.liked!r}, allowed {allowed}")
+        if self.user == self.item:
+            found.append(f"item: found {self.item!r}, allowed another column than user")
+        for name in ("k", "recall_k"):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= 1000:
+                found.append(f"{name}: found {value!r}, allowed a whole number from 1 to 1000")
+        for name in ("item", "rating"):
+            if (value := getattr(self, name)) is not None and value in known_ahead:
+                found.append(
+                    f"{name}: found {value!r} among known_ahead, allowed a column known only"
+                    " after the day"
+                )
+        return found
+
+    def label_fault(self, clean_rows: pd.DataFrame) -> str:
+        import pandas as pd
+
+        for name in ("user", "item", "rating"):
+            column = getattr(self, name)
+            if column is not None and column not in clean_rows:
+                raise SpecError(
+                    f"problem.{name}: found {column!r}, which the clean rows do not have; allowed "
+                    f"one of {', '.join(map(str, clean_rows))}"
+                )
+        if self.rating and not pd.api.types.is_numeric_dtype(clean_rows[self.rating]):
+            raise SpecError(
+                f"problem.rating: found {self.rating!r} of type {clean_rows[self.rating].dtype}, "
+                "expected numbers. Make it so in clean"
+            )
+        return ""
+
+    def wanted(self, clean_rows: pd.DataFrame) -> pd.DataFrame:
+        """User and item of what was wanted, with its day, each once."""
+        rows = clean_rows
+        if self.rating is not None:
+            rows = rows[rows[self.rating] >= self.liked]
+        return rows[["day", self.user, self.item]].drop_duplicates()
+
+    def requests(
+        self,
+        clean_rows: pd.DataFrame,
+        known_ahead: Sequence[str],  # noqa: ARG002
+    ) -> pd.DataFrame:
+        """One row per user of the day, ``day`` and the user, ordered by user."""
+        users = clean_rows[["day", self.user]].drop_duplicates()
+        return users.sort_values(["day", self.user]).reset_index(drop=True)
+
+    def ask(
+        self,
+        named: pd.DataFrame | None,
+        history: pd.DataFrame,
+        known_ahead: Sequence[str],
+    ) -> pd.DataFrame:
+        """The users named, else all of the history."""
+        import pandas as pd
+
+        if named is not None:
+            return self.requests(named, known_ahead)
+        tomorrow = history["day"].max() + pd.Timedelta(days=1)
+        return self.requests(history[[self.user]].assign(day=tomorrow), known_ahead)
+
+    def ask_for_anyone(self, requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame | None:
+        """A user of whom nothing is known."""
+        import pandas as pd
+
+        every = pd.concat([requests[self.user], history[self.user]])
+        return requests.head(1).assign(**{self.user: predictions.stranger(every)})
+
+    def batches(self, requests: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        """Some users at a time: what is said of one does not hang on who else is asked."""
+        for start in range(0, len(requests), USERS_AT_ONCE):
+            yield requests.iloc[start : start + USERS_AT_ONCE].reset_index(drop=True)
+
+    def answers(
+        self,
+        requests: pd.DataFrame,  # noqa: ARG002
+        features: pd.DataFrame,
+        scores: Floats,
+    ) -> pd.DataFrame:
+        """The ``recall_k`` best items of each user, with place, score and kind."""
+        return predictions.ranked_answers(
+            features, scores, self.user, self.item, self.repeat, self.recall_k
+        )
+
+    def match(self, answered: Mapping[str, pd.DataFrame], happened: pd.DataFrame) -> Matched:
+        wanted = self.wanted(happened)
+        return predictions.match_ranked(answered, wanted, self.user, self.item, self.repeat)
+
+    def label(self, features: pd.DataFrame, clean_rows: pd.DataFrame) -> pd.DataFrame:
+        """Candidates with ``day``, ``target`` (int8) and ``relevant`` (int32), RangeIndex.
+
+        Args:
+            features: Candidates of one day: user, item, inputs. A user without any would drop
+                out of the metrics, so each user of the day needs one (popular items serve) unless
+                nobody has one, as on the first day of all.
+            clean_rows: The day's purchases.
+
+        Raises:
+            SpecError: More than one day, missing or doubled (user, item) pairs, users without
+                candidates.
+        """
+        if clean_rows["day"].nunique() > 1:
+            raise SpecError("label takes the rows of one day; found several")
+        keys = [self.user, self.item]
+        if missing := [name for name in keys if name not in features]:
+            raise SpecError(f"features: columns {', '.join(missing)} are missing")
+        candidates = unreserved(features).reset_index(drop=True)
+        if doubled := int(candidates.duplicated(keys).sum()):
+            raise SpecError(
+                f"features: {doubled:,} candidates are doubled; give each {self.user} an item once"
+            )
+        asked = clean_rows[self.user].drop_duplicates()
+        wanted = self.wanted(clean_rows)[keys]
+        without = ~asked.isin(candidates[self.user])
+        if len(candidates) and without.any():
+            raise SpecError(
+                f"features: {int(without.sum()):,} of {len(asked):,} users have no candidates,"
+                " so their purchases would go unjudged; give each user some, such as popular items"
+            )
+        hit = candidates[keys].merge(wanted, how="left", on=keys, indicator=True)["_merge"]
+        relevant = wanted.groupby(self.user, observed=True).size()
+        count = candidates[self.user].map(relevant.reindex(asked, fill_value=0))
+        if count.isna().any():
+            strangers = int(candidates.loc[count.isna(), self.user].nunique())
+            raise SpecError(f"features: candidates for {strangers:,} users who were not asked for")
+        day = clean_rows["day"].iloc[0] if len(clean_rows) else None
+        return candidates.assign(
+            day=np.full(len(candidates), day, dtype="datetime64[s]"),
+            target=(hit == "both").to_numpy(dtype=np.int8),
+            relevant=count.to_numpy(dtype=np.int32),
+        )
+
+    def inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
+        return inputs_of(examples, self.keys)
+
+    def score(self, estimator: Any, inputs: pd.DataFrame) -> Floats:
+        return probability(estimator, inputs)
+
+    def baseline_scores(
+        self,
+        train: pd.DataFrame,  # noqa: ARG002
+        holdout: pd.DataFrame,
+    ) -> Floats:
+        """The popularity column of the holdout's own candidates, known before their day."""
+        check_column(holdout, self.baseline, "problem.baseline")
+        return holdout[self.baseline].to_numpy(dtype=np.float64)
+
+    def teach_fault(self, train: pd.DataFrame) -> str:
+        if train["target"].any():
+            return ""
+        return f"none of the {len(train):,} candidates of the training days was {self._verb}"
+
+    def check_split(self, train: pd.DataFrame, holdout: pd.DataFrame) -> None:
+        pass
+
+    def check_examples(self, examples: pd.DataFrame) -> None:
+        if not examples["target"].any():
+            raise JudgementError(
+                f"none of the {len(examples):,} candidates of the holdout was {self._verb}"
+            )
+
+    def slice_values(self, examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
+        """The group of each candidate's user; a function is given the first row of each query."""
+        query, _ = self._queries(examples)
+        first = np.unique(query, return_index=True)[1]
+        if not isinstance(by, str):
+            own = slice_values(examples.iloc[first], by)
+            return own.iloc[query].set_axis(examples.index)
+        import pandas as pd
+
+        values = slice_values(examples, by)
+        codes = pd.factorize(values, use_na_sentinel=False)[0]
+        if (codes != codes[first][query]).any():
+            raise SpecError(
+                f"slices: column {slice_name(by)!r} differs within one {self.user}'s candidates; "
+                f"expected a column that describes the {self.user}"
+            )
+        return values
+
+    def score_fault(self, score: Floats) -> str:  # noqa: ARG002
+        return ""
+
+    def count_units(self, examples: pd.DataFrame) -> int:
+        """Queries in which something was wanted."""
+        return self._queries(examples[examples["relevant"] > 0])[1]
+
+    def calibration(
+        self,
+        examples: pd.DataFrame,  # noqa: ARG002
+        score: Floats,  # noqa: ARG002
+    ) -> tuple[float, float] | None:
+        return None
+
+    def outcomes(self, examples: pd.DataFrame) -> list[npt.NDArray[Any]]:
+        return [examples["target"].to_numpy() == 1]
+
+    def measure(
+        self,
+        examples: pd.DataFrame,
+        scores: Mapping[str, Floats],
+        day: Ints,
+        counts: Floats,
+        names: Sequence[str],
+    ) -> dict[str, dict[str, Floats]]:
+        from pandas.util import hash_array
+
+        query, tie = self._queries(examples)[0], hash_array(examples[self.item].to_numpy())
+        ranking = Ranking(
+            query=query,
+            tie=tie,
+            target=examples["target"].to_numpy() == 1,
+            relevant=examples["relevant"].to_numpy(dtype=np.float64),
+            day=day,
+            repeat=None if self.repeat is None else examples[self.repeat].to_numpy() > 0,
+        )
+        own = [metric for metric in self.metrics if metric.name in names]
+        known = [name for name in names if name not in {metric.name for metric in own}]
+        found = ranking_metrics(ranking, scores, counts, known, self.k, self.recall_k)
+        for scorer, score in scores.items() if own else ():
+            placed = examples.assign(place=_places(query, tie, score))
+            for metric in own:
+                values = metric.of_rows(placed, score)
+                found[scorer][metric.name] = _mean_of_queries(ranking, values, counts)
+        return found
+
+    def _queries(self, examples: pd.DataFrame) -> tuple[Ints, int]:
+        """Code of the (day, user) pair of each candidate, and how many there are."""
+        import pandas as pd
+
+        day, _ = pd.factorize(examples["day"])
+        user, users = pd.factorize(examples[self.user])
+        codes, pairs = pd.factorize(day.astype(np.int64) * len(users) + user)
+        return codes.astype(np.int64), len(pairs)
+
+    @property
+    def _verb(self) -> str:
+        return "bought" if self.rating is None else "liked"
+
+
+def _places(query: Ints, tie: npt.NDArray[np.uint64], score: Floats) -> Ints:
+    """Place of each row in its query, 1 for the best."""
+    order = np.lexsort((tie, -score, query))
+    ordered = query[order]
+    places = np.empty(len(query), dtype=np.int64)
+    places[order] = np.arange(len(query)) - np.searchsorted(ordered, ordered) + 1
+    return places
+
+
+def _mean_of_queries(ranking: Ranking, values: Floats, counts: Floats) -> Floats:
+    """Sum of the rows of each query in which something was wanted, averaged over the queries."""
+    judged = ranking.relevant > 0
+    first = np.unique(ranking.query, return_index=True)[1]
+    sums = np.bincount(ranking.query, np.where(judged, np.nan_to_num(values), 0.0))
+    return daily_mean(np.where(judged[first], sums, np.nan), ranking.day[first], counts)

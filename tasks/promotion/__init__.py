@@ -1,0 +1,1 @@
+"""Whether a challenger becomes champion: the gate, its checks, the search for leaks."""

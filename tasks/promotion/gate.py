@@ -1,0 +1,364 @@
+"""The verdict: a pure function of a few numbers, closed wherever one of them is missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tasks.errors import JudgementError
+from tasks.metrics.base import title
+from tasks.promotion.checks import Check, Verdict
+
+if TYPE_CHECKING:
+    from tasks.evaluation.estimates import Difference, Estimate, Evaluation, SliceResult
+    from tasks.promotion.checks import Status
+    from tasks.spec.gate import Gate
+
+
+CALIBRATION = "calibration_error"
+
+
+def choose_challenger(
+    evaluation: Evaluation, candidates: Sequence[str], incumbent: str | None, gate: Gate
+) -> str:
+    """Tonight's candidate that is judged against the champion.
+
+    The refit of the champion's recipe stays the challenger unless another candidate beats it
+    clearly: lower end of the paired difference at the level ``gate.recipe_confidence`` above zero
+    and a relative gain of at least ``gate.gain``. Without an incumbent among the usable
+    candidates the best primary metric wins. Equal candidates: the first declared.
+
+    Args:
+        evaluation: All candidates on the same rows.
+        candidates: Their names in the spec's order.
+        incumbent: Candidate with the champion's recipe, None on the first night.
+        gate: Bounds of the spec.
+
+    Raises:
+        JudgementError: No candidate has finite metrics.
+    """
+    usable = [
+        name
+        for name in candidates
+        if name in evaluation.metrics and evaluation.primary(name).finite()
+    ]
+    if not usable:
+        why = "; ".join(f"{name}: {reason}" for name, reason in evaluation.unusable.items())
+        raise JudgementError(f"no candidate can be judged ({why or 'none was evaluated'})")
+    better = usable
+    if incumbent in usable:
+        better = [
+            name
+            for name in usable
+            if name != incumbent and _clear_gain(evaluation.difference(name, incumbent), gate)
+        ]
+        if not better:
+            return incumbent
+    sign = 1 if evaluation.greater_is_better else -1
+    return max(better, key=lambda name: sign * evaluation.primary(name).value)
+
+
+def judge(
+    evaluation: Evaluation | JudgementError,
+    *,
+    challenger: str,
+    champion: str | None,
+    baseline: str,
+    same_recipe: bool,
+    gate: Gate,
+    slices: Sequence[SliceResult] = (),
+    checked: Sequence[Check] = (),
+) -> Verdict:
+    """Promote the challenger or keep the champion.
+
+    Checks, all of which must hold; a number that is missing or not finite fails its check:
+
+    * *finite metrics*: every metric of challenger, champion and baseline, and the gate itself;
+    * *enough days*, *enough units*: at least ``gate.min_days`` and ``gate.min_units``;
+    * *better than the baseline*: lower end of the paired difference above 0;
+    * *calibration*, where ``gate.calibration`` is set: the calibration error is at most that;
+    * *slices*: a slice is materially worse where even the upper end of its paired relative
+      difference lies below ``-gate.slice_tolerance``; groups too small to compare are counted
+      in the detail and stop nothing;
+    * then one question: *first champion*, which the checks above answer; *same recipe*, lower end
+      of the relative difference at least ``-gate.tolerance``; or *another recipe*, lower end at
+      the level ``gate.recipe_confidence`` above 0 and a relative gain of at least ``gate.gain``;
+    * *no surprise*: a relative gain above ``gate.surprise`` over the champion is for a person;
+    * what was checked before, such as for leaks.
+
+    Args:
+        evaluation: Every scorer on the same rows, or why there is no evaluation.
+        challenger: Scorer that may be promoted.
+        champion: Scorer that is champion now, None on the first night.
+        baseline: Scorer that is the trivial baseline.
+        same_recipe: Whether the challenger is the champion's recipe refitted.
+        gate: Bounds of the spec.
+        slices: Challenger against champion, group by group.
+        checked: What was checked before.
+
+    Returns:
+        PROMOTED or KEPT.
+    """
+    if isinstance(evaluation, JudgementError):
+        return _kept(champion, (Check("enough data", False, f"Cannot judge: {evaluation}."),))
+    found = evaluation
+    checks = [_finite_check(found, [challenger, baseline, champion], gate)]
+    if not checks[0].passed:
+        return _kept(champion, tuple(checks))
+    checks += [
+        _count_check("enough days", found.days, gate.min_days, "holdout days"),
+        _count_check("enough units", found.units, gate.min_units, found.unit),
+        _baseline_check(found, challenger, baseline),
+        *checked,
+    ]
+    if gate.calibration is not None:
+        checks.append(_calibration_check(found, challenger, gate.calibration))
+    if champion is None:
+        checks.append(Check("first champion", True, "There is no champion to compare with."))
+    else:
+        checks.append(_slice_check(slices, gate))
+        difference = found.difference(challenger, champion)
+        compare = _same_recipe_check if same_recipe else _another_recipe_check
+        checks += [_surprise_check(difference, gate), compare(difference, gate)]
+    if not all(check.passed for check in checks):
+        comparison = () if champion is None else (_compared(found, challenger, champion, slices),)
+        return _kept(champion, tuple(checks), comparison)
+    if champion is None:
+        leading = (
+            f"First champion: {_compared(found, challenger, baseline, (), 'the baseline')}",
+            "Every hard check passed.",
+        )
+    else:
+        leading = (_compared(found, challenger, champion, slices), checks[-1].detail)
+    return Verdict("PROMOTED", leading, tuple(checks))
+
+
+def confirm(verdict: Verdict, version: str, checks: Sequence[Check]) -> Verdict:
+    """The verdict once the packaged version has been checked; one that fails is not promoted."""
+    failed = tuple(
+        f"Version {version} is not promoted: {check.name}. {check.detail}"
+        for check in checks
+        if not check.passed
+    )
+    status: Status = "KEPT" if failed else verdict.status
+    return Verdict(status, (*failed, *verdict.reasons), (*verdict.checks, *checks))
+
+
+def refuse(verdict: Verdict, *reasons: str) -> Verdict:
+    """The champion stays, for these reasons first."""
+    return Verdict("KEPT", (*reasons, *verdict.reasons), verdict.checks)
+
+
+def _kept(
+    champion: str | None, checks: tuple[Check, ...], comparison: tuple[str, ...] = ()
+) -> Verdict:
+    failed = tuple(check.detail for check in checks if not check.passed)
+    nobody = ("There is no champion yet, and nothing is promoted.",) if champion is None else ()
+    return Verdict("KEPT", (*failed, *comparison, *nobody), checks)
+
+
+def _finite_check(found: Evaluation, scorers: Sequence[str | None], gate: Gate) -> Check:
+    faults = list(gate.faults())
+    present = []
+    for scorer in scorers:
+        if scorer is None:
+            continue
+        named = found.metrics.get(scorer, {})
+        if found.metric not in named:
+            faults.append(f"{scorer} has no metrics: {found.unusable.get(scorer, 'not evaluated')}")
+        else:
+            present.append(scorer)
+        faults += [
+            f"{title(metric)} of {scorer} is not finite"
+            for metric, estimate in named.items()
+            if not estimate.finite()
+        ]
+    for other in present[1:]:
+        difference = found.differences.get(present[0], {}).get(other)
+        if difference is None or not difference.absolute.finite():
+            faults.append(f"the difference between {present[0]} and {other} is not finite")
+        elif other == scorers[2] and not difference.relative.finite():
+            faults.append(f"the relative difference to {other} is not finite")
+    detail = f"Cannot judge: {'; '.join(faults)}." if faults else "Every metric is finite."
+    return Check("finite metrics", not faults, detail)
+
+
+def _count_check(name: str, count: int, least: int, what: str) -> Check:
+    passed = math.isfinite(count) and count >= least
+    words = "at least" if passed else "too few: the gate asks for"
+    return Check(name, passed, f"{count:,} {what}, {words} {least:,}.")
+
+
+def _baseline_check(found: Evaluation, challenger: str, baseline: str) -> Check:
+    gain = found.difference(challenger, baseline).absolute
+    passed = gain.low > 0
+    figures = _figures(found, challenger, baseline, "the trivial baseline's")
+    detail = f"{figures}: {_better_by(gain, found.confidence)}"
+    return Check(
+        "better than the baseline", passed, _sentence(detail, passed, "not clearly better")
+    )
+
+
+def _calibration_check(found: Evaluation, challenger: str, bound: float) -> Check:
+    error = found.metrics[challenger].get(CALIBRATION)
+    if error is None:
+        return Check(
+            "calibration", False, "The gate bounds the calibration, which is not measured."
+        )
+    passed = error.value <= bound
+    words = "within" if passed else "above"
+    return Check(
+        "calibration", passed, f"Calibration error {_number(error.value)}, {words} {bound:g}."
+    )
+
+
+def _slice_check(slices: Sequence[SliceResult], gate: Gate) -> Check:
+    judged = [s for s in slices if s.relative is not None]
+    broken = [s for s in judged if not (s.relative and s.relative.finite())]
+    worse = _worse_slices(slices, gate.slice_tolerance)
+    if broken:
+        detail = f"Cannot judge slice {_slice(broken[0])}: its difference is not finite."
+    elif worse:
+        shown = "; ".join(
+            f"{_slice(s)}: {_share(s.relative.value)}, at best {_share(s.relative.high)},"
+            f" {s.units:,} units"
+            for s in worse[:3]
+            if s.relative is not None
+        )
+        detail = (
+            f"{len(worse)} of {len(judged)} slices materially worse, more than"
+            f" {gate.slice_tolerance:.0%} ({shown})."
+        )
+    elif not slices:
+        detail = "No slices are declared."
+    else:
+        small = len(slices) - len(judged)
+        detail = f"None of {len(judged)} slices materially worse" + (
+            f"; {small} too small to compare." if small else "."
+        )
+    return Check("slices", not broken and not worse, detail)
+
+
+def _worse_slices(slices: Sequence[SliceResult], tolerance: float) -> list[SliceResult]:
+    return sorted(
+        (s for s in slices if s.relative is not None and not s.relative.high >= -tolerance),
+        key=lambda s: s.relative.value if s.relative is not None else 0.0,
+    )
+
+
+def _same_recipe_check(difference: Difference, gate: Gate) -> Check:
+    relative = difference.relative
+    passed = relative.low >= -gate.tolerance
+    bound = f"{gate.tolerance:.1%}"
+    if passed:
+        detail = (
+            f"Same recipe on fresher data: at worst {_share(relative.low)}, bound {bound} worse."
+        )
+    elif relative.value >= -gate.tolerance:
+        detail = (
+            f"Same recipe on fresher data: {_share(relative.value)} measured, but too uncertain:"
+            f" it may be {_share(relative.low)}, and the bound is {bound} worse."
+        )
+    else:
+        detail = (
+            f"Same recipe on fresher data, yet {_share(relative.value)}:"
+            f" past the bound of {bound} worse."
+        )
+    return Check("same recipe", passed, detail)
+
+
+def _surprise_check(difference: Difference, gate: Gate) -> Check:
+    gain = difference.relative.value
+    passed = gain <= gate.surprise
+    detail = (
+        f"{_share(gain).capitalize()}; up to {gate.surprise:.0%} is believed."
+        if passed
+        else f"{_share(gain).capitalize()} overnight: too good to be believed without a person. "
+        f"Look for a leak; if it is real, set gate.surprise above {gain:.2f} in the spec."
+    )
+    return Check("no surprise", passed, detail)
+
+
+def _another_recipe_check(difference: Difference, gate: Gate) -> Check:
+    relative = difference.relative
+    passed = _clear_gain(difference, gate)
+    if passed:
+        detail = (
+            f"Another recipe: {_share(relative.value)}, at least {gate.gain:.1%} asked, clearly."
+        )
+    elif relative.value < gate.gain:
+        detail = (
+            f"Another recipe must be at least {gate.gain:.1%} better:"
+            f" {_share(relative.value)} found."
+        )
+    else:
+        detail = (
+            f"Another recipe must be clearly better: {_share(relative.value)} measured, but"
+            f" asked every night it must hold at the level of {gate.recipe_confidence * 100:g} %,"
+            f" where the difference may be {_number(difference.lowest)}."
+        )
+    return Check("another recipe", passed, detail)
+
+
+def _clear_gain(difference: Difference, gate: Gate) -> bool:
+    return (
+        difference.absolute.finite()
+        and difference.relative.finite()
+        and difference.lowest > 0
+        and difference.relative.value >= gate.gain
+    )
+
+
+def _compared(
+    found: Evaluation,
+    challenger: str,
+    other: str,
+    slices: Sequence[SliceResult],
+    whose: str = "the champion",
+) -> str:
+    gain = found.difference(challenger, other).absolute
+    text = (
+        f"{_figures(found, challenger, other, whose + chr(39) + 's')}:"
+        f" {_better_by(gain, found.confidence)} over {found.days} days,"
+        f" {found.units:,} {found.unit}"
+    )
+    judged = [s for s in slices if s.relative is not None]
+    if judged and all(s.relative is not None and s.relative.high >= 0 for s in judged):
+        text += "; no slice clearly worse"
+    return text + "."
+
+
+def _figures(found: Evaluation, challenger: str, other: str, whose: str) -> str:
+    mine, theirs = found.primary(challenger).value, found.primary(other).value
+    name = title(found.metric)
+    return f"{name[0].upper()}{name[1:]} {_number(mine)} against {whose} {_number(theirs)}"
+
+
+def _better_by(gain: Estimate, confidence: float) -> str:
+    """A loss is told as one, so that its figure lies in its interval."""
+    worse = gain.value < 0
+    low, high = (-gain.high, -gain.low) if worse else (gain.low, gain.high)
+    word = "equal" if gain.value == 0 else f"{'worse' if worse else 'better'} by"
+    size = "" if gain.value == 0 else f" {_number(abs(gain.value))}"
+    return f"{word}{size} ({confidence * 100:g} % interval {_number(low)} to {_number(high)})"
+
+
+def _sentence(text: str, passed: bool, otherwise: str) -> str:
+    return f"{text}." if passed else f"{text}; {otherwise}."
+
+
+def _slice(result: SliceResult) -> str:
+    return f"{result.column} = {result.group}"
+
+
+def _share(relative: float) -> str:
+    if relative == 0:
+        return "no different"
+    return f"{abs(relative):.1%} {'better' if relative > 0 else 'worse'}"
+
+
+def _number(value: float) -> str:
+    """Three decimals; five for less than 0.001, none from 1,000 on."""
+    size = abs(value)
+    return f"{value:,.{0 if size >= 1000 else 5 if 0 < size < 0.001 else 3}f}"

@@ -1,0 +1,126 @@
+"""The connection to MLflow, and how its failures are told."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlsplit
+
+from tasks import settings
+from tasks.store import locks
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+Client: TypeAlias = "MlflowClient"
+"""What ``open_registry`` gives."""
+
+HOW_A_SERVER_FAILS = {
+    "refused": "refuses the connection: is it running, and is MLFLOW_TRACKING_URI right?",
+    "resolve": "is not known by that name: is MLFLOW_TRACKING_URI right?",
+    "timed out|timeout": "accepts the connection and does not answer",
+    "too many 5.. error": "answers {path} with an error of its own: its log says which",
+    "": "broke off the connection",
+}
+"""Words of the client's error to plain words."""
+
+
+class RegistryError(RuntimeError):
+    """The registry holds something other than it promised."""
+
+
+class OutageError(RuntimeError):
+    """The registry's server cannot be reached or fails: nothing is known of what it holds."""
+
+
+def open_registry() -> MlflowClient:
+    """A client of the tracking store; a fresh local database is initialised once, under a lock."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the steps wait and try again
+    import mlflow
+
+    uri = settings.tracking_uri()
+    settings.ensure_home()
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", uri))
+    if not uri.startswith("sqlite:///") or _writes_ahead(Path(uri.removeprefix("sqlite:///"))):
+        return mlflow.MlflowClient()
+    with locks.lock("mlflow", wait=300):
+        client = mlflow.MlflowClient()
+        client.search_experiments(max_results=1)
+        _write_ahead(uri.removeprefix("sqlite:///"))
+        return client
+
+
+def reach_server() -> None:
+    """Ask the registry's server for little, before a night's work is done for it in vain.
+
+    A local database is not asked: that would import MLflow before the candidates are fitted.
+
+    Raises:
+        OutageError: Where it does not answer.
+    """
+    if settings.tracking_uri().startswith("sqlite:"):
+        return
+    client = open_registry()
+    try:
+        client.search_experiments(max_results=1)
+        client.search_registered_models(max_results=1)
+    except Exception as error:
+        raise to_error("The registry cannot be read", error) from error
+
+
+def outage(error: BaseException) -> str | None:
+    """In plain words how the registry's server failed, where that is what an error comes from."""
+    causes = list(_causes(error))
+    known = next((str(cause) for cause in causes if isinstance(cause, OutageError)), None)
+    if known:
+        return known
+    said = "\n".join(map(str, causes))
+    asked = re.search(r"API request to (http\S+) failed", said)
+    if asked is None:
+        return None
+    url = urlsplit(asked[1])
+    how = next(how for words, how in HOW_A_SERVER_FAILS.items() if re.search(words, said))
+    address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+    return f"The MLflow server at {address} {how.format(path=url.path)}"
+
+
+def to_error(what: str, error: Exception) -> OutageError | RegistryError:
+    """What to raise for an error of MLflow: an outage says nothing about what the registry holds.
+
+    Args:
+        what: What cannot be done, in words.
+        error: What MLflow raised.
+    """
+    failed = outage(error)
+    return OutageError(failed) if failed else RegistryError(f"{what}: {error}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _writes_ahead(database: Path) -> bool:
+    """Whether the database is whole: the journal mode is the last thing set.
+
+    Asked of SQLite, never of the file: closing it here would drop the locks of MLflow's open
+    connections, and another process would then delete the log they still write to.
+    """
+    if not database.is_file():
+        return False
+    with closing(sqlite3.connect(database)) as connection:
+        return bool(connection.execute("PRAGMA journal_mode").fetchone() == ("wal",))
+
+
+def _write_ahead(database: str) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")

@@ -1,0 +1,292 @@
+"""What a version holds in MLflow: the shipped model, its judged twin, and what was checked."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.registry.client import RegistryError, to_error
+from tasks.registry.versions import PROBE, TWIN, TWIN_FILE, find_version
+from tasks.store import files, models
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from mlflow import MlflowClient
+
+    from tasks.registry.versions import Champion
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What was checked of a version before it became champion.
+
+    Attributes:
+        sha256: Digest of its files.
+        trusted: Types it may hold.
+        probe: A few rows of inputs.
+        predictions: What it predicted for them.
+        candidate: Recipe it was fitted from.
+        as_of: As-of date of its night.
+    """
+
+    sha256: str
+    trusted: tuple[str, ...]
+    probe: pd.DataFrame
+    predictions: np.ndarray
+    candidate: str
+    as_of: str
+
+
+def register_version(
+    client: MlflowClient,
+    run_id: str,
+    *,
+    model: str,
+    estimator: Any,
+    twin: Path,
+    twin_sha256: str,
+    inputs: pd.DataFrame,
+    code: Mapping[str, Path],
+    trusted: Sequence[str],
+    requirements: Sequence[str],
+    tags: Mapping[str, str],
+    description: str,
+) -> str:
+    """Upload model and twin and register the version.
+
+    Args:
+        client: From ``open_registry``.
+        run_id: The night's run.
+        model: Registered model.
+        estimator: What ships: refitted on all matured days.
+        twin: File of the judged twin.
+        twin_sha256: Its digest.
+        inputs: A few rows of the model's inputs: the signature and the input example.
+        code: Files the model needs to be loaded: where each lies in the package, and the file.
+        trusted: Types the stored model may hold.
+        requirements: Exact versions it was made with.
+        tags: Kept on the version.
+        description: One readable sentence or two.
+
+    Returns:
+        The version just made.
+    """
+    import warnings
+
+    import mlflow
+    from mlflow.models import infer_signature
+
+    with tempfile.TemporaryDirectory() as folder:
+        named = shutil.copyfile(twin, Path(folder) / TWIN_FILE)
+        client.log_artifact(run_id, str(named), TWIN)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Hint: Inferred schema contains integer")
+        signature = infer_signature(inputs, answer(estimator, inputs))
+    with _packages(code) as packages, mlflow.start_run(run_id=run_id):
+        logged = mlflow.sklearn.log_model(
+            estimator,
+            name="model",
+            signature=signature,
+            input_example=inputs,
+            pip_requirements=list(requirements),
+            code_paths=packages,
+            serialization_format="skops",
+            skops_trusted_types=list(trusted),
+            pyfunc_predict_fn=predict_method(estimator),
+        )
+    _ensure_model(client, model)
+    made = client.create_model_version(
+        model,
+        logged.model_uri,
+        run_id,
+        tags={**tags, "twin_sha256": twin_sha256},
+        description=description,
+        model_id=logged.model_id,
+    )
+    return find_version(client, model, tags["night"]) or str(made.version)
+
+
+def predict_method(estimator: Any) -> str:
+    """Name of the method an app's call ends in: probabilities where the model has them."""
+    return "predict_proba" if hasattr(estimator, "predict_proba") else "predict"
+
+
+def answer(estimator: Any, inputs: pd.DataFrame) -> np.ndarray:
+    """What the packaged model has to answer for these inputs."""
+    found: np.ndarray = getattr(estimator, predict_method(estimator))(inputs)
+    return found
+
+
+def read_twin(client: MlflowClient, champion: Champion, trusted: Sequence[str]) -> Any:
+    """The judged twin of the champion, digest checked, loaded with our own list of types.
+
+    Raises:
+        RegistryError: Where the artifact is missing or altered.
+        OutageError: Where the server fails.
+    """
+    with downloaded_twin(client, champion) as file:
+        return models.load_model(file, champion.twin_sha256, trusted)
+
+
+@contextmanager
+def downloaded_twin(client: MlflowClient, champion: Champion) -> Iterator[Path]:
+    """The file of the champion's judged twin, in a temporary folder.
+
+    Raises:
+        RegistryError: Where the artifact is missing or altered.
+        OutageError: Where the server fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            file = _download(client, champion.run_id, TWIN, folder) / TWIN_FILE
+            found = hashlib.sha256(file.read_bytes()).hexdigest()
+        except Exception as error:
+            what = f"The twin of champion version {champion.version} cannot be downloaded"
+            raise to_error(what, error) from error
+        if found != champion.twin_sha256:
+            raise RegistryError(f"The twin of champion version {champion.version} was altered.")
+        yield file
+
+
+@contextmanager
+def downloaded(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
+    """The package of a version as an app gets it, in a temporary folder.
+
+    What an app leaves there when it loads from a local registry is left out: MLflow's note of the
+    version, and compiled code, which must not run in place of the source that was checked.
+
+    Raises:
+        RegistryError: Where there is no such version, or its files are missing.
+        OutageError: Where the server fails.
+    """
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            uri = client.get_model_version_download_uri(model, version)
+            place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+            for compiled in list(place.rglob("__pycache__")):
+                shutil.rmtree(compiled)
+            (place / "registered_model_meta").unlink(missing_ok=True)
+            whole = (place / "MLmodel").is_file()
+        except Exception as error:
+            what = f"Version {version} of {model} cannot be downloaded"
+            raise to_error(what, error) from error
+        if not whole:
+            raise RegistryError(f"Version {version} of {model} cannot be downloaded: no MLmodel.")
+        yield place
+
+
+def seal(
+    client: MlflowClient,
+    model: str,
+    version: str,
+    *,
+    sha256: str,
+    trusted: Sequence[str],
+    probe: pd.DataFrame,
+    predictions: np.ndarray,
+) -> None:
+    """Note on a version what was checked, so that a rollback can check it again without its code.
+
+    Args:
+        client: From ``open_registry``.
+        model: Registered model.
+        version: The checked version.
+        sha256: Digest of its files.
+        trusted: Types it may hold.
+        probe: A few rows of inputs.
+        predictions: What it predicts for them.
+    """
+    run = str(client.get_model_version(model, version).run_id)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.parquet"
+        probe.to_parquet(file, index=False)
+        client.log_artifact(run, str(file), PROBE)
+    client.log_dict(run, {"predictions": predictions.tolist()}, f"{PROBE}/predictions.json")
+    for name, value in (("trusted_types", json.dumps(list(trusted))), ("files_sha256", sha256)):
+        client.set_model_version_tag(model, version, name, value)
+
+
+def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
+    """What was checked of a version.
+
+    Raises:
+        RegistryError: Where there is no such version, or it was never checked.
+        OutageError: Where the server fails.
+    """
+    import numpy as np
+    import pandas as pd
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_model_version(model, version)
+    except MlflowException as error:
+        raise to_error(f"There is no version {version} of {model}", error) from error
+    tags = found.tags
+    if not {"files_sha256", "trusted_types"} <= set(tags):
+        raise RegistryError(f"Version {version} of {model} was never checked: it was no champion.")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            place = _download(client, str(found.run_id), PROBE, folder)
+            rows = pd.read_parquet(place / "rows.parquet")
+            answers = files.read_json(place / "predictions.json")["predictions"]
+    except Exception as error:
+        what = f"The probe of version {version} of {model} cannot be read"
+        raise to_error(what, error) from error
+    return Seal(
+        sha256=tags["files_sha256"],
+        trusted=tuple(json.loads(tags["trusted_types"])),
+        probe=rows,
+        predictions=np.asarray(answers),
+        candidate=tags.get("candidate", ""),
+        as_of=tags.get("as_of", ""),
+    )
+
+
+def _download(client: MlflowClient, run_id: str, name: str, folder: str) -> Path:
+    """What a run keeps, from its own store: asked for it by run, MLflow hides why it failed."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    kept = get_artifact_repository(client.get_run(run_id).info.artifact_uri)
+    return Path(kept.download_artifacts(name, folder))  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _packages(code: Mapping[str, Path]) -> Iterator[list[str]]:
+    """The code a model needs, laid out as importable packages in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path, file in code.items():
+            target = Path(folder) / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        tops = sorted(Path(folder).iterdir())
+        for top in tops:
+            if top.is_dir() and not _is_namespace(top.name):  # or an installed one would win
+                (top / "__init__.py").touch()
+        yield list(map(str, tops))
+
+
+def _is_namespace(top: str) -> bool:
+    """Whether Python puts this package together from folders without an ``__init__``."""
+    found = importlib.util.find_spec(top)
+    return found is not None and found.origin is None
+
+
+def _ensure_model(client: MlflowClient, model: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(model)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise

@@ -1,0 +1,151 @@
+"""The runs of a night in MLflow: a parent for the night, a child for each candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks import settings
+from tasks.registry.versions import versions_of_night
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+AS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""Shows an experiment as models in training; by default MLflow shows it as work on prompts."""
+
+
+@dataclass(frozen=True)
+class ChildRun:
+    """What MLflow keeps of one candidate."""
+
+    candidate: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class NightRun:
+    """What MLflow keeps of one night.
+
+    Attributes:
+        model: Registered model.
+        as_of: As-of date.
+        night: Key of the night's inputs: a killed night's half-written run is found by it.
+        tags: ``judged`` (the verdict before the package is checked), links, commit and the like.
+        params: What the night was run with.
+        metrics: Figures of the night.
+        children: Its candidates.
+        days: The data: name, fingerprint and place, logged as dataset input.
+    """
+
+    model: str
+    as_of: date
+    night: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    children: Sequence[ChildRun]
+    days: Mapping[str, str]
+
+
+def log_night(client: MlflowClient, night: NightRun) -> str:
+    """Write the night's run with a child for each candidate, in place of half-written ones.
+
+    Those were left by a killed night, or made by a request that MLflow's client sent again because
+    its answer was lost. A run with a registered version is whole and holds that version's judged
+    twin: it is never removed, and it stands for the night where the verdict is the same.
+
+    Returns:
+        Id of the parent run.
+    """
+    from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401
+
+    experiment = _experiment(client, night.model)
+    registered = {version.run_id for version in versions_of_night(client, night.model, night.night)}
+    wanted = f"tags.`nightly.night` = '{night.night}'"
+    for run in client.search_runs([experiment], wanted):
+        same = run.data.tags.get("judged") == night.tags["judged"]
+        if same and run.info.run_id in registered:
+            return str(run.info.run_id)
+    tags = {**night.tags, "nightly.night": night.night, "as_of": night.as_of.isoformat()}
+    name = f"{night.model} {night.as_of}"
+    parent: str = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+    _log(client, parent, night.params, night.metrics)
+    _log_dataset(client, parent, night)
+    made = {parent}
+    for child in night.children:
+        fitted = client.create_run(
+            experiment,
+            run_name=child.candidate,
+            tags={
+                "mlflow.parentRunId": parent,
+                "nightly.night": night.night,
+                "as_of": tags["as_of"],
+            },
+        ).info.run_id
+        _log(client, fitted, child.params, child.metrics)
+        client.set_terminated(fitted)
+        made.add(fitted)
+    for run in client.search_runs([experiment], wanted):
+        whole = run.data.tags.get("mlflow.parentRunId", run.info.run_id) in registered
+        if not whole and run.info.run_id not in made:
+            client.delete_run(run.info.run_id)
+    return parent
+
+
+def close_run(client: MlflowClient, run_id: str, folder: Path, verdict: str) -> None:
+    """Attach a folder (report, plots) to the night's run, note the verdict and end it."""
+    client.set_tag(run_id, "verdict", verdict)
+    client.log_artifacts(run_id, str(folder))
+    client.set_terminated(run_id)
+
+
+def describe_nights(client: MlflowClient, run_id: str, text: str) -> None:
+    """Set the description of the experiment a run is in, Markdown of 5,000 characters at most."""
+    experiment = client.get_run(run_id).info.experiment_id
+    client.set_experiment_tag(experiment, "mlflow.note.content", text[:5000])
+
+
+def run_page(client: MlflowClient, run_id: str) -> str:
+    """The page of a run, below the address of MLflow's pages."""
+    experiment = client.get_run(run_id).info.experiment_id
+    return f"#/experiments/{experiment}/runs/{run_id}"
+
+
+def _experiment(client: MlflowClient, model: str) -> str:
+    found = client.get_experiment_by_name(model)
+    if found:
+        return str(found.experiment_id)
+    local = settings.tracking_uri().startswith("sqlite:")
+    place = (settings.artifact_root() / model).as_uri() if local else None
+    return str(client.create_experiment(model, artifact_location=place, tags=AS_TRAINING))
+
+
+def _log(
+    client: MlflowClient, run: str, params: Mapping[str, str], metrics: Mapping[str, float]
+) -> None:
+    from mlflow.entities import Metric, Param
+
+    client.log_batch(
+        run,
+        metrics=[Metric(name, float(value), 0, 0) for name, value in metrics.items()],
+        params=[Param(name, str(value)[:500]) for name, value in params.items()],
+    )
+
+
+def _log_dataset(client: MlflowClient, run: str, night: NightRun) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=night.days["name"],
+        digest=night.days["fingerprint"][:36],
+        source_type="local",
+        source=night.days["source"],
+        profile=night.days["profile"],
+    )
+    client.log_inputs(run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])

@@ -1,0 +1,1 @@
+"""What a person reads: reports, pictures, the history page; only it knows matplotlib."""

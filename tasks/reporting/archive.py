@@ -1,0 +1,94 @@
+"""What past nights of a model said: their reports, as they stand on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tasks import settings
+from tasks.store import files
+
+MATURE = ("PROMOTED", "KEPT")
+"""Verdicts of nights that judged a challenger."""
+DAYS = "days.json"
+
+
+def past_reports(model: str, until: date, count: int = 60) -> list[dict[str, Any]]:
+    """The newest reports of a model, ascending by as-of date; unreadable ones are left out.
+
+    Args:
+        model: Name of the model.
+        until: The last as-of date.
+        count: How many at most.
+    """
+    past = (report for report in _newest_first(model) if report["as_of"] <= until.isoformat())
+    return list(islice(past, count))[::-1]
+
+
+def last_judged(model: str) -> date | None:
+    """The newest as-of date of which a challenger was judged."""
+    judged = (report for report in _newest_first(model) if report["verdict"] in MATURE)
+    newest = next(judged, None)
+    return date.fromisoformat(newest["as_of"]) if newest else None
+
+
+def keep_days(model: str, as_of: date, days: Mapping[date, str]) -> None:
+    """Keep which days a night saw, with their fingerprints, beside its report."""
+    if days:
+        seen = {str(day): mark for day, mark in days.items()}
+        files.write_json(report_folder(model, as_of) / DAYS, seen)
+
+
+def revised_days(model: str, as_of: date, days: Mapping[date, str]) -> dict[str, Any] | None:
+    """What has become of the days that an earlier night saw; None where there was none.
+
+    Args:
+        model: Name of the model.
+        as_of: The night that looks back.
+        days: Its days with their fingerprints.
+
+    Returns:
+        ``since``, the as-of date of the newest earlier night; ``changed``, its days that have
+        another fingerprint now, each with ``day``, ``was`` and ``now``; ``late``, days up to its
+        as-of date that it did not see.
+    """
+    earlier = sorted(file.parent.name for file in _folder(model).glob(f"????-??-??/{DAYS}"))
+    since = max((name for name in earlier if name < as_of.isoformat()), default=None)
+    if since is None:
+        return None
+    try:
+        seen = dict(files.read_json(_folder(model) / since / DAYS))
+    except (OSError, ValueError):
+        return None
+    known = {str(day): mark for day, mark in days.items() if str(day) <= since}
+    return {
+        "since": since,
+        "changed": [
+            {"day": day, "was": seen[day], "now": mark}
+            for day, mark in known.items()
+            if seen.get(day, mark) != mark
+        ],
+        "late": [day for day in known if day not in seen],
+    }
+
+
+def report_folder(model: str, as_of: date) -> Path:
+    """Where the report of a night lives."""
+    return _folder(model) / as_of.isoformat()
+
+
+def _folder(model: str) -> Path:
+    return settings.home() / "reports" / model
+
+
+def _newest_first(model: str) -> Iterator[dict[str, Any]]:
+    for folder in sorted(_folder(model).glob("????-??-??"), reverse=True):
+        try:
+            report = files.read_json(folder / "report.json")
+        except (OSError, ValueError):
+            continue
+        if isinstance(report, dict) and report.get("as_of") == folder.name:
+            yield report

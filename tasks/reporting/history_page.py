@@ -1,0 +1,505 @@
+"""The last 60 nights of a model on one page: HTML that needs nothing beside itself.
+
+Its charts are inline SVG whose x is in percent and whose y is in pixels: each is as wide as the
+phone or the desk it is read on, while letters and marks keep their size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from tasks.metrics import base
+from tasks.monitoring.live_days import past_days
+from tasks.reporting import plots
+from tasks.reporting.archive import past_reports, report_folder
+from tasks.reporting.wording import WORDS, capitalized
+from tasks.store.files import write_file
+
+if TYPE_CHECKING:
+    from tasks.reporting.wording import Report
+
+
+NIGHTS = 60
+"""Dates on the page; the last is that of the newest report."""
+FEWEST_SLOTS = 14
+"""Nights a chart has room for at least, so that a first night is not one broad bar."""
+LARGEST = 1e150
+"""Figures beyond are not drawn: their differences could overflow."""
+TOP, BOTTOM = 12.0, 24.0
+"""Pixels of a chart above and below what is drawn."""
+MISSING = "NO REPORT"
+MARKS = {
+    "PROMOTED": ("green", '<path d="M0-6 6.5 5.5H-6.5z"/>'),
+    "KEPT": ("blue", '<circle r="5.5"/>'),
+    "HELD": ("grey", '<path d="M-5-5.5h3.7v11H-5zM1.3-5.5H5v11H1.3z"/>'),
+    "REJECTED": ("orange line", '<path d="M-5-5 5 5M5-5-5 5"/>'),
+    MISSING: ("gap", '<path d="M-5.5-5.5h11v11h-11z"/>'),
+    "inside": ("blue", '<circle r="3.5"/>'),
+    "worse": ("orange open", '<circle r="4"/>'),
+    "better": ("blue open", '<circle r="4"/>'),
+    "no promise": ("grey", '<path d="M0-4 4 0 0 4-4 0z"/>'),
+    "promise": ("band", '<path d="M-8-5H8V5H-8z"/>'),
+    "predecessor": ("thin", '<path d="M-8 3-2-2 3 2 8-3"/>'),
+    "promoted": ("green", '<path d="M0-4 4 3.5H-4z"/>'),
+    "went back": ("orange", '<path d="M0 4-4.5-4H4.5z"/>'),
+}
+"""Meaning to look and to shape about the middle: told apart without any colour."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One date: what its night decided, and how the champion did on that day.
+
+    Attributes:
+        day: As-of date.
+        verdict: The night's, or ``NO REPORT``.
+        why: What was done to the champion, if anything, and the verdict's first reason.
+        version: The champion after the night.
+        age: Days since that champion's own night.
+        change: ``promoted``, ``went back`` or nothing.
+        accepted: Rows, where they were counted.
+        quarantined: Rows, where they were counted.
+        live: The primary metric of what the app was told for that day.
+        low: Lower end of what was promised for it.
+        high: Upper end.
+        place: ``inside``, ``worse``, ``better`` or ``no promise``; nothing where not graded.
+        previous: The predecessor's metric on that day.
+        told: The graded day in words.
+    """
+
+    day: date
+    verdict: str = MISSING
+    why: str = "No report was left."
+    version: str | None = None
+    age: int | None = None
+    change: str = ""
+    accepted: float | None = None
+    quarantined: float | None = None
+    live: float | None = None
+    low: float | None = None
+    high: float | None = None
+    place: str = ""
+    previous: float | None = None
+    told: str = ""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a chart puts a night and a figure.
+
+    Attributes:
+        slots: Nights it has room for.
+        low: Figure at the bottom.
+        high: Figure at the top.
+        height: In pixels, with the dates beneath.
+    """
+
+    slots: int
+    low: float
+    high: float
+    height: int
+
+    def x(self, night: float) -> str:
+        """From the left, in percent; a night is 1 wide."""
+        return f"{100 * night / self.slots:.4f}%"
+
+    def y(self, figure: float) -> float:
+        """From the top, in pixels."""
+        share = (figure - self.low) / (self.high - self.low)
+        return round(self.height - BOTTOM - share * (self.height - BOTTOM - TOP), 1)
+
+
+def to_html(reports: Sequence[Report], live: Sequence[Mapping[str, Any]]) -> str:
+    """The page of a model as one string of HTML.
+
+    Args:
+        reports: The last nights', at least one, ascending (``archive.past_reports``).
+        live: The days whose labels have come, ascending: ``day``, ``asked``, ``labelled``,
+            ``metrics``, ``previous`` (the predecessor's metrics) and ``promised``, within which
+            the primary metric of one day was to fall.
+    """
+
+    newest = reports[-1]
+    metric = newest["metric"]
+    greater = newest.get("greater_is_better", base.greater_is_better(metric))
+    name = escape(newest.get("titles", {}).get(metric, base.title(metric)))
+    rows = _read(reports, live, metric, greater)
+    better = f"{'Higher' if greater else 'Lower'} is better."
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(f"{newest['model']} · {newest['as_of']} · {newest['verdict']}")}</title>
+<style>{_style()}</style>
+</head>
+<body>
+<main>
+<h1>{escape(newest["model"])}</h1>
+<p class="quiet">{escape(newest["question"])}</p>
+<p class="state">{_mark(newest["verdict"])}<span>{_state(rows, newest, name)}</span></p>
+<h2>Last {_many(len(rows), "night")}</h2>
+{_calendar(rows)}
+<h2>{capitalized(name)}: promised against live</h2>
+{_legend("promise", "inside", "worse", "better", "predecessor", said=better)}
+{_live_chart(rows, f"{capitalized(name)} of each live day and what was promised")}
+<h2>Age of the champion, days</h2>
+{_legend("promoted", "went back")}
+{_bars(rows, [row.age for row in rows], "age", "Age of the champion in days", 120)}
+<h2>Rows accepted</h2>
+{_bars(rows, [row.accepted for row in rows], "accepted", "Rows accepted", 110)}
+<h2>Rows in quarantine</h2>
+{_bars(rows, [row.quarantined for row in rows], "quarantined", "Rows in quarantine", 90)}
+<h2>All nights</h2>
+{_table(rows)}
+</main>
+</body>
+</html>
+"""
+
+
+def _read(
+    reports: Sequence[Report], live: Sequence[Mapping[str, Any]], metric: str, greater: bool
+) -> list[Row]:
+    """A row for every date up to the newest report's, ascending; without a report too."""
+    last = date.fromisoformat(reports[-1]["as_of"])
+    first = max(date.fromisoformat(reports[0]["as_of"]), last - timedelta(days=NIGHTS - 1))
+    graded = {record["day"]: _graded(record, metric, greater) for record in live}
+    decided: dict[str, dict[str, Any]] = {}
+    before: str | None = None
+    for report in reports:
+        decided[report["as_of"]] = night = _decided(report, before)
+        before = night["version"] or before
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    return [Row(day, **decided.get(str(day), {}), **graded.get(str(day), {})) for day in days]
+
+
+def _decided(report: Report, before: str | None) -> dict[str, Any]:
+    """What a report says of its night; ``before`` is the champion of the one before it."""
+    champion, rows = report.get("champion", {}), report.get("rows", {})
+    version, since = champion.get("version"), champion.get("since")
+    age = (date.fromisoformat(report["as_of"]) - date.fromisoformat(since)).days if since else -1
+    moved = bool(before and version and version != before)
+    why = [report.get("reverted"), *report.get("reasons", [])[:1]]
+    return {
+        "verdict": report["verdict"],
+        "why": " ".join(filter(None, why)),
+        "version": version,
+        "age": age if age >= 0 else None,
+        "change": "promoted" if report["verdict"] == "PROMOTED" else "went back" * moved,
+        "accepted": _number(rows.get("accepted")) if rows.get("in") else None,
+        "quarantined": _number(rows.get("quarantined")) if rows.get("in") else None,
+    }
+
+
+def _graded(record: Mapping[str, Any], metric: str, greater: bool) -> dict[str, Any]:
+    """What a graded day says."""
+    value = _number(record["metrics"].get(metric))
+    promised = record.get("promised") or {}
+    low, high = _number(promised.get("low")), _number(promised.get("high"))
+    place, told = "", ""
+    if value is not None:
+        place = told = "no promise"
+        if low is not None and high is not None:
+            place = "better" if (value > high) == greater else "worse"
+            place = "inside" if low <= value <= high else place
+            than = "" if place == "inside" else " than"
+            told = f"{place}{than} the promised {_figure(low)} to {_figure(high)}"
+        told = f"{_figure(value)}, {told}; {record['labelled']:,} of {record['asked']:,} labelled"
+    return {
+        "live": value,
+        "low": low,
+        "high": high,
+        "place": place,
+        "previous": _number((record.get("previous") or {}).get(metric)),
+        "told": told,
+    }
+
+
+def _number(value: float | None) -> float | None:
+    """The figure, if it can be drawn."""
+    return value if value is not None and abs(value) < LARGEST else None
+
+
+def _state(rows: Sequence[Row], newest: Report, name: str) -> str:
+    """How things stand, in one sentence."""
+    row = rows[-1]
+    said = f"<b>{escape(row.verdict)}</b> on {row.day}"
+    if row.version is None:
+        said += "; there is no champion yet"
+    else:
+        recipe = escape(newest["champion"].get("candidate") or "recipe unknown")
+        said += f", {WORDS[row.verdict]}" if row.verdict in WORDS else ""
+        said += f": version {escape(row.version)} ({recipe})"
+        said += "" if row.age is None else f", <b>{_many(row.age, 'day')}</b> old"
+    places = Counter(row.place for row in rows if row.place)
+    judged = places.total() - places["no promise"]
+    if not judged:
+        return f"{said}; no live day {'had a promise' if places else 'is graded'} yet."
+    said += f"; live {name} was inside the promise on "
+    said += f"<b>{places['inside']} of {_many(judged, 'day')}</b>"
+    outside = [f", {place} on {places[place]}" for place in ("worse", "better") if places[place]]
+    return said + "".join(outside) + "."
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _mark(meaning: str, told: str = "") -> str:
+    """A mark in a line of text; ``told`` is its name where no words stand beside it."""
+    look, shape = MARKS.get(meaning, MARKS["no promise"])
+    named = 'aria-hidden="true">'
+    if told:
+        named = f'role="img" aria-label="{escape(told)}"><title>{escape(told)}</title>'
+    size = 'viewBox="-8 -8 16 16" width="18" height="18"'
+    return f'<svg class="mark {look}" {size} {named}{shape}</svg>'
+
+
+def _legend(*meanings: str, said: str = "") -> str:
+    keys = " ".join(f'<span class="key">{_mark(each)} {each}</span>' for each in meanings)
+    return f'<p class="quiet">{said} {keys}</p>'
+
+
+def _calendar(rows: Sequence[Row]) -> str:
+    """One mark a night, a column a week; beside it how many there are of each."""
+    cells = ["<i></i>", *(f"<i>{letter}</i>" for letter in "MTWTFSS")]
+    for n, row in enumerate(rows):
+        if n == 0 or row.day.weekday() == 0:
+            cells.append(f"<i>{row.day.day}<br>{row.day:%b}</i>")
+            cells += ["<i></i>"] * row.day.weekday()
+        cells.append(_mark(row.verdict, f"{row.day}: {row.verdict}"))
+    counts = Counter(row.verdict for row in rows)
+    keys = "".join(
+        f'<li class="key">{_mark(verdict)} {escape(verdict)} <b>{counts[verdict]}</b></li>'
+        for verdict in sorted(counts, key=[*MARKS, *counts].index)
+    )
+    return f'<div class="strip"><div class="weeks">{"".join(cells)}</div>\n<ul>{keys}</ul></div>'
+
+
+def _live_chart(rows: Sequence[Row], label: str) -> str:
+    """The promise as a band, what came as dots, the predecessor as a thin line."""
+    figures = [each for row in rows for each in (row.live, row.low, row.high, row.previous)]
+    known = [each for each in figures if each is not None]
+    if not known:
+        return '<p class="none">No day with labels has been graded yet.</p>'
+    frame = Frame(max(len(rows), FEWEST_SLOTS), *_span(known), height=190)
+    bands, lines, dots = ['<g class="band">'], ["</g>"], []
+    for n, row in enumerate(rows):
+        if row.low is not None and row.high is not None:
+            bands.append(_rect(frame, "promised", n, 0, row.low, row.high))
+        before = rows[n - 1].previous if n else None
+        if row.previous is not None and before is not None:
+            start = f'x1="{frame.x(n - 0.5)}" y1="{frame.y(before)}"'
+            end = f'x2="{frame.x(n + 0.5)}" y2="{frame.y(row.previous)}"'
+            lines.append(f'<line class="thin" {start} {end}/>')
+        if row.live is not None:
+            dots.append(_placed(frame, row.place, n, frame.y(row.live), f"{row.day}: {row.told}"))
+    return _chart(frame, label, rows, [*bands, *lines, *dots])
+
+
+def _bars(
+    rows: Sequence[Row], values: Sequence[float | None], look: str, label: str, height: int
+) -> str:
+    """A bar a night, from zero; on those of the age, how the champion changed."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return '<p class="none">Nothing has been counted yet.</p>'
+    frame = Frame(max(len(rows), FEWEST_SLOTS), 0, _span([0, 4, *known])[1], height)
+    bars, changes = [], []
+    for n, (row, value) in enumerate(zip(rows, values, strict=True)):
+        if value is not None:
+            bars.append(_rect(frame, look, n, 0.1, 0, value, f"{row.day}: {value:,.0f}"))
+        if look == "age" and row.change:
+            told = f"{row.day}: version {row.version} {row.change}"
+            changes.append(_placed(frame, row.change, n, frame.y(value or 0) - 5, told))
+    return _chart(frame, label, rows, [*bars, *changes])
+
+
+def _rect(
+    frame: Frame, look: str, night: int, gap: float, low: float, high: float, told: str = ""
+) -> str:
+    """A rectangle over one night from ``low`` to ``high``, never too thin to be seen."""
+    tall = max(frame.y(low) - frame.y(high), 1.5)
+    across = f'x="{frame.x(night + gap)}" width="{frame.x(1 - 2 * gap)}"'
+    down = f'y="{frame.y(low) - tall:.1f}" height="{tall:.1f}"'
+    return f'<rect class="{look}" {across} {down}><title>{told}</title></rect>'
+
+
+def _placed(frame: Frame, meaning: str, night: int, y: float, told: str) -> str:
+    """A mark in the middle of a night."""
+    look, shape = MARKS[meaning]
+    place = f'x="{frame.x(night + 0.5)}" y="{y:.1f}"'
+    return f'<svg class="{look}" {place}><title>{escape(told)}</title>{shape}</svg>'
+
+
+def _chart(frame: Frame, label: str, rows: Sequence[Row], drawn: Sequence[str]) -> str:
+    """What is drawn, on lines at round figures and with up to four dates beneath."""
+    ticks = {_short(tick): frame.y(tick) for tick in _ticks(frame.low, frame.high)}
+    figures = "".join(f'<text x="38" y="{y}" dy="4">{text}</text>' for text, y in ticks.items())
+    grid = "".join(f'<line x2="100%" y1="{y}" y2="{y}"/>' for y in ticks.values())
+    last = frame.slots - 1
+    for n in (0, round(last / 3), round(last * 2 / 3), last):
+        if n < len(rows):
+            side = "start" if n == 0 else "end" if n == last else "middle"
+            place = f'x="{frame.x(n + 0.5)}" y="{frame.height - 6}"'
+            grid += f'<text class="{side}" {place}>{rows[n].day.day} {rows[n].day:%b}</text>'
+    return (
+        f'<div class="chart"><svg class="axis" width="42" height="{frame.height}" '
+        f'aria-hidden="true">{figures}</svg>\n'
+        f'<svg class="plot" height="{frame.height}" role="img" aria-label="{label}">'
+        f'<g class="grid">{grid}</g>{"".join(drawn)}</svg></div>'
+    )
+
+
+def _span(figures: Sequence[float]) -> tuple[float, float]:
+    """What an axis runs from and to, with some air; never nothing."""
+    low, high = min(figures), max(figures)
+    size = max(abs(low), abs(high))
+    air = (high - low) / 20 if high - low > 1e-4 * size else size / 10
+    return (low - air, high + air) if size > 1 / LARGEST else (-1.0, 1.0)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Two to five round figures between."""
+    step = 10.0 ** math.floor(math.log10(high - low))
+    step *= 0.5 if high - low < 2.5 * step else 1 if high - low < 5 * step else 2
+    return [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _short(figure: float) -> str:
+    """A round figure in few letters: ``0.25``, ``1.5M``."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if size <= abs(figure) < 1000 * size:
+            return f"{figure / size:.4g}{letter}"
+    return f"{figure:.4g}"
+
+
+def _figure(figure: float) -> str:
+    return f"{figure:.3f}" if 0.01 <= abs(figure) < 1e5 else f"{figure:.3g}"
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """Every night, newest first: a table on a wide screen, a card a night on a narrow one."""
+    titles = ("As of", "Verdict", "Why", "Promised", "Live", "Champion", "Age", "Rows")
+    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
+    lines = []
+    for row in reversed(rows):
+        outside = "" if row.place == "inside" else f", {row.place}"
+        known = row.low is not None and row.high is not None
+        counts = "" if row.accepted is None else f"{row.accepted:,.0f}"
+        if row.quarantined:
+            counts += f" <small>+ {row.quarantined:,.0f} quarantined</small>"
+        cells = (
+            str(row.day),
+            f"{_mark(row.verdict)} {escape(row.verdict)}",
+            escape(row.why),
+            f"{_figure(row.low or 0)} to {_figure(row.high or 0)}" if known else "",
+            "" if row.live is None else f"{_mark(row.place)} {_figure(row.live)}{outside}",
+            escape(row.version or ""),
+            "" if row.age is None else _many(row.age, "day"),
+            counts,
+        )
+        lines.append(
+            "".join(
+                f'<td data-title="{title}">{cell}</td>'
+                for title, cell in zip(titles, cells, strict=True)
+            )
+        )
+    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    return f'<div class="box" role="region" aria-label="All nights" tabindex="0">{table}</div>'
+
+
+def _style() -> str:
+
+    names = ("blue", "orange", "green", "purple", "grey")
+    colours = {name: getattr(plots, name.upper()) for name in names}
+    return Template(STYLE).substitute(colours, sky=plots.OTHERS[2][0])
+
+
+STYLE = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1a1a1a; --quiet: #5f5f5f;
+  --line: #e0e0e0; --box: #f6f6f6; --blue: $blue; --orange: $orange; --green: $green;
+  --purple: $purple; --grey: $grey }
+@media (prefers-color-scheme: dark) { :root { --paper: #141414; --ink: #ececec; --quiet: #a8a8a8;
+  --line: #353535; --box: #1f1f1f; --blue: $sky; --grey: #9a9a9a } }
+* { box-sizing: border-box }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.45 system-ui, sans-serif; overflow-wrap: anywhere }
+main { max-width: 1080px; margin: auto; padding: 16px }
+h1 { font-size: 1.5rem; margin: 0 }
+h2 { font-size: 1.05rem; margin: 28px 0 4px }
+p { margin: 0 }
+.quiet, .none, small { color: var(--quiet); font-size: .875rem }
+.none { padding: 12px 0 }
+.state { display: flex; gap: 10px; margin-top: 12px; padding: 12px; border-radius: 8px;
+  background: var(--box); text-wrap: pretty }
+.state svg { flex: none; margin-top: 2px }
+:where(svg) { stroke-width: 0; overflow: visible }
+.mark { vertical-align: -3px }
+.blue { fill: var(--blue); stroke: var(--blue) }
+.orange { fill: var(--orange); stroke: var(--orange) }
+.green { fill: var(--green) }
+.grey { fill: var(--grey) }
+.line { stroke-width: 3; fill: none }
+.open { stroke-width: 2; fill: var(--paper) }
+.gap { stroke: var(--purple); stroke-width: 2; stroke-dasharray: 3 2; fill: none }
+.thin { stroke: var(--quiet); stroke-width: 1.2; fill: none }
+.band { fill: var(--blue); opacity: .22 }
+.key { white-space: nowrap; margin-right: 10px }
+.strip { display: flex; flex-wrap: wrap; gap: 12px 40px; align-items: center; margin-top: 8px }
+.strip ul { list-style: none; margin: 0; padding: 0; font-size: .875rem; display: flex;
+  flex-wrap: wrap; gap: 4px 6px }
+.weeks { display: grid; grid-auto-flow: column; grid-template-rows: auto repeat(7, 20px);
+  grid-auto-columns: minmax(18px, 30px); gap: 1px 3px; place-items: center }
+.weeks i { font: 11px/1.2 system-ui, sans-serif; color: var(--quiet); text-align: center }
+.chart { display: flex; margin-top: 8px }
+.axis { flex: none }
+.plot { flex: 1; min-width: 0 }
+text { font: 11px system-ui, sans-serif; fill: var(--quiet) }
+.axis text, .end { text-anchor: end }
+.middle { text-anchor: middle }
+.grid line { stroke: var(--line); stroke-width: 1 }
+rect { shape-rendering: crispEdges }
+.age { fill: var(--grey); opacity: .55 }
+.accepted { fill: var(--blue) }
+.quarantined { fill: var(--orange) }
+.box { overflow-x: auto }
+table { border-collapse: collapse; width: 100%; font-size: .875rem; margin-top: 8px }
+th, td { text-align: left; vertical-align: top; padding: 6px 12px 6px 0; white-space: nowrap;
+  border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums }
+[data-title="Why"] { width: 50%; white-space: normal }
+td small { display: block }
+@media (min-width: 861px) { .strip, .strip ul { flex-flow: row nowrap }
+  .strip ul { flex-direction: column } }
+@media (max-width: 860px) {
+  thead, td:empty { display: none }
+  table, tbody, tr { display: block }
+  tr { padding: 10px 0; border-bottom: 1px solid var(--line) }
+  td { display: inline-block; vertical-align: baseline; border: 0; padding: 0 12px 0 0;
+    max-width: 100%; white-space: normal }
+  td small { display: inline }
+  td:first-child { font-weight: 600 }
+  [data-title="Why"] { display: block; width: auto; margin: 2px 0 }
+  td:nth-child(n+4)::before { content: attr(data-title) " "; color: var(--quiet) }
+}
+"""
+
+
+def write_history(model: str, as_of: date) -> Path | None:
+    """Draw the page of a model's last nights anew; None before its first report."""
+    reports = past_reports(model, as_of)
+    if not reports:
+        return None
+    place = report_folder(model, as_of).parent / "history.html"
+    write_file(place, to_html(reports, past_days(model, as_of)).encode())
+    return place

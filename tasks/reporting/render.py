@@ -1,0 +1,254 @@
+"""The night in plain words and pictures, the same on the terminal, in Prefect and in MLflow."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.monitoring import drift
+from tasks.reporting.wording import WORDS, capitalized, figure, interval
+from tasks.store import files
+
+if TYPE_CHECKING:
+    from tasks.reporting.wording import Report
+
+
+def nights_table(reports: Sequence[Report]) -> str:
+    """The last nights as a Markdown table, newest first: what a person compares at a glance."""
+    newest = reports[-1]
+    metric = newest["metric"]
+    lines = [
+        f"{newest['as_of']}: {newest['verdict']}, {_headline(newest)}. {newest['question']}",
+        "",
+        f"| as of | verdict | challenger's {newest['titles'][metric]} | champion |",
+        "|---|---|---|---|",
+    ]
+    for report in reversed(reports):
+        measured = report["metrics"].get("challenger", {}).get(metric)
+        version = report["champion"]["version"] or "none"
+        lines.append(
+            f"| {report['as_of']} | {report['verdict']} | {interval(measured)} | {version} |"
+        )
+    return "\n".join(lines)
+
+
+def to_terminal(report: Report, *, again: bool = False) -> str:
+    """One screen of aligned plain text, 100 columns at most."""
+    lines = [f"{report['model']} · {report['as_of']} · {report['verdict']}: {_headline(report)}"]
+    lines += [report["question"], ""]
+    lines += _block("Why", report["reasons"])
+    lines += _block("Champion", [_champion_line(report)])
+    if report["candidates"]:
+        lines += ["", *_candidate_lines(report)]
+    lines += ["", *_block("Live", report.get("live_lines", []))]
+    lines += _block("Answers", _prediction_lines(report))
+    lines += _block("Data", _data_lines(report))
+    lines += _block("Time", [_time_line(report)])
+    lines += _block("Report", [report["links"]["report"]])
+    if "mlflow_ui" in report["links"]:
+        lines += _block("MLflow", [report["links"]["mlflow_ui"]])
+    if again:
+        lines += [
+            "",
+            "This very night was decided before and nothing has changed: nothing was run.",
+        ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str:
+    """The report as Markdown; with ``plots`` the pictures are inside, as Prefect shows them.
+
+    Args:
+        report: The night.
+        plots: Title to PNG. Without them the text refers to files beside it.
+    """
+    out = [f"# {report['model']} · {report['as_of']} · {report['verdict']}", ""]
+    out += [f"**{capitalized(_headline(report))}.** {report['question']}", ""]
+    out += [f"- {reason}" for reason in report["reasons"]] + [""]
+    out += [f"Champion: {_champion_line(report)}.", ""]
+    if report["candidates"]:
+        out += ["## Candidates", "", *_candidate_table(report), ""]
+    if report["metrics"]:
+        out += ["## Against champion and baseline", "", *_metric_table(report), ""]
+    if report["looks"]:
+        out += ["## Other recipes, against the champion's refitted tonight", ""]
+        out += [*_look_table(report), ""]
+    if report["checks"]:
+        out += ["## Checks", "", *_check_lines(report["checks"]), ""]
+    if report.get("drift") and report["drift"]["shifts"]:
+        out += ["## Newest week against those before", "", *_drift_table(report["drift"]), ""]
+    for title, png in (plots or {}).items():
+        picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        out += [f"### {title}", "", f"![{title}]({picture})", ""]
+    if told := [*report.get("live_lines", []), *_prediction_lines(report)]:
+        out += ["## Live", "", *[f"- {capitalized(line)}" for line in told], ""]
+    out += ["## Data", "", *[f"- {line}" for line in _data_lines(report)], ""]
+    out += ["## Time", "", _time_line(report), ""]
+    out += ["## Links", ""]
+    out += [f"- {name}: {_link(target)}" for name, target in report["links"].items()]
+    return "\n".join(out) + "\n"
+
+
+def _link(target: str) -> str:
+    return f"<{target}>" if target.startswith("http") else f"`{target}`"
+
+
+def _headline(report: Report) -> str:
+    if report["verdict"] == "PROMOTED":
+        return f"version {report['champion']['version']} is the champion"
+    return WORDS[report["verdict"]]
+
+
+def _champion_line(report: Report) -> str:
+    champion = report["champion"]
+    if not champion.get("version"):
+        return "none yet"
+    since = f", since {champion['since']}" if champion.get("since") else ""
+    return f"version {champion['version']} ({champion['candidate']}){since}"
+
+
+def _block(label: str, texts: Sequence[str]) -> list[str]:
+    import textwrap
+
+    wrapped = [line for text in texts for line in textwrap.wrap(text, 86, break_long_words=False)]
+    return [f"{label if i == 0 else '':<10}  {line}" for i, line in enumerate(wrapped)]
+
+
+def _candidate_lines(report: Report) -> list[str]:
+    shown = list(report["titles"])[:3]
+    rows = [["  Candidate", *(capitalized(report["titles"][name]) for name in shown), "Fit"]]
+    for row in _ranked(report):
+        mark = ">" if row["name"] == report["challenger"]["candidate"] else " "
+        measured = [row["metrics"].get(name) for name in shown]
+        figures = [interval(measured[0]), *(figure(metric) for metric in measured[1:])]
+        rows.append([f"{mark} {row['name']}", *figures, f"{row['seconds']:.1f} s"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+
+
+def _ranked(report: Report) -> list[dict[str, Any]]:
+    rows = [{"name": name, **figures} for name, figures in report["candidates"].items()]
+    metric = report["metric"]
+    sign = -1 if report["greater_is_better"] else 1
+    return sorted(rows, key=lambda row: sign * row["metrics"][metric]["value"])
+
+
+def _candidate_table(report: Report) -> list[str]:
+    titles = dict(list(report["titles"].items())[:3])
+    out = [
+        "| candidate | " + " | ".join(titles.values()) + " | fit |",
+        "|---|" + "---|" * len(titles) + "---:|",
+    ]
+    for row in _ranked(report):
+        name = row["name"]
+        shown = f"**{name}**" if name == report["challenger"].get("candidate") else name
+        cells = [interval(row["metrics"].get(metric)) for metric in titles]
+        out.append(f"| {shown} | " + " | ".join(cells) + f" | {row['seconds']:.1f} s |")
+    return out
+
+
+def _metric_table(report: Report) -> list[str]:
+    who = [name for name in ("challenger", "champion", "baseline") if name in report["metrics"]]
+    out = ["| metric | " + " | ".join(who) + " |", "|---|" + "---|" * len(who)]
+    for metric in report["metrics"]["challenger"]:
+        cells = [interval(report["metrics"][name].get(metric)) for name in who]
+        out.append(f"| {report['titles'][metric]} | " + " | ".join(cells) + " |")
+    return out
+
+
+def _look_table(report: Report) -> list[str]:
+    lines = ["| Recipe | Relative gain | Lowest, asked every night |", "|---|---|---|"]
+    for name, found in report["looks"].items():
+        known = None not in (found["lowest"], *found["relative"].values())
+        told = f"{interval(found['relative'])} | {found['lowest']:.4f}" if known else "- | -"
+        lines.append(f"| {name} | {told} |")
+    return lines
+
+
+def _check_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"- {'passed' if check['passed'] else '**failed**'}: {check['name']}. {check['detail']}"
+        for check in checks
+    ]
+
+
+def _data_lines(report: Report) -> list[str]:
+    rows, day = report["rows"], report["days"]
+    lines = [
+        f"{_days(day['new'] + day['reused'])}: {day['new']} new, {day['reused']} reused, "
+        f"{day['rejected']} rejected"
+    ]
+    if revised := report.get("revised"):
+        changed = [each["day"] for each in revised["changed"]]
+        lines += _told(changed, f"revised since the night of {revised['since']}")
+        lines += _told(revised["late"], f"come late, after the night of {revised['since']}")
+    if rows["in"]:
+        lines.append(
+            f"{rows['in']:,} rows in = {rows['accepted']:,} accepted + {rows['quarantined']:,} "
+            f"quarantined + {rows['duplicates']:,} duplicates"
+        )
+    if report["split"]:
+        split = report["split"]
+        lines.append(
+            f"learned from {_days(split['train_days'])} ({split['train_rows']:,} examples), "
+            f"judged on the {_days(split['holdout_days'])} from {split['holdout_from']}"
+        )
+    return lines
+
+
+def _told(days: Sequence[str], what: str, shown: int = 5) -> list[str]:
+    """``2 days revised since ...: 2026-11-18, 2026-11-19``; nothing of no day."""
+    if not days:
+        return []
+    more = f" and {len(days) - shown} more" if len(days) > shown else ""
+    return [f"{_days(len(days))} {what}: {', '.join(days[:shown])}{more}"]
+
+
+def _drift_table(found: Mapping[str, Any]) -> list[str]:
+
+    fields = drift.Shift.__dataclass_fields__
+    shifts = [drift.Shift(**{n: shift[n] for n in fields}) for shift in found["shifts"]]
+    counted = found["rows"]
+    said = (
+        f"{counted['rows']:,} rows on the newest day; {counted['low']:,} to {counted['high']:,} on "
+        f"that weekday before{': **odd**' if counted['odd'] else ''}."
+        if counted
+        else "Too few weeks to compare the number of rows."
+    )
+    return [said, "", *drift.to_lines(shifts)]
+
+
+def _prediction_lines(report: Report) -> list[str]:
+    made = report.get("predictions")
+    if not made:
+        return []
+    if made["current"]:
+        return [f"{made['rows']:,} rows for {made['day']}, by version {made['version']}"]
+    stays = f"those made as of {made['stays']} stay" if made["stays"] else "the app has none"
+    return [f"not renewed for {made['day']}: {made['fault'].rstrip('.')}; {stays}"]
+
+
+def _days(count: int) -> str:
+    return f"{count} day" if count == 1 else f"{count} days"
+
+
+def _time_line(report: Report) -> str:
+    steps = [f"{name} {spent:.1f}" for name, spent in report["seconds"].items() if name != "total"]
+    return f"{report['seconds'].get('total', 0):.1f} s: " + " · ".join(steps)
+
+
+def write_report(folder: Path, report: Report, plots: Mapping[str, bytes]) -> None:
+    """Write ``report.json``, ``report.md`` and the plots, each atomically."""
+
+    names = {title: f"{title.lower().replace(' ', '_')}.png" for title in plots}
+    for title, png in plots.items():
+        files.write_file(folder / names[title], png)
+    text = to_markdown(report)
+    pictures = "".join(f"\n![{title}]({name})\n" for title, name in names.items())
+    files.write_file(folder / "report.md", (text + pictures).encode())
+    files.write_json(folder / "report.json", report)

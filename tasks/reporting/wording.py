@@ -1,0 +1,33 @@
+"""Words and numbers as every report writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+Report: TypeAlias = dict[str, Any]
+"""JSON-able; its keys are listed in the README under "The report"."""
+EXIT_CODES = {"PROMOTED": 0, "KEPT": 0, "HELD": 0, "REJECTED": 3}
+WORDS = {
+    "PROMOTED": "a new champion",
+    "KEPT": "the champion stays",
+    "HELD": "no fresh data, the champion stays",
+    "REJECTED": "bad data, the champion stays",
+}
+
+
+def interval(metric: Mapping[str, float] | None) -> str:
+    """A figure with its interval: ``0.201 (0.195 to 0.207)``."""
+    if metric is None:
+        return "-"
+    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"
+
+
+def figure(metric: Mapping[str, float] | None) -> str:
+    """A figure without its interval."""
+    return "-" if metric is None else f"{metric['value']:.3f}"
+
+
+def capitalized(text: str) -> str:
+    """With a capital first letter; the others stay."""
+    return text[:1].upper() + text[1:]

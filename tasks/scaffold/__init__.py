@@ -1,0 +1,1 @@
+"""A first model file, written from a look at the data."""

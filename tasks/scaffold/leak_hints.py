@@ -1,0 +1,241 @@
+"""What a person should look at before a table becomes a model: leaks, late labels, odd rows."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks.metrics.separation import separation
+from tasks.scaffold.profiling import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.scaffold.profiling import Column, Target
+
+
+TELLS_ALL = 0.95
+"""Area under the ROC curve from which one column alone nearly is the target."""
+ENOUGH, FEW = 50, 5
+"""Rows of a class that a model needs, and that its judgement needs."""
+NOTHING = (0.5, "")
+FEWEST = 30
+"""Rows on either side below which nothing is said of a column."""
+AFTERWARDS = re.compile(
+    r"(^|[_ ])(after|afterwards|actual|final|outcome|result|closed|ended|finished|completed"
+    r"|resolved|returned|refunded|delivered|cancell?ed|paid|settled)([_ ]|$)",
+    re.IGNORECASE,
+)
+"""Words in names of columns that are filled in when all is over."""
+BEFORE = re.compile(r"(^|[_ ])(previous|prior|past|last|planned|expected|scheduled)([_ ]|$)", re.I)
+"""Words in names of columns that tell of earlier times, or of plans."""
+
+
+def name_latecomers(
+    columns: Sequence[Column], rows: pd.DataFrame, target: Column, read: Target, time: str | None
+) -> list[Column]:
+    """The columns, with the role ``later`` for each that seems to be known only after its day.
+
+    A column is suspected that is missing just where the target is, a time later than the row's
+    own, one that alone tells nearly all of the target, or one whose name says so.
+
+    Args:
+        columns: Of the table.
+        rows: Its rows.
+        target: What is predicted.
+        read: How it is read.
+        time: Column that says when a row happened, if any.
+    """
+    truth = truths(rows[target.name], read)
+    found = []
+    for column in columns:
+        why = ""
+        if column.role in ("input", "id"):
+            why = (
+                _missing_alike(rows[column.name], rows[target.name])
+                or (_later(column, rows, time) if column.kind == "time" else "")
+                or (_tells(column, rows, truth) if column.role == "input" else "")
+                or _named_so(column.name)
+            )
+        found.append(replace(column, role="later", why=why) if why else column)
+    return found
+
+
+def strongest(
+    columns: Sequence[Column], rows: pd.DataFrame, truth: np.ndarray
+) -> tuple[float, str]:
+    """The largest area under the ROC curve among the inputs, and of which; 0.5 for none."""
+    inputs = [column for column in columns if column.role == "input" and column.kind != "time"]
+    return max(((strength(column, rows, truth), column.name) for column in inputs), default=NOTHING)
+
+
+def truths(values: pd.Series[Any], read: Target) -> np.ndarray:
+    """What separates rows: one column a class, 1 or 0, NaN where there is no label.
+
+    A number counts by whether it is above its median.
+    """
+    known = values.notna().to_numpy()
+    if read.kind == "regression":
+        numbers = values.astype("float64").to_numpy()
+        sides = [numbers > np.nanmedian(numbers)]
+    elif read.kind == "multiclass":
+        sides = [(values == value).to_numpy(dtype=bool, na_value=False) for value in read.classes]
+    else:
+        one = read.classes[1] if read.classes else 1
+        sides = [(values == one).to_numpy(dtype=bool, na_value=False)]
+    return np.where(known[:, None], np.column_stack(sides).astype("float64"), np.nan)
+
+
+def strength(column: Column, rows: pd.DataFrame, truth: np.ndarray) -> float:
+    """How well one column alone separates the rows: area under the ROC curve, 0.5 for not at all.
+
+    A text counts by the mean of the target in the earlier half of its rows, looked at in the other.
+
+    Args:
+        column: A number, flag or text.
+        rows: The table, ascending by day.
+        truth: From ``truths``.
+    """
+    best = 0.5
+    for side in truth.T:
+        known = np.isfinite(side)
+        if min(side[known].sum(), (1 - side[known]).sum()) < FEWEST:
+            continue
+        values, outcome = rows[column.name][known], side[known]
+        if column.kind == "text" or column.is_code:
+            first = np.arange(len(values)) < len(values) // 2
+            keys = values.astype("str").to_numpy()
+            numbers = _means(keys[first], outcome[first], keys[~first])
+            outcome = outcome[~first]
+        else:
+            numbers = values.astype("float64").to_numpy()
+        best = max(best, separation(outcome > 0, numbers))
+    return best
+
+
+def label_days(columns: Sequence[Column], rows: pd.DataFrame, target: str, time: str | None) -> int:
+    """Days until the target of a row is known, as far as the table tells; 0 where it does not.
+
+    From a time that is missing where the target is and later than the row's, else from newest days
+    in which the target is missing far more often than before.
+    """
+    import pandas as pd
+
+    for column in columns:
+        alike = column.role == "later" and column.kind == "time" and time is not None
+        if alike and _missing_alike(rows[column.name], rows[target]):
+            after = _times(rows[column.name]) - _times(rows[str(time)])
+            return math.ceil(after.dt.total_seconds().quantile(0.99) / 86_400)
+    gone = rows[target].isna().groupby(rows["day"]).mean()
+    usual = float(gone.median())
+    late = gone[::-1].to_numpy() > min(usual + 0.3, 0.9)
+    if not late.any() or late.all():
+        return 0
+    newest = int(np.argmin(late))  # how many of the newest days in a row
+    if not newest:
+        return 0
+    return int((gone.index[-1] - gone.index[-newest]) / pd.Timedelta(days=1)) + 1
+
+
+def row_warnings(rows: pd.DataFrame) -> list[str]:
+    """What is odd about the rows: that some repeat, that numbers are texts or without end."""
+    found = []
+    try:
+        twice = float(rows.duplicated().mean())
+    except TypeError:  # lists and the like
+        twice = 0.0
+    if twice > 0.001:
+        found.append(f"{twice:.1%} of the rows repeat another of their day; they count once.")
+    commas = [str(name) for name in rows if _has_decimal_comma(rows[name])]
+    if commas:
+        found.append(
+            f"Numbers with a decimal comma are read as texts: {', '.join(commas)}. Write them with "
+            "a point."
+        )
+    endless = [str(name) for name in rows.select_dtypes("float") if np.isinf(rows[name]).any()]
+    if endless:
+        found.append(f"Infinite values are quarantined: {', '.join(endless)}.")
+    return found
+
+
+def class_warnings(rows: pd.DataFrame, target: str, read: Target, holdout: int) -> list[str]:
+    """Which classes are too rare, in all or on the last ``holdout`` days, to judge by."""
+    import pandas as pd
+
+    if read.kind == "regression":
+        return []
+    counts = rows[target].value_counts()
+    last = rows["day"] > rows["day"].max() - pd.Timedelta(days=holdout)
+    late = rows[target][last].value_counts().reindex(counts.index, fill_value=0)
+    found = []
+    if counts.iloc[-1] < ENOUGH:
+        found.append(
+            f"Only {counts.iloc[-1]:,} rows have {shown(target)} = {shown(counts.index[-1])}: too "
+            "few to tell a good model from a lucky one."
+        )
+    if read.kind == "binary" and late.min() < FEW:
+        found.append(
+            f"Of the last {holdout} days, which judge, {late.min():,} rows have {shown(target)} = "
+            f"{shown(late.idxmin())}: a verdict needs both values there."
+        )
+    return found
+
+
+def _missing_alike(values: pd.Series[Any], target: pd.Series[Any]) -> str:
+    gone, unlabelled = values.isna().to_numpy(), target.isna().to_numpy()
+    if min(unlabelled.sum(), (~unlabelled).sum()) < FEWEST:
+        return ""
+    gap = abs(gone[unlabelled].mean() - gone[~unlabelled].mean())
+    return "it is missing where the target is" if gap > 0.9 else ""
+
+
+def _later(column: Column, rows: pd.DataFrame, time: str | None) -> str:
+    if time is None or column.name == time:
+        return ""
+    after = _times(rows[column.name]) - _times(rows[time])
+    share = float((after.dropna() > timedelta(0)).mean())
+    return f"it is later than {shown(time)} in {share:.0%} of the rows" if share > 0.9 else ""
+
+
+def _tells(column: Column, rows: pd.DataFrame, truth: np.ndarray) -> str:
+    if column.kind == "time":
+        return ""
+    area = strength(column, rows, truth)
+    return f"alone it nearly tells the target (AUC {area:.2f})" if area > TELLS_ALL else ""
+
+
+def _has_decimal_comma(values: pd.Series[Any]) -> bool:
+    import pandas as pd
+
+    there = values.dropna().head(1000)
+    if there.empty or pd.api.types.infer_dtype(there) != "string":
+        return False
+    return bool(there.str.fullmatch(r"-?[\d.]*\d,\d+").mean() > 0.9)
+
+
+def _named_so(name: str) -> str:
+    late = AFTERWARDS.search(name) and not BEFORE.search(name)
+    return "its name says so" if late else ""
+
+
+def _times(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Times without their zone, to be compared with others."""
+    import pandas as pd
+
+    times = pd.to_datetime(values, format="ISO8601") if values.dtype.kind != "M" else values
+    return times if times.dt.tz is None else times.dt.tz_convert("UTC").dt.tz_localize(None)
+
+
+def _means(keys: np.ndarray, outcome: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    import pandas as pd
+
+    means = pd.Series(outcome).groupby(keys).agg(["sum", "count"])
+    smooth = (means["sum"] + outcome.mean()) / (means["count"] + 1)
+    found: np.ndarray = pd.Series(asked).map(smooth).fillna(outcome.mean()).to_numpy("float64")
+    return found

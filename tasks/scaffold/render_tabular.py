@@ -1,0 +1,227 @@
+"""The text of a model file that predicts one column, meant to be edited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tasks.scaffold.code import call, constant, literal, nested
+from tasks.scaffold.render_spec import (
+    class_name,
+    contract,
+    docstring,
+    gate,
+    question,
+    schedule,
+    source,
+    variable,
+    windows,
+)
+
+if TYPE_CHECKING:
+    from tasks.scaffold.plan import Plan
+
+
+def write_tabular(plan: Plan) -> str:
+    """A model file for classification, many classes or a number."""
+    lines = [*docstring(plan), "", *_imports(plan), "", *_constants(plan), "", ""]
+    lines += [*contract(plan), "", ""]
+    if cleaned := _clean(plan):
+        lines += [*cleaned, "", ""]
+    lines += [*_features(plan), "", "", *_vectorizer(plan), *_spec(plan)]
+    return "\n".join([*lines, "", *schedule(plan)]) + "\n"
+
+
+def _imports(plan: Plan) -> list[str]:
+    kind = plan.target.kind if plan.target else ""
+    text = {
+        "binary": ("HistGradientBoostingClassifier", "LogisticRegression", "Classification"),
+        "multiclass": ("HistGradientBoostingClassifier", "LogisticRegression", "Multiclass"),
+        "regression": ("HistGradientBoostingRegressor", "Ridge", "Regression"),
+    }
+    boosting, linear, problem = text[kind]
+    tree = "DecisionTreeRegressor" if kind == "regression" else "DecisionTreeClassifier"
+    zoned = any(column.zone for column in plan.columns if column.role not in _GONE)
+    closed = plan.windows.window is not None
+    return [
+        "from __future__ import annotations",
+        "",
+        "import pandas as pd",
+        "import pandera.pandas as pa",
+        *(["from pandera.typing.pandas import Series"] if zoned else []),
+        f"from sklearn.ensemble import {boosting}",
+        "from sklearn.impute import SimpleImputer",
+        f"from sklearn.linear_model import {linear}",
+        "from sklearn.pipeline import make_pipeline",
+        "from sklearn.preprocessing import OneHotEncoder, StandardScaler",
+        f"from sklearn.tree import {tree}",
+        "from skrub import DatetimeEncoder, MinHashEncoder, TableVectorizer",
+        "",
+        f"from tasks.problems import {problem}",
+        f"from tasks.sources import {plan.imported}",
+        f"from tasks.spec import {'' if closed else 'EXPANDING, '}Gate, ModelSpec, days",
+    ]
+
+
+_GONE = ("constant", "unusable")
+
+
+def _constants(plan: Plan) -> list[str]:
+    (target,) = plan.named("target")
+    keys = [column.name for column in plan.named("id")]
+    lines = [f"TARGET = {literal(target.name)}"]
+    if _is_mapped(plan) and plan.target:
+        pairs = [f"{literal(value)}: {code}" for code, value in enumerate(plan.target.classes)]
+        lines += call("CLASSES = {", pairs)
+    if zoned := _zoned(plan):
+        lines += constant("ZONED", zoned, "  # times that become local")
+    if plan.alike:
+        assert plan.target
+        lines.append(f"USUAL = {literal(plan.target.usual)}  # of the target")
+        lines += constant("ALIKE", plan.alike, "  # categories whose past says something")
+    lines += constant("KEY", keys, "  # names a row; no input") if keys else []
+    if types := _types(plan):
+        lines += call("TYPES = {", types, tail="  # as the candidates take them")
+    lines.append("# Known before the day begins? Only you can tell: take out what is not.")
+    return lines + constant("KNOWN_AHEAD", plan.ahead)
+
+
+def _types(plan: Plan) -> list[str]:
+    """Numbers that are names become texts, flags that may be missing numbers."""
+    found = []
+    for column in plan.named("input"):
+        if column.is_code:
+            found.append(f'{literal(column.name)}: "str"')
+        elif column.kind == "flag" and column.missing:
+            found.append(f'{literal(column.name)}: "float64"')
+    return found
+
+
+def _is_mapped(plan: Plan) -> bool:
+    """Whether the two values of the target are others than 0 and 1."""
+    return plan.target is not None and plan.target.kind == "binary" and bool(plan.target.classes)
+
+
+def _zoned(plan: Plan) -> list[str]:
+    return [column.name for column in plan.named("time", "input") if column.zone]
+
+
+def _clean(plan: Plan) -> list[str]:
+    zoned, mapped = _zoned(plan), _is_mapped(plan)
+    if not zoned and not mapped:
+        return []
+    lines = ["def clean(rows: pd.DataFrame) -> pd.DataFrame:"]
+    words = " and ".join(["local times"] * bool(zoned) + ["0 and 1 for the target"] * mapped)
+    lines += [f'    """{words.capitalize()}; of accepted rows alone."""', "    changed = {}"]
+    if zoned:
+        lines += [
+            "    for name in ZONED:",
+            f"        local = rows[name].dt.tz_convert({literal(plan.timezone)})",
+            "        changed[name] = local.dt.tz_localize(None)",
+        ]
+    lines += ["    changed[TARGET] = rows[TARGET].map(CLASSES)"] * mapped
+    return [*lines, "    return rows.assign(**changed)"]
+
+
+def _features(plan: Plan) -> list[str]:
+    keys = ", *KEY" if plan.named("id") else ""
+    inputs = f'day.drop(columns=["day"{keys}])'
+    if _types(plan):
+        inputs += ".astype(TYPES)"
+    lines = []
+    if plan.alike:
+        lines += [
+            "def past_mean(day: pd.DataFrame, history: pd.DataFrame, key: str) -> pd.Series:",
+            '    """Mean of the target in earlier rows alike, drawn to the usual where few."""',
+            '    seen = history.groupby(key)[TARGET].agg(["sum", "count"])',
+            '    mean = (seen["sum"] + 20 * USUAL) / (seen["count"] + 20)',
+            '    return day[key].map(mean).astype("float64").fillna(USUAL)',
+            "",
+            "",
+        ]
+    unused = "" if plan.alike else "  # noqa: ARG001"
+    head = "def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:"
+    lines += [head + unused]
+    lines += ['    """What is known of each row, and of those like it, before the day begins."""']
+    if not plan.alike:
+        return [*lines, f"    return {inputs}"]
+    lines.append(f"    inputs = {inputs}")
+    if plan.delay:
+        lines += [
+            f'    final = history["day"] < day["day"].min() - pd.Timedelta(days={plan.delay})',
+            "    history = history[final]",
+        ]
+    lines.append('    past = {f"{key}_usual": past_mean(day, history, key) for key in ALIKE}')
+    return [*lines, "    return inputs.assign(**past)"]
+
+
+def _vectorizer(plan: Plan) -> list[str]:
+    resolution = "day" if plan.midnight else "hour"
+    no_seconds = "add_total_seconds=False"
+    return [
+        "table = TableVectorizer(  # numbers stay; categories and dates become numbers",
+        '    low_cardinality=OneHotEncoder(handle_unknown="ignore", sparse_output=False),',
+        "    high_cardinality=MinHashEncoder(n_components=10),",
+        f'    datetime=DatetimeEncoder(resolution="{resolution}", add_weekday=True, {no_seconds}),',
+        ")",
+        "",
+    ]
+
+
+def _candidates(plan: Plan) -> list[str]:
+    assert plan.target
+    regression = plan.target.kind == "regression"
+    linear = "Ridge()" if regression else "LogisticRegression(max_iter=1000)"
+    kind, name = ("Regressor", "ridge") if regression else ("Classifier", "logistic")
+    boosting = ["early_stopping=False", "random_state=0"]
+    boosting[:0] = ['loss="absolute_error"'] if regression else []
+    booster = nested(f"HistGradientBoosting{kind}(", boosting, 12)
+    lines = ["    candidates={"]
+    steps: tuple[tuple[str, Sequence[str]], ...] = (
+        (name, ("table", "SimpleImputer()", "StandardScaler()", linear)),
+        ("boosting", ("table", booster)),
+        (
+            "tree",
+            ("table", f"DecisionTree{kind}(max_depth=6, min_samples_leaf=20, random_state=0)"),
+        ),
+    )
+    for candidate, parts in steps:
+        lines += call(f'"{candidate}": make_pipeline(', parts, 8, ",")
+    return [*lines, "    },"]
+
+
+def _problem(plan: Plan) -> list[str]:
+    assert plan.target
+    parts = ["target=TARGET"]
+    if plan.target.kind == "multiclass":
+        head = "problem=Multiclass("
+        parts.append(nested("classes=(", [literal(c) for c in plan.target.classes], 8))
+    elif plan.target.kind == "binary":
+        head = "problem=Classification("
+        parts.append(f'metric="{"average_precision" if plan.target.share < 0.2 else "roc_auc"}"')
+    else:
+        head = "problem=Regression("
+        parts.append('metric="mean_absolute_error"')
+    if plan.named("id"):
+        parts.append("key=KEY")
+    return call(head, parts, 4, ",")
+
+
+def _spec(plan: Plan) -> list[str]:
+    return [
+        f"{variable(plan.name)} = ModelSpec(",
+        f'    name="{plan.name}",',
+        f"    question={literal(question(plan))},",
+        *source(plan),
+        f"    contract={class_name(plan.name)},",
+        *_problem(plan),
+        "    known_ahead=KNOWN_AHEAD,",
+        *(["    clean=clean,"] if _clean(plan) else []),
+        "    features=features,",
+        f"    lookback=days({plan.windows.lookback}),",
+        *_candidates(plan),
+        *(f"    {part}" for part in windows(plan)),
+        *([f"    timezone={literal(plan.timezone)},"] if plan.timezone != "UTC" else []),
+        f"    {gate(plan)},",
+        ")",
+    ]

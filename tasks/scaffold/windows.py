@@ -1,0 +1,141 @@
+"""Which lengths of time fit a history: lookback, holdout, window, and the least a verdict needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+from tasks.scaffold.profiling import InferError
+
+UNITS = 200
+"""Rows a verdict should rest on, where the history has them."""
+RARE = 20
+"""Rows of the rarer class a verdict should rest on."""
+MOST_ROWS = 1_000_000
+"""Rows a candidate learns from before the window is closed behind it."""
+FEWEST_DAYS = 10
+FAR, TAKEN = 280, 50_000
+"""Days of a recommendation's lookback, or rows in it."""
+TAUGHT, FEWEST_TAUGHT, MOST_TAUGHT = 2_000, 42, 400
+"""Users that teach a recommendation, and the bounds of their days."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Lengths in days and the gate's least counts.
+
+    Attributes:
+        lookback: History that features see.
+        holdout: The last days, which judge.
+        window: Days learned from and judged together; None for all.
+        min_days: Fewest days a verdict may rest on.
+        min_units: Fewest rows a verdict may rest on.
+    """
+
+    lookback: int
+    holdout: int
+    window: int | None
+    min_days: int
+    min_units: int
+
+
+def choose_windows(
+    listed: Sequence[date],
+    counts: Mapping[date, int],
+    *,
+    rare: float = 0.5,
+    delay: int = 0,
+    wanted_lookback: int = 28,
+) -> Windows:
+    """Lengths that fit a history, by its length and how dense it is.
+
+    The holdout is two weeks, or as many weeks as hold ``UNITS`` rows and ``RARE`` of the rarer
+    class, but a third of the history at most.
+
+    Args:
+        listed: Days of the source, ascending.
+        counts: Labelled rows of the days that were looked at; others are taken to be like them.
+        rare: Share of the rarer class among the rows.
+        delay: Days until a label is final.
+        wanted_lookback: Days of history that features would like to see.
+
+    Raises:
+        InferError: Where the history is too short to teach and to judge.
+    """
+    usual = sum(counts.values()) / max(len(counts), 1)
+    final = [day for day in listed if day <= listed[-1] - timedelta(days=delay)]
+    if len(final) < FEWEST_DAYS:
+        after = f", {len(final)} of them with final labels" if delay else ""
+        raise InferError(
+            f"The history has {len(listed)} day(s){after}; expected {FEWEST_DAYS} at least, some "
+            "to learn from and some to judge by. Add history."
+        )
+    length = (final[-1] - final[0]).days + 1
+    wanted: float = max(UNITS, math.ceil(RARE / max(rare, 1e-9)))
+    wanted = min(wanted, sum(counts.get(day, usual) for day in final) // 3)
+
+    def judged(days: int) -> list[date]:
+        return [day for day in final if day > final[-1] - timedelta(days=days)]
+
+    def rows(days: int) -> float:
+        return sum(counts.get(day, usual) for day in judged(days))
+
+    most = max(2, length // 3)
+    holdout = min(14, most)
+    while holdout + 7 <= most and (rows(holdout) < wanted or len(judged(holdout)) < 7):
+        holdout += 7
+    spare = length - holdout - delay
+    lookback = min(wanted_lookback, spare // 2)
+    lookback -= lookback % 7 if lookback > 7 else 0
+    while lookback and _taught(final, holdout, lookback, delay) < max(3, holdout // 2):
+        lookback //= 2
+    while holdout > 2 and _taught(final, holdout, lookback, delay) < max(3, holdout // 2):
+        holdout -= 1  # days are few and far between
+    per_day = usual * len(listed) / ((listed[-1] - listed[0]).days + 1)
+    window = None
+    if per_day * length > MOST_ROWS:
+        window = max(math.ceil(MOST_ROWS / per_day / 7) * 7, 2 * holdout) + holdout + delay
+    return Windows(
+        lookback=lookback,
+        holdout=holdout,
+        window=window,
+        min_days=max(2, min(7, len(judged(holdout)) // 2)),
+        min_units=max(10, min(UNITS, int(rows(holdout)) // 2)),
+    )
+
+
+def choose_ranking_windows(
+    listed: Sequence[date], queries: Mapping[date, int], rows: float
+) -> Windows:
+    """Lengths that fit a recommendation, whose features look back far and cost much a day.
+
+    A lookback of ``FAR`` days, or of as many as hold ``TAKEN`` rows where rows are few, and so many
+    days that teach as ``TAUGHT`` users need.
+
+    Args:
+        listed: Days of the source, ascending.
+        queries: Users of the days that were looked at.
+        rows: Rows of a usual day.
+
+    Raises:
+        InferError: Where the history is too short.
+    """
+    length = (listed[-1] - listed[0]).days + 1
+    full = listed[-math.ceil(TAKEN / max(rows, 1)) :]
+    far = max(FAR, (listed[-1] - full[0]).days)
+    found = choose_windows(listed, queries, wanted_lookback=min(far, length // 2))
+    usual = sum(queries.values()) / max(len(queries), 1)
+    wanted = min(max(math.ceil(TAUGHT / max(usual, 1)), FEWEST_TAUGHT), MOST_TAUGHT)
+    judged = sum(day > listed[-1] - timedelta(days=found.holdout) for day in listed)
+    taught = listed[-(judged + max(wanted, found.holdout // 2 + 2)) :][0]
+    window = max((listed[-1] - taught).days + 1, found.holdout + 7)
+    return replace(found, window=window if window < length - found.lookback else None)
+
+
+def _taught(final: Sequence[date], holdout: int, lookback: int, delay: int) -> int:
+    """Days left to learn from, as ``prepare.split_days`` counts them."""
+    first = final[0] + timedelta(days=lookback)
+    end = final[-1] - timedelta(days=holdout + delay - 1)
+    return sum(first <= day < end for day in final)

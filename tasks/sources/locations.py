@@ -1,0 +1,261 @@
+"""Files of a source, in a local folder or behind any URL of fsspec; never one half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks import settings
+from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
+
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
+PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
+LOGIN = re.compile(r"://[^:/@]*:([^@]*)@")
+SECRET = re.compile(r"(?i)[?&;]\w*(?:password|passwd|pwd|secret|token)=(?!\$\{)[^&;]")
+CONTENT_MARKS = ("ETag", "etag", "md5Hash", "md5", "content_md5", "crc32c", "checksum")
+TIME_MARKS = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+
+
+@dataclass(frozen=True)
+class File:
+    """One whole file.
+
+    Attributes:
+        path: Where it is.
+        identity: Size and time of the last change, or what a remote store says of its content;
+            another file under the same path has another.
+        system: The fsspec file system it is on; None for a local file.
+    """
+
+    path: str
+    identity: str
+    system: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """Its name without the folder."""
+        return self.path.rpartition("/")[2]
+
+    def content(self) -> bytes:
+        """All bytes of a local file.
+
+        Raises:
+            SourceError: Where it cannot be read, or is written while it is read.
+        """
+        with self._unchanged(), _answered(self.path, self.system):
+            return Path(self.path).read_bytes()
+
+    @contextmanager
+    def local(self, folder: Path) -> Iterator[Path]:
+        """A local file with its content: itself, or a copy in ``folder`` while it is used.
+
+        Raises:
+            SourceError: Where it cannot be read, or is written while it is used.
+        """
+        if self.system is None:
+            with self._unchanged():
+                yield Path(self.path)
+            return
+        copy = folder / f".{self.name}"
+        try:
+            with self._unchanged(), _answered(self.path, self.system):
+                self.system.get_file(self.path, str(copy))
+            yield copy
+        finally:
+            copy.unlink(missing_ok=True)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        before = self._now()
+        yield
+        if self._now() != before:
+            raise SourceError(
+                f"{self.path}: changed while it was read; expected a file that is complete. "
+                "Write it under a name that begins with _, and rename it when it is whole."
+            )
+
+    def _now(self) -> str:
+        with _answered(self.path, self.system):
+            if self.system is None:
+                return local_identity(Path(self.path).stat())
+            return _remote_identity(self.system.info(self.path))
+
+
+def check_path(kind: str, path: object) -> None:
+    """Raise SourceSettingsError unless this can be a path or URL, without a password in it."""
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        raise SourceSettingsError(
+            f"{kind}: found path={str(path)[:80]!r}; expected a path or a URL such as "
+            "s3://bucket/folder."
+        )
+    check_secrets(kind, path)
+
+
+def check_secrets(kind: str, url: str) -> None:
+    """Raise SourceSettingsError where a password stands in a URL instead of ``${NAME}``."""
+    login = LOGIN.search(url)
+    literal = bool(login and login[1] and not re.fullmatch(r"(\$\{\w+\})+", login[1]))
+    if literal or SECRET.search(url):
+        raise SourceSettingsError(
+            f"{kind}: found a password in the address; expected it in the environment, where no "
+            "report shows it. Write ${NAME} in its place, such as "
+            "postgresql://shop:${SHOP_PASSWORD}@host/shop, and set NAME where nights run."
+        )
+
+
+def hidden(text: str, url: str) -> str:
+    """The text without what ``filled`` put into a URL."""
+    for name in PLACEHOLDER.findall(url):
+        text = text.replace(os.environ.get(name) or "\0", "***")
+    return text
+
+
+def filled(text: str) -> str:
+    """The text with each ``${NAME}`` taken from the environment.
+
+    Raises:
+        SourceSettingsError: Where a variable is not set.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in os.environ:
+            raise SourceSettingsError(
+                f"The environment has no variable {found[1]}, which {text} names. Set it where "
+                "nights run, also for the worker."
+            )
+        return os.environ[found[1]]
+
+    return PLACEHOLDER.sub(value, text)
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is a URL for fsspec."""
+    return URL.match(path) is not None
+
+
+def local_path(path: str) -> Path:
+    """A local path; a relative one starts at the project's root."""
+    return settings.PROJECT / Path(path).expanduser()
+
+
+def list_files(path: str, expected: str) -> dict[str, File | None]:
+    """Name to file of everything in a folder that is not still being written, ascending.
+
+    Names that begin with a dot or an underscore, or end with ``.tmp`` or ``.part``, are files still
+    being written and skipped. A folder in it is None. Of a path to one file, that file.
+
+    Args:
+        path: Local path or URL.
+        expected: What should be there, in words.
+
+    Raises:
+        SourceError: Where there is nothing of that path, or it cannot be listed.
+    """
+    return _list_remote(path, expected) if is_remote(path) else _list_local(path, expected)
+
+
+def local_identity(found: os.stat_result) -> str:
+    """Size and time of the last change."""
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def _list_local(path: str, expected: str) -> dict[str, File | None]:
+    place = local_path(path)
+    files: dict[str, File | None] = {}
+    try:
+        if place.is_file():
+            return {place.name: File(str(place), local_identity(place.stat()))}
+        if not place.is_dir():
+            raise _absent(str(place), expected)
+        for entry in sorted(os.scandir(place), key=lambda entry: entry.name):
+            if not _being_written(entry.name):
+                whole = File(str(place / entry.name), local_identity(entry.stat()))
+                files[entry.name] = whole if entry.is_file() else None
+    except OSError as error:
+        raise SourceError(f"{place}: cannot be listed: {error.strerror}.") from error
+    return files
+
+
+def _list_remote(path: str, expected: str) -> dict[str, File | None]:
+    with _answered(path, path):
+        from fsspec.core import url_to_fs
+
+        system, root = url_to_fs(filled(path))
+        system.invalidate_cache()
+        if not system.exists(root):
+            raise _absent(path, expected)
+        entries = [system.info(root)] if system.isfile(root) else system.ls(root, detail=True)
+    files: dict[str, File | None] = {}
+    for entry in sorted(entries, key=lambda entry: str(entry["name"])):
+        where = str(entry["name"])
+        name = where.rstrip("/").rpartition("/")[2]
+        if where.rstrip("/") == root.rstrip("/") and entry["type"] == "directory":
+            continue
+        if not _being_written(name):
+            whole = File(where, _remote_identity(entry), system)
+            files[name] = whole if entry["type"] == "file" else None
+    return files
+
+
+def _remote_identity(found: Mapping[str, Any]) -> str:
+    """What a remote store says of the content; where it says nothing, of its last change."""
+    for names in (CONTENT_MARKS, TIME_MARKS):
+        said = [f"{name}={found[name]}" for name in names if found.get(name)]
+        if said:
+            return hashlib.sha256(f"{found.get('size')} {said}".encode()).hexdigest()
+    raise SourceSettingsError(
+        f"{found['name']}: found neither a checksum nor a time of its last change; expected one, "
+        "or a changed file would not be noticed. Use another protocol of fsspec."
+    )
+
+
+@contextmanager
+def _answered(path: str, system: object) -> Iterator[None]:
+    """What goes wrong with files, in words."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except FileNotFoundError as error:
+        raise SourceError(f"{path}: found no such file; it was there a moment ago.") from error
+    except PermissionError as error:
+        raise SourceSettingsError(
+            f"{path}: may not be read: {_said(error, path)}. Give the user of the nights the right "
+            "to, or set its credentials."
+        ) from error
+    except ImportError as error:
+        raise SourceSettingsError(
+            f"{path}: its protocol needs a package that is not installed: {error}. Install it "
+            "beside this project, such as: pip install s3fs"
+        ) from error
+    except ValueError as error:
+        raise SourceSettingsError(
+            f"{path}: is no address that fsspec knows: {_said(error, path)}."
+        ) from error
+    except Exception as error:  # stores raise exceptions of their own libraries
+        if system is None and isinstance(error, OSError):
+            raise SourceError(f"{path}: cannot be read: {_said(error, path)}.") from error
+        raise SourceOutageError(
+            f"{path}: does not answer: {type(error).__name__}: {_said(error, path)}."
+        ) from None
+
+
+def _said(error: Exception, path: str) -> str:
+    return hidden(str(getattr(error, "strerror", None) or error), path).rstrip(".")
+
+
+def _absent(path: str, expected: str) -> SourceError:
+    return SourceSettingsError(
+        f"{path}: found no such folder or file; expected {expected}. Deliver it, or correct the "
+        "path in the model's source."
+    )
+
+
+def _being_written(name: str) -> bool:
+    return name.startswith((".", "_")) or name.endswith((".tmp", ".part"))

@@ -1,0 +1,119 @@
+"""Large tables cut into days, once, under the state directory."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import settings
+from tasks.sources.base import SourceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def made_once(name: str, what: str, make: Callable[[Path], None]) -> Path:
+    """A folder under the state directory, made where it does not exist: whole, or not at all.
+
+    Args:
+        name: Of the folder; it says everything that decides its content.
+        what: Whose days it holds, for messages.
+        make: Fills an empty folder.
+
+    Raises:
+        SourceError: Where the disk is full or read-only.
+    """
+    place = settings.home() / "data" / name
+    if place.is_dir():
+        return place
+    settings.ensure_home()
+    with _locked(settings.home() / "locks" / "data.lock"):
+        if not place.is_dir():
+            half_made = place.parent / f".{place.name}"
+            try:
+                for leftover in place.parent.glob(".*/"):
+                    shutil.rmtree(leftover)
+                half_made.mkdir(mode=0o700, parents=True)
+                make(half_made)
+                half_made.rename(place)
+            except OSError as error:
+                raise SourceError(
+                    f"{place}: the days of {what} cannot be written: {error.strerror or error}."
+                    " Make room, or set NIGHTLY_HOME to a directory that you may write."
+                ) from error
+    return place
+
+
+def forget_older(place: Path, prefix: str) -> None:
+    """Remove older folders of this prefix, all but one: another night may still read that."""
+    found = [other for other in place.parent.glob(f"{prefix}*/") if other != place]
+    for old in sorted(found, key=lambda other: other.stat().st_mtime)[:-1]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_days(table: Any, times: pd.Series[Any], shift: timedelta, folder: Path) -> None:
+    """Write the rows of each day as ``day=2026-11-21.parquet``, in their order.
+
+    The files depend on the rows of their day alone: another day that comes or changes leaves their
+    bytes as they are.
+
+    Args:
+        table: Arrow table of all rows.
+        times: Local time of each row, without a zone.
+        shift: How long after midnight a day begins.
+        folder: An empty folder.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    stamps = (times - shift).to_numpy().astype("datetime64[D]")
+    order = np.argsort(stamps, kind="stable")
+    rows = table.replace_schema_metadata()
+    if not (stamps[:-1] <= stamps[1:]).all():
+        rows = rows.take(pa.array(order))
+    unique, starts = np.unique(stamps[order], return_index=True)
+    for day, start, stop in zip(unique, starts, [*starts[1:], len(rows)], strict=True):
+        pq.write_table(
+            _with_plain_texts(_alone(rows.slice(start, stop - start))),
+            folder / f"day={day}.parquet",
+            compression="lz4",
+            write_statistics=False,
+        )
+
+
+def _alone(rows: Any) -> Any:
+    """The rows with the categories that occur in them, in one piece."""
+    import pyarrow as pa
+
+    rows = rows.combine_chunks()
+    for place, field in enumerate(rows.schema):
+        if pa.types.is_dictionary(field.type) and not field.type.ordered:
+            used = rows.column(place).cast(field.type.value_type).dictionary_encode()
+            rows = rows.set_column(place, field.name, used)
+    return rows
+
+
+def _with_plain_texts(rows: Any) -> Any:
+    """Texts with short offsets, which not every version of a writer uses for the same rows."""
+    import pyarrow as pa
+
+    if rows.nbytes >= 2**31:  # more than short offsets can count
+        return rows
+    kinds = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
+    plain = [field.with_type(kinds.get(field.type, field.type)) for field in rows.schema]
+    return rows.cast(pa.schema(plain))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock between processes, waiting for it; the kernel frees it when its holder dies."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,239 @@
+"""What every source shares: what a day is, what can be wrong, and days joined to one frame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from tasks.sources.base import ColumnsError, SourceError, SourceSettingsError, shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+INDEX_COLUMN = re.compile(r"__index_level_\d+__")
+OFFSET = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
+"""How a written time ends that says how far it is from UTC."""
+
+
+def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[Any]:
+    """The times of an Arrow column as local times of ``timezone``, without a zone.
+
+    Times without a zone are local already and stay as they are, also in the hour that is doubled or
+    left out when the clocks change. Text is read as ISO 8601.
+
+    Args:
+        column: Dates, timestamps or text.
+        what: Where the column is from, for messages.
+        name: Its name.
+        timezone: Time zone of the days.
+
+    Raises:
+        SourceSettingsError: Where the column holds no time at all.
+        SourceError: Where some are missing or none, with their number and the first of them.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = kind.value_type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    known = (pa.types.is_timestamp, pa.types.is_date, pa.types.is_null)
+    if not (text or any(is_one(kind) for is_one in known)):
+        raise SourceSettingsError(
+            f"{what}: found {kind} in the time column {name!r}; expected dates or times. "
+            "Name another column, or write times such as 2026-11-21 10:00:00."
+        )
+    if column.null_count:
+        row = column.is_null().index(True).as_py() + 1
+        raise SourceError(
+            f"{what}: found {column.null_count:,} of {len(column):,} rows without {name!r}, first "
+            f"row {row:,}; expected a time in every row. Leave them out, or fill them in."
+        )
+    if pa.types.is_date(kind):
+        column = column.cast(pa.timestamp("s"))
+    times = column.to_pandas()
+    times = _parsed(times, what, name) if text else times
+    if len(times) and not 1 < times.dt.year.min() <= times.dt.year.max() < 9999:
+        raise SourceError(
+            f"{what}: found times from {times.min()} to {times.max()} in {name!r}; expected years "
+            "of four digits. Correct them."
+        )
+    if times.dt.tz is None:
+        return times
+    local: pd.Series[Any] = times.dt.tz_convert(timezone).dt.tz_localize(None)
+    return local
+
+
+def _parsed(text: pd.Series[Any], what: str, name: str) -> pd.Series[Any]:
+    import pandas as pd
+
+    zoned = text.str.contains(OFFSET.pattern.replace("(", "(?:"), regex=True)
+    zoned &= text.str.contains(":", regex=False)  # 2026-11-21 ends as an offset would
+    if zoned.any() and not zoned.all():
+        row = int(zoned.ne(zoned.iloc[0]).to_numpy().argmax())
+        raise SourceError(
+            f"{what}: found {text.iloc[0]!r} and, in row {row + 1:,}, {text.iloc[row]!r} in "
+            f"{name!r}; expected an offset from UTC in every time or in none. Write all alike."
+        )
+    times = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=bool(zoned.any()))
+    wrong = times.isna().to_numpy()
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise (SourceSettingsError if wrong.all() else SourceError)(
+            f"{what}: found {int(wrong.sum()):,} of {len(text):,} rows in whose {name!r} is no "
+            f"time, first {shortened(text.iloc[row])} in row {row + 1:,}; expected times such as "
+            "2026-11-21 10:00:00. Write them so, or name another column."
+        )
+    return times
+
+
+def check_names(names: Sequence[str], what: str) -> None:
+    """Raise SourceError where a column has no name, or the name of another."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SourceError(
+            f"{what}: found {names.count(twice[0])} columns {twice[0]!r}; expected each name once. "
+            "Rename one of them."
+        )
+    if "" in names:
+        raise SourceError(
+            f"{what}: found no name for column {names.index('') + 1}; expected one for every "
+            "column. Give it one."
+        )
+
+
+def check_time(names: Sequence[str], time: str, what: str) -> None:
+    """Raise SourceSettingsError where there is no such column."""
+    if time not in names:
+        raise SourceSettingsError(
+            f"{what}: found no column {time!r} for the time; expected one of "
+            f"{', '.join(map(str, names))}. Correct time= in the model's source."
+        )
+
+
+def with_day(table: Any, day: date, what: str) -> Any:
+    """The rows of one day as an Arrow table with the reserved column ``day`` in front.
+
+    A stored index is left out.
+    """
+    import pyarrow as pa
+
+    stamps = pa.repeat(pa.scalar(day, pa.date32()).cast(pa.timestamp("s")), len(table))
+    names = [name for name in table.column_names if INDEX_COLUMN.fullmatch(name)]
+    if "day" in table.column_names:
+        if not _is_day(table.column("day"), day):
+            raise SourceError(
+                f"{what}: found a column 'day' that is not {day} in every row; the name is "
+                "reserved. Rename the column."
+            )
+        names.append("day")
+    if names:
+        table = table.drop_columns(names)
+    return table.add_column(0, "day", stamps)
+
+
+def with_days(table: Any, what: str) -> Any:
+    """A table of many days, its first column the day of each row, as ``with_day`` makes of one."""
+    import pyarrow as pa
+
+    stamps = table.column(0).cast(pa.date32()).cast(pa.timestamp("s"))
+    rows = table.remove_column(0)
+    if "day" in rows.column_names:
+        if not _is_same(rows.column("day"), stamps):
+            raise SourceError(
+                f"{what}: found a column 'day' that is not the day of its row; the name is "
+                "reserved. Rename the column, in a database by a query: SELECT day AS other, ..."
+            )
+        rows = rows.drop_columns(["day"])
+    return rows.add_column(0, "day", stamps)
+
+
+def join_days(tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
+    """Days one below the other as one frame; a day of no row adds none.
+
+    A column that only some of the days have is missing in the rows of the others: which columns
+    must be there, the contract says.
+
+    Args:
+        tables: Name and Arrow table of each day, from ``with_day``; at least one.
+
+    Raises:
+        ColumnsError: Where a column's type differs from that of the first day that has rows, and
+            cannot be joined with it.
+    """
+    import pyarrow as pa
+
+    filled = [(what, table) for what, table in tables if len(table)] or list(tables[:1])
+    first, expected = filled[0][0], filled[0][1].schema
+    for what, table in filled[1:]:
+        if not table.schema.equals(expected):
+            expected = _joined_columns(what, table, expected, first)
+    whole = pa.concat_tables([table for _, table in filled], promote_options="permissive")
+    return to_frame(whole)
+
+
+def to_frame(table: Any) -> pd.DataFrame:
+    """An Arrow table as a frame; dates come as ``datetime64``, no pandas metadata is believed."""
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True, date_as_object=False)
+    return frame
+
+
+def no_rows() -> pd.DataFrame:
+    """What reading no day gives."""
+    import pandas as pd
+
+    return pd.DataFrame({"day": pd.Series(dtype="datetime64[s]")})
+
+
+def _is_day(column: Any, day: date) -> bool:
+    import pyarrow as pa
+
+    try:
+        unique = column.cast(pa.date32()).unique().to_pylist()
+    except pa.ArrowException:
+        return False
+    return unique in ([], [day])
+
+
+def _is_same(column: Any, stamps: Any) -> bool:
+    import pyarrow as pa
+
+    try:
+        return bool(column.cast(pa.date32()).cast(pa.timestamp("s")).equals(stamps))
+    except pa.ArrowException:
+        return False
+
+
+def _joined_columns(what: str, table: Any, expected: Any, first: str) -> Any:
+    """The schema that holds both, where the types of what both have can be joined."""
+    import pyarrow as pa
+
+    found = table.schema
+    for name in set(expected.names) & set(found.names):
+        mine, others = found.field(name), expected.field(name)
+        try:
+            pa.unify_schemas([pa.schema([others]), pa.schema([mine])], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise ColumnsError(
+                f"{what}: found {mine.type} in column {name!r}{_odd(table[name], others.type)}; "
+                f"expected {others.type}, as in {first}. Deliver the file with the same types."
+            ) from error
+    return pa.unify_schemas([expected, found], promote_options="permissive")
+
+
+def _odd(column: Any, kind: Any) -> str:
+    """The first text that is no value of another type, where it is that which differs."""
+    import pyarrow as pa
+
+    if not pa.types.is_string(column.type) or pa.types.is_string(kind):
+        return ""
+    for row, value in enumerate(column.to_pylist(), start=1):
+        try:
+            pa.scalar(value).cast(kind)
+        except pa.ArrowException:
+            return f" (first {shortened(value)} in row {row:,})"
+    return ""

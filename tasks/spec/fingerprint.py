@@ -1,0 +1,437 @@
+"""The digest of a model's code, and the files it is made of."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import inspect
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
+
+from tasks import settings
+from tasks.errors import SpecError
+
+if TYPE_CHECKING:
+    from tasks.spec.model_spec import ModelSpec
+
+
+DECIDING_LIBRARIES = ("numpy", "pandas", "pandera", "pyarrow", "scikit-learn", "scipy", "skops")
+HOUSE = "tasks"
+"""Top package of the house's own code."""
+DECIDING = (
+    "tasks.features.cleaning",
+    "tasks.features.contract",
+    "tasks.features.examples",
+    "tasks.features.scoring",
+    "tasks.features.split",
+    "tasks.training.fit",
+    "tasks.training.stored_fits",
+)
+"""House modules that make the rows, features, fits and scores of every model."""
+
+SEARCHING = {"tasks.spec.tuned": "tasks.training.tuning"}
+"""House modules that decide as well where the model's code imports another."""
+NEVER_DECIDING = (
+    "tasks.backtest",
+    "tasks.clean_process",
+    "tasks.cli",
+    "tasks.errors",
+    "tasks.evaluation",
+    "tasks.monitoring",
+    "tasks.predictions",
+    "tasks.preflight",
+    "tasks.promotion",
+    "tasks.registry",
+    "tasks.reporting",
+    "tasks.scaffold",
+    "tasks.settings",
+    "tasks.spec.fingerprint",
+    "tasks.spec.loading",
+    "tasks.steps",
+    "tasks.store",
+    "tasks.training.fit_process",
+    "tasks.training.importance",
+    "tasks.training.timed_process",
+)
+"""House modules, or packages with all below them, whose code changes no row, fit or score."""
+
+
+def spec_file(spec: ModelSpec) -> Path:
+    """The model's own file: the one at whose top the spec stands, else that of its features.
+
+    Raises:
+        SpecError: Where its features are not defined in a file either.
+    """
+    module = _module_of(spec)
+    try:
+        file = module.__file__ if module else inspect.getsourcefile(spec.features)
+    except TypeError:
+        file = None
+    if file is None:
+        raise SpecError(f"features of model {spec.name!r} must be defined in a file.")
+    return Path(file).resolve()
+
+
+def spec_module(spec: ModelSpec) -> str:
+    """Name, in this process, of the module that ``spec_file`` holds."""
+    module = _module_of(spec)
+    return module.__name__ if module else spec.features.__module__
+
+
+def spec_path(spec: ModelSpec) -> str:
+    """Where the model's own file lies among ``code_paths``."""
+    return _own_module(spec).path
+
+
+@functools.cache
+def code_paths(spec: ModelSpec) -> Mapping[str, Path]:
+    """The code that the model needs at run time: path that makes it importable, to its file.
+
+    These are the model's own file and every module it imports, however deep, from the project,
+    from the folder of the model's file and from the model's own package, with the ``__init__`` of
+    every package on the way.
+
+    Kept, also because Python 3.11 cannot parse in two threads at once.
+    """
+    return {module.path: module.file for module in sorted(_packaged(spec))}
+
+
+def code_files(spec: ModelSpec) -> tuple[Path, ...]:
+    """The files of ``code_paths``."""
+    return tuple(sorted(set(code_paths(spec).values())))
+
+
+@functools.cache
+def digest(spec: ModelSpec) -> str:
+    """What decides the result: the model's code, the house's that it runs, library versions.
+
+    Comments, docstrings and layout do not count, nor do house modules that are ``NEVER_DECIDING``.
+    Of a package whose ``__init__`` only hands names on, the modules of the names asked for count.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    modules, links = _decisive(spec)
+    parts = [f"{module.path}:{_read(module).code}" for module in sorted(modules)]
+    parts += sorted(links)
+    versions = (f"{name}={importlib.metadata.version(name)}" for name in _libraries(spec, modules))
+    parts += [*versions, f"python={sys.version_info.major}.{sys.version_info.minor}"]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@functools.cache
+def libraries(spec: ModelSpec) -> tuple[str, ...]:
+    """Distributions that the model needs: the house's and those that its own files import."""
+    return _libraries(spec, _packaged(spec))
+
+
+def _module_of(spec: ModelSpec) -> ModuleType | None:
+    """The module that gives the spec its name; modules that import the name do not count."""
+    own = sys.modules.get(spec.features.__module__)
+    for module in [own, *list(sys.modules.values())]:
+        if not isinstance(module, ModuleType) or not getattr(module, "__file__", None):
+            continue
+        names = {name for name, found in list(vars(module).items()) if found is spec}
+        if names and (module is own or _assigns(module, names)):
+            return module
+    return None
+
+
+def _assigns(module: ModuleType, names: set[str]) -> bool:
+    try:
+        tree = ast.parse(inspect.getsource(module))
+    except (OSError, SyntaxError):
+        return False
+    stored = (n for n in ast.walk(tree) if isinstance(n, ast.Name))
+    return any(n.id in names and isinstance(n.ctx, ast.Store) for n in stored)
+
+
+class _Module(NamedTuple):
+    """A module of ours: the dotted name it is imported by, its file, whether it is a package."""
+
+    name: str
+    file: Path
+    is_package: bool
+
+    @property
+    def path(self) -> str:
+        place = self.name.replace(".", "/")
+        return f"{place}/__init__.py" if self.is_package else f"{place}.py"
+
+
+class _Import(NamedTuple):
+    """A module that is imported at run time.
+
+    Attributes:
+        module: Its dotted name.
+        name: The one name taken from it; None for the module itself.
+        bound: What the importing module calls it.
+        late: Whether it is imported inside a function.
+    """
+
+    module: str
+    name: str | None
+    bound: str
+    late: bool = False
+
+
+class _Code(NamedTuple):
+    """What is read from a file.
+
+    Attributes:
+        code: Digest of what it does.
+        imports: What it imports.
+        is_face: Whether it only hands on names of others.
+        lazily: Digest of how a face finds names that are asked for later.
+    """
+
+    code: str
+    imports: tuple[_Import, ...]
+    is_face: bool
+    lazily: str
+
+
+def _own_module(spec: ModelSpec) -> _Module:
+    """The model's own file under the name that makes its imports work."""
+    file, name = spec_file(spec), spec_module(spec)
+    is_package = file.name == "__init__.py"
+    place = file.parent if is_package else file.with_suffix("")
+    parts = tuple(name.split("."))
+    if place.parts[-len(parts) :] != parts:  # a file that was named by its path
+        in_project = file.is_relative_to(settings.PROJECT)
+        name = ".".join(place.relative_to(settings.PROJECT).parts) if in_project else place.name
+    return _Module(name, file, is_package)
+
+
+def _roots(own: _Module) -> list[tuple[Path, str]]:
+    """Folders from which our own code is imported, each with the one package meant, if it is one.
+
+    A folder of installed libraries, too, may hold the model's own package.
+    """
+    folder = own.file.parents[own.name.count(".") + own.is_package]
+    roots = [(settings.PROJECT, ""), (folder, own.name.partition(".")[0])]
+    package = own.file.parent
+    while (package / "__init__.py").is_file():
+        roots.append((package.parent, package.name))
+        package = package.parent
+    installed = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
+    beside = own.file.parent
+    return roots if beside in installed else [*roots, (beside, "")]
+
+
+@functools.cache
+def _packaged(spec: ModelSpec) -> frozenset[_Module]:
+    own = _own_module(spec)
+    return _follow(own, [own.name], packaged=True)[0]
+
+
+def _decisive(spec: ModelSpec) -> tuple[frozenset[_Module], frozenset[str]]:
+    own = _own_module(spec)
+    modules, _ = _follow(own, [own.name])
+    names = {module.name for module in modules}
+    more = [found for module, found in SEARCHING.items() if module in names]
+    return _follow(own, [own.name, *DECIDING, *more])
+
+
+def _follow(
+    own: _Module, names: Sequence[str], *, packaged: bool = False
+) -> tuple[frozenset[_Module], frozenset[str]]:
+    """The modules that these import, however deep, and what the faces between them name.
+
+    Args:
+        own: The model's own module.
+        names: Modules to begin with.
+        packaged: Whether all is wanted that has to be there at run time: faces with all that they
+            import, and what is imported by a module that never decides.
+    """
+    roots = _roots(own)
+    modules, links = set[_Module](), set[str]()
+    seen = set[tuple[str, str | None, bool]]()
+    waiting: list[tuple[str, str | None, bool]] = [(name, None, not packaged) for name in names]
+    while waiting:
+        step = waiting.pop()
+        if step in seen:
+            continue
+        seen.add(step)
+        name, asked, deciding = step
+        if deciding and _is_below(name, NEVER_DECIDING):
+            continue
+        package = name.rpartition(".")[0]
+        if package:
+            waiting.append((package, "", deciding))  # its __init__ runs first
+        module = own if name == own.name else _find(name, roots)
+        if module is None:
+            if asked:
+                waiting.append((f"{name}.{asked}", None, deciding))
+            continue
+        read = _read(module)
+        if asked:
+            waiting.append((f"{name}.{asked}", None, deciding))
+        if read.is_face and asked is not None and not packaged:
+            for there in (found for found in read.imports if found.bound == asked):
+                how = f" {read.lazily}" if there.late else ""
+                links.add(f"{name}.{asked}={there.module}:{there.name}{how}")
+                waiting.append((there.module, there.name, deciding))
+        elif module not in modules:
+            modules.add(module)
+            for found in read.imports:
+                cut = not packaged or (found.late and _is_below(name, (HOUSE,)))
+                waiting.append((found.module, found.name, cut))
+    return frozenset(modules), frozenset(links)
+
+
+def _is_below(name: str, rooms: Sequence[str]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def _find(name: str, roots: Sequence[tuple[Path, str]]) -> _Module | None:
+    """The module of our own with this dotted name."""
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        return None
+    for folder, only in roots:
+        if only in ("", top):
+            place = folder / name.replace(".", "/")
+            for file in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+                if file.is_file():
+                    return _Module(name, file.resolve(), file.parent == place)
+    return None
+
+
+def _libraries(spec: ModelSpec, modules: Iterable[_Module]) -> tuple[str, ...]:
+    own = {module.name for module in _packaged(spec)}
+    imported = {
+        found.module.partition(".")[0]
+        for module in modules
+        if not _is_below(module.name, (HOUSE,))
+        for found in _read(module).imports
+    }
+    known = _distributions()
+    found = {known[name][0] for name in imported - own if name in known}
+    return tuple(sorted({*DECIDING_LIBRARIES, *found} - {"nightly"}))
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
+
+
+def _read(module: _Module) -> _Code:
+    state = module.file.stat()
+    return _read_once(module, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=1000)
+def _read_once(module: _Module, *state: int) -> _Code:  # noqa: ARG001
+    tree = _WhatRuns().visit(ast.parse(module.file.read_bytes(), filename=str(module.file)))
+    return _Code(
+        code=_hash(tree),
+        imports=(*_imports(tree, module), *_lazy_imports(tree, module)),
+        is_face=_is_face(tree),
+        lazily=_hash(*filter(_is_getter, tree.body)),
+    )
+
+
+def _hash(*nodes: ast.AST) -> str:
+    return hashlib.sha256("\n".join(map(ast.dump, nodes)).encode()).hexdigest()
+
+
+class _WhatRuns(ast.NodeTransformer):
+    """Leaves out docstrings and what is for type checkers alone."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if text else self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        test = node.test
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            return node.body if _is_type_checking(test.operand) else node
+        return node.orelse if _is_type_checking(test) else node
+
+
+def _is_type_checking(node: ast.expr) -> bool:
+    return ast.unparse(node).rpartition(".")[2] == "TYPE_CHECKING"
+
+
+def _imports(tree: ast.AST, module: _Module) -> Iterator[_Import]:
+    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while waiting:
+        node, late = waiting.pop()
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                yield _Import(alias.name, None, alias.asname or top, late)
+                if not alias.asname:  # all packages on the way can be used by their names, too
+                    parts = alias.name.split(".")
+                    for count in range(1, len(parts)):
+                        yield _Import(".".join(parts[:count]), None, top, late)
+        elif isinstance(node, ast.ImportFrom):
+            base = _base_of(node.module or "", node.level, module)
+            for alias in node.names if base else ():
+                taken = None if alias.name == "*" else alias.name
+                yield _Import(base, taken, alias.asname or alias.name, late)
+        late = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        waiting += [(child, late) for child in reversed(list(ast.iter_child_nodes(node)))]
+
+
+def _base_of(name: str, level: int, module: _Module) -> str:
+    """The full name of what a module imports from, where it says so relative to its package."""
+    if not level:
+        return name
+    parts = module.name.split(".") if module.is_package else module.name.split(".")[:-1]
+    kept = parts[: len(parts) - level + 1]
+    return ".".join([*kept, name] if name else kept) if kept else ""
+
+
+def _lazy_imports(tree: ast.Module, module: _Module) -> Iterator[_Import]:
+    """Names that a module's ``__getattr__`` finds in a table of name to module."""
+    for statement in tree.body if any(map(_is_getter, tree.body)) else ():
+        for name, place in _table(statement).items():
+            stripped = place.lstrip(".")
+            level = len(place) - len(stripped)
+            base = _base_of(stripped, level, module)
+            yield _Import(base, name, name, True)
+            if not level:  # what is meant may be below this package
+                yield _Import(f"{module.name}.{place}", name, name, True)
+
+
+def _is_getter(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.FunctionDef) and statement.name == "__getattr__"
+
+
+def _table(statement: ast.stmt) -> dict[str, str]:
+    """The names and modules of a literal dict that is given a name; empty for all else."""
+    value = statement.value if isinstance(statement, ast.Assign | ast.AnnAssign) else None
+    if not isinstance(value, ast.Dict):
+        return {}
+    try:
+        found = ast.literal_eval(value)
+    except ValueError:
+        return {}
+    texts = all(isinstance(text, str) for pair in found.items() for text in pair)
+    return found if texts else {}
+
+
+def _is_face(tree: ast.Module) -> bool:
+    """Whether a module only hands on names of others."""
+    lazy = any(map(_is_getter, tree.body)) and any(map(_table, tree.body))
+
+    def hands_on(statement: ast.stmt) -> bool:
+        if isinstance(statement, ast.ImportFrom):
+            return all(alias.name != "*" for alias in statement.names)
+        if isinstance(statement, ast.FunctionDef):
+            return lazy and statement.name in ("__getattr__", "__dir__")
+        named = isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign)
+        if named and "__all__" in ast.unparse(statement).partition("=")[0]:
+            return True
+        return isinstance(statement, ast.Import) or (lazy and bool(_table(statement)))
+
+    return all(map(hands_on, tree.body))

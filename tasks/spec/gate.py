@@ -1,0 +1,101 @@
+"""How a challenger is judged, and when a champion is reverted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tasks.spec.values import is_number, is_whole_days, shown
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How a challenger is judged.
+
+    Attributes:
+        confidence: Level of the two-sided bootstrap intervals.
+        tolerance: Same recipe refitted: how much worse, relative to the champion,
+            the lower end of the interval may be.
+        gain: Another recipe: least relative gain over the champion's recipe.
+        recipe_confidence: Another recipe: level of the interval whose lower end must be above
+            zero. It is high because the question is asked every night: over a month of nights a
+            recipe that is no better passes in at most 5 % of months (README, "Why these bounds").
+        surprise: Largest relative gain over the champion that is believed without a person.
+        feature_auc: Largest area under the ROC curve that one feature alone may have.
+        slice_tolerance: How much worse, relative, a declared slice may become.
+        calibration: Largest expected calibration error, or None where no
+            probabilities are promised.
+        min_days: Fewest holdout days a verdict may rest on.
+        min_units: Fewest rows (or queries) a verdict may rest on.
+        resamples: Bootstrap resamples of whole days.
+        latency_ms: Most milliseconds the packaged model may take for 1,000 rows.
+        size_mb: Largest size of the packaged model, in megabytes.
+    """
+
+    confidence: float = 0.90
+    tolerance: float = 0.02
+    gain: float = 0.005
+    recipe_confidence: float = 0.995
+    surprise: float = 0.10
+    feature_auc: float = 0.80
+    slice_tolerance: float = 0.10
+    calibration: float | None = None
+    min_days: int = 7
+    min_units: int = 200
+    resamples: int = 1000
+    latency_ms: float = 1000.0
+    size_mb: float = 100.0
+
+    def faults(self) -> list[str]:
+        """Every setting out of bounds, in words."""
+        bounds: dict[str, tuple[float, float]] = {
+            "confidence": (0.5, 0.999),
+            "tolerance": (0.0, 1.0),
+            "gain": (0.0, 1.0),
+            "recipe_confidence": (0.5, 0.9999),
+            "surprise": (0.0, 1000.0),
+            "feature_auc": (0.5, 1.0),
+            "slice_tolerance": (0.0, 1.0),
+            "min_days": (2, 366),
+            "min_units": (10, 10_000_000),
+            "resamples": (100, 100_000),
+            "latency_ms": (1, 3_600_000),
+            "size_mb": (0.01, 100_000),
+        }
+        found = [
+            f"gate.{name}: found {value!r}, allowed {low} to {high}"
+            for name, (low, high) in bounds.items()
+            if not is_number(value := getattr(self, name)) or not low <= value <= high
+        ]
+        if self.calibration is not None and not (
+            is_number(self.calibration) and 0 < self.calibration < 1
+        ):
+            found.append(f"gate.calibration: found {self.calibration!r}, allowed None or 0 to 1")
+        return found
+
+
+@dataclass(frozen=True)
+class Revert:
+    """When a champion that does worse than its predecessor on live days is taken back.
+
+    Attributes:
+        patience: Fewest graded days on which both answered.
+        confidence: Level at which it must be worse, one-sided, over the days; high because the
+            question is asked every night.
+        loss: Least relative loss.
+    """
+
+    patience: timedelta = timedelta(days=3)
+    confidence: float = 0.998
+    loss: float = 0.02
+
+    def faults(self) -> list[str]:
+        """Every setting out of bounds, in words."""
+        found = []
+        if not is_whole_days(self.patience, 2):
+            found.append(f"revert.patience: found {shown(self.patience)}, allowed days(n), n >= 2")
+        for name, low, high in (("confidence", 0.5, 0.9999), ("loss", 0.0, 1.0)):
+            value = getattr(self, name)
+            if not is_number(value) or not low <= value <= high:
+                found.append(f"revert.{name}: found {value!r}, allowed {low} to {high}")
+        return found

@@ -1,0 +1,213 @@
+"""What a model is: everything a night needs to know, checked when it is built."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import SpecError
+from tasks.spec.gate import Gate, Revert
+from tasks.spec.values import (
+    EXPANDING,
+    are_names,
+    are_slices,
+    has_methods,
+    is_dotted,
+    is_number,
+    is_timezone,
+    is_whole_days,
+    shown,
+    takes,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pandera.pandas import DataFrameModel
+
+    from tasks.problems.base import Problem
+    from tasks.sources.base import Source
+
+
+SHORTEST_FIT = timedelta(seconds=1)
+"""Least that ``fit_limit`` may be."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSpec:
+    """One model kept fresh: its data, contract, features, candidates and gate.
+
+    Attributes:
+        name: Name of the model in the registry, the reports and the schedules.
+        question: What the model answers, one sentence, shown in every report.
+        source: Where the days come from (``tasks.sources.serialize``).
+        contract: pandera model of a day's raw rows.
+        problem: What is predicted and how it is scored (``tasks.problems.base``).
+        known_ahead: Columns, raw or clean, that are known before the day begins. Only these
+            reach ``features``; all others exist in its history alone, and each night tests that
+            no input of a day changes with them.
+        features: ``features(day, history)`` gives the inputs for one day's requests.
+            ``history`` holds whole earlier days only, ``lookback`` of them.
+        lookback: How much history ``features`` may see.
+        candidates: Name to scikit-learn compatible estimator, or to one whose parameters are
+            searched (``tasks.spec.Tuned``); each night fits a clone.
+        trusted: Types a stored model may hold besides those of ``tasks.store.trusted_types`` and
+            the classes of the model's own file, such as ``lightgbm.basic.Booster``. A check or a
+            fit that finds another names it. Whoever can write a model file can have them built:
+            name none that runs what it is given.
+        fit_limit: Longest time one fit may take, or None. Where it is set each fit has a process
+            of its own, which is killed past it, also in the middle of compiled code, and the
+            candidate is left out of that night. The process imports the libraries first, which
+            costs about 3 s a fit and does not count.
+        requests: Optional ``requests(as_of)``: raw rows of what the app asks for the day after,
+            with the raw columns of ``known_ahead``. Without it a recommendation answers every user
+            of ``lookback``, and other problems make no predictions.
+        drift_limit: Index of stability (``tasks.monitoring.drift``) past which a column whose
+            newest week is far from usual keeps the champion until a person has looked; None for
+            never.
+        least_answers: Share of the rows published the last time below which predictions are
+            refused.
+        revert: When a champion that does worse than its predecessor is taken back by itself.
+        clean: Optional pure function from accepted rows to clean rows.
+        window: How many days a candidate learns from, or ``EXPANDING``.
+        holdout: The last days, kept from training and used to judge.
+        label_delay: How long after its day a label is final.
+        skip: Days left out by a person, such as one that can not be repaired.
+        slices: Groups in which no harm may be done: names of feature columns, or functions that
+            give the group of each row, ``age_band(examples) -> Series``, and their name.
+        quarantine_limit: Largest share of one day's rows that may break the contract.
+        timezone: Time zone in which a day begins and ends.
+        oldest_champion: The age of a champion from which an alarm is raised.
+        gate: How a challenger is judged.
+        seed: Seed of everything random.
+
+    Raises:
+        SpecError: With every fault of the spec in one message.
+    """
+
+    name: str
+    question: str
+    source: Source
+    contract: type[DataFrameModel]
+    problem: Problem
+    known_ahead: tuple[str, ...]
+    features: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
+    lookback: timedelta
+    candidates: Mapping[str, Any]
+    trusted: tuple[str, ...] = ()
+    fit_limit: timedelta | None = None
+    clean: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    requests: Callable[[date], pd.DataFrame] | None = None
+    least_answers: float = 0.5
+    drift_limit: float | None = 4.0
+    revert: Revert = field(default_factory=Revert)
+    window: timedelta = EXPANDING
+    holdout: timedelta = timedelta(days=14)
+    label_delay: timedelta = timedelta(0)
+    skip: tuple[date, ...] = ()
+    slices: tuple[str | Callable[[pd.DataFrame], pd.Series[Any]], ...] = ()
+    quarantine_limit: float = 0.02
+    timezone: str = "UTC"
+    oldest_champion: timedelta = timedelta(14)
+    gate: Gate = field(default_factory=Gate)
+    seed: int = 20_170_101
+
+    def __post_init__(self) -> None:
+        faults = _spec_faults(self)
+        if faults:
+            lines = "\n".join(f"  - {fault}" for fault in faults)
+            raise SpecError(f"The spec of model {self.name!r} has {len(faults)} fault(s):\n{lines}")
+
+
+def _spec_faults(spec: ModelSpec) -> list[str]:
+    faults: list[str] = []
+
+    def expect(name: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            faults.append(f"{name}: found {shown(getattr(spec, name))}, allowed {allowed}")
+
+    name_ok = isinstance(spec.name, str) and re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", spec.name)
+    expect("name", bool(name_ok), "small letters, digits, - and _, 63 at most")
+    expect("question", isinstance(spec.question, str) and bool(spec.question.strip()), "a sentence")
+    expect(
+        "source", has_methods(spec.source, "list_days", "read_days"), "a source of tasks.sources"
+    )
+    expect("contract", has_methods(spec.contract, "to_schema"), "a pandera DataFrameModel class")
+    problem_ok = has_methods(spec.problem, "requests", "label", "faults")
+    expect("problem", problem_ok, "a problem of tasks.problems")
+    if problem_ok:
+        faults += [f"problem.{fault}" for fault in spec.problem.faults(spec.known_ahead)]
+    expect("known_ahead", are_names(spec.known_ahead) and bool(spec.known_ahead), "column names")
+    expect("features", takes(spec.features, 2), "a function features(day, history)")
+    expect("clean", spec.clean is None or takes(spec.clean, 1), "None or a function clean(rows)")
+    asks = spec.requests is None or takes(spec.requests, 1)
+    expect("requests", asks, "None or a function requests(as_of)")
+    if spec.requests is not None and problem_ok and not spec.problem.answer_keys:
+        faults.append("problem.key: found none, allowed the columns by which an app looks a row up")
+    types_ok = isinstance(spec.trusted, tuple) and all(map(is_dotted, spec.trusted))
+    expect("trusted", types_ok, "a tuple of full names such as 'lightgbm.basic.Booster'")
+    limit_ok = spec.fit_limit is None or (
+        isinstance(spec.fit_limit, timedelta) and spec.fit_limit >= SHORTEST_FIT
+    )
+    expect("fit_limit", limit_ok, f"None or a timedelta of {SHORTEST_FIT.seconds} s at least")
+    share_ok = is_number(spec.least_answers) and 0 <= spec.least_answers <= 1
+    expect("least_answers", share_ok, "a share from 0 to 1")
+    drift_ok = spec.drift_limit is None or (is_number(spec.drift_limit) and spec.drift_limit > 0)
+    expect("drift_limit", drift_ok, "None or a number above 0")
+    expect("slices", are_slices(spec.slices), "a tuple of column names and functions by(examples)")
+    expect("seed", type(spec.seed) is int and 0 <= spec.seed < 2**32, "a whole number below 2**32")
+    limit_ok = is_number(spec.quarantine_limit) and 0 <= spec.quarantine_limit < 1
+    expect("quarantine_limit", limit_ok, "a share from 0 to below 1")
+    expect("timezone", is_timezone(spec.timezone), "a time zone such as Europe/Berlin")
+    cut_by_time = getattr(spec.source, "time", None)
+    zone = getattr(spec.source, "timezone", spec.timezone) if cut_by_time else spec.timezone
+    expect("timezone", zone == spec.timezone, f"that of its source, {zone!r}")
+    for name, least in (
+        ("lookback", 0),
+        ("window", 2),
+        ("holdout", 1),
+        ("label_delay", 0),
+        ("oldest_champion", 1),
+    ):
+        expect(name, is_whole_days(getattr(spec, name), least), f"days(n), n at least {least}")
+    if all(is_whole_days(getattr(spec, n), 0) for n in ("window", "holdout", "label_delay")):
+        expect(
+            "window",
+            spec.window > spec.holdout + spec.label_delay,
+            f"more than holdout and label_delay together ({(spec.holdout + spec.label_delay).days} "
+            "days), or there is nothing to learn from",
+        )
+    if isinstance(spec.revert, Revert):
+        faults += spec.revert.faults()
+    else:
+        expect("revert", False, "a Revert")
+    if isinstance(spec.gate, Gate):
+        faults += spec.gate.faults()
+    else:
+        expect("gate", False, "a Gate")
+    return faults + _candidate_faults(spec.candidates)
+
+
+def _candidate_faults(candidates: object) -> list[str]:
+    if not isinstance(candidates, Mapping) or not candidates:
+        return [f"candidates: found {shown(candidates)}, allowed a dict of name to estimator"]
+    found = []
+    for name, estimator in candidates.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
+            found.append(f"candidates: found the name {name!r}, allowed small letters, digits, _")
+        if name in ("champion", "baseline"):
+            found.append(
+                f"candidates: found the name {name!r}, allowed any but this: it has a role"
+            )
+        if has_methods(estimator, "faults"):  # a Tuned
+            found += [f"candidates[{name!r}].{fault}" for fault in estimator.faults()]
+            estimator = estimator.estimator
+        missing = [m for m in ("fit", "predict", "get_params") if not hasattr(type(estimator), m)]
+        if missing or isinstance(estimator, type):
+            found.append(
+                f"candidates[{name!r}]: found {shown(estimator)}, allowed an instance of a "
+                f"scikit-learn estimator (no {', '.join(missing) or 'instance'} here)"
+            )
+    return found

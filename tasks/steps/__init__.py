@@ -1,0 +1,1 @@
+"""Every Prefect task: wiring of the packages below, and nothing else."""

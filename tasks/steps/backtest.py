@@ -1,0 +1,152 @@
+"""The steps of a backtest, as Prefect tasks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from prefect import runtime, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, StateType
+
+from tasks import settings
+from tasks.backtest import replay, report
+from tasks.backtest.replay import BacktestError, Plan
+from tasks.backtest.report import period_name
+from tasks.features.as_of import last_complete_day
+from tasks.spec.loading import load_spec
+from tasks.steps.progress import tell_progress
+from tasks.steps.retries import OUTSIDE
+
+if TYPE_CHECKING:
+    from tasks.backtest.replay import Fitted
+    from tasks.steps.config import BacktestConfig
+
+
+log = logging.getLogger("nightly")
+log.setLevel(logging.INFO)
+REPLAYED = "REPLAYED"
+
+
+@task(task_run_name="prepare {config.nights} nights of {config.model}", **OUTSIDE)
+def prepare_nights(config: BacktestConfig) -> Plan:
+    """Clean the days and extract the features of all nights; days in the store are reused.
+
+    Raises:
+        BacktestError: Where there is too little history, with what there is.
+    """
+    from prefect.client.orchestration import get_client
+
+    spec = load_spec(config.model)
+    until = config.as_of or last_complete_day(runtime.flow_run.scheduled_start_time, spec.timezone)
+    listed = spec.source.list_days(until)
+    if not listed:
+        raise BacktestError(f"The source of {spec.name} has no day up to {until}.")
+    as_of = max(listed)
+    dates = replay.list_nights(as_of, spec.label_delay, config.nights, config.every)
+    with get_client(sync_client=True) as client:
+        name = f"{spec.name} · {config.nights} nights to {as_of}"
+        client.update_flow_run(runtime.flow_run.id, name=name)
+    nights = replay.prepare_nights(spec, dates, config.every, tell_progress("prepare", "days"))
+    log.info("prepare   %d nights from %s to %s", len(nights), dates[0], dates[-1])
+    return Plan(config.model, as_of, config.every, tuple(nights))
+
+
+@task(task_run_name="fit night {number}", cache_policy=NO_CACHE)
+def fit_night(plan: Plan, number: int) -> Fitted:
+    """Fit every candidate as the night would have; what was fitted before is reused."""
+    spec, started = load_spec(plan.model), time.perf_counter()
+    fitted = replay.fit_night(spec, plan.nights[number])
+    log.info(
+        "fit       night %d of %d in %.1f s",
+        number + 1,
+        len(plan.nights),
+        time.perf_counter() - started,
+        extra={"done": number + 1, "total": len(plan.nights)},
+    )
+    return fitted
+
+
+@task(task_run_name="follow the gate policies", cache_policy=NO_CACHE)
+def follow_policies(plan: Plan, fitted: Sequence[Fitted]) -> dict[str, replay.Path]:
+    """What each gate policy would have done, night after night."""
+    spec = load_spec(plan.model)
+    paths = replay.follow_policies(spec, plan.nights, fitted, tell_progress("policies", "nights"))
+    for name, path in paths.items():
+        log.info("policies  %s: %d promotions", name, path.promotions)
+    return paths
+
+
+@task(task_run_name="measure the staleness curve", cache_policy=NO_CACHE)
+def measure_staleness(plan: Plan, fitted: Sequence[Fitted]) -> dict[str, Any]:
+    """Every candidate refitted nightly, and the best of them refitted less often."""
+
+    spec = load_spec(plan.model)
+    nightly = {name: [each.shipped[name] for each in fitted] for name in spec.candidates}
+    recipes = replay.measure(spec, plan.nights, nightly)
+    sign = 1 if recipes.greater_is_better else -1
+    leader = max(nightly, key=lambda name: sign * recipes.primary(name).value)
+    curve = {}
+    for period in (plan.every, *replay.PERIODS, None):
+        if period is None or plan.every <= period < len(plan.nights) * plan.every:
+            made = replay.refit_every(period, len(plan.nights), plan.every)
+            curve[period_name(period)] = [nightly[leader][index] for index in made]
+    log.info("staleness %s leads", leader)
+    staleness = replay.measure(spec, plan.nights, curve)
+    return {"leader": leader, "recipes": recipes.to_json(), "staleness": staleness.to_json()}
+
+
+@task(task_run_name="measure the windows of {leader}", cache_policy=NO_CACHE)
+def measure_windows(plan: Plan, fitted: Sequence[Fitted], leader: str) -> dict[str, Any]:
+    """The best candidate on shorter windows."""
+    spec = load_spec(plan.model)
+    longest = max(len(night.matured) for night in plan.nights)
+    served = {f"{longest} days, as the spec says": [each.shipped[leader] for each in fitted]}
+    for days in replay.windows_to_try(plan.nights):
+        tell = tell_progress(f"{days} days", "nights")
+        served[f"{days} days"] = []
+        for done, night in enumerate(plan.nights, start=1):
+            served[f"{days} days"].append(replay.fit_window(spec, night, leader, days))
+            tell(done, len(plan.nights))
+    log.info("windows   %s", ", ".join(served))
+    return replay.measure(spec, plan.nights, served).to_json()
+
+
+@task(task_run_name="publish the backtest", cache_policy=NO_CACHE)
+def publish_backtest(
+    plan: Plan,
+    fitted: Sequence[Fitted],
+    paths: Mapping[str, replay.Path],
+    staleness: Mapping[str, Any],
+    windows: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write what was found to disk and to Prefect, as text, tables and a picture."""
+
+    spec = load_spec(plan.model)
+    served = {
+        name: [fitted[made].shipped[recipe] for recipe, made in path.champions]
+        for name, path in paths.items()
+    }
+    policies = replay.measure(spec, plan.nights, served).to_json()
+    found = report.build_review(spec, plan, staleness, windows, policies, paths)
+    picture = report.draw_review(found)
+    dates = f"{plan.nights[0].as_of}-to-{plan.nights[-1].as_of}-every-{plan.every}"
+    folder = settings.home() / "reports" / spec.name / "backtest" / dates
+    found["folder"] = str(folder)
+    report.write_review(folder, found, picture)
+    create_markdown_artifact(
+        key=f"backtest-{spec.name}".replace("_", "-"),
+        markdown=report.to_markdown(found, picture),
+        description=f"{spec.name} · {len(plan.nights)} nights to {plan.as_of}",
+    )
+    log.info("report    %s", folder / "backtest.md")
+    return found
+
+
+def end_backtest(found: dict[str, Any]) -> State:
+    """The flow's last state says what was found."""
+    message = " ".join(found["answer"])[:1000]
+    return State(type=StateType.COMPLETED, name=REPLAYED, message=message, data=found)

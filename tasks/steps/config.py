@@ -1,0 +1,81 @@
+"""The parameters of each flow, as Prefect's run form shows them."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RetrainConfig(BaseModel):
+    """Which model to retrain, and as of which day."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(
+        default="groceries",
+        title="Model",
+        description="A name under deployments/, a path/to/file.py, or package.module:NAME.",
+        min_length=1,
+        max_length=300,
+    )
+    as_of: date | None = Field(
+        default=None,
+        title="As-of date",
+        description=(
+            "Last day whose data may be used. Empty: the day before the scheduled time, or, run "
+            "by hand, the newest complete day. A day before a night already decided reports and "
+            "never moves the champion."
+        ),
+    )
+
+
+class BacktestConfig(BaseModel):
+    """Which model is replayed, and over how many nights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(
+        default="groceries",
+        title="Model",
+        description="A name under deployments/, a path/to/file.py, or package.module:NAME.",
+        min_length=1,
+        max_length=300,
+    )
+    nights: int = Field(
+        default=60, title="Nights", description="How many nights are replayed.", ge=8, le=730
+    )
+    every: int = Field(
+        default=1, title="Every", description="Days between two replayed nights.", ge=1, le=30
+    )
+    as_of: date | None = Field(
+        default=None,
+        title="As-of date",
+        description="Last day whose data may be used. Empty: the newest complete day.",
+    )
+
+
+class RollbackConfig(BaseModel):
+    """Which model goes back, to which version, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(
+        default="groceries",
+        title="Model",
+        description="Name of the model in the registry.",
+        pattern=r"^[a-z][a-z0-9_-]{0,62}$",
+    )
+    to: int | None = Field(
+        default=None,
+        title="Version",
+        description="The version to go back to. Empty: the champion before this one.",
+        ge=1,
+    )
+    why: str = Field(
+        default="no reason given",
+        title="Why",
+        description="Kept on the version that is rolled back and shown where it is refused.",
+        min_length=1,
+        max_length=500,
+    )

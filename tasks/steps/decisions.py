@@ -1,0 +1,179 @@
+"""Whether this very night has been decided before, known without the heavy libraries.
+
+Everything that decides a night is in files: the days, the code, the parameters and the versions
+of the libraries. Reading their digests takes a tenth of a second; importing Prefect, MLflow and
+scikit-learn takes five. So this module imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import settings
+from tasks.features.as_of import last_complete_day
+from tasks.sources.serialize import source_from_json, source_to_json
+from tasks.store.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from tasks.sources.base import Source
+
+
+log = logging.getLogger("nightly")
+
+
+def remember(
+    model: str,
+    as_of: date,
+    *,
+    source: Source,
+    timezone: str,
+    skip: tuple[date, ...],
+    files: Sequence[Path],
+    days: Mapping[date, str],
+    evidence: Sequence[Path],
+    report: Path,
+) -> None:
+    """Keep what decided a night, so that the same night again need not be run.
+
+    Code counts as it was when this process first looked (``recall`` does, before anything else), so
+    that a line edited while the night ran is seen the next time. A source of another kind than
+    those of ``tasks.sources.serialize`` cannot be listed without its model, and is not kept.
+
+    Args:
+        model: How the model was named.
+        as_of: Its as-of date.
+        source: Where its days come from.
+        timezone: Time zone of its days.
+        skip: Days left out by a person.
+        files: Code outside the project that decided it; the project's own always counts.
+        days: Every day used, with its fingerprint.
+        evidence: Files that must still be there for the verdict to stand.
+        report: Its ``report.json``, below ``<name of the model>/<as-of>/``.
+    """
+    try:
+        described = source_to_json(source)
+        if source_from_json(described) != source:
+            raise TypeError(f"{source!r} is not what its JSON describes")
+    except (KeyError, TypeError, ValueError) as error:
+        log.info("%s: the same night again will be run in full: %s", model, error)
+        return
+    code = sorted({*_project_code(), *(file.resolve() for file in files)})
+    record = {
+        "model": _meant(model),
+        "name": report.parent.parent.name,
+        "as_of": as_of.isoformat(),
+        "source": described,
+        "timezone": timezone,
+        "skip": [day.isoformat() for day in skip],
+        "code": {str(file): _first_digest(file) for file in code},
+        "libraries": _libraries(),
+        "registry": settings.tracking_uri(),
+        "days": fingerprint(days),
+        "evidence": {str(file): file.stat().st_size for file in evidence},
+        "report": str(report),
+        "report_sha256": _digest(report),
+    }
+    write_json(_folder(model) / f"{as_of}.json", record)
+
+
+def forget(name: str) -> None:
+    """Forget every decided night of a model: what they promoted may be champion no longer."""
+    for file in (settings.home() / "decisions").glob("*/*.json"):
+        if read_json(file).get("name") == name:
+            file.unlink()
+
+
+def recall(model: str, as_of: date | None, now: datetime) -> dict[str, Any] | None:
+    """The report of this very night, or None where anything is new, changed or in doubt.
+
+    Args:
+        model: How the model was named.
+        as_of: Its as-of date; None for the newest complete day of the source.
+        now: The moment of asking, with its time zone.
+    """
+    try:
+        for file in (*_project_code(), *([Path(model).resolve()] if model.endswith(".py") else [])):
+            _first_digest(file)
+        return _recall(model, as_of, now)
+    except Exception as error:  # in doubt the night is run: it says properly what is wrong
+        log.debug("%s: cannot tell whether the night was decided: %s", model, error)
+        return None
+
+
+def _recall(model: str, as_of: date | None, now: datetime) -> dict[str, Any] | None:
+    records = sorted(_folder(model).glob("*.json"))
+    if not records:
+        return None
+    record = read_json(_folder(model) / f"{as_of}.json" if as_of else records[-1])
+    until = as_of or last_complete_day(now, record["timezone"])
+    listed = source_from_json(record["source"]).list_days(until)
+    newest = as_of or max(listed)
+    if newest.isoformat() != record["as_of"]:
+        record = read_json(_folder(model) / f"{newest}.json")
+        listed = source_from_json(record["source"]).list_days(newest)
+    skip = {date.fromisoformat(day) for day in record["skip"]}
+    days = {day: mark for day, mark in listed.items() if day not in skip}
+    code = {*map(str, _project_code()), *record["code"]}
+    report = Path(record["report"])
+    same = (
+        (record["model"], record["as_of"]) == (_meant(model), newest.isoformat())
+        and record["days"] == fingerprint(days)
+        and record["code"] == {file: _digest(Path(file)) for file in code}
+        and record["libraries"] == _libraries()
+        and record["registry"] == settings.tracking_uri()
+        and record["report_sha256"] == _digest(report)
+        and all(Path(file).stat().st_size >= size for file, size in record["evidence"].items())
+    )
+    return dict(read_json(report)) if same else None
+
+
+def fingerprint(days: Mapping[date, str]) -> str:
+    """One digest over all days and their fingerprints."""
+    text = "\n".join(f"{day} {mark}" for day, mark in sorted(days.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _folder(model: str) -> Path:
+    name = hashlib.sha256(_meant(model).encode()).hexdigest()[:16]
+    return settings.home() / "decisions" / name
+
+
+def _meant(model: str) -> str:
+    return str(Path(model).resolve()) if model.endswith(".py") else model
+
+
+def _project_code() -> list[Path]:
+    rooms = ("flows", "tasks", "deployments")
+    return [file for room in rooms for file in (settings.PROJECT / room).rglob("*.py")]
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@functools.cache
+def _first_digest(file: Path) -> str:
+    """Digest of a file when this process first asked for it."""
+    return _digest(file)
+
+
+def _libraries() -> list[str]:
+    """Name and version of every installed distribution, and of Python.
+
+    Their metadata folders are named after both: listing them costs a hundredth of reading them.
+    """
+    found = {f"python-{platform.python_version()}"}
+    for folder in dict.fromkeys(sys.path):
+        if Path(folder).is_dir():
+            with os.scandir(folder or ".") as entries:
+                found |= {entry.name for entry in entries if entry.name.endswith(".dist-info")}
+    return sorted(found)

@@ -1,0 +1,80 @@
+"""The steps that open a night: its lock, its date, its days."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import AbstractContextManager
+from datetime import date
+from typing import TYPE_CHECKING
+
+from prefect import runtime, task
+from prefect.client.schemas.objects import State, StateType
+from prefect.context import FlowRunContext
+
+from tasks.features.as_of import last_complete_day, last_due, reasons_to_hold, resolve_as_of
+from tasks.registry.client import reach_server
+from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
+from tasks.spec.fingerprint import digest
+from tasks.spec.loading import load_spec
+from tasks.steps.decisions import fingerprint, recall
+from tasks.steps.retries import OUTSIDE
+from tasks.steps.state import Night
+from tasks.store import locks
+
+if TYPE_CHECKING:
+    from tasks.steps.config import RetrainConfig
+
+
+log = logging.getLogger("nightly")
+
+
+def only_night(model: str) -> AbstractContextManager[None]:
+    """Hold the model's lock: another night of the same model waits for this one."""
+    return locks.lock(f"night-{load_spec(model).name}", wait=6 * 3600)
+
+
+@task(task_run_name="open the night", **OUTSIDE)
+def open_night(config: RetrainConfig) -> Night:
+    """Find the as-of date and the source's days, and whether there is anything fresh.
+
+    Raises:
+        SourceSettingsError: Where a person must correct what the source is told.
+        SourceOutageError: Where what holds the data does not answer.
+    """
+    from prefect.client.orchestration import get_client
+
+    reach_server()
+    spec, context = load_spec(config.model), FlowRunContext.get()
+    due = runtime.flow_run.scheduled_start_time
+    started = context.start_time if context else due
+    until = config.as_of or last_complete_day(last_due(due, started, spec.timezone), spec.timezone)
+    listed: dict[date, str] = {}
+    held: tuple[str, ...] = ()
+    try:
+        listed = dict(spec.source.list_days(until))
+    except (SourceSettingsError, SourceOutageError):
+        raise
+    except SourceError as error:
+        held = (str(error),)
+    by_hand = runtime.deployment.id is None
+    as_of = resolve_as_of(config.as_of, list(listed), due, started, spec.timezone, by_hand=by_hand)
+    was_due = config.as_of or (as_of if by_hand else last_complete_day(due, spec.timezone))
+    days = {day: mark for day, mark in listed.items() if day <= as_of and day not in spec.skip}
+    earlier = recall(config.model, as_of, due)
+    superseded = earlier is not None and was_due < as_of
+    name = f"{spec.name} · {was_due if superseded else as_of}"
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(runtime.flow_run.id, name=name)
+    later = [] if held or listed else list(spec.source.list_days(date.max))
+    held = held or reasons_to_hold(days, as_of, later)
+    log.info("open      %s as of %s: %d days in the source", spec.name, as_of, len(days))
+    if was_due < as_of:
+        log.info("open      due for %s: stands for every night since", was_due)
+    key = hashlib.sha256(f"{digest(spec)} {as_of} {fingerprint(days)}".encode()).hexdigest()
+    return Night(config.model, spec.name, as_of, days, key, held, earlier, was_due)
+
+
+def end_held(night: Night) -> State:
+    """The last state of a flow that had nothing fresh to look at."""
+    return State(type=StateType.CANCELLED, name="HELD", message=" ".join(night.held))

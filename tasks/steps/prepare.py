@@ -1,0 +1,109 @@
+"""The steps from fresh days to examples."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.features import cleaning
+from tasks.features.contract import ContractError
+from tasks.features.examples import days_to_prepare, prepare_examples
+from tasks.features.split import HistoryError, split_days
+from tasks.sources.base import ColumnsError, SourceError, SourceOutageError, SourceSettingsError
+from tasks.spec.loading import load_spec
+from tasks.steps.progress import tell_progress
+from tasks.steps.retries import OUTSIDE
+from tasks.steps.state import Cleaned, Examples, seconds_since
+from tasks.store import frames
+
+if TYPE_CHECKING:
+    from tasks.steps.state import Night
+
+
+log = logging.getLogger("nightly")
+
+
+def name_clean(parameters: dict[str, Any]) -> str:
+    """Name of the task's run: how many days it cleans."""
+    night: Night = parameters["night"]
+    new = cleaning.days_to_clean(load_spec(night.model), night.days)
+    return f"clean {len(new)} new of {len(night.days)} days"
+
+
+@task(task_run_name=name_clean, **OUTSIDE)  # type: ignore[arg-type]
+def clean_days(night: Night) -> Cleaned:
+    """Accept or quarantine the rows of new days, and clean them."""
+
+    spec, started = load_spec(night.model), time.perf_counter()
+    try:
+        found = cleaning.clean_days(spec, night.days, tell_progress("clean", "days"))
+    except (SourceSettingsError, SourceOutageError):
+        raise
+    except (ContractError, ColumnsError) as error:
+        return Cleaned({}, (), {night.as_of: str(error)}, {}, seconds_since(started))
+    except SourceError as error:
+        return Cleaned({}, (), {}, {}, seconds_since(started), held=(str(error),))
+    totals = {str(name): int(found.counts[name].sum()) for name in found.counts}
+    log.info(
+        "clean     %d new of %d days: %s rows in, %s accepted, %s quarantined, %s duplicates",
+        len(found.new),
+        len(night.days),
+        *(f"{totals[name]:,}" for name in ("rows_in", "accepted", "quarantined", "duplicates")),
+    )
+    held = _without_rows(night, found)
+    return Cleaned(found.refs, found.new, found.rejected, totals, seconds_since(started), held)
+
+
+def name_extract(parameters: dict[str, Any]) -> str:
+    """Name of the task's run: how many days it prepares."""
+    night: Night = parameters["night"]
+    spec = load_spec(night.model)
+    try:
+        wanted = split_days(spec, list(night.days), night.as_of).wanted
+    except HistoryError:
+        return "extract features"  # the task itself says what is wrong
+    new = days_to_prepare(spec, night.days, wanted)
+    return f"extract features of {len(new)} new of {len(wanted)} days"
+
+
+@task(task_run_name=name_extract, cache_policy=NO_CACHE)  # type: ignore[arg-type]
+def extract_features(night: Night, clean: Cleaned) -> Examples:
+    """Prepare the days that are not in the store yet, and split them by time."""
+    spec, started = load_spec(night.model), time.perf_counter()
+    split = split_days(spec, list(night.days), night.as_of)
+    tell = tell_progress("features", "days")
+    refs, new = prepare_examples(spec, night.days, clean.refs, split.wanted, tell)
+    learned = frames.read_days([refs[day] for day in split.train], columns=["target"])
+    if fault := spec.problem.teach_fault(learned):
+        raise HistoryError(
+            f"Model {spec.name}: there is nothing to learn from: {fault}. A longer window may have "
+            "more; or look at what clean makes of the labels."
+        )
+    log.info(
+        "features  %d new of %d days: %s to %s teach, %s to %s judge",
+        len(new),
+        len(split.wanted),
+        split.train[0],
+        split.train[-1],
+        split.holdout[0],
+        split.holdout[-1],
+    )
+    return Examples(refs, split, new, tuple(spec.candidates), seconds_since(started), time.time())
+
+
+def _without_rows(night: Night, found: cleaning.CleanDays) -> tuple[str, ...]:
+    newest = found.refs.get(night.as_of)
+    if newest is None or newest.rows:
+        return ()
+    import pandas as pd
+
+    counts = found.counts.reindex([pd.Timestamp(night.as_of)], fill_value=0).sum()
+    return (
+        f"The data of {night.as_of} hold nothing to use: {counts['rows_in']:,} rows in, "
+        f"{counts['quarantined']:,} quarantined, none left after cleaning. If that is right, "
+        "name the day in the spec's skip.",
+    )

@@ -1,0 +1,148 @@
+"""The steps from a verdict to a champion."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from importlib.metadata import version as version_of
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks import settings
+from tasks.clean_process.package_check import check_package, files_digest
+from tasks.features import cleaning
+from tasks.features.examples import example_keys
+from tasks.promotion.gate import confirm
+from tasks.registry import packages, runs
+from tasks.registry.client import open_registry
+from tasks.registry.versions import retire
+from tasks.spec.fingerprint import code_paths, digest, libraries, spec_module, spec_path
+from tasks.spec.loading import load_spec
+from tasks.steps import mlflow_run
+from tasks.steps.retries import OUTSIDE
+from tasks.store import cleanup, frames, models
+from tasks.training import fit
+
+if TYPE_CHECKING:
+    from tasks.steps.state import Cleaned, Examples, Judged, Night
+
+
+log = logging.getLogger("nightly")
+PROBE_ROWS = 100
+"""Rows that a packaged model must predict as the trained one did."""
+
+
+@task(task_run_name="log the night to MLflow", **OUTSIDE)
+def log_night(night: Night, clean: Cleaned, examples: Examples, judged: Judged) -> str:
+    """Write the night's run and a child run for each candidate."""
+
+    client = open_registry()
+    run = runs.log_night(client, mlflow_run.night_run(night, clean, examples, judged))
+    log.info("log       MLflow run %s with %d candidates", run, len(judged.fits))
+    return run
+
+
+@task(task_run_name="register version of {night.name}", **OUTSIDE)
+def register_version(
+    night: Night, examples: Examples, judged: Judged, shipped: dict[str, Any], run: str
+) -> str:
+    """Upload the shipped model with its judged twin and register exactly this version."""
+    from tasks.registry import packages, versions
+
+    spec, split = load_spec(night.model), examples.split
+    client = open_registry()
+    version = versions.find_version(client, spec.name, night.key)
+    if version is None:
+        twin, twin_sha256 = models.model_file("models", judged.fits[judged.challenger].key)
+        sample = frames.read_days(examples.of(split.holdout[-1:])).head(5)
+        version = packages.register_version(
+            client,
+            run,
+            model=spec.name,
+            estimator=models.read_model("models", shipped["key"], fit.trusted_types(spec)),
+            twin=twin,
+            twin_sha256=twin_sha256,
+            inputs=spec.problem.inputs(sample),
+            code=code_paths(spec),
+            trusted=fit.trusted_types(spec),
+            requirements=[f"{name}=={version_of(name)}" for name in libraries(spec)],
+            tags={
+                "night": night.key,
+                "as_of": night.as_of.isoformat(),
+                "candidate": judged.challenger,
+                "spec_digest": digest(spec),
+                "shipped_key": shipped["key"],
+                "judged_from": split.holdout[0].isoformat(),
+                "twin_learned_through": split.train[-1].isoformat(),
+                "spec_module": spec_module(spec),
+                "spec_file": spec_path(spec),
+                "lookback": str(spec.lookback.days),
+                "promised": json.dumps(judged.promised),
+            },
+            description=(
+                f"{judged.challenger}, fitted on {shipped['rows']:,} examples from "
+                f"{split.refit[0]} to {split.refit[-1]}. {judged.verdict.reasons[0]}"
+            ),
+        )
+    log.info("register  version %s", version)
+    return version
+
+
+@task(task_run_name="check version {version} in a clean process", **OUTSIDE)
+def check_version(
+    night: Night, examples: Examples, judged: Judged, shipped: dict[str, Any], version: str
+) -> Judged:
+    """Load the version as an app will, in a process of its own; one that fails is not promoted."""
+
+    spec, client = load_spec(night.model), open_registry()
+    trusted = fit.trusted_types(spec)
+    sample = frames.read_days(examples.of(examples.split.holdout[-1:])).head(PROBE_ROWS)
+    probe = spec.problem.inputs(sample)
+    expected = packages.answer(models.read_model("models", shipped["key"], trusted), probe)
+    with packages.downloaded(client, night.name, version) as place:
+        sha256 = files_digest(place)
+        checks = check_package(place, probe, expected, trusted=trusted, gate=spec.gate)
+    verdict = confirm(judged.verdict, version, checks)
+    if verdict.status == "PROMOTED":
+        packages.seal(
+            client,
+            night.name,
+            version,
+            sha256=sha256,
+            trusted=trusted,
+            probe=probe,
+            predictions=expected,
+        )
+    log.info("check     version %s: %s", version, " ".join(check.detail for check in checks))
+    return replace(judged, verdict=verdict)
+
+
+@task(task_run_name="promote version {version}", **OUTSIDE)
+def promote_version(night: Night, version: str) -> str:
+    """Point the alias champion at exactly the version just made."""
+    from tasks.registry import aliases, client
+
+    aliases.promote(client.open_registry(), night.name, version)
+    log.info("promote   version %s is the champion of %s", version, night.name)
+    return version
+
+
+@task(task_run_name="clean up after {night.name}", cache_policy=NO_CACHE)
+def clean_up(night: Night) -> None:
+    """Keep store and registry within their limits; a fault here fails no night."""
+    from tasks.registry import client
+
+    spec = load_spec(night.model)
+    clean = cleaning.clean_keys(spec, night.days)
+    keep = {"clean": clean.values(), "counts": clean.values()}
+    keep["examples"] = example_keys(spec, clean, list(night.days)).values()
+    try:
+        files = cleanup.clean_up(keep, settings.store_bytes())
+        versions = retire(client.open_registry(), night.name, settings.keep_versions())
+        if files or versions:
+            log.info("clean up  %d files, versions %s", len(files), ", ".join(versions) or "none")
+    except Exception:
+        log.exception("clean up  failed; nothing a night needs is lost")

@@ -1,0 +1,140 @@
+"""What the steps of a night hand on to each other: small references."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from tasks.features.split import Split
+from tasks.store import frames
+from tasks.training import fit
+
+if TYPE_CHECKING:
+    from tasks.promotion.checks import Verdict
+    from tasks.registry.versions import Champion
+
+
+@dataclass(frozen=True)
+class Night:
+    """One run of one model for one as-of date.
+
+    Attributes:
+        model: How the model was named.
+        name: Name of its spec.
+        as_of: Last day whose data may be used.
+        days: Every day of the source up to ``as_of`` with its fingerprint, ascending.
+        key: Digest of everything that decides the verdict.
+        held: Why there is nothing to train on, in words; empty on an ordinary night.
+        decided: The report of this very night, where nothing has changed since.
+        due: The as-of date this run was due for: earlier than ``as_of`` where it starts so late
+            that it stands for later nights too.
+    """
+
+    model: str
+    name: str
+    as_of: date
+    days: dict[date, str]
+    key: str
+    held: tuple[str, ...] = ()
+    decided: dict[str, Any] | None = None
+    due: date | None = None
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Clean days in the store.
+
+    Attributes:
+        refs: Day to its clean rows.
+        new: Days cleaned tonight.
+        rejected: Day to the reason why the night must not train.
+        rows: ``rows_in``, ``accepted``, ``quarantined`` and ``duplicates`` over all days.
+        seconds: Seconds spent.
+        held: Why there is nothing to train on after all, in words.
+    """
+
+    refs: dict[date, frames.Ref]
+    new: tuple[date, ...]
+    rejected: dict[date, str]
+    rows: dict[str, int]
+    seconds: float
+    held: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Prepared days and how they are split.
+
+    Attributes:
+        refs: Day to its examples.
+        split: Days that teach and days that judge.
+        new: Days prepared tonight.
+        candidates: Names of the recipes to fit.
+        seconds: Seconds spent.
+        done: When they were ready, in seconds since the epoch.
+    """
+
+    refs: dict[date, frames.Ref]
+    split: Split
+    new: tuple[date, ...]
+    candidates: tuple[str, ...]
+    seconds: float
+    done: float
+
+    def of(self, days: tuple[date, ...]) -> list[frames.Ref]:
+        """References to the examples of these days."""
+        return [self.refs[day] for day in days]
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """The champion and what its twin says of tonight's holdout.
+
+    Attributes:
+        champion: None before the first promotion.
+        scores: Key of its scores, or None where it cannot be scored.
+        added: Key of the examples that only its own pipeline names, if any.
+        fault: Why it cannot be scored or compared, in words.
+        rolled_back: What must not be promoted again: key of a shipped model to the reason.
+    """
+
+    champion: Champion | None = None
+    scores: str | None = None
+    added: str | None = None
+    fault: str | None = None
+    rolled_back: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The verdict and what it rests on.
+
+    Attributes:
+        verdict: Status, reasons and checks.
+        challenger: Name of tonight's best recipe.
+        fits: Every candidate that could be fitted and scored, by name.
+        incumbent: The champion it was compared with.
+        figures: ``Evaluation`` as JSON: metrics of each scorer with intervals; None where nothing
+            could be judged.
+        plots: Title to PNG.
+        seconds: Seconds spent by step: ``fit`` is the whole parallel stage.
+        done: When the verdict stood, in seconds since the epoch.
+        promised: Where the primary metric of a live day should fall (``grade.promise``).
+    """
+
+    verdict: Verdict
+    challenger: str
+    fits: dict[str, fit.Fit]
+    incumbent: Incumbent
+    figures: dict[str, Any] | None
+    plots: dict[str, bytes]
+    seconds: dict[str, float]
+    done: float
+    promised: dict[str, float] | None = None
+
+
+def seconds_since(started: float) -> float:
+    return round(time.perf_counter() - started, 2)

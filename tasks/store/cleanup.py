@@ -1,0 +1,49 @@
+"""The clean-up that keeps the store within its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from tasks.store.files import StoreError, root
+from tasks.store.frames import read_index
+from tasks.store.models import model_file
+
+
+def clean_up(keep: Mapping[str, Collection[str]], max_bytes: int) -> list[Path]:
+    """Remove the oldest files of the store until it fits; what is to be kept always stays.
+
+    Hold the lock of every writer, or a file written a moment ago may go before its key is used.
+
+    Args:
+        keep: Kind to the keys that must stay, such as those of the champion and of a rollback.
+        max_bytes: Size the store should not pass.
+
+    Returns:
+        The removed files. A key whose file is gone is a miss, and its content is made again.
+    """
+    kept = {
+        root() / ref.path
+        for kind, keys in keep.items()
+        for key, ref in read_index(kind).items()
+        if key in keys
+    }
+    for kind, keys in keep.items():
+        for key in keys:
+            with suppress(StoreError):
+                kept.add(model_file(kind, key)[0])
+    files = sorted(
+        ((p.stat(), p) for p in root().glob("*/*") if p.suffix in (".arrow", ".skops")),
+        key=lambda found: found[0].st_mtime_ns,
+    )
+    size = sum(state.st_size for state, _ in files)
+    removed = []
+    for state, path in files:
+        if size <= max_bytes:
+            break
+        if path not in kept:
+            path.unlink(missing_ok=True)
+            size -= state.st_size
+            removed.append(path)
+    return removed

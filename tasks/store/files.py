@@ -1,0 +1,117 @@
+"""Files written whole or not at all, and read with their digest checked."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+log = logging.getLogger("nightly")
+
+
+class StoreError(RuntimeError):
+    """A file cannot be written, or is not what was written."""
+
+
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Write a frame that people read, atomically."""
+    import io
+
+    sink = io.BytesIO()
+    frame.to_parquet(sink, index=False)
+    write_file(path, sink.getvalue())
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write indented JSON, atomically."""
+    write_file(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: temporary name, fsync, rename.
+
+    Raises:
+        StoreError: Where the disk is full, read-only or closed to us, naming the path.
+    """
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise StoreError(unwritable(path, error)) from error
+
+
+def point_to(link: Path, target: str) -> None:
+    """Make a link point at another file of its folder; a reader finds the old one or the new one.
+
+    Raises:
+        StoreError: Where the folder cannot be written.
+    """
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(link)
+        sync_folder(link.parent)
+    except OSError as error:
+        raise StoreError(unwritable(link, error)) from error
+
+
+def root() -> Path:
+    return settings.home() / "store"
+
+
+def unwritable(path: Path, error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    advice = "Free some space" if full else "Make the folder writable, or set NIGHTLY_HOME"
+    return f"{path} cannot be written: {error.strerror}. {advice}, then run the night again."
+
+
+def is_whole(path: str, sha256: str) -> bool:
+    place = root() / path
+    try:
+        now = place.stat()
+        return _digest(place, now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino) == sha256
+    except OSError:
+        return False
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest(path: Path, *state: int) -> str:
+    """Digest of a file; one whose ``state`` has not changed is hashed once a process."""
+    del state
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

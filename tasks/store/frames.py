@@ -1,0 +1,152 @@
+"""Frames of days, written once under a key and found again by it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+from tasks.store import arrow_blocks
+from tasks.store.files import StoreError, is_whole, root, sync_folder, unwritable, write_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+log = logging.getLogger("nightly")
+
+
+@dataclass(frozen=True)
+class Ref:
+    """One day's frame inside a block file.
+
+    Attributes:
+        path: Block file, relative to the store.
+        sha256: Digest of the whole block file.
+        batch: Position of the day in the block.
+        rows: Number of rows.
+    """
+
+    path: str
+    sha256: str
+    batch: int
+    rows: int
+
+
+def write_days(kind: str, frames: Mapping[str, pd.DataFrame]) -> dict[str, Ref]:
+    """Write many days into one block file and make them findable by their keys.
+
+    One file instead of one a day: a first night of a year costs one fsync, not 365.
+
+    Args:
+        kind: Folder of the store, such as ``clean``.
+        frames: Key to frame, all with the same columns; an index is not kept. Of an unordered
+            categorical the values are kept, its unused categories are not.
+
+    Raises:
+        StoreError: Where the disk is full or read-only; nothing half-written stays behind.
+        ValueError: Where the frames differ in columns, or in ordered categories.
+    """
+    if not frames:
+        return {}
+    content = arrow_blocks.to_block(kind, frames)
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = f"{kind}/{sha256[:24]}.arrow"
+    if not is_whole(path, sha256):
+        write_file(root() / path, content)
+    refs = {
+        key: Ref(path, sha256, batch, len(frame))
+        for batch, (key, frame) in enumerate(frames.items())
+    }
+    _append_index(kind, refs)
+    return refs
+
+
+def find_days(kind: str, keys: Sequence[str]) -> dict[str, Ref]:
+    """The keys that are in the store and whole; a missing or altered block is a miss."""
+    index = read_index(kind)
+    found = {key: index[key] for key in keys if key in index}
+    whole = {mark: is_whole(*mark) for mark in {(r.path, r.sha256) for r in found.values()}}
+    for path in sorted(path for (path, _), good in whole.items() if not good):
+        log.warning("%s is missing or altered: what it held is made again", root() / path)
+    return {key: ref for key, ref in found.items() if whole[ref.path, ref.sha256]}
+
+
+def read_days(refs: Sequence[Ref], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """The frames of these days, one below the other in the given order.
+
+    Unordered categoricals come back with the categories that occur, sorted: the result depends on
+    the rows alone, not on which days share a block.
+
+    Args:
+        refs: At least one.
+        columns: Only these, in this order; None for all.
+
+    Raises:
+        StoreError: Where a block is missing or not what was written.
+        ValueError: Where a column is not there, or the days differ in ordered categories.
+    """
+    if not refs:
+        raise ValueError("read_days: found no day, expected at least one.")
+    batches: dict[Ref, Any] = {}
+    for path, sha256 in dict.fromkeys((ref.path, ref.sha256) for ref in refs):
+        if not is_whole(path, sha256):
+            raise StoreError(f"{root() / path} is missing or altered; run the night again.")
+        wanted = list(dict.fromkeys(ref for ref in refs if ref.path == path))
+        read = arrow_blocks.read_block(root() / path, [ref.batch for ref in wanted], columns)
+        batches |= dict(zip(wanted, read, strict=True))
+    return arrow_blocks.to_frame([batches[ref] for ref in refs], columns)
+
+
+def _append_index(kind: str, refs: Mapping[str, Ref]) -> None:
+    text = json.dumps({key: asdict(ref) for key, ref in refs.items()}).encode()
+    path = root() / kind / "index.jsonl"
+    try:
+        with path.open("ab+", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(end - 1, 0))
+            torn = file.read(1) not in (b"", b"\n")
+            try:
+                _write_all(file, (b"\n" if torn else b"") + _check(text) + b" " + text + b"\n")
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+        if end == 0:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(unwritable(path, error)) from error
+
+
+def _write_all(file: IO[bytes], content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def read_index(kind: str) -> dict[str, Ref]:
+    path = root() / kind / "index.jsonl"
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            lines = file.read().splitlines()
+    except OSError:
+        return {}
+    found: dict[str, Ref] = {}
+    for line in lines:
+        mark, _, text = line.partition(b" ")
+        if mark != _check(text):
+            log.warning("%s holds a line that is not whole: what it named is made again", path)
+            continue
+        found |= {key: Ref(**fields) for key, fields in json.loads(text).items()}
+    return found
+
+
+def _check(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest()[:16].encode()

@@ -1,0 +1,61 @@
+"""One lock of the kernel for all processes of this machine."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from tasks import settings
+from tasks.store.files import StoreError, unwritable
+
+
+class LockedError(RuntimeError):
+    """Another process holds the lock; the message says which."""
+
+
+@contextmanager
+def lock(name: str, wait: float = 0.0, poll: float = 0.2) -> Iterator[None]:
+    """Hold a lock between processes; the kernel frees it when its holder dies.
+
+    Args:
+        name: Name of the lock.
+        wait: Seconds to wait for another holder.
+        poll: Seconds between two looks while waiting.
+
+    Raises:
+        LockedError: Where another process still holds it then; says which, and since when.
+        StoreError: Where the folder of the locks cannot be written.
+    """
+    place = settings.ensure_home() / "locks" / f"{name}.lock"
+    try:
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        file = place.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise StoreError(unwritable(place, error)) from error
+    give_up = time.monotonic() + wait
+    with file:
+        while not _taken(file):
+            if time.monotonic() >= give_up:
+                file.seek(0)
+                holder = file.read() or "another process"
+                raise LockedError(f"{name} is held by {holder}. Wait for it, or stop it.")
+            time.sleep(poll)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,204 @@
+"""One fit of one candidate, and the scores it gives."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tasks.spec.fingerprint import code_files, digest
+from tasks.spec.tuned import Tuned
+from tasks.store import frames, models
+from tasks.store.trusted_types import TRUSTED_TYPES
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from tasks.spec.model_spec import ModelSpec
+
+
+class FitError(RuntimeError):
+    """A candidate raised, or predicts what is no number."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fitted candidate in the store.
+
+    Attributes:
+        candidate: Name in the spec.
+        key: Content address of the fitted model.
+        rows: Examples it learned from.
+        seconds: Seconds the fit took; 0 where the same fit was in the store.
+        cpu_seconds: Processor seconds the fit took.
+    """
+
+    candidate: str
+    key: str
+    rows: int
+    seconds: float
+    cpu_seconds: float
+
+
+def model_key(
+    spec: ModelSpec,
+    candidate: str,
+    taught: Sequence[frames.Ref],
+    parameters: Mapping[str, Any] | None = None,
+) -> str:
+    """Content address of a fitted model: code, libraries, parameters that a search found, examples.
+
+    Args:
+        spec: The model.
+        candidate: Name in ``spec.candidates``.
+        taught: The very examples it learns from.
+        parameters: What a search found (``tasks.training.tuning``), if anything.
+    """
+    found = [json.dumps(parameters, sort_keys=True)] if parameters else []
+    return _digest(digest(spec), candidate, *found, *_marks(taught))
+
+
+def scores_key(model: str, judged: Sequence[frames.Ref]) -> str:
+    """Content address of what a model says of these examples."""
+    return _digest(model, *_marks(judged))
+
+
+def fit(
+    spec: ModelSpec,
+    candidate: str,
+    examples: pd.DataFrame,
+    parameters: Mapping[str, Any] | None = None,
+) -> Any:
+    """A fitted clone of the candidate, on one thread.
+
+    Args:
+        spec: The model.
+        candidate: Name in ``spec.candidates``.
+        examples: Features, ``day`` and ``target``.
+        parameters: What a search found, if anything.
+
+    Raises:
+        FitError: Where the estimator raises; names the candidate, the rows and the fault.
+    """
+    from sklearn.base import clone
+    from threadpoolctl import threadpool_limits
+
+    estimator = clone(estimator_of(spec, candidate))
+    try:
+        estimator.set_params(**parameters or {})
+        with threadpool_limits(1):
+            return estimator.fit(spec.problem.inputs(examples), examples["target"].to_numpy())
+    except Exception as error:
+        raise FitError(
+            f"Candidate {candidate!r} of model {spec.name}: fit on {len(examples):,} rows raised "
+            f"{type(error).__name__}: {error}. Repair it in the spec's candidates."
+        ) from error
+
+
+def estimator_of(spec: ModelSpec, candidate: str) -> Any:
+    """The estimator of a candidate as it is written, whether or not it is searched."""
+    found = spec.candidates[candidate]
+    return found.estimator if isinstance(found, Tuned) else found
+
+
+def score(spec: ModelSpec, name: str, estimator: Any, examples: pd.DataFrame) -> np.ndarray:
+    """Scores of the examples, on one thread.
+
+    Raises:
+        FitError: Where a score is missing or infinite, with how many.
+    """
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    try:
+        with threadpool_limits(1):
+            scores = np.asarray(spec.problem.score(estimator, spec.problem.inputs(examples)))
+    except Exception as error:
+        raise FitError(
+            f"{name} of model {spec.name}: scoring {len(examples):,} rows raised "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    columns = len(spec.problem.score_columns)
+    expected = (len(examples),) if columns == 1 else (len(examples), columns)
+    if scores.shape != expected:
+        raise FitError(
+            f"{name} of model {spec.name}: it predicts in the shape {scores.shape}, expected "
+            f"{expected}."
+        )
+    if broken := int((~np.isfinite(scores)).sum()):
+        raise FitError(
+            f"{name} of model {spec.name}: {broken:,} of {scores.size:,} scores are not finite, "
+            "expected numbers."
+        )
+    return scores
+
+
+def read_examples(refs: Sequence[frames.Ref]) -> pd.DataFrame:
+    """Examples of these days; candidates that are fitted side by side read them once."""
+    with _READING:
+        return _read(tuple(refs))
+
+
+_READING = threading.Lock()
+
+
+@functools.lru_cache(maxsize=2)
+def _read(refs: tuple[frames.Ref, ...]) -> pd.DataFrame:
+    return frames.read_days(refs)
+
+
+def keep(spec: ModelSpec, candidate: str, key: str, estimator: Any) -> None:
+    """Keep a fitted candidate in the store.
+
+    Raises:
+        FitError: Where it holds what could not be loaded again.
+    """
+    try:
+        models.write_model("models", key, estimator, trusted_types(spec))
+    except models.TypesError as error:
+        raise FitError(f"Candidate {candidate!r} of model {spec.name}: {error}") from error
+
+
+def write_scores(key: str, scores: np.ndarray) -> None:
+    """Keep the scores of the holdout under the key of the model that made them."""
+    import pandas as pd
+
+    columns = scores.reshape(len(scores), -1)
+    names = [f"score_{i}" for i in range(columns.shape[1])]
+    frames.write_days("scores", {key: pd.DataFrame(columns, columns=names)})
+
+
+def read_scores(key: str) -> np.ndarray:
+    """The scores kept under a key: one a row, or one a row and class."""
+    frame = frames.read_days([frames.find_days("scores", [key])[key]])
+    values: np.ndarray = frame.to_numpy()
+    return values[:, 0] if values.shape[1] == 1 else values
+
+
+def trusted_types(spec: ModelSpec) -> list[str]:
+    """Types a stored model may hold: the house's list, the spec's own classes, what it names."""
+    import inspect
+    import sys
+
+    files = {str(file) for file in code_files(spec)}
+    modules = [m for m in list(sys.modules.values()) if getattr(m, "__file__", None) in files]
+    own = {
+        f"{cls.__module__}.{cls.__qualname__}"
+        for module in modules
+        for _, cls in inspect.getmembers(module, inspect.isclass)
+        if cls.__module__ == module.__name__ and hasattr(cls, "fit")
+    }
+    return sorted({*own, *TRUSTED_TYPES, *spec.trusted})
+
+
+def _marks(refs: Sequence[frames.Ref]) -> list[str]:
+    return [f"{ref.sha256}:{ref.batch}" for ref in refs]
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,104 @@
+"""Fit one candidate in a process of its own, which ends when its time is up.
+
+    python -m tasks.training.fit_process JOB.json
+
+Examples and model go through the store, the outcome comes back as one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from tasks.spec.loading import address_of, load_spec
+from tasks.store import files, frames
+from tasks.training import fit
+from tasks.training.timed_process import read_job, run_apart, set_alarm
+
+if TYPE_CHECKING:
+    from tasks.spec.model_spec import ModelSpec
+
+
+log = logging.getLogger("nightly")
+
+
+def fit_by_itself(
+    spec: ModelSpec,
+    candidate: str,
+    taught: Sequence[frames.Ref],
+    parameters: Mapping[str, Any],
+    limit: timedelta,
+) -> fit.Fit:
+    """Fit a candidate in a process of its own and keep the model in the store.
+
+    Args:
+        spec: The model, a name at the top of its module.
+        candidate: Name in ``spec.candidates``.
+        taught: Examples to learn from.
+        parameters: What a search found for it, if anything.
+        limit: Longest time the fit may take; importing and reading do not count.
+
+    Raises:
+        FitError: Where it raises, takes too long, dies, or cannot be stored.
+        StoreError: Where the store cannot be written.
+    """
+    job = {
+        "model": address_of(spec),
+        "candidate": candidate,
+        "taught": [asdict(ref) for ref in taught],
+        "parameters": parameters,
+        "seconds": limit.total_seconds(),
+    }
+    log.info("fit       %s in a process of its own, %s at most", candidate, limit)
+    ended = run_apart("tasks.training.fit_process", job, limit.total_seconds())
+    who = f"Candidate {candidate!r} of model {spec.name}"
+    if ended.late:
+        raise fit.FitError(
+            f"{who}: its fit was not done after {limit} (h:mm:ss) and was stopped. Make it "
+            "cheaper, or raise fit_limit in the spec."
+        )
+    if ended.fault:
+        raise fit.FitError(f"{who}: the process of its fit failed: {ended.fault}.")
+    if "fault" in ended.found:
+        raise fit.FitError(ended.found["fault"])
+    if "store" in ended.found:
+        raise files.StoreError(ended.found["store"])
+    return fit.Fit(**ended.found)
+
+
+def main() -> None:
+    """Do the job that the file describes, and print how it ended."""
+    job = read_job()
+    spec, candidate, parameters = load_spec(job["model"]), job["candidate"], job["parameters"]
+    taught = [frames.Ref(**ref) for ref in job["taught"]]
+    examples = fit.read_examples(taught)
+    key = fit.model_key(spec, candidate, taught, parameters)
+    _import_what_a_fit_needs()
+    set_alarm(job["seconds"])
+    try:
+        wall, cpu = time.perf_counter(), time.process_time()
+        estimator = fit.fit(spec, candidate, examples, parameters)
+        spent = round(time.perf_counter() - wall, 3), round(time.process_time() - cpu, 3)
+        set_alarm(0)
+        fit.keep(spec, candidate, key, estimator)
+        found = asdict(fit.Fit(candidate, key, len(examples), *spent))
+    except fit.FitError as error:
+        found = {"fault": str(error)}
+    except files.StoreError as error:
+        found = {"store": str(error)}
+    print(json.dumps(found), flush=True)
+
+
+def _import_what_a_fit_needs() -> None:
+    """Before the clock runs."""
+    import sklearn.utils  # noqa: F401
+    import threadpoolctl  # noqa: F401
+
+
+if __name__ == "__main__":
+    main()

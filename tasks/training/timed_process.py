@@ -1,0 +1,92 @@
+"""A room of this project run in a process of its own, which the kernel ends when its time is up.
+
+The process sets an alarm for itself and leaves the signal to the kernel: that also ends it in the
+middle of compiled code, and where the night that started it was killed meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.settings import PROJECT
+
+START = 300
+"""Seconds that a process may take to import the libraries and to read what it works on."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended.
+
+    Attributes:
+        found: What it printed as its last line, as JSON; None where it printed nothing.
+        late: Whether its time was up.
+        fault: Why it printed nothing, in words.
+    """
+
+    found: Any = None
+    late: bool = False
+    fault: str = ""
+
+
+def run_apart(module: str, job: Mapping[str, Any], seconds: float) -> Ended:
+    """Run ``python -m module JOB.json`` to its end.
+
+    Args:
+        module: A room with a ``main`` that reads the job and prints one line of JSON.
+        job: Plain JSON types.
+        seconds: What it may take once it has called ``set_alarm``.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "job.json"
+        file.write_text(json.dumps(job), encoding="utf-8")
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", module, str(file)],
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        out, err, late = "", "", False
+        try:
+            out, err = process.communicate(timeout=START + seconds)
+        except subprocess.TimeoutExpired:
+            late = True
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # it, and what it started
+            code = process.wait()
+    if late or code == -signal.SIGALRM:
+        return Ended(late=True, fault="its time was up")
+    if code:
+        return Ended(fault=(err.strip().splitlines() or [_how(code)])[-1])
+    return Ended(json.loads(out.splitlines()[-1]))
+
+
+def read_job() -> dict[str, Any]:
+    """The job of this process."""
+    job: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    return job
+
+
+def set_alarm(seconds: float) -> None:
+    """From now on the kernel ends this process after so many seconds; 0 for never."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _how(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "it was killed; is there too little memory?"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,133 @@
+"""A backtest replays nights as they would have been and never looks ahead."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.backtest import replay
+from tasks.backtest.policies import POLICIES
+from tasks.backtest.replay import BacktestError
+from tasks.sources import ParquetDays
+from tasks.spec import ModelSpec, days
+from tasks.store import frames
+from tests.nights import nth_day, write_more
+from tests.toy import toy
+
+DAYS = 45
+NIGHTS = 9
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("days")
+    write_more(place, 1, DAYS)
+    return place
+
+
+@pytest.fixture
+def spec(folder: Path) -> ModelSpec:
+    return replace(toy, source=ParquetDays(str(folder)))
+
+
+def replayed(spec: ModelSpec, every: int = 1) -> list[replay.ReplayedNight]:
+    dates = replay.list_nights(nth_day(DAYS), spec.label_delay, NIGHTS, every)
+    return replay.prepare_nights(spec, dates, every)
+
+
+def days_of(refs: tuple[frames.Ref, ...]) -> list[date]:
+    return [stamp.date() for stamp in frames.read_days(refs)["day"].unique()]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("delay", [0, 2])
+def test_a_replayed_night_knows_nothing_of_later_days(
+    spec: ModelSpec, every: int, delay: int
+) -> None:
+    nights = replayed(replace(spec, label_delay=days(delay)), every)
+    assert [night.as_of for night in nights][-1] == nth_day(DAYS - delay - every)
+    for night in nights:
+        final = night.as_of - timedelta(days=delay)
+        taught, judged = days_of(night.taught), days_of(night.judged)
+        assert max(taught) < min(judged) - timedelta(days=delay)
+        assert max(judged) == max(days_of(night.matured)) == final
+        assert days_of(night.served) == [
+            night.as_of + timedelta(days=ahead) for ahead in range(1, every + 1)
+        ]
+
+
+def test_the_days_served_follow_each_other_without_a_gap(spec: ModelSpec) -> None:
+    served = [day for night in replayed(spec, 2) for day in days_of(night.served)]
+    assert served == [nth_day(DAYS - 2 * NIGHTS + n) for n in range(1, 2 * NIGHTS + 1)]
+
+
+def test_a_window_moves_with_the_nights_or_begins_with_the_first(spec: ModelSpec) -> None:
+    expanding = replayed(spec)
+    assert len({days_of(night.matured)[0] for night in expanding}) == 1
+    rolling = replayed(replace(spec, window=days(20)))
+    assert {len(night.matured) for night in rolling} == {13}
+
+
+def test_too_many_nights_say_how_much_there_is(spec: ModelSpec) -> None:
+    dates = replay.list_nights(nth_day(DAYS), spec.label_delay, 40, 1)
+    with pytest.raises(BacktestError, match=r"history is too short: .* Ask for fewer nights"):
+        replay.prepare_nights(spec, dates, 1)
+
+
+@pytest.mark.parametrize(
+    ("period", "every", "expected"),
+    [
+        (1, 1, [0, 1, 2, 3, 4]),
+        (2, 1, [0, 0, 2, 2, 4]),
+        (None, 1, [0, 0, 0, 0, 0]),
+        (6, 3, [0, 0, 2, 2, 4]),
+        (1, 3, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_refits_follow_their_period(period: int | None, every: int, expected: list[int]) -> None:
+    assert replay.refit_every(period, 5, every) == expected
+
+
+def test_what_serves_is_what_was_fitted(spec: ModelSpec) -> None:
+    nights = replayed(spec)
+    fitted = [replay.fit_night(spec, night) for night in nights]
+    fixed = [fitted[0].shipped["logistic"]] * NIGHTS
+    nightly = [each.shipped["logistic"] for each in fitted]
+    found = replay.measure(spec, nights, {"once": fixed, "nightly": nightly})
+    assert (found.days, found.units) == (NIGHTS, NIGHTS * 200)
+    again = replay.measure(spec, nights, {"same": nightly, "nightly": nightly})
+    assert again.difference("same", "nightly").absolute.value == 0
+    assert found.primary("nightly") == again.primary("nightly")
+    served = np.concatenate(
+        [replay.says(spec, key, n.served) for key, n in zip(nightly, nights, strict=True)]
+    )
+    examples = frames.read_days([ref for night in nights for ref in night.served])
+    from sklearn.metrics import average_precision_score
+
+    expected = average_precision_score(examples["target"], served)
+    assert found.primary("nightly").value == pytest.approx(expected)
+
+
+def test_policies_are_followed_night_after_night(spec: ModelSpec) -> None:
+    nights = replayed(spec)
+    fitted = [replay.fit_night(spec, night) for night in nights]
+    paths = replay.follow_policies(spec, nights, fitted)
+    assert set(paths) == set(POLICIES)
+    for path in paths.values():
+        assert len(path.champions) == NIGHTS
+        assert all(made <= at for at, (_, made) in enumerate(path.champions))
+    assert paths["always promote"].promotions == NIGHTS - 1
+    assert paths["two questions"].switches == 0
+    assert {recipe for recipe, _ in paths["two questions"].champions} == {"logistic"}
+
+
+def test_a_shorter_window_is_another_fit(spec: ModelSpec) -> None:
+    nights = replayed(spec)
+    half, quarter = replay.windows_to_try(nights)
+    assert (half, quarter) == (len(nights[0].matured) // 2, len(nights[0].matured) // 4)
+    whole = replay.fit_night(spec, nights[-1]).shipped["tree"]
+    assert len({whole, *(replay.fit_window(spec, nights[-1], "tree", d) for d in (half, 5))}) == 3

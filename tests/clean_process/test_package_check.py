@@ -1,0 +1,155 @@
+"""A package is believed only after it was looked at, and is loaded only in a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from tasks.clean_process import package_check, run
+from tasks.promotion.checks import Check
+from tasks.spec import Gate
+from tasks.store.trusted_types import TRUSTED_TYPES
+from tests.nights import MLFLOW_WARNINGS
+
+pytestmark = [pytest.mark.filterwarnings(text) for text in MLFLOW_WARNINGS]
+X = pd.DataFrame({"size": [0.1, 1.3, 2.7, 3.9], "age": [1.0, 0.0, 1.0, 0.0]})
+MODEL = LogisticRegression().fit(X, [0, 0, 1, 1])
+EXPECTED = MODEL.predict_proba(X)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package as a night makes it."""
+    import mlflow
+
+    place = tmp_path_factory.mktemp("package") / "model"
+    mlflow.sklearn.save_model(
+        MODEL,
+        str(place),
+        signature=mlflow.models.infer_signature(X, EXPECTED),
+        pip_requirements=["scikit-learn"],
+        serialization_format="skops",
+        skops_trusted_types=list(TRUSTED_TYPES),
+        pyfunc_predict_fn="predict_proba",
+    )
+    return place
+
+
+@pytest.fixture
+def package(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "model"))
+
+
+def look(
+    package: Path,
+    gate: Gate | None = None,
+    expected: np.ndarray = EXPECTED,
+    sha256: str | None = None,
+) -> tuple[Check, ...]:
+    return package_check.check_package(
+        package,
+        X,
+        expected,
+        trusted=TRUSTED_TYPES,
+        gate=gate or Gate(latency_ms=60_000),
+        sha256=sha256,
+    )
+
+
+def test_a_whole_package_passes_every_check(package: Path) -> None:
+    found = look(package, sha256=package_check.files_digest(package))
+    assert [one.name for one in found] == [
+        "unaltered files",
+        "format",
+        "size",
+        "loads in a clean process",
+        "signature",
+        "latency",
+    ]
+    assert all(one.passed for one in found), found
+    assert "bit for bit" in found[3].detail
+
+
+def edit(old: str, new: str) -> Callable[[Path], None]:
+    def harm(package: Path) -> None:
+        file = package / "MLmodel"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    return harm
+
+
+def cut(package: Path) -> None:
+    file = package / "model.skops"
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def swap_for_foreign(package: Path) -> None:
+    import skops.io
+
+    skops.io.dump(Path("x"), package / "model.skops")
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (edit("serialization_format: skops", "serialization_format: pickle"), "another loader"),
+        (edit("loader_module: mlflow.sklearn", "loader_module: os"), "another loader than skops"),
+        (edit("model_path: model.skops", "model_path: ../evil.skops"), "points at another file"),
+        (edit("sklearn.tree._tree.Tree", "posix.system"), "not trusted: posix.system"),
+        (edit("signature:", "signed:"), "no signature"),
+        (edit("flavors:", "flavours:"), "no whole package"),
+        (cut, "cannot be read"),
+        (swap_for_foreign, "types that are not trusted"),
+        (lambda package: (package / "MLmodel").unlink(), "no whole package"),
+    ],
+)
+def test_what_is_wrong_with_its_files_is_seen_before_anything_runs(
+    harm: Callable[[Path], None], message: str, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package_check, "_ask_clean_process", None)
+    harm(package)
+    found = look(package)
+    assert not found[-1].passed
+    assert found[-1].name == "format"
+    assert message in found[-1].detail
+
+
+def test_an_altered_file_and_a_large_one_are_refused(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package_check, "_ask_clean_process", None)
+    before = package_check.files_digest(package)
+    (package / "more.bin").write_bytes(bytes(20_000))
+    (found,) = look(package, sha256=before)
+    assert (found.name, found.passed) == ("unaltered files", False)
+    size = look(package, Gate(size_mb=0.01))[-1]
+    assert (size.name, size.passed) == ("size", False)
+
+
+def test_other_answers_and_slow_ones_are_refused(package: Path) -> None:
+    found = {one.name: one for one in look(package, Gate(latency_ms=1), EXPECTED + 1e-9)}
+    assert not found["loads in a clean process"].passed
+    assert "predicts otherwise" in found["loads in a clean process"].detail
+    assert found["signature"].passed
+
+
+def test_a_model_that_needs_what_it_did_not_bring_is_refused(package: Path) -> None:
+    (package / "MLmodel").write_text(
+        (package / "MLmodel").read_text().replace("predict_fn: predict_proba", "predict_fn: nope")
+    )
+    found = look(package)[-1]
+    assert (found.name, found.passed) == ("loads in a clean process", False)
+    assert "does not load and predict by itself" in found.detail
+
+
+def test_a_model_that_hangs_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "TIME_OUT", 0.05)
+    assert "it did not end within 0.05 s" in look(package)[-1].detail

@@ -1,0 +1,225 @@
+"""The command line: wrong calls say so in a line, output can be piped, orphans are ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.cli import embedded_server
+from tests import warm
+from tests.nights import COMMAND, PROJECT, command_environment
+
+REPORT = {
+    "model": "toy",
+    "question": "Will this visitor buy?",
+    "as_of": "2026-02-09",
+    "verdict": "HELD",
+    "reasons": ["The newest day in the source is 2026-02-08, 1 day(s) before 2026-02-09."],
+    "checks": [],
+    "metric": "average_precision",
+    "greater_is_better": True,
+    "titles": {},
+    "challenger": {"version": None, "run_id": None, "candidate": None},
+    "champion": {"version": "3", "candidate": "tree", "since": "2026-02-07"},
+    "candidates": {},
+    "metrics": {},
+    "looks": {},
+    "rows": {"in": 0, "accepted": 0, "quarantined": 0, "duplicates": 0},
+    "days": {"new": 0, "reused": 0, "rejected": 0},
+    "split": None,
+    "seconds": {"total": 0.4},
+    "links": {"report": "report.md"},
+}
+
+
+def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=os.environ | {"NIGHTLY_HOME": str(home)},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--as-of", "yesterday"], "found 'yesterday', expected a day such as 2026-11-21"),
+        (["--as-of", "2026-02-30"], "found '2026-02-30', expected a day such as"),
+        (["--modle", "flights"], "unrecognized arguments: --modle flights"),
+    ],
+)
+def test_a_wrong_call_is_answered_at_once(home: Path, arguments: list[str], message: str) -> None:
+    ended = run(home, *arguments)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("nosuch", "There is no model 'nosuch': deployments/nosuch.py does not exist. Models here"),
+        ("nosuch.py", "Model file nosuch.py: not found"),
+        ("", "Model '': found neither a name"),
+        ("../flights", "Model '../flights': found neither a name"),
+        ("/etc/passwd", "Model '/etc/passwd': found neither a name"),
+        ("x; DROP TABLE nights", "Model 'x; DROP TABLE nights': found neither a name"),
+        ("os:system", "os:system: system in os is <built-in function system>, not a ModelSpec"),
+        ("a" * 100_000, "Model 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+    ],
+)
+def test_an_unknown_model_is_one_clear_line(
+    home: Path, model: str, message: str, warm_processes: None
+) -> None:
+    ended = warm.run([*COMMAND, "--model", model], PROJECT, command_environment(home))
+    assert ended.returncode == 2
+    first, second = ended.stderr.splitlines()
+    assert first.startswith(f"nightly: {message}")
+    assert second == "The champion is untouched."
+    assert ended.stdout == ""
+    assert len(ended.stderr) < 500
+
+
+def test_a_state_directory_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = run(tmp_path / "file" / "home")
+    assert ended.returncode == 2
+    first, second = ended.stderr.splitlines()
+    assert "file/home cannot be made: Not a directory. Set NIGHTLY_HOME to a directory" in first
+    assert second == "The champion is untouched."
+
+
+def test_help_names_every_option_and_exit_code(home: Path) -> None:
+    ended = run(home, "--help")
+    assert ended.returncode == 0
+    for text in ("--model", "--as-of", "--verbose", "--json", "3 rejected; 2 wrong call or spec"):
+        assert text in " ".join(ended.stdout.split())
+
+
+def shown(home: Path, *options: str, then: str = "") -> subprocess.CompletedProcess[str]:
+    """What ``_show`` prints for a kept report, in a process of its own, piped on."""
+    home.mkdir()
+    (home / "report.json").write_text(json.dumps(REPORT))
+    script = (
+        "import json, sys; from tasks.cli import commands; "
+        f"sys.argv = ['retrain.py', *{list(options)!r}]; "
+        f"report = json.load(open({str(home / 'report.json')!r})); "
+        "sys.exit(commands._show(report, commands.retrain_parser().parse_args(), again=False))"
+    )
+    line = f'"{sys.executable}" -c "$SCRIPT" {then}'
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"],
+        env=os.environ | {"SCRIPT": script},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_json_is_json_and_the_screen_is_for_people(home: Path) -> None:
+    ended = shown(home, "--json")
+    assert json.loads(ended.stdout) == REPORT
+    assert ended.returncode == 0
+
+
+def test_the_screen_says_verdict_and_reason_first(home: Path) -> None:
+    lines = shown(home).stdout.splitlines()
+    assert lines[0] == "toy · 2026-02-09 · HELD: no fresh data, the champion stays"
+    assert any("1 day(s) before 2026-02-09" in line for line in lines[:5])
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_closed_pipe_is_no_fault(home: Path) -> None:
+    ended = shown(home, "--json", then="| head -c 0")
+    assert ended.stderr == ""
+    assert ended.returncode == 0
+
+
+@pytest.fixture
+def closed_stdout() -> Iterator[int]:
+    """The writing end of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_pipe_closed_before_the_first_byte_is_no_fault(
+    home: Path, closed_stdout: int, unbuffered: str
+) -> None:
+    script = (
+        "import json, sys; from tasks.cli import commands; sys.argv = ['retrain.py']; "
+        "asked = commands.retrain_parser().parse_args(); "
+        f"report = json.loads({json.dumps(REPORT)!r}); "
+        "sys.exit(commands._show(report, asked, again=False))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        cwd=PROJECT,
+        stdout=closed_stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def start_stand_in(words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", words])
+
+
+@pytest.mark.parametrize(
+    ("words", "starter_lives", "ended"),
+    [
+        ("prefect.server.api.server:create_app", False, True),
+        ("prefect.server.api.server:create_app", True, False),
+        ("somebody else", False, False),
+    ],
+)
+def test_only_an_orphaned_server_is_ended(
+    words: str, starter_lives: bool, ended: bool, tmp_path: Path
+) -> None:
+    process = start_stand_in(words)
+    try:
+        deadline = time.monotonic() + 20
+        while words not in psutil.Process(process.pid).cmdline() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        starter = os.getpid() if starter_lives else gone.pid
+        record = tmp_path / "embedded-server.json"
+        record.write_text(json.dumps({"pid": process.pid, "started_by": starter}))
+        embedded_server._end_orphan(record)
+        if ended:
+            assert process.wait(timeout=20) == -signal.SIGTERM
+        else:
+            time.sleep(0.3)
+            assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"pid": -1}', '{"pid": "x"}'])
+def test_no_record_or_a_broken_one_ends_nothing(content: str | None, tmp_path: Path) -> None:
+    record = tmp_path / "embedded-server.json"
+    if content is not None:
+        record.write_text(content)
+    embedded_server._end_orphan(record)
+    assert record.exists() == (content is not None)

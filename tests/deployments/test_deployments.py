@@ -1,0 +1,164 @@
+"""Every deployment is what it says: entrypoint, parameters, schedule; and the server fires it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import yaml
+from prefect.cli.deploy import _models as known
+
+from tests import pages
+from tests.nights import PROJECT
+
+SERVERS = pages.section("deployments/OPERATIONS.md", "On servers of your own")
+FILE: dict[str, Any] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())
+DEPLOYMENTS: dict[str, dict[str, Any]] = {one["name"]: one for one in FILE["deployments"]}
+
+
+def test_every_key_is_one_that_prefect_reads() -> None:
+    """Prefect drops the others without a word."""
+    top = set(known.PrefectYamlModel.model_fields) | {"prefect-version", "definitions"}
+    assert set(FILE) <= top
+    for one in DEPLOYMENTS.values():
+        assert set(one) <= set(known.DeploymentConfig.model_fields), one["name"]
+        assert "schedule" not in one, one["name"]
+        assert set(one["work_pool"]) <= set(known.WorkPoolConfig.model_fields)
+        assert set(one["concurrency_limit"]) <= set(known.ConcurrencyLimitSpec.model_fields)
+        for schedule in one.get("schedules", []):
+            assert set(schedule) <= set(known.RawScheduleConfig.model_fields)
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_a_deployment_runs_a_flow_with_valid_parameters(name: str) -> None:
+    from prefect.flows import load_flow_from_entrypoint
+
+    one = DEPLOYMENTS[name]
+    flow = load_flow_from_entrypoint(str(PROJECT / one["entrypoint"]))
+    parameters = flow.validate_parameters(one["parameters"])
+    assert set(parameters) == {"config"}
+    assert one["work_pool"]["name"] == "nightly"
+    assert one["description"]
+    assert "nightly" in one["tags"]
+    assert one["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+@pytest.mark.parametrize("name", [name for name in DEPLOYMENTS if name.startswith("retrain-")])
+def test_each_model_is_retrained_once_a_day_in_a_named_time_zone(name: str) -> None:
+    from tasks.spec.loading import load_spec
+
+    one = DEPLOYMENTS[name]
+    spec = load_spec(one["parameters"]["config"]["model"])
+    assert one["name"] == f"retrain-{spec.name}"
+    assert spec.name in one["tags"]
+    (schedule,) = one["schedules"]
+    minute, hour, *rest = schedule["cron"].split()
+    assert rest == ["*", "*", "*"]
+    assert minute.isdigit()
+    assert hour.isdigit()
+    assert ZoneInfo(schedule["timezone"])
+
+
+@pytest.mark.parametrize("wrong", [{"modle": "flights"}, {"model": ""}, {"as_of": "yesterday"}])
+def test_a_wrong_parameter_is_refused(wrong: dict[str, str]) -> None:
+    from prefect.exceptions import ParameterTypeError
+
+    from flows.retrain import retrain
+
+    with pytest.raises(ParameterTypeError):
+        retrain.validate_parameters({"config": wrong})
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A real server with its scheduler; the environment of a client of it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    api = f"http://127.0.0.1:{port}/api"
+    environment = os.environ | {
+        "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
+        "PREFECT_API_URL": api,
+        "PREFECT_SERVER_SERVICES_SCHEDULER_DEPLOYMENT_BATCH_SIZE": "100",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(1200):
+            try:
+                urllib.request.urlopen(f"{api}/health", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield environment
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def ask(server: dict[str, str], path: str) -> list[dict[str, Any]]:
+    request = urllib.request.Request(
+        f"{server['PREFECT_API_URL']}/{path}/filter",
+        data=b"{}",
+        headers={"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: list[dict[str, Any]] = json.load(answer)
+    return found
+
+
+def test_the_server_itself_schedules_the_nights(server: dict[str, str]) -> None:
+    """With SQLAlchemy 2.1 it makes none, while all else looks well."""
+    typed = [line for line in SERVERS.splitlines() if line.startswith("prefect ")]
+    assert [line.split()[1] for line in typed] == ["work-pool", "deploy", "worker", "deployment"]
+    for line in typed[:2]:
+        ended = subprocess.run(
+            [sys.executable, "-m", *line.split()],
+            cwd=PROJECT,
+            env=server,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    names = {one["id"]: one["name"] for one in ask(server, "deployments")}
+    assert set(names.values()) == set(DEPLOYMENTS)
+    for one in ask(server, "deployments"):
+        expected = DEPLOYMENTS[one["name"]].get("schedules", [])
+        assert (one["paused"], one["work_pool_name"]) == (False, "nightly")
+        assert [s["active"] for s in one["schedules"]] == [True] * len(expected)
+        assert one["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+        assert one["global_concurrency_limit"]["limit"] == 1
+    nightly = [name for name, one in DEPLOYMENTS.items() if one.get("schedules")]
+    deadline = time.monotonic() + 600
+    runs: list[dict[str, Any]] = []
+    while time.monotonic() < deadline:
+        runs = [run for run in ask(server, "flow_runs") if run["auto_scheduled"]]
+        if {names[run["deployment_id"]] for run in runs} == set(nightly):
+            break
+        time.sleep(1)
+    for name in nightly:
+        (schedule,) = DEPLOYMENTS[name]["schedules"]
+        minute, hour = map(int, schedule["cron"].split()[:2])
+        due = [
+            datetime.fromisoformat(run["expected_start_time"]).astimezone(
+                ZoneInfo(schedule["timezone"])
+            )
+            for run in runs
+            if names[run["deployment_id"]] == name
+        ]
+        assert len(due) >= 3, name
+        assert {(moment.hour, moment.minute) for moment in due} == {(hour, minute)}
+        assert len({moment.date() for moment in due}) == len(due)

@@ -1,0 +1,318 @@
+"""The start: what it writes runs at once, and every mistake gets one message."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deployments import new_model
+from tasks.features.contract import accept_rows
+from tasks.features.examples import build_examples
+from tasks.features.split import split_days
+from tasks.spec import ModelSpec
+from tasks.spec.loading import load_spec
+from tasks.training import fit
+from tests.nights import PROJECT
+from tests.tables import NASTY, orders, ratings, weather, write_daily
+
+NOW = datetime(2027, 6, 1, tzinfo=UTC)
+RUFF = Path(sys.executable).with_name("ruff")
+
+
+def make(*arguments: str, out: Path) -> tuple[Any, str]:
+    asked = new_model.new_model_parser().parse_args([*arguments, "--out", str(out)])
+    plan, text, place = new_model.make(asked, NOW)
+    new_model.write_whole(place, text)
+    return plan, text
+
+
+def tidy(text: str, tmp_path: Path) -> str:
+    """What the formatter and the linter would change or say; nothing, if all is well."""
+    file = tmp_path / "tidy.py"
+    file.write_text(text)
+    config = f"--config={PROJECT / 'pyproject.toml'}"
+    said = ""
+    for command in (["format", "--diff"], ["check", "-q"]):
+        ended = subprocess.run(
+            [RUFF, *command, "--no-cache", config, file],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        said += ended.stdout
+    return said
+
+
+def rehearse(spec: ModelSpec) -> pd.DataFrame:
+    """Examples of a few days through contract, cleaning and features; every candidate fits them."""
+    listed = list(spec.source.list_days(NOW.date()))
+    split = split_days(spec, listed, listed[-1])
+    raw = spec.source.read_days(listed)
+    accepted = accept_rows(raw, spec.contract)
+    assert accepted.quarantine.empty, accepted.quarantine["reason"].value_counts()
+    rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
+    made = []
+    for day in [*split.train[-12:], *split.holdout[-3:]]:
+        stamp = pd.Timestamp(day)
+        past = (rows["day"] < stamp) & (rows["day"] >= stamp - spec.lookback)
+        today = rows[rows["day"] == stamp].reset_index(drop=True)
+        made.append(build_examples(spec, today, rows[past].reset_index(drop=True)))
+    learn = pd.concat(made[:-3], ignore_index=True)
+    judge = pd.concat(made[-3:], ignore_index=True)
+    for name in spec.candidates:
+        scores = fit.score(spec, name, fit.fit(spec, name, learn), judge)
+        assert len(scores) == len(judge)
+    return learn
+
+
+def as_parquet(folder: Path, rows: pd.DataFrame) -> Path:
+    rows.to_parquet(folder / "data.parquet", index=False)
+    return folder / "data.parquet"
+
+
+def as_csv(folder: Path, rows: pd.DataFrame) -> Path:
+    rows.to_csv(folder / "data.csv", index=False, sep=";", encoding="cp1252")
+    return folder / "data.csv"
+
+
+RATED = ["--time", "rated_at", "--user", "userId", "--item", "film"]
+KINDS: dict[str, tuple[pd.DataFrame, list[str], str, list[str]]] = {
+    "binary": (
+        orders(40, 50), ["--time", "ordered_at", "--target", "returned"],
+        "Classification(", ["logistic", "boosting", "tree"],
+    ),
+    "regression": (
+        weather(), ["--time", "date", "--target", "rain"],
+        "Regression(", ["ridge", "boosting", "tree"],
+    ),
+    "multiclass": (
+        weather(), ["--time", "date", "--target", "kind"],
+        "Multiclass(", ["logistic", "boosting", "tree"],
+    ),
+    "explicit": (
+        ratings(), [*RATED, "--rating", "stars"],
+        "Recommendation(", ["popularity", "neighbours", "ranker"],
+    ),
+    "implicit": (
+        ratings(), RATED,
+        "Recommendation(", ["popularity", "neighbours", "ranker"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_what_it_writes_is_tidy_and_runs(kind: str, tmp_path: Path) -> None:
+    rows, asked, problem, candidates = KINDS[kind]
+    write = as_csv if kind in ("regression", "binary") else as_parquet
+    _, text = make("--from", str(write(tmp_path, rows)), *asked, out=tmp_path / f"{kind}.py")
+    assert tidy(text, tmp_path) == ""
+    spec = load_spec(str(tmp_path / f"{kind}.py"))
+    assert f"problem={problem}" in text
+    assert list(spec.candidates) == candidates
+    examples = rehearse(spec)
+    assert examples["target"].nunique() > 1
+
+
+def test_it_says_what_it_left_out_and_why(tmp_path: Path) -> None:
+    plan, text = make(
+        "--from", str(write_daily(tmp_path / "orders", orders(), "ordered_at")),
+        "--time", "ordered_at", "--target", "returned", out=tmp_path / "orders.py",
+    )  # fmt: skip
+    module = ast.parse(text)
+    names = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in module.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id.isupper()
+    }
+    assert names["KEY"] == ("order_id",)
+    assert names["KNOWN_AHEAD"] == (
+        "order_id", "ordered_at", "amount", "town", "class", "shop_id", "vip", NASTY,
+    )  # fmt: skip
+    assert names["ALIKE"] == ("town", "shop_id")
+    assert names["TYPES"] == {"shop_id": "str", "vip": "float64"}
+    for words in ("closed_at: it is later", "fee: alone", "order_id", "country", "no zone"):
+        assert any(words in warning for warning in plan.warnings), words
+    doc = ast.get_docstring(module)
+    assert doc is not None
+    assert "Known only later? fee" in doc
+    assert "retrain-orders" in text.splitlines()[-10]
+
+
+def test_nothing_from_the_data_becomes_code(tmp_path: Path) -> None:
+    harm = '"""\nraise SystemExit(7)\n"""'
+    rows = weather().rename(columns={"clouds": harm})
+    rows["kind"] = rows["kind"].map(
+        {"dry": "'); raise SystemExit(8) #", "wet": '\\"', "storm": "€"}
+    )
+    _, text = make(
+        "--from", str(as_parquet(tmp_path, rows)), "--time", "date", "--target", "kind",
+        out=tmp_path / "bad.py",
+    )  # fmt: skip
+    assert tidy(text, tmp_path) == ""
+    assert not any(isinstance(node, ast.Raise) for node in ast.walk(ast.parse(text)))
+    assert harm in load_spec(str(tmp_path / "bad.py")).known_ahead
+
+
+def test_a_table_of_a_database_is_named_in_the_source(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as database:
+        orders(30, 20).drop(columns=[NASTY]).to_sql("orders", database, index=False)
+    database.close()
+    _, text = make(
+        "--from", f"sqlite:///{tmp_path}/shop.db", "--table", "orders",
+        "--time", "ordered_at", "--target", "returned", "--timezone", "Europe/Berlin",
+        out=tmp_path / "shop.py",
+    )  # fmt: skip
+    assert 'table="orders"' in text
+    spec = load_spec(str(tmp_path / "shop.py"))
+    assert spec.timezone == spec.source.timezone == "Europe/Berlin"  # type: ignore[attr-defined]
+    rehearse(spec)
+
+
+def test_a_label_that_comes_late_is_waited_for(tmp_path: Path) -> None:
+    rows = orders()
+    open_ = rows["ordered_at"] > rows["ordered_at"].max() - pd.Timedelta(days=3)
+    open_ |= np.arange(len(rows)) % 50 == 0
+    rows = rows.assign(
+        returned=rows["returned"].mask(open_), closed_at=rows["closed_at"].mask(open_)
+    )
+    plan, text = make(
+        "--from", str(as_parquet(tmp_path, rows)), "--time", "ordered_at", "--target", "returned",
+        out=tmp_path / "late.py",
+    )  # fmt: skip
+    assert plan.delay == 3
+    assert load_spec(str(tmp_path / "late.py")).label_delay.days == 3
+    assert tidy(text, tmp_path) == ""
+    assert "final = history" in text
+    rehearse(load_spec(str(tmp_path / "late.py")))
+
+
+def test_rows_of_nobody_teach_a_recommendation_nothing(tmp_path: Path) -> None:
+    rows = ratings()
+    rows["userId"] = rows["userId"].mask(np.arange(len(rows)) % 9 == 0).astype("Int64")
+    _, text = make("--from", str(as_parquet(tmp_path, rows)), *RATED, out=tmp_path / "anyone.py")
+    assert tidy(text, tmp_path) == ""
+    examples = rehearse(load_spec(str(tmp_path / "anyone.py")))
+    assert examples["userId"].dtype == "int64"
+
+
+def test_a_model_may_be_called_like_a_word_of_its_file(tmp_path: Path) -> None:
+    _, text = make(
+        "--from", str(as_parquet(tmp_path, weather())), "--time", "date", "--target", "rain",
+        "--name", "table", out=tmp_path / "table.py",
+    )  # fmt: skip
+    assert load_spec(str(tmp_path / "table.py")).name == "table"
+    assert "table_model = ModelSpec(" in text
+
+
+@pytest.mark.parametrize(("rows", "limit"), [(weather(), 0.5), (orders(30, 60), 0.05)])
+def test_few_rows_a_day_may_have_a_bad_one(
+    rows: pd.DataFrame, limit: float, tmp_path: Path
+) -> None:
+    time = str(rows.select_dtypes("datetime").columns[0])
+    target = str(rows.columns[-1])
+    make(
+        "--from", str(as_parquet(tmp_path, rows)), "--time", time, "--target", target,
+        out=tmp_path / "few.py",
+    )  # fmt: skip
+    assert load_spec(str(tmp_path / "few.py")).quarantine_limit == limit
+
+
+def constant(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(rain=1.0)
+
+
+def written(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(date=rows["date"].dt.strftime("%d.%m.%Y"))
+
+
+def alone(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[["date", "rain"]].assign(date=rows["date"], number=range(len(rows)))
+
+
+WRONG: dict[str, tuple[list[str], Callable[[pd.DataFrame], pd.DataFrame] | None, str]] = {
+    "no file": (["--from", "gone.parquet"], None, "no such file or folder"),
+    "no target": (["--target", "rian"], None, "no column 'rian'. Did you mean 'rain'"),
+    "no time": (["--time", "dte"], None, "'dte'"),
+    "a name that is none": (["--name", "../x"], None, "--name: found '../x'"),
+    "an endless target": (
+        [], lambda rows: rows.assign(rain=np.where(rows.index == 3, np.inf, rows["rain"])),
+        "found 1 infinite values",
+    ),
+    "an empty CSV file": (["--from", "empty.csv"], None, "empty.csv"),
+    "no zone": (["--timezone", "Mars"], None, "--timezone: found 'Mars'"),
+    "one value": ([], constant, "--target 'rain': found 1.0 in every row"),
+    "times that are none": ([], written, "'date'"),
+    "too short": ([], lambda rows: rows.head(6), "has 6 day(s); expected 10 at least"),
+    "the target is the time": (["--target", "date"], None, "found the column of --time"),
+    "half a recommendation": (["--user", "kind"], None, "--user and --item go together"),
+    "no folder": (["--out", "gone/x.py"], None, "there is no folder"),
+    "no Python file": (["--out", "x.txt"], None, "ends in .py"),
+    "a table of a file": (["--table", "x"], None, "goes with the URL of a database"),
+    "a password": (
+        ["--from", "postgresql+psycopg://me:s3cret@host/db", "--table", "x"], None, "${",
+    ),
+}  # fmt: skip
+
+
+def say(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    monkeypatch.setattr(sys, "argv", ["new_model.py", *arguments])
+    capsys.readouterr()
+    code = new_model.main()
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_mistake_gets_one_message(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more, spoil, words = WRONG[case]
+    monkeypatch.chdir(tmp_path)
+    rows = weather()
+    as_parquet(tmp_path, spoil(rows) if spoil else rows)
+    usual = ["--from", "data.parquet", "--time", "date", "--target", "rain", "--out", "model.py"]
+    (tmp_path / "empty.csv").touch()
+    code, said = say([*usual, *more], monkeypatch, capsys)
+    assert code == 2, said
+    assert words in said
+    assert said.startswith("nightly: ")
+    assert said.endswith("Nothing was written.\n")
+    assert "s3cret" not in said
+    assert "Traceback" not in said
+    assert {file.name for file in tmp_path.iterdir()} <= {"data.parquet", "empty.csv", "home"}
+
+
+def test_a_file_that_exists_is_kept_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rain.py"
+    usual = ["--from", str(as_parquet(tmp_path, weather())), "--time", "date", "--target", "rain"]
+    usual += ["--out", str(out)]
+    code, said = say(usual, monkeypatch, capsys)
+    assert code == 0
+    assert f"python flows/retrain.py --model {out} --check" in said
+    assert f"python flows/retrain.py --model {out} --as-of 2025-06-30" in said
+    first = out.read_text()
+    out.write_text(first.replace("days(", "days( "))
+    code, said = say(usual, monkeypatch, capsys)
+    assert (code, "say --force" in said) == (2, True)
+    assert say([*usual, "--force"], monkeypatch, capsys)[0] == 0
+    assert out.read_text() == first
+    other = tmp_path / "serve.py"
+    shutil.copy(PROJECT / "deployments" / "serve.py", other)
+    code, said = say([*usual, "--out", str(other), "--force"], monkeypatch, capsys)
+    assert (code, "found a file that is no model" in said) == (2, True)

@@ -1,0 +1,192 @@
+"""A split never leaks the future, features see only the past, only new days are prepared."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tasks.features.cleaning import clean_days
+from tasks.features.examples import prepare_examples
+from tasks.features.split import HistoryError, Split, split_days
+from tasks.problems import Multiclass
+from tasks.sources import ParquetDays
+from tasks.spec import EXPANDING, ModelSpec, SpecError, days
+from tests.nights import nth_day
+from tests.toy import features, toy, write_day
+
+LENGTH = 25
+
+
+@given(
+    count=st.integers(0, 120),
+    gaps=st.sets(st.integers(1, 119), max_size=30),
+    lookback=st.integers(0, 30),
+    holdout=st.integers(1, 20),
+    delay=st.integers(0, 5),
+    window=st.one_of(st.just(EXPANDING), st.integers(30, 60).map(days)),
+)
+@example(count=104, gaps={79}, lookback=0, holdout=17, delay=4, window=days(30))
+def test_no_training_day_or_label_reaches_a_judging_day(
+    count: int, gaps: set[int], lookback: int, holdout: int, delay: int, window: timedelta
+) -> None:
+    spec = dataclasses.replace(
+        toy, lookback=days(lookback), holdout=days(holdout), label_delay=days(delay), window=window
+    )
+    listed = [nth_day(n) for n in range(1, count + 1) if n not in gaps]
+    as_of = nth_day(max(count, 1))
+    try:
+        split = split_days(spec, listed, as_of)
+    except HistoryError as error:
+        assert f"the source has {len(listed)} day(s)" in str(error)
+        return
+    final = max(split.train) + spec.label_delay
+    assert final < min(split.holdout)
+    assert max(split.refit) + spec.label_delay <= as_of
+    assert split.refit[-1] == split.holdout[-1]
+    assert {*split.train, *split.holdout, *split.refit} <= set(listed)
+    assert min(split.refit) - spec.lookback >= listed[0]
+    assert (split.holdout[-1] - split.holdout[0]).days < holdout
+    assert (split.refit[-1] - split.train[0]).days < window.days
+    for part in (split.train, split.holdout, split.refit):
+        assert list(part) == sorted(set(part))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(1, LENGTH + 1):
+        write_day(tmp_path / "days", nth_day(number), rows=20)
+    return tmp_path / "days"
+
+
+def spec_on(folder: Path, **changes: Any) -> ModelSpec:
+    return dataclasses.replace(toy, source=ParquetDays(str(folder)), **changes)
+
+
+def prepare(spec: ModelSpec, last: int = LENGTH) -> tuple[Split, tuple[date, ...], int]:
+    """Prepare as a night does: the split, the days whose features were made, days cleaned."""
+    listed = spec.source.list_days(nth_day(last))
+    clean = clean_days(spec, listed)
+    split = split_days(spec, list(listed), nth_day(last))
+    wanted = sorted({*split.train, *split.holdout, *split.refit})
+    _, made = prepare_examples(spec, listed, clean.refs, wanted)
+    return split, made, len(clean.new)
+
+
+def test_features_see_what_is_known_and_whole_days_before(folder: Path) -> None:
+    seen: list[tuple[pd.DataFrame, pd.DataFrame]] = []
+
+    def watched(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+        seen.append((day, history))
+        return features(day, history)
+
+    prepare(spec_on(folder, features=watched))
+    assert len(seen) == LENGTH - toy.lookback.days
+    for day, history in seen:
+        (today,) = day["day"].unique()
+        assert set(day) == {"day", *toy.known_ahead}
+        assert "bought" in history
+        assert history["day"].max() == today - pd.Timedelta(days=1)
+        assert history["day"].min() == today - toy.lookback
+        assert len(history) == 7 * 20
+
+
+def test_a_feature_of_another_type_on_some_days_is_the_models_fault(folder: Path) -> None:
+    def mixed(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+        odd = day["day"].iloc[0].day % 2 == 1
+        return features(day, history).assign(kind="odd" if odd else 2.0)
+
+    with pytest.raises(SpecError, match=r"features: .*kind"):
+        prepare(spec_on(folder, features=mixed))
+
+
+def test_later_rows_do_not_change_a_days_features(folder: Path) -> None:
+    spec = spec_on(folder)
+    listed = spec.source.list_days(nth_day(LENGTH))
+    clean = clean_days(spec, listed)
+    day = nth_day(15)
+    before, _ = prepare_examples(spec, listed, clean.refs, [day])
+    for number in range(16, LENGTH + 1):
+        write_day(folder, nth_day(number), rows=30, bought=1)
+    changed = spec.source.list_days(nth_day(LENGTH))
+    again = clean_days(spec, changed)
+    after, made = prepare_examples(spec, changed, again.refs, [day])
+    assert len(again.new) == LENGTH - 15
+    assert made == ()
+    assert after == before
+
+
+def test_a_rerun_prepares_nothing_and_one_more_day_prepares_one(folder: Path) -> None:
+    spec = spec_on(folder)
+    _, made, cleaned = prepare(spec, LENGTH - 1)
+    assert (len(made), cleaned) == (LENGTH - 1 - 7, LENGTH - 1)
+    assert prepare(spec, LENGTH - 1)[1:] == ((), 0)
+    assert prepare(spec)[1:] == ((nth_day(LENGTH),), 1)
+
+
+def test_a_changed_day_prepares_itself_and_the_days_that_look_back_at_it(folder: Path) -> None:
+    spec = spec_on(folder)
+    prepare(spec)
+    write_day(folder, nth_day(12), rows=21)
+    _, made, cleaned = prepare(spec)
+    assert cleaned == 1
+    assert made == tuple(nth_day(number) for number in range(12, 12 + 8))
+
+
+@settings(max_examples=30)
+@given(
+    broken=st.sets(st.integers(0, 19), max_size=12),
+    copies=st.lists(st.integers(0, 19), max_size=12),
+)
+def test_rows_in_are_accepted_quarantined_or_duplicates(
+    tmp_path_factory: pytest.TempPathFactory, broken: set[int], copies: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("counted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTLY_HOME", str(folder / "home"))
+        write_day(folder / "days", nth_day(1), rows=20)
+        file = folder / "days" / f"{nth_day(1)}.parquet"
+        frame = pd.read_parquet(file)
+        frame.loc[list(broken), "size"] = 99.0
+        pd.concat([frame, frame.iloc[copies]]).to_parquet(file, index=False)
+        spec = spec_on(folder / "days", quarantine_limit=0.99)
+        found = clean_days(spec, spec.source.list_days(nth_day(1)))
+    counts = found.counts.sum()
+    assert counts["rows_in"] == 20 + len(copies)
+    assert counts["rows_in"] == counts[["accepted", "quarantined", "duplicates"]].sum()
+    assert counts["accepted"] == 20 - len(broken)
+
+
+def test_a_day_over_the_limit_is_rejected_with_its_reason(folder: Path) -> None:
+    write_day(folder, nth_day(LENGTH), rows=20, size=99.0)
+    spec = spec_on(folder)
+    found = clean_days(spec, spec.source.list_days(nth_day(LENGTH)))
+    assert list(found.rejected) == [nth_day(LENGTH)]
+    assert "20 of 20 rows break the contract (100.0%, allowed 2.0%)" in "".join(
+        found.rejected.values()
+    )
+    assert nth_day(LENGTH) not in found.refs
+
+
+def test_a_day_of_labels_that_are_none_is_rejected_and_no_other(folder: Path) -> None:
+    spec = spec_on(
+        folder,
+        problem=Multiclass("choice", ("a", "b"), key=("number",)),
+        clean=lambda rows: rows.assign(
+            choice=rows["shop"].where(rows["day"] != pd.Timestamp(nth_day(3)), "c")
+        ),
+    )
+    found = clean_days(spec, spec.source.list_days(nth_day(5)))
+    assert list(found.rejected) == [nth_day(3)]
+    assert f"{nth_day(3)}: target 'choice': found 'c' in 20 of 20 rows" in "".join(
+        found.rejected.values()
+    )
+    absent = dataclasses.replace(spec, clean=None)
+    with pytest.raises(SpecError, match="found 'choice', which the clean rows do"):
+        clean_days(absent, absent.source.list_days(nth_day(5)))

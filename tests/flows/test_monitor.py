@@ -1,0 +1,179 @@
+"""Past answers are graded once their labels are final, and a bad champion goes back by itself."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.monitor import monitor
+from flows.predict import predict
+from tasks import settings
+from tasks.monitoring import live_days
+from tasks.steps.config import RetrainConfig
+from tasks.store import files
+from tests.nights import (
+    MLFLOW_WARNINGS,
+    champion_of,
+    copy_home,
+    nth_day,
+    run_night,
+    write_model,
+    write_more,
+)
+from tests.toy import write_day
+
+pytestmark = [
+    pytest.mark.usefixtures("warm_processes", "registry_home"),
+    *(pytest.mark.filterwarnings(words) for words in MLFLOW_WARNINGS),
+]
+
+SPOILT = (
+    ('"logistic": LogisticRegression(),', '"logistic": DecisionTreeClassifier(max_depth=1),'),
+    ("gate=Gate(min_units=100,", "gate=Gate(min_units=100, tolerance=1.0, slice_tolerance=1.0,"),
+    ('        "tree": DecisionTreeClassifier(max_depth=3, random_state=0),\n', ""),
+)
+"""A worse recipe under the name of the good one, and a gate that lets it pass."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_more(tmp_path / "days", 1, 40)
+    return tmp_path
+
+
+@pytest.fixture
+def model(folder: Path) -> Path:
+    return write_model(folder / "toy.py", folder / "days")
+
+
+def run(flow: Any, model: Path, as_of: date) -> Any:
+    return flow(RetrainConfig(model=str(model), as_of=as_of), return_state=True)
+
+
+def record(day: date) -> dict[str, Any]:
+    found: dict[str, Any] = files.read_json(settings.home() / "live" / "toy" / f"{day}.json")
+    return found
+
+
+def test_a_night_grades_the_answers_of_the_night_before(model: Path) -> None:
+    first = run_night(model, nth_day(38))
+    assert (first["live"], first["live_lines"]) == ([], [])
+    second = run_night(model, nth_day(39))
+    (graded,) = second["live"]
+    assert graded == record(nth_day(39))
+    assert (graded["day"], graded["version"]) == (str(nth_day(39)), "1")
+    assert (graded["asked"], graded["labelled"], graded["unasked"]) == (200, 200, 0)
+    assert graded["promised"] == first["promised"]
+    assert 0.7 < graded["metrics"]["average_precision"] < 1
+    assert "average precision 0." in second["live_lines"][0]
+    page = Path(second["links"]["history"]).read_text()
+    assert "inside the promise" in page
+    assert str(nth_day(39)) in page
+    third = run_night(model, nth_day(40))
+    (graded,) = third["live"]
+    assert graded["previous_version"] == "1"
+    assert set(graded["previous"]) == set(graded["metrics"])
+
+
+def test_a_day_is_graded_once_and_again_where_its_labels_changed(model: Path, folder: Path) -> None:
+    run_night(model, nth_day(38))
+    assert run(monitor, model, nth_day(39)).name == "GRADED"
+    before = record(nth_day(39))
+    place = settings.home() / "live" / "toy" / f"{nth_day(39)}.json"
+    written = place.stat().st_mtime_ns
+    run(monitor, model, nth_day(39))
+    assert place.stat().st_mtime_ns == written
+    write_day(folder / "days", nth_day(39), bought=1)
+    run(monitor, model, nth_day(39))
+    assert record(nth_day(39))["metrics"] == {} != before["metrics"]
+
+
+def test_labels_that_are_not_final_are_waited_for(model: Path, folder: Path) -> None:
+    slow = write_model(
+        folder / "slow.py",
+        folder / "days",
+        ("holdout=days(7)", "holdout=days(7), label_delay=days(2)"),
+    )
+    run_night(slow, nth_day(37))
+    assert "No day with labels" in run(monitor, slow, nth_day(39)).message
+    assert "average precision" in run(monitor, slow, nth_day(40)).message
+
+
+@pytest.fixture(scope="module")
+def three_bad_days(
+    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, warm_processes: None
+) -> Path:
+    """A champion that took over from a better one three graded days ago."""
+    place = tmp_path_factory.mktemp("bad")
+    (place / "home").mkdir()
+    shutil.copyfile(empty_registry, place / "home" / "mlflow.db")
+    write_more(place / "days", 1, 41)
+    good = write_model(place / "toy.py", place / "days")
+    spoilt = write_model(place / "spoilt.py", place / "days", *SPOILT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTLY_HOME", str(place / "home"))
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+            patch.delenv(name, raising=False)
+        assert run_night(good, nth_day(35))["verdict"] == "PROMOTED"
+        assert run_night(spoilt, nth_day(36))["verdict"] == "PROMOTED"
+        assert champion_of() == "2"
+        for number in (37, 38, 39):
+            assert run(monitor, spoilt, nth_day(number)).name == "GRADED"
+            assert run(predict, spoilt, nth_day(number)).name == "PUBLISHED"
+    return place
+
+
+@pytest.fixture
+def spoilt(three_bad_days: Path, home: Path) -> Path:
+    """The model file of the bad champion, on a copy of that state."""
+    copy_home(three_bad_days / "home", home)
+    return three_bad_days / "spoilt.py"
+
+
+def test_a_bad_champion_is_taken_back_within_days(
+    spoilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: dict[str, str] = {}
+    monkeypatch.setattr(
+        "tasks.steps.rollback.announce", lambda _model, _as_of, events: said.update(events)
+    )
+    assert run(monitor, spoilt, nth_day(40)).name == "REVERTED"
+    assert run(predict, spoilt, nth_day(40)).name == "PUBLISHED"
+    assert champion_of() == "1"
+    assert "4 graded days: average precision -" in said["nightly.champion.rolled-back"]
+    report = run_night(spoilt, nth_day(41))
+    assert report["verdict"] == "PROMOTED"  # other data than the version that was taken back
+
+
+def test_where_the_predecessor_is_unfit_the_champion_stays(spoilt: Path, home: Path) -> None:
+    for file in home.rglob("model.skops"):  # of every version, the predecessor's too
+        file.write_bytes(file.read_bytes()[:-10])
+    ended = run(monitor, spoilt, nth_day(40))
+    assert ended.name == "GRADED"
+    assert "Version 2 should go back" in ended.message
+    assert champion_of() == "2"
+
+
+def test_live_lines_count_the_promises_kept() -> None:
+    from tests.toy import toy
+
+    def day(number: int, value: float) -> dict[str, Any]:
+        return {
+            "day": str(nth_day(number)),
+            "metrics": {"average_precision": value},
+            "previous": {},
+            "promised": {"value": 0.8, "low": 0.7, "high": 0.9},
+            "asked": 10,
+            "labelled": 9,
+        }
+
+    live = live_days.Live(days=(day(1, 0.8), day(2, 0.2), day(3, 0.85)))
+    assert live_days.lines(live, toy) == [
+        "2026-01-03: average precision 0.850, inside the promised 0.700 to 0.900 "
+        "(9 of 10 asked were labelled)",
+        "inside the promise on 2 of the last 3 graded days",
+    ]

@@ -1,0 +1,155 @@
+"""Drift by the size of the change: what swings each week is quiet, what breaks is told."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.monitoring.drift import check_drift, count_rows, measure_drift, psi, to_lines
+
+NEWEST = date(2026, 11, 22)
+
+
+def weeks(count: int = 8, rows: int = 700, seed: int = 0) -> pd.DataFrame:
+    """Weeks of ordinary rows: a measure, one that swings, a key, and one that is often missing."""
+    random = np.random.default_rng(seed)
+    parts = []
+    for age in range(7 * count):
+        level = 3 * np.sin(age / 7)
+        part = pd.DataFrame(
+            {
+                "size": random.normal(5, 1, rows // 7),
+                "season": random.normal(level, 1, rows // 7),
+                "carrier": random.choice(["AA", "DL", "UA"], rows // 7),
+                "wind": np.where(random.random(rows // 7) < 0.3, np.nan, random.random(rows // 7)),
+            }
+        )
+        parts.append(part.assign(day=pd.Timestamp(NEWEST - timedelta(days=age))))
+    return pd.concat(parts, ignore_index=True)
+
+
+def newest(rows: pd.DataFrame) -> pd.Series:
+    return rows["day"] > pd.Timestamp(NEWEST - timedelta(days=7))
+
+
+def test_ordinary_weeks_raise_no_alarm_and_a_season_is_known_to_swing() -> None:
+    found = {shift.column: shift for shift in measure_drift(weeks(), NEWEST, 0)}
+    assert not any(shift.alarming for shift in found.values())
+    assert found["season"].psi > 0.25
+    assert found["size"].psi < 0.1
+
+
+@pytest.mark.parametrize(
+    ("column", "broken"),
+    [
+        ("size", lambda rows: rows["size"] * 1.6),
+        ("size", lambda rows: rows["size"] * 0),
+        ("size", lambda rows: rows["size"].where(rows.index % 2 == 0)),
+        ("carrier", lambda rows: rows["carrier"].replace("UA", "U2")),
+        ("wind", lambda rows: rows["wind"].fillna(0)),
+    ],
+)
+def test_what_breaks_is_told_first(column: str, broken: object) -> None:
+    rows = weeks()
+    rows[column] = rows[column].where(~newest(rows), broken(rows))  # type: ignore[operator]
+    worst, *others = measure_drift(rows, NEWEST, 0)
+    assert (worst.column, worst.alarming) == (column, True)
+    assert not any(shift.alarming for shift in others)
+
+
+def test_shares_say_what_happened() -> None:
+    rows = weeks()
+    now = newest(rows)
+    rows["carrier"] = rows["carrier"].where(~now, rows["carrier"].replace("UA", "U2"))
+    rows["wind"] = rows["wind"].where(~now)
+    found = {shift.column: shift for shift in measure_drift(rows, NEWEST, 0)}
+    assert found["carrier"].new == pytest.approx(1 / 3, abs=0.06)
+    assert found["carrier"].vanished == pytest.approx(1 / 3, abs=0.06)
+    assert found["wind"].missing == pytest.approx(0.7, abs=0.06)
+    assert found["size"].new == found["size"].vanished == 0
+
+
+def test_it_does_not_grow_with_the_rows() -> None:
+    small, large = (measure_drift(weeks(rows=n), NEWEST, 0) for n in (1_400, 28_000))
+    sizes = [{shift.column: shift.psi for shift in found} for found in (small, large)]
+    assert sizes[1]["size"] <= sizes[0]["size"] + 0.01
+    assert sizes[1]["season"] == pytest.approx(sizes[0]["season"], rel=0.2)
+
+
+def test_fewer_than_three_weeks_say_nothing() -> None:
+    assert measure_drift(weeks(2), NEWEST, 0) == []
+    assert check_drift([], 1.0).passed
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.nan,
+        0.0,
+        [np.inf, -np.inf],
+        ["a", None],
+        [True, False],
+        pd.array([1, None], dtype="Int64"),
+        pd.Categorical(["x", "y"]),
+    ],
+)
+def test_whatever_a_column_holds_it_is_measured(values: object) -> None:
+    rows = weeks(4)[["day"]]
+    many = np.arange(len(rows)) % 2
+    column = values if np.isscalar(values) else pd.Series(values)[many].reset_index(drop=True)
+    (found,) = measure_drift(rows.assign(odd=column), NEWEST, 0)
+    assert found.psi == pytest.approx(0, abs=0.01)
+
+
+@given(st.integers(0, 9))
+@settings(max_examples=10)
+def test_the_order_of_rows_does_not_matter(seed: int) -> None:
+    rows = weeks(4, 140)
+    mixed = rows.sample(frac=1, random_state=seed).reset_index(drop=True)
+    found = [
+        {shift.column: shift.psi for shift in measure_drift(each, NEWEST, 0)}
+        for each in (rows, mixed)
+    ]
+    assert found[0] == pytest.approx(found[1])
+
+
+@given(st.lists(st.integers(0, 1000), min_size=2, max_size=12), st.integers(1, 50))
+@settings(max_examples=80)
+def test_the_index_is_nought_for_equal_shares_and_symmetric(counts: list[int], times: int) -> None:
+    assert psi(counts, np.multiply(counts, times)) == pytest.approx(0, abs=1e-9)
+    assert psi(counts, counts[::-1]) == pytest.approx(psi(counts[::-1], counts))
+    assert psi(counts, counts[::-1]) >= 0
+
+
+def test_only_what_is_past_the_limit_and_unusual_holds_the_night() -> None:
+    rows = weeks()
+    rows.loc[newest(rows), "size"] = 0
+    shifts = measure_drift(rows, NEWEST, 0)
+    check = check_drift(shifts, 2.0)
+    assert not check.passed
+    assert check.detail.startswith("size moved most: index ")
+    assert check.detail.endswith("bound 2.")
+    assert check_drift(shifts, None).passed
+    assert check_drift(shifts, 1e6).passed
+    assert "| **size** |" in to_lines(shifts)[2]
+    assert len(to_lines(shifts, 2)) == 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "odd"), [(104, False), (67, True), (68, False), (162, False), (163, True)]
+)
+def test_rows_are_compared_with_the_same_weekday(rows: int, odd: bool) -> None:
+    counts = {NEWEST - timedelta(days=age): 500 for age in range(60)}
+    counts |= {NEWEST - timedelta(weeks=back): 100 + back for back in range(1, 9)}
+    found = count_rows({**counts, NEWEST: rows}, NEWEST)
+    assert found is not None
+    assert (found["odd"], found["low"], found["high"]) == (odd, 101, 108)
+
+
+def test_rows_without_a_past_say_nothing() -> None:
+    assert count_rows({NEWEST: 5}, NEWEST) is None

@@ -1,0 +1,198 @@
+"""Promises that are kept as often as they say, and reverts that need days, not rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.monitoring.live_performance import compare, grade_day, promise, to_text
+from tasks.problems import Classification, Recommendation
+from tasks.spec import Revert
+
+POLICY = Revert()
+LATE = Classification("late", metric="roc_auc", key=("number",))
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9])
+def test_a_promise_is_kept_as_often_as_it_says(confidence: float) -> None:
+    random = np.random.default_rng(0)
+    kept = 0
+    for _ in range(2000):
+        *judged, live = np.exp(random.normal(-1.2, 0.3, 15))
+        found = promise(judged, confidence)
+        assert found is not None
+        kept += found["low"] <= live <= found["high"]
+    assert kept / 2000 == pytest.approx(confidence, abs=0.03)
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=3, max_size=20), st.floats(0.5, 0.99))
+@settings(max_examples=100)
+def test_a_promise_of_figures_above_zero_stays_above_zero(
+    daily: list[float], confidence: float
+) -> None:
+    found = promise(daily, confidence)
+    assert found is not None
+    assert 0 < found["low"] <= found["high"]
+    assert found["value"] == pytest.approx(np.mean(daily))
+
+
+def test_figures_below_zero_are_promised_too() -> None:
+    found = promise([-0.2, 0.1, 0.3, 0.2], 0.9)
+    assert found is not None
+    assert found["low"] < 0 < found["high"]
+
+
+def test_too_few_days_promise_nothing() -> None:
+    assert promise([0.3, math.nan, 0.4], 0.9) is None
+
+
+def _days(*pairs: tuple[float, float]) -> list[dict[str, Any]]:
+    return [{"metrics": {"m": ours}, "previous": {"m": before}} for ours, before in pairs]
+
+
+def test_a_champion_that_is_worse_each_day_goes_back_once_patience_is_over() -> None:
+    bad = [(0.20, 0.30), (0.21, 0.32), (0.19, 0.28), (0.22, 0.33)]
+    verdicts = [compare(_days(*bad[:count]), "m", True, POLICY) for count in range(1, 5)]
+    assert [found is not None and found.revert for found in verdicts] == [False, False, True, True]
+    assert verdicts[-1] is not None
+    assert verdicts[-1].relative == pytest.approx(-0.333, abs=0.01)
+
+
+def test_less_may_be_better() -> None:
+    errors = _days((0.30, 0.20), (0.32, 0.21), (0.28, 0.19))
+    worse, better = (compare(errors, "m", greater, POLICY) for greater in (False, True))
+    assert worse is not None and worse.revert
+    assert better is not None and not better.revert
+
+
+def test_one_bad_day_is_no_reason() -> None:
+    found = compare(_days((0.1, 0.3), (0.3, 0.3), (0.31, 0.3), (0.3, 0.29)), "m", True, POLICY)
+    assert found is not None and not found.revert
+
+
+def test_a_loss_too_small_to_matter_is_no_reason() -> None:
+    found = compare(_days(*[(0.300, 0.301)] * 9), "m", True, POLICY)
+    assert found is not None and found.high < 0 and not found.revert
+
+
+def test_a_day_without_the_metric_tells_nothing() -> None:
+    assert compare([{"metrics": {}, "previous": {"m": 0.3}}], "m", True, POLICY) is None
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 0.5), st.floats(0.1, 0.5)), min_size=3, max_size=12),
+    st.floats(0, 0.1),
+)
+@settings(max_examples=150)
+def test_a_better_champion_is_never_taken_back_for_it(
+    pairs: list[tuple[float, float]], gain: float
+) -> None:
+    """The decision is monotone: raising every day's figure turns no stay into a revert."""
+    before = compare(_days(*pairs), "m", True, POLICY)
+    after = compare(_days(*[(a + gain, b) for a, b in pairs]), "m", True, POLICY)
+    assert before is not None and after is not None
+    assert before.revert or not after.revert
+
+
+def test_honest_champions_are_seldom_taken_back() -> None:
+    """Two that differ in nothing but noise, looked at on each of sixty nights."""
+    random = np.random.default_rng(1)
+    taken = 0
+    for _ in range(200):
+        day = random.normal(0.3, 0.05, 60)
+        pairs = np.c_[day + random.normal(0, 0.01, 60), day + random.normal(0, 0.01, 60)]
+        looks = (compare(_days(*map(tuple, pairs[:n])), "m", True, POLICY) for n in range(3, 61))
+        taken += any(found is not None and found.revert for found in looks)
+    assert taken / 200 < 0.05
+
+
+def _happened(rows: int = 120, seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "day": pd.Timestamp("2026-01-05"),
+            "number": np.arange(rows),
+            "origin": np.where(np.arange(rows) < 100, "JFK", "LGA"),
+            "late": random.integers(0, 2, rows).astype(float),
+        }
+    )
+
+
+def _answers(happened: pd.DataFrame, weight: float) -> pd.DataFrame:
+    noise = np.random.default_rng(5).random(len(happened))
+    said = weight * happened["late"].to_numpy() + (1 - weight) * noise
+    return happened[["number", "origin"]].assign(probability=said)
+
+
+def test_a_day_is_told_by_metric_slice_and_calibration() -> None:
+    happened = _happened()
+    answered = {"champion": _answers(happened, 1.0), "previous": _answers(happened, 0.0)}
+    found = grade_day(LATE, answered, happened, ("origin",))
+    assert (found["asked"], found["labelled"], found["unasked"]) == (120, 120, 0)
+    assert found["metrics"]["roc_auc"] == 1.0
+    assert found["previous"]["roc_auc"] < 0.7
+    assert found["slices"] == {"origin JFK": 1.0}  # twenty flights from LGA say nothing
+    assert found["calibration"]["observed"] == pytest.approx(happened["late"].mean())
+
+
+@pytest.mark.parametrize("late", [0.0, np.nan])
+def test_a_day_of_one_class_or_without_labels_has_no_metric(late: float) -> None:
+    happened = _happened().assign(late=late)
+    found = grade_day(LATE, {"champion": _answers(_happened(), 0.5)}, happened)
+    assert found["metrics"] == {}
+
+
+def test_a_predecessor_that_answered_other_rows_is_not_compared() -> None:
+    happened = _happened()
+    answered = {
+        "champion": _answers(happened, 0.5),
+        "previous": _answers(happened, 0.5).head(50),
+    }
+    found = grade_day(LATE, answered, happened)
+    assert "roc_auc" in found["metrics"]
+    assert found["previous"] == {}
+
+
+def test_a_basket_is_graded_by_what_was_shown() -> None:
+    problem = Recommendation("user", "item", "popularity", repeat="count")
+    happened = pd.DataFrame(
+        {"day": pd.Timestamp("2026-01-05"), "user": [1, 1, 2], "item": [10, 11, 12]}
+    )
+    shown = pd.DataFrame(
+        {
+            "user": pd.array([1, 1, None, None], dtype="Int64"),
+            "place": [1, 2, 1, 2],
+            "item": [10, 99, 12, 98],
+            "score": [0.9, 0.8, 0.7, 0.6],
+            "kind": ["repeat", "discovery", "popular", "popular"],
+        }
+    )
+    found = grade_day(problem, {"champion": shown}, happened)
+    assert (found["asked"], found["labelled"], found["unasked"]) == (1, 1, 1)
+    assert found["metrics"]["recall_20"] == pytest.approx((0.5 + 1.0) / 2)
+    assert set(found["metrics"]) == {"ndcg_10", "recall_20"}
+
+
+def test_a_graded_day_reads_as_a_sentence() -> None:
+    record = {
+        "day": "2026-11-22",
+        "metrics": {"m": 0.2214},
+        "promised": {"value": 0.23, "low": 0.2, "high": 0.26},
+        "previous": {"m": 0.21},
+        "previous_version": "2",
+        "asked": 2470,
+        "labelled": 412,
+    }
+    assert to_text(record, "m", "NDCG@10") == (
+        "2026-11-22: NDCG@10 0.221, inside the promised 0.200 to 0.260; version 2 had 0.210 "
+        "(412 of 2,470 asked were labelled)"
+    )
+    outside = {**record, "metrics": {"m": 0.1}, "previous": {}}
+    assert "OUTSIDE the promised" in to_text(outside, "m", "NDCG@10")
+    assert "no NDCG@10" in to_text({**record, "metrics": {}}, "m", "NDCG@10")

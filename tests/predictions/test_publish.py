@@ -1,0 +1,193 @@
+"""The app sees one whole night at any instant, and nothing that must not reach it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sql
+
+from tasks.predictions import publish, sql_table
+from tasks.predictions.publish import fault_of
+from tasks.predictions.sql_table import PublishError, replace_table
+
+KEYS = ("user", "place")
+
+
+def answers(rows: int = 40, version: str = "1") -> pd.DataFrame:
+    """Answers to ten users, and to anyone."""
+    frame = pd.DataFrame(
+        {
+            "user": pd.array([*np.repeat(np.arange(rows // 4), 4)], dtype="Int64"),
+            "place": np.tile(np.arange(1, 5), rows // 4).astype(np.int32),
+            "item": np.arange(rows),
+            "score": np.linspace(0.9, 0.1, rows, dtype=np.float32),
+            "kind": "discovery",
+        }
+    )
+    frame.loc[frame["user"] == 0, ["user", "kind"]] = [pd.NA, "popular"]
+    made = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
+    return publish.stamped(frame, date(2026, 11, 22), version, made)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'app.db'}"
+    return str(request.getfixturevalue("postgres"))
+
+
+def read(url: str, table: str = "groceries_predictions") -> pd.DataFrame:
+    engine = sql.create_engine(url)
+    try:
+        return pd.read_sql_query(f"SELECT * FROM {table} ORDER BY item", engine)
+    finally:
+        engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({}, None),
+        ({"score": np.nan}, "40 of 40 are not finite"),
+        ({"score": 0.5}, "all 40 are the same, 0.5"),
+        ({"place": 1}, r"30 rows have the same user, place as another"),
+    ],
+)
+def test_what_must_not_reach_the_app_is_told(changes: dict[str, object], fault: str | None) -> None:
+    found = fault_of(answers().assign(**changes), KEYS, "score", 50, 0.5)
+    assert found == fault
+
+
+def test_none_and_too_few_are_told() -> None:
+    assert fault_of(answers().head(0), KEYS, "score", None, 0.5) == "there is none"
+    found = fault_of(answers(), KEYS, "score", 81, 0.5)
+    assert found == "40 rows, and 81 the last time; at least 50% expected"
+    assert fault_of(answers(), KEYS, "score", 80, 0.5) is None
+
+
+def test_a_table_is_made_and_replaced_with_every_value(url: str) -> None:
+    for version in ("1", "2"):
+        replace_table(url, "groceries_predictions", answers(version=version), KEYS)
+    found = read(url)
+    assert set(found["version"]) == {"2"}
+    assert found["item"].tolist() == list(range(40))
+    assert found["score"].to_numpy() == pytest.approx(answers()["score"].to_numpy(), abs=0)
+    assert found["user"].isna().sum() == 4
+    assert {str(day)[:10] for day in found["as_of"]} == {"2026-11-21"}
+    engine = sql.create_engine(url)
+    (unique,) = sql.inspect(engine).get_unique_constraints("groceries_predictions")
+    engine.dispose()
+    assert unique["column_names"] == ["user", "place"]
+
+
+def test_text_numbers_and_times_come_back_as_they_were(url: str) -> None:
+    rows = pd.DataFrame(
+        {
+            "item": np.arange(5),
+            "name": ["", 'a, "b"', "two\nlines", None, "N\\A"],
+            "score": np.array([0.1, np.nan, 1e-300, 1 / 3, -2.5]),
+            "small": np.array([0.1, np.nan, 1e-30, 1 / 3, -2.5], dtype=np.float32),
+            "at": pd.to_datetime(
+                ["2026-11-22 08:00:00.5", None, *["2026-01-01"] * 3], format="ISO8601"
+            ),
+            "count": pd.array([1, None, 3, 4, 2**40], dtype="Int64"),
+            'Good "one"': [True, False] * 2 + [True],
+        }
+    )
+    replace_table(url, "odd", rows, ("item",))
+    found = read(url, "odd")
+    assert [*found] == [*rows]
+    for name in ("score", "small", "count"):
+        np.testing.assert_array_equal(found[name].astype(float), rows[name].astype(float))
+    assert found["name"].fillna("-").tolist() == rows["name"].fillna("-").tolist()
+    assert pd.to_datetime(found["at"]).equals(rows["at"].astype(pd.to_datetime(found["at"]).dtype))
+    assert found.iloc[:, -1].astype(bool).tolist() == [True, False, True, False, True]
+
+
+def test_a_table_with_other_columns_is_left_alone(url: str) -> None:
+    replace_table(url, "other_columns", answers().drop(columns="kind"), KEYS)
+    with pytest.raises(PublishError, match=r"Table other_columns at .* has the columns user"):
+        replace_table(url, "other_columns", answers(), KEYS)
+    assert len(read(url, "other_columns")) == 40
+
+
+def test_what_fails_halfway_changes_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_table(url, "half", answers(version="1"), KEYS)
+    monkeypatch.setattr(sql_table, "ROWS_AT_ONCE", 10)
+    twice = pd.concat([answers(version="2"), answers(version="2").tail(1)])
+    with pytest.raises(PublishError, match="The table holds what it held"):
+        replace_table(url, "half", twice, KEYS)
+    found = read(url, "half")
+    assert (set(found["version"]), len(found)) == ({"1"}, 40)
+
+
+def test_a_reader_sees_one_whole_night(url: str) -> None:
+    replace_table(url, "watched", answers(400, "0"), KEYS)
+    done, seen = threading.Event(), []
+
+    def look() -> None:
+        engine = sql.create_engine(url)
+        with engine.connect() as connection:
+            while not done.is_set():
+                rows = connection.exec_driver_sql(
+                    "SELECT version, count(*) FROM watched GROUP BY version"
+                ).all()
+                connection.rollback()
+                seen.append([tuple(row) for row in rows])
+        engine.dispose()
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for version in range(1, 8):
+        replace_table(url, "watched", answers(400, str(version)), KEYS)
+    done.set()
+    reader.join()
+    assert all(len(rows) == 1 and rows[0][1] == 400 for rows in seen)
+    assert len({rows[0][0] for rows in seen}) > 1
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nonsense", "NIGHTLY_PREDICTIONS_URL cannot be used: it is no such address"),
+        ("oracle+cx_oracle://a:b@c/d", "the package 'cx_Oracle' is not installed"),
+        ("postgresql+psycopg://me:secret@127.0.0.1:1/app", r"me:\*\*\*@127\.0\.0\.1:1/app"),
+        ("sqlite:////no/such/folder/app.db", "unable to open database file"),
+    ],
+)
+def test_a_wrong_address_is_one_message_without_the_password(url: str, said: str) -> None:
+    with pytest.raises(PublishError, match=said) as caught:
+        replace_table(url, "x", answers(), KEYS)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_pointer_names_the_newest_file(home: Path) -> None:
+    from tasks.store import files
+
+    folder = publish.folder_of("groceries")
+    for day in (date(2026, 11, 20), date(2026, 11, 21)):
+        files.write_parquet(folder / f"{day}.parquet", answers(version=str(day.day)))
+        files.write_json(folder / f"{day}.json", {"as_of": str(day), "rows": 40})
+        publish.publish("groceries", day, answers(), KEYS, None)
+        current = pd.read_parquet(folder / publish.CURRENT)
+        assert set(current["version"]) == {str(day.day)}
+    assert publish.last_published("groceries") == {"as_of": "2026-11-21", "rows": 40}
+    assert sorted(file.name for file in folder.iterdir() if file.name.startswith(".")) == []
+
+
+def test_old_nights_are_forgotten(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.store import files
+
+    monkeypatch.setattr(publish, "KEPT", 2)
+    folder = publish.folder_of("groceries")
+    for day in range(1, 5):
+        for end in ("json", "parquet", "previous.parquet"):
+            files.write_json(folder / f"2026-11-0{day}.{end}", {})
+    publish.forget_old("groceries")
+    assert sorted({file.name[:10] for file in folder.iterdir()}) == ["2026-11-03", "2026-11-04"]

@@ -1,0 +1,349 @@
+"""A check says what a night would do: all that is wrong at once, and nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lightgbm import LGBMClassifier
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from tasks.cli import commands
+from tasks.preflight import check
+from tasks.preflight.check import check_model, choose_days
+from tasks.preflight.result import OUTCOMES, Checkup, to_text
+from tasks.problems import Classification, Metric, Regression
+from tasks.sources import ParquetDays
+from tasks.spec import EXPANDING, ModelSpec, days
+from tests.nights import nth_day, write_model, write_more
+from tests.toy import features, toy, write_day
+
+NOW = datetime(2026, 2, 10, 3, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty days of the toy."""
+    place = tmp_path_factory.mktemp("days")
+    write_more(place, 1, 40)
+    return place
+
+
+def look(folder: Path, as_of: date | None = None, **changes: Any) -> Checkup:
+    """Check the toy on these days, with some of its spec replaced."""
+    spec = dataclasses.replace(toy, source=ParquetDays(str(folder)), **changes)
+    return check_model(spec, as_of, NOW)
+
+
+def tree(place: Path) -> dict[str, tuple[int, int]]:
+    """Every file below a folder, with size and time of change."""
+    files = [path for path in place.rglob("*") if path.is_file()]
+    return {str(f): (f.stat().st_size, f.stat().st_mtime_ns) for f in files}
+
+
+def test_a_good_model_is_ready_and_each_candidate_was_tried(folder: Path) -> None:
+    found = look(folder)
+    assert (found.outcome, found.as_of) == ("READY", nth_day(40))
+    assert [trial.candidate for trial in found.trials] == list(toy.candidates)
+    assert all(trial.fault == "" and trial.rows >= 800 for trial in found.trials)
+    assert found.trials[1].metric > found.trials[0].metric > 0
+    text = to_text(found)
+    assert "CHECK: a night would run" in text
+    assert "40 days in the source, 2026-01-01 to 2026-02-09, none missing" in text
+    assert "learns from 26 days (2026-01-08 to 2026-02-02), judged on 7" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_command_writes_nothing_and_ends_with_the_code(
+    folder: Path,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limited = ("    lookback=days(7),", "    lookback=days(7),\n    fit_limit=days(1),")
+    one = ('"constant": DummyClassifier(),\n        "logistic": LogisticRegression(),', "")
+    model = write_model(tmp_path / "mine.py", folder, limited, one)
+    before = tree(tmp_path) | tree(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "argv", ["retrain.py", "--model", str(model), "--check", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        commands.answer_if_decided()
+    assert ended.value.code == 0
+    assert json.loads(capsys.readouterr().out)["outcome"] == "READY"
+    assert tree(tmp_path) | tree(folder) == before
+    assert not home.exists()
+    assert os.environ["NIGHTLY_HOME"] == str(home)
+
+
+def test_no_fresh_day_would_be_held(folder: Path) -> None:
+    found = look(folder, nth_day(42))
+    assert found.outcome == "HELD"
+    assert "2 day(s) before 2026-02-11" in to_text(found)
+    assert OUTCOMES[found.outcome][1] == 0
+    nowhere = look(folder / "nowhere")
+    assert OUTCOMES[nowhere.outcome][1] == 2, "for a person to correct"
+    assert "found no such folder" in to_text(nowhere)
+    late = check_model(
+        dataclasses.replace(toy, source=ParquetDays(str(folder))),
+        None,
+        datetime(2026, 3, 1, tzinfo=UTC),
+    )
+    assert late.outcome == "READY"
+    assert "a scheduled night would be HELD" in " ".join(late.all("notes"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 99.0}, "200 of 200 rows break the contract (100.0%, allowed 2.0%)"),
+        (
+            {"size": "large"},
+            "found large_string in column 'size'; expected double",
+        ),
+    ],
+)
+def test_data_that_break_the_contract_would_be_rejected(
+    changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    write_more(tmp_path, 1, 29)
+    write_day(tmp_path, nth_day(30), **changes)
+    found = look(tmp_path)
+    assert found.outcome == "REJECTED"
+    assert OUTCOMES[found.outcome][1] == 3
+    assert message in " ".join(found.all("rejected"))
+
+
+def other_index(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    return features(day, history).iloc[1:]
+
+
+def mixed(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    values = np.array([1, "two"] * (len(day) // 2), dtype=object)
+    return features(day, history).assign(odd=values)
+
+
+def infinite(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    return features(day, history).assign(ratio=1.0 / (day["shop"] == "a").astype("float64"))
+
+
+def misspelt(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    return day[["sise"]]
+
+
+def nothing(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    return day[[]]
+
+
+class Broken(LogisticRegression):
+    def predict_proba(self, X: Any) -> Any:
+        return super().predict_proba(X) * np.nan
+
+
+def no_column(as_of: date) -> pd.DataFrame:
+    return pd.DataFrame({"number": [1]})
+
+
+def no_band(examples: pd.DataFrame) -> pd.Series:
+    return examples["age"] // 10
+
+
+def no_gain(examples: pd.DataFrame, score: Any) -> pd.Series:
+    return examples["price"] * score
+
+
+def in_words(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(answer=rows["bought"].map({0: "no", 1: "yes"}))
+
+
+FAULTY: dict[str, tuple[dict[str, Any], str]] = {
+    "other index": ({"features": other_index}, "features gave 199 rows for 200 requests"),
+    "mixed types": ({"features": mixed}, "found int and str in column 'odd'; expected one plain"),
+    "infinite": ({"features": infinite}, "infinite values in column 'ratio'; expected finite"),
+    "misspelt": ({"features": misspelt}, "features raised KeyError: \"None of [Index(['sise']"),
+    "no input": ({"features": nothing}, "found no column besides the keys"),
+    "predicts NaN": (
+        {"candidates": {"broken": Broken()}, "features": lambda d, h: features(d, h)},
+        "Candidate 'broken' of model toy: 400 of 400 scores are not finite",
+    ),
+    "one column for three": (
+        {
+            "problem": Regression("bought", quantiles=(0.1, 0.5, 0.9), key=("number",)),
+            "candidates": {"line": LinearRegression()},
+        },
+        "predict gave shape (400,), expected (400, 3), a column for each of the problem's",
+    ),
+    "target in words": (
+        {"problem": Classification("answer", key=("number",)), "clean": in_words},
+        "target 'answer': found no, yes; expected 0 and 1. Make it so in clean, or use Multiclass",
+    ),
+    "slice": (
+        {"slices": ("shop", no_band)},
+        "slices: function no_band raised KeyError: 'age'; it is given the columns size, shop",
+    ),
+    "own metric": (
+        {"problem": Classification("bought", metrics=(Metric("gain", no_gain),), key=("number",))},
+        "cannot judge: metric gain: its function raised KeyError: 'price'",
+    ),
+    "untrusted": (
+        {"candidates": {"trees": LGBMClassifier(n_estimators=2, verbose=-1)}},
+        'add to the spec: trusted=("lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier")',
+    ),
+    "requests": ({"requests": no_column}, "requests raised ValueError: requests: found no column"),
+    "too short": (
+        {"holdout": days(30), "window": EXPANDING},
+        "the source has 40 day(s), and a night needs at least 52",
+    ),
+    "known ahead": (
+        {"known_ahead": ("number", "size", "shop", "weather")},
+        "known_ahead names weather, which the rows do not have",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_what_is_wrong_is_named(name: str, folder: Path) -> None:
+    changes, message = FAULTY[name]
+    found = look(folder, **changes)
+    assert found.outcome == "FAULTY"
+    assert OUTCOMES[found.outcome][1] == 2
+    assert message in " ".join(found.all("faults")), found.all("faults")
+
+
+def test_a_fault_names_the_line_of_the_model(folder: Path) -> None:
+    (fault,) = look(folder, features=misspelt, requests=None).all("faults")
+    line = misspelt.__code__.co_firstlineno + 1
+    assert f"(line {line} of {__file__})" in fault
+
+
+def test_everything_wrong_is_said_at_once(folder: Path) -> None:
+    found = look(
+        folder,
+        candidates={"broken": Broken(), "fine": LogisticRegression()},
+        features=features_here,
+        requests=no_column,
+        holdout=days(30),
+    )
+    assert len(found.all("faults")) == 3
+    assert [bool(trial.fault) for trial in found.trials] == [True, False]
+
+
+def features_here(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    return features(day, history)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (1, "bought: found 1 in all of 1,000 examples; expected more than one value"),
+        (0, "bought: found 0 in all of 1,000 examples; expected more than one value"),
+    ],
+)
+def test_a_target_of_one_value_cannot_be_learned(value: int, message: str, tmp_path: Path) -> None:
+    for number in range(1, 25):
+        write_day(tmp_path, nth_day(number), bought=value)
+    found = look(tmp_path)
+    assert found.outcome == "FAULTY"
+    assert message in found.all("faults")[0]
+
+
+def test_days_without_rows_do_not_make_a_window_too_long(tmp_path: Path) -> None:
+    write_more(tmp_path, 1, 11)
+    write_more(tmp_path, 14, 40)
+    found = look(tmp_path, window=days(32), requests=None)
+    assert not any("The window asks" in note for note in found.all("notes"))
+
+
+def test_a_window_longer_than_the_history_is_said(folder: Path) -> None:
+    found = look(folder, window=days(90), requests=None)
+    assert found.outcome == "READY"
+    assert (
+        "The window asks for 83 days to learn from, the source has 33: all of them are used."
+        in (found.all("notes"))
+    )
+    assert "none named: the app gets no predictions" in to_text(found)
+
+
+def leaky(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    return features(day, history).assign(paid=day["paid"])
+
+
+def with_payment(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(paid=rows["bought"] * 9.5)
+
+
+def test_likely_leaks_are_told_of(folder: Path) -> None:
+    found = look(
+        folder,
+        clean=with_payment,
+        features=leaky,
+        known_ahead=("number", "size", "shop", "paid"),
+        requests=None,
+    )
+    told = " ".join(found.all("notes"))
+    assert "Leak sign: paid in what is asked on 2026-02-09 follow outcomes" in told
+    assert "paid alone has an AUC of 1.00" in told
+
+
+def odd_columns(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    gone = np.where(np.arange(len(day)) % 3 == 0, 1.0, np.nan)
+    return features(day, history).assign(code=day["number"].astype("str"), same=1.0, gone=gone)
+
+
+def test_what_is_odd_about_the_inputs_is_told_of(folder: Path) -> None:
+    told = " ".join(
+        look(folder, features=odd_columns, candidates={"c": DummyClassifier()}).all("notes")
+    )
+    assert "Nearly every row has another value: code. Is that a number of the row?" in told
+    assert "Constant in these days: same." in told
+    assert "Mostly missing in these days: gone 66%." in told
+
+
+@given(
+    count=st.integers(0, 60),
+    delay=st.integers(0, 10),
+    lookback=st.integers(0, 60),
+    rows=st.integers(0, 10_000_000),
+)
+def test_days_looked_at_are_few_and_never_later_than_their_labels(
+    count: int, delay: int, lookback: int, rows: int
+) -> None:
+    spec: ModelSpec = dataclasses.replace(
+        toy,
+        label_delay=days(delay),
+        lookback=days(lookback),
+        problem=Classification(target="bought"),
+        requests=None,
+    )
+    listed = [nth_day(number) for number in range(1, count + 1)]
+    sample = choose_days(spec, listed, nth_day(count), rows)
+    if sample is None:
+        assert count - delay < 2
+        return
+    assert sample.learn and sample.judge
+    assert sample.learn[-1] < sample.judge[0] <= sample.judge[-1] <= nth_day(count) - days(delay)
+    assert {*sample.learn, *sample.judge, listed[-1]} <= set(sample.read)
+    assert list(sample.read) == sorted(set(sample.read))
+    late = [day for day in sample.read if day >= sample.learn[0]]
+    assert len(sample.read) - len(late) <= max(lookback, 1)
+    assert len(sample.read) * rows <= check.MOST_ROWS + (len(late) + 1) * rows
+
+
+def test_a_giant_day_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_more(tmp_path, 1, 29)
+    write_day(tmp_path, nth_day(30), rows=20_000)
+    monkeypatch.setattr(check, "MOST_ROWS", 5_000)
+    found = look(tmp_path)
+    assert found.outcome == "READY"
+    assert "rows the first 5,000 of each day were looked at" in " ".join(found.all("notes"))

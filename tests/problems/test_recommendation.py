@@ -1,0 +1,106 @@
+"""Explicit feedback and metrics of one's own; implicit feedback is in test_problems."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.evaluation.evaluate import evaluate
+from tasks.metrics import Metric
+from tasks.problems import Recommendation
+from tasks.spec import SpecError
+
+STARS = Recommendation("user", "film", "popularity", rating="stars", liked=4)
+DAY = pd.Timestamp("2026-01-05").as_unit("s")
+
+
+def rated() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "day": DAY,
+            "user": [1, 1, 1, 2, 2],
+            "film": [10, 11, 12, 10, 13],
+            "stars": [5.0, 2.0, 4.0, 1.0, np.nan],
+        }
+    )
+
+
+def candidates() -> pd.DataFrame:
+    users = np.repeat([1, 2], 4)
+    return pd.DataFrame({"user": users, "film": [10, 11, 12, 13] * 2, "popularity": 1.0})
+
+
+def test_what_was_disliked_is_no_hit_and_who_liked_nothing_judges_nothing() -> None:
+    examples = STARS.label(candidates(), rated())
+    assert examples["target"].tolist() == [1, 0, 1, 0, 0, 0, 0, 0]
+    assert examples["relevant"].tolist() == [2] * 4 + [0] * 4
+    assert STARS.count_units(examples) == 1
+    score = np.array([0.9, 0.8, 0.7, 0.1] * 2)
+    day, one = np.zeros(8, dtype=np.int64), np.ones((1, 1))
+    found = STARS.measure(examples, {"a": score}, day, one, STARS.metric_names)["a"]
+    assert found["recall_20"][0] == 1.0
+    assert found["ndcg_10"][0] == pytest.approx((1 + 1 / 2) / (1 + 1 / np.log2(3)))
+
+
+def test_live_answers_are_held_to_what_was_liked() -> None:
+    shown = pd.DataFrame(
+        {"user": [1, 1, 2], "place": [1, 2, 1], "film": [12, 11, 10], "score": [0.9, 0.8, 0.7]}
+    ).assign(kind="discovery")
+    examples, _, counts = STARS.match({"champion": shown}, rated())
+    assert examples[["user", "film", "target"]].to_numpy().tolist() == [[1, 12, 1], [1, 11, 0]]
+    assert counts == {"asked": 2, "labelled": 1, "unasked": 0}
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (Recommendation("u", "i", "p", rating="r"), "liked: found None, allowed the least liked"),
+        (Recommendation("u", "i", "p", liked=4), "liked: found 4, allowed None without a rating"),
+        (Recommendation("u", "i", "p", rating="r", liked="4"), "liked: found '4'"),  # type: ignore[arg-type]
+        (Recommendation("u", "i", "p", rating="day", liked=4), "rating: found 'day'"),
+        (
+            Recommendation("u", "i", "p", metric="gain"),
+            "metric: found 'gain', allowed ndcg, recall",
+        ),
+    ],
+)
+def test_each_fault_says_what_is_allowed(problem: Recommendation, words: str) -> None:
+    (found,) = problem.faults()
+    assert words in found
+
+
+def test_columns_the_rows_do_not_have_are_named() -> None:
+    with pytest.raises(SpecError, match="found 'film', which the clean rows do not have"):
+        STARS.label_fault(rated().drop(columns="film"))
+    with pytest.raises(SpecError, match="found 'stars' of type str, expected numbers"):
+        STARS.label_fault(rated().assign(stars="good"))
+    assert STARS.label_fault(rated()) == ""
+    assert "candidates of the training days was liked" in STARS.teach_fault(
+        pd.DataFrame({"target": [0, 0]})
+    )
+
+
+def test_a_metric_of_ones_own_is_told_per_query_and_knows_the_place() -> None:
+    def income(examples: pd.DataFrame, _: np.ndarray) -> pd.Series:
+        return examples["price"] * examples["target"] * (examples["place"] <= 1)
+
+    problem = Recommendation(
+        "user", "film", "popularity", metric="income", metrics=(Metric("income", income),)
+    )
+    assert problem.faults() == []
+    assert problem.primary == problem.metric_names[0] == "income"
+    examples = pd.DataFrame(
+        {
+            "day": np.repeat(pd.date_range(DAY, periods=3), 4),
+            "user": [1, 1, 2, 2] * 3,
+            "film": [10, 11, 10, 11] * 3,
+            "target": np.array([1, 0, 0, 1] * 3, dtype=np.int8),
+            "relevant": 1,
+            "price": [3.0, 9.0, 5.0, 7.0] * 3,
+        }
+    )
+    scores = {"right": examples["target"] + 0.1, "wrong": 0.5 - examples["target"]}
+    found = evaluate(problem, examples, scores, resamples=100, confidence=0.9, seed=1)
+    assert found.primary("right").value == pytest.approx((3.0 + 7.0) / 2)
+    assert found.primary("wrong").value == 0

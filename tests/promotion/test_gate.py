@@ -1,0 +1,263 @@
+"""Truth table of the verdict; monotone in the evidence; closed wherever a number is missing."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.evaluation.estimates import Difference, Estimate, Evaluation, SliceResult
+from tasks.metrics import JudgementError
+from tasks.promotion.checks import Check, Verdict
+from tasks.promotion.gate import choose_challenger, confirm, judge, refuse
+from tasks.spec import Gate
+
+GATE = Gate(calibration=0.03)
+
+
+def _around(value, half=0.004):
+    return Estimate(value, value - half, value + half)
+
+
+def _difference(value, half=0.004, scale=0.4):
+    lowest = (value - 2 * half) * scale
+    return Difference(_around(value * scale, half * scale), _around(value, half), lowest)
+
+
+def _evaluation(gain=0.01, half=0.004, over_baseline=1.0, calibration=0.01, **changes):
+    """Challenger ``gain`` (relative) better than the champion, give or take ``half``."""
+    found = Evaluation(
+        metric="average_precision",
+        greater_is_better=True,
+        confidence=0.9,
+        days=14,
+        units=12_310,
+        unit="flights",
+        first_day="2013-12-01",
+        last_day="2013-12-14",
+        metrics={
+            "new": {
+                "average_precision": _around(0.4 * (1 + gain)),
+                "calibration_error": _around(calibration),
+            },
+            "old": {"average_precision": _around(0.4)},
+            "base": {"average_precision": _around(0.2)},
+        },
+        differences={
+            "new": {"old": _difference(gain, half), "base": _difference(over_baseline)},
+        },
+        unusable={},
+    )
+    return replace(found, **changes)
+
+
+def _slice(value=0.0, half=0.02, group="AA"):
+    relative = None if value is None else _around(value, half)
+    return SliceResult("carrier", group, 500, 0.4, 0.4, relative)
+
+
+def _verdict(evaluation, champion="old", same=True, gate=GATE, slices=(), challenger="new"):
+    return judge(
+        evaluation,
+        challenger=challenger,
+        champion=champion,
+        baseline="base",
+        same_recipe=same,
+        gate=gate,
+        slices=slices,
+    )
+
+
+TABLE = [
+    ("refit, better", _evaluation(0.01), {}, "PROMOTED", "better by 0.004"),
+    ("refit, equal", _evaluation(0.0, 0.0), {}, "PROMOTED", "equal (90 % interval 0.000 to"),
+    (
+        "refit, a little worse",
+        _evaluation(-0.01),
+        {},
+        "PROMOTED",
+        "worse by 0.004 (90 % interval 0.",
+    ),
+    ("refit, at the bound", _evaluation(-0.02, 0.0), {}, "PROMOTED", "2.0% worse"),
+    ("refit, past the bound", _evaluation(-0.03), {}, "KEPT", "past the bound of 2.0% worse"),
+    ("refit, too uncertain", _evaluation(0.01, 0.05), {}, "KEPT", "too uncertain"),
+    ("other recipe, better", _evaluation(0.01), {"same": False}, "PROMOTED", "better by 0.004"),
+    ("other, equal", _evaluation(0, 0), {"same": False}, "KEPT", "no different found"),
+    ("other, not sure enough", _evaluation(0.01, 0.006), {"same": False}, "KEPT", "every night"),
+    ("other, too good", _evaluation(0.12), {"same": False}, "KEPT", "too good to be believed"),
+    ("refit, too good", _evaluation(0.12), {}, "KEPT", "set gate.surprise above 0.12"),
+    ("other, small gain", _evaluation(0.004, 0.001), {"same": False}, "KEPT", "0.5% better"),
+    ("other, unclear", _evaluation(0.01, 0.01), {"same": False}, "KEPT", "clearly better"),
+    ("other, worse", _evaluation(-0.01), {"same": False}, "KEPT", "1.0% worse found"),
+    ("first night", _evaluation(), {"champion": None}, "PROMOTED", "First champion"),
+    (
+        "first night, poor",
+        _evaluation(over_baseline=0.001),
+        {"champion": None},
+        "KEPT",
+        "no champion yet",
+    ),
+    ("no better than baseline", _evaluation(over_baseline=0.004), {}, "KEPT", "not clearly better"),
+    ("few days", _evaluation(days=6), {}, "KEPT", "6 holdout days, too few"),
+    ("few units", _evaluation(units=199), {}, "KEPT", "199 flights, too few"),
+    ("uncalibrated", _evaluation(calibration=0.031), {}, "KEPT", "0.031, above 0.03"),
+    (
+        "slice worse",
+        _evaluation(),
+        {"slices": [_slice(-0.13)]},
+        "KEPT",
+        "carrier = AA: 13.0% worse",
+    ),
+    ("slice unclear", _evaluation(), {"slices": [_slice(-0.11)]}, "PROMOTED", "better by"),
+    ("slice fine", _evaluation(), {"slices": [_slice(0.0)]}, "PROMOTED", "no slice clearly worse"),
+    ("slice tiny", _evaluation(), {"slices": [_slice(None)]}, "PROMOTED", "better by"),
+    ("no evaluation", JudgementError("one class only"), {}, "KEPT", "Cannot judge: one class only"),
+    ("unusable", _evaluation(), {"challenger": "broken"}, "KEPT", "broken has no metrics"),
+    ("champion lost", _evaluation(), {"champion": "gone"}, "KEPT", "gone has no metrics"),
+    ("bad gate", _evaluation(), {"gate": Gate(tolerance=math.nan)}, "KEPT", "gate.tolerance"),
+]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "settings", "status", "words"),
+    [row[1:] for row in TABLE],
+    ids=[r[0] for r in TABLE],
+)
+def test_truth_table(evaluation, settings, status, words):
+    verdict = _verdict(evaluation, **settings)
+    assert verdict.status == status
+    assert words in " ".join(verdict.reasons)
+    assert all(check.passed for check in verdict.checks) == (status == "PROMOTED")
+    assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
+
+
+def test_reason_reads_like_a_sentence():
+    verdict = _verdict(_evaluation(0.0175, 0.015), slices=[_slice(0.0)])
+    assert verdict.reasons[0] == (
+        "Average precision 0.407 against the champion's 0.400: better by 0.007 (90 % interval 0.001"
+        " to 0.013) over 14 days, 12,310 flights; no slice clearly worse."
+    )
+
+
+def test_calibration_asked_but_not_measured_is_closed():
+    found = _evaluation()
+    metrics = {**found.metrics, "new": {"average_precision": _around(0.41)}}
+    assert _verdict(replace(found, metrics=metrics)).status == "KEPT"
+
+
+BAD = st.sampled_from([math.nan, math.inf, -math.inf])
+PART = st.sampled_from(["value", "low", "high"])
+
+
+@given(
+    bad=BAD,
+    part=PART,
+    same=st.booleans(),
+    where=st.sampled_from(
+        ["new", "old", "base", "calibration", "gain", "relative", "over", "slice"]
+    ),
+)
+def test_a_number_that_is_not_finite_never_promotes(bad, part, same, where):
+    found = _evaluation(0.05)
+    metrics = {name: dict(named) for name, named in found.metrics.items()}
+    differences = {"new": dict(found.differences["new"])}
+    slices = [_slice()]
+
+    def spoil(estimate):
+        return replace(estimate, **{part: bad})
+
+    if where in metrics:
+        metrics[where]["average_precision"] = spoil(metrics[where]["average_precision"])
+    elif where == "calibration":
+        metrics["new"]["calibration_error"] = spoil(metrics["new"]["calibration_error"])
+    elif where == "slice":
+        slices = [replace(slices[0], relative=spoil(slices[0].relative))]
+    else:
+        other = "base" if where == "over" else "old"
+        kind = "relative" if where == "relative" else "absolute"
+        difference = differences["new"][other]
+        differences["new"][other] = replace(difference, **{kind: spoil(getattr(difference, kind))})
+    assert _verdict(found, same=same, slices=[_slice()]).status == "PROMOTED"
+    spoiled = replace(found, metrics=metrics, differences=differences)
+    assert _verdict(spoiled, same=same, slices=slices).status == "KEPT"
+
+
+@given(name=st.sampled_from(["days", "units"]), bad=BAD)
+def test_counts_that_are_not_finite_never_promote(name, bad):
+    assert _verdict(_evaluation(**{name: bad})).status == "KEPT"
+
+
+SIZE = st.floats(-0.1, 0.1)
+
+
+@given(
+    gain=SIZE,
+    half=st.floats(0, 0.05),
+    over=SIZE,
+    error=st.floats(0, 0.06),
+    slice_=SIZE,
+    better=st.tuples(*[st.floats(0, 0.05)] * 4),
+    same=st.booleans(),
+    champion=st.sampled_from(["old", None]),
+)
+def test_a_better_challenger_is_never_kept_where_a_worse_one_is_promoted(
+    gain, half, over, error, slice_, better, same, champion
+):
+    def status(more, much, less, fair):
+        believed = min(gain + more, GATE.surprise)  # what is too good is for a person
+        found = _evaluation(believed, half, over + much, max(error - less, 0.0))
+        slices = [_slice(2 * slice_ + fair)]
+        return _verdict(found, same=same, champion=champion, slices=slices).status
+
+    assert not (status(0, 0, 0, 0) == "PROMOTED" and status(*better) == "KEPT")
+
+
+def _race(values, gains, greater=True):
+    """Candidates a, b, c with these primary values; ``gains`` of one over another."""
+    return replace(
+        _evaluation(),
+        greater_is_better=greater,
+        metrics={n: {"average_precision": _around(v)} for n, v in values.items()},
+        differences={
+            n: {o: _difference(gains.get((n, o), 0.0)) for o in values if o != n} for n in values
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "gains", "incumbent", "greater", "expected"),
+    [
+        ({"a": 0.3, "b": 0.5, "c": 0.4}, {}, None, True, "b"),
+        ({"a": 0.3, "b": 0.5, "c": 0.4}, {}, None, False, "a"),
+        ({"a": 0.5, "b": 0.5, "c": 0.5}, {}, None, True, "a"),
+        ({"a": 0.5, "b": 0.5, "c": 0.5}, {}, "c", True, "c"),
+        ({"a": 0.6, "b": 0.5, "c": 0.4}, {("a", "b"): 0.003}, "b", True, "b"),
+        ({"a": 0.6, "b": 0.5, "c": 0.4}, {("a", "b"): 0.03}, "b", True, "a"),
+        ({"a": 0.6, "b": 0.5, "c": 0.7}, {("a", "b"): 0.03, ("c", "b"): 0.03}, "b", True, "c"),
+        ({"a": 0.6, "c": 0.7}, {}, "b", True, "c"),
+        ({"a": math.nan, "b": 0.2, "c": 0.1}, {}, "a", True, "b"),
+    ],
+)
+def test_choice_of_the_challenger(values, gains, incumbent, greater, expected):
+    found = _race(values, gains, greater)
+    assert choose_challenger(found, ["a", "b", "c"], incumbent, GATE) == expected
+
+
+def test_no_usable_candidate_says_why():
+    found = replace(_race({}, {}), unusable={"a": "7 of 9 scores are not finite"})
+    with pytest.raises(JudgementError, match="a: 7 of 9 scores"):
+        choose_challenger(found, ["a"], None, GATE)
+
+
+def test_a_promotion_stands_only_with_every_check_of_its_package() -> None:
+    verdict = Verdict("PROMOTED", ("better",))
+    good, bad = Check("size", True, "1 MB."), Check("latency", False, "2,000 ms, bound 1,000 ms.")
+    assert confirm(verdict, "7", [good]) == Verdict("PROMOTED", ("better",), (good,))
+    found = confirm(verdict, "7", [good, bad])
+    assert found.status == "KEPT"
+    assert found.reasons[0] == "Version 7 is not promoted: latency. 2,000 ms, bound 1,000 ms."
+    assert found.checks == (good, bad)
+    assert refuse(verdict, "rolled back").status == "KEPT"
+    assert refuse(verdict, "rolled back").reasons == ("rolled back", "better")

@@ -1,0 +1,157 @@
+"""A column that knows its outcome is found; an honest one is not suspected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import pytest
+
+from tasks.features.contract import accept_rows
+from tasks.problems import Classification, Multiclass, Recommendation
+from tasks.promotion import leaks
+from tasks.spec import Gate
+from tests.toy import toy
+
+FIRST = date(2026, 3, 1)
+MIDDLE = date(2026, 3, 4)
+
+
+class Visits(pa.DataFrameModel):
+    shop: str
+    size: float
+    seconds: float = pa.Field(nullable=True)
+    bought: float = pa.Field(nullable=True)
+
+
+def visits() -> pd.DataFrame:
+    random = np.random.default_rng(3)
+    day = np.repeat(pd.date_range(FIRST, periods=7).to_numpy(dtype="datetime64[s]"), 50)
+    bought = (random.random(len(day)) < 0.4).astype("float64")
+    bought[random.random(len(day)) < 0.1] = np.nan
+    return pd.DataFrame(
+        {
+            "day": day,
+            "shop": random.choice(["a", "b"], len(day)),
+            "size": random.normal(size=len(day)),
+            "seconds": np.where(np.isnan(bought), np.nan, random.normal(60, 5, len(day))),
+            "bought": bought,
+        }
+    )
+
+
+honest = replace(
+    toy,
+    contract=Visits,
+    problem=Classification("bought"),
+    requests=None,
+    known_ahead=("shop", "size"),
+    features=lambda day, _: day,
+)
+
+
+def same_day_mean(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(usual=rows.groupby("day")["bought"].transform("mean"))
+
+
+def encoded_on_all_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(usual=rows.groupby("shop")["bought"].transform("mean"))
+
+
+def only_bought(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["bought"].notna()]
+
+
+@pytest.mark.parametrize("clean", [None, only_bought])
+def test_honest_columns_are_rebuilt_the_same(clean: object) -> None:
+    found = leaks.rebuilt_without_outcomes(replace(honest, clean=clean), visits(), MIDDLE)
+    assert found.passed, found.detail
+
+
+@pytest.mark.parametrize("clean", [same_day_mean, encoded_on_all_rows])
+def test_a_column_made_of_outcomes_is_found(clean: object) -> None:
+    spec = replace(honest, clean=clean, known_ahead=("shop", "size", "usual"))
+    found = leaks.rebuilt_without_outcomes(spec, visits(), MIDDLE)
+    assert not found.passed
+    assert "usual" in found.detail
+
+
+def test_a_history_that_follows_the_future_is_found() -> None:
+    """Not asked on the day itself, yet the days before would not be what they were."""
+    found = leaks.rebuilt_without_outcomes(
+        replace(honest, clean=encoded_on_all_rows), visits(), MIDDLE
+    )
+    assert not found.passed
+    assert "usual in the history before 2026-03-04" in found.detail
+
+
+def test_of_a_recommendation_the_history_is_rebuilt() -> None:
+    spec = replace(
+        honest, problem=Recommendation("size", "shop", "usual"), known_ahead=("size",), clean=None
+    )
+    assert leaks.rebuilt_without_outcomes(spec, visits(), MIDDLE).passed
+    spoilt = replace(spec, clean=encoded_on_all_rows)
+    assert not leaks.rebuilt_without_outcomes(spoilt, visits(), MIDDLE).passed
+
+
+def test_what_is_missing_with_the_label_gives_itself_away() -> None:
+    rows = accept_rows(visits(), Visits).rows
+    assert leaks.missing_like_label(honest, rows).passed
+    spec = replace(honest, known_ahead=("shop", "size", "seconds"))
+    found = leaks.missing_like_label(spec, rows)
+    assert not found.passed
+    assert "seconds is missing in 100% of the rows without a label and 0%" in found.detail
+
+
+@pytest.mark.parametrize("wrong", [0.05, 0.4])
+def test_a_feature_that_tells_all_is_found_in_either_direction(wrong: float) -> None:
+    random = np.random.default_rng(0)
+    target = (random.random(500) < 0.3).astype("int8")
+    copy = np.where(random.random(500) < wrong, 1 - target, target)
+    examples = pd.DataFrame({"day": FIRST, "target": target, "copy": -copy, "noise": 1.0})
+    found = leaks.strongest_feature(replace(honest, gate=Gate(feature_auc=0.8)), examples)
+    assert found.passed is (wrong > 0.2)
+    assert "copy" in found.detail
+
+
+def test_a_feature_that_tells_all_by_being_there_is_found() -> None:
+    random = np.random.default_rng(0)
+    target = (random.random(500) < 0.3).astype("int8")
+    grade = np.where(target == 1, random.integers(1, 6, 500), np.nan)
+    examples = pd.DataFrame({"day": FIRST, "target": target, "grade": grade})
+    found = leaks.strongest_feature(honest, examples)
+    assert not found.passed
+    assert "grade alone has an AUC of 1.00" in found.detail
+
+
+def test_a_holdout_without_both_outcomes_says_nothing() -> None:
+    examples = pd.DataFrame({"day": FIRST, "target": [0, 0], "copy": [1.0, 2.0]})
+    assert leaks.strongest_feature(honest, examples).passed
+
+
+def test_the_days_around_the_middle_of_the_holdout_are_rebuilt() -> None:
+    listed = {stamp.date(): "x" for stamp in pd.date_range(FIRST, periods=30)}
+    found = leaks.rebuild_days(listed, list(listed)[16:])
+    assert found == list(listed)[20:27]
+
+
+def test_of_several_classes_each_is_asked_against_the_rest() -> None:
+    random = np.random.default_rng(0)
+    target = random.integers(0, 3, 600).astype("int8")
+    examples = pd.DataFrame({"day": FIRST, "target": target, "middle": (target == 1) * 1.0})
+    spec = replace(honest, problem=Multiclass("bought", ("a", "b", "c")))
+    found = leaks.strongest_feature(spec, examples)
+    assert not found.passed
+    assert "middle alone has an AUC of 1.00" in found.detail
+
+
+def test_a_handful_of_positives_is_too_few_to_suspect_a_feature() -> None:
+    target = np.zeros(500, dtype="int8")
+    target[:5] = 1
+    examples = pd.DataFrame({"day": FIRST, "target": target, "luck": target * 1.0})
+    found = leaks.strongest_feature(honest, examples)
+    assert found.passed
+    assert "Fewer than 20 rows" in found.detail

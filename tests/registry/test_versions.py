@@ -1,0 +1,369 @@
+"""The registry: aliases, half-written nights, altered twins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from sklearn.linear_model import LogisticRegression
+
+from tasks.registry import packages, versions
+from tasks.registry import runs as run_records
+from tasks.registry.aliases import finish_change, promote, roll_back, unfinished_rollback
+from tasks.registry.client import OutageError, RegistryError, open_registry, outage, to_error
+from tasks.store import files, models
+from tasks.store.trusted_types import TRUSTED_TYPES
+
+X = pd.DataFrame({"size": [0.0, 1.0, 2.0, 3.0]})
+MODEL = LogisticRegression().fit(X, [0, 0, 1, 1])
+NIGHT = run_records.NightRun(
+    model="toy",
+    as_of=date(2026, 2, 8),
+    night="night-1",
+    tags={"judged": "PROMOTED"},
+    params={"window_days": "90"},
+    metrics={"average_precision": 0.8, "average_precision_low": 0.7},
+    children=[run_records.ChildRun("logistic", {"C": "1.0"}, {"average_precision": 0.8})],
+    days={"name": "toy days", "fingerprint": "f" * 64, "source": "{}", "profile": "{}"},
+)
+TAGS = {
+    "files_sha256": "f",
+    "trusted_types": "[]",
+    "spec_module": "toy",
+    "spec_file": "toy.py",
+    "lookback": "7",
+    "night": "night-1",
+    "as_of": "2026-02-08",
+    "candidate": "logistic",
+    "spec_digest": "d" * 64,
+    "judged_from": "2026-02-02",
+    "twin_learned_through": "2026-02-01",
+}
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Operation with range"),  # MLflow with pandas 3.1
+    pytest.mark.filterwarnings("ignore:.*Any type hint"),  # MLflow's own types
+]
+
+
+@pytest.fixture
+def client(registry_home: Path) -> MlflowClient:
+    assert registry_home.is_dir()
+    return open_registry()
+
+
+def register(client: MlflowClient, run: str, **tags: str) -> str:
+    models.write_model("models", "twin", MODEL, TRUSTED_TYPES)
+    twin, sha256 = models.model_file("models", "twin")
+    return packages.register_version(
+        client,
+        run,
+        model="toy",
+        estimator=MODEL,
+        twin=twin,
+        twin_sha256=sha256,
+        inputs=X,
+        code={},
+        trusted=[],
+        requirements=["scikit-learn"],
+        tags=TAGS | tags,
+        description="A test.",
+    )
+
+
+def bare_version(client: MlflowClient, **tags: str) -> str:
+    """A version whose tags alone matter: nothing is uploaded."""
+    packages._ensure_model(client, "toy")
+    made = client.create_model_version("toy", "file:///nowhere", run_id=None, tags=tags)
+    return str(made.version)
+
+
+def runs(client: MlflowClient) -> list[Any]:
+    experiment = client.get_experiment_by_name("toy")
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_a_fresh_registry_has_no_champion(client: MlflowClient) -> None:
+    assert versions.read_champion(client, "toy") is None
+    assert versions.find_version(client, "toy", "night-1") is None
+
+
+def test_a_version_without_the_alias_is_no_champion(client: MlflowClient) -> None:
+    version = bare_version(client, **TAGS)
+    assert versions.read_champion(client, "toy") is None
+    assert versions.find_version(client, "toy", "night-1") == version
+    assert versions.find_version(client, "toy", "night-2") is None
+
+
+def test_the_first_promotion_leaves_no_previous(client: MlflowClient) -> None:
+    version = bare_version(client, **TAGS, twin_sha256="a")
+    promote(client, "toy", version)
+    found = versions.read_champion(client, "toy")
+    assert found is not None
+    assert (found.version, found.candidate, found.as_of) == (version, "logistic", NIGHT.as_of)
+    assert found.twin_learned_through == date(2026, 2, 1)
+    assert set(client.get_registered_model("toy").aliases) == {"champion"}
+    assert versions.read_champion(client, "toy", before_night="night-1") is None
+
+
+def test_a_promotion_moves_the_champion_to_previous(client: MlflowClient) -> None:
+    first, second, third = (
+        bare_version(client, **TAGS | {"night": f"night-{n}", "twin_sha256": "a"})
+        for n in (1, 2, 3)
+    )
+    promote(client, "toy", first)
+    promote(client, "toy", third)
+    promote(client, "toy", third)
+    aliases = client.get_registered_model("toy").aliases
+    assert {name: str(v) for name, v in aliases.items()} == {"champion": third, "previous": first}
+    assert second not in aliases.values()
+    before = versions.read_champion(client, "toy", before_night="night-3")
+    assert before is not None
+    assert before.version == first
+
+
+def test_a_foreign_version_with_the_alias_is_named(client: MlflowClient) -> None:
+    version = bare_version(client, author="somebody")
+    client.set_registered_model_alias("toy", "champion", version)
+    expected = f"Version {version} of toy was not made by a night: it lacks the tag 'candidate'"
+    with pytest.raises(RegistryError, match=expected):
+        versions.read_champion(client, "toy")
+
+
+def test_a_half_written_run_is_replaced(client: MlflowClient) -> None:
+    first = run_records.log_night(client, NIGHT)
+    second = run_records.log_night(client, NIGHT)
+    found = {run.info.run_id: run for run in runs(client)}
+    assert first not in found
+    assert len(found) == 2
+    parent = found.pop(second)
+    (child,) = found.values()
+    assert child.data.tags["mlflow.parentRunId"] == second
+    assert parent.data.metrics == dict(NIGHT.metrics)
+    assert parent.data.params == NIGHT.params
+    assert parent.inputs.dataset_inputs[0].dataset.digest == "f" * 36
+
+
+def test_runs_of_other_nights_stay(client: MlflowClient) -> None:
+    first = run_records.log_night(client, NIGHT)
+    second = run_records.log_night(client, replace(NIGHT, night="night-2"))
+    assert {first, second} <= {run.info.run_id for run in runs(client)}
+
+
+def test_a_registered_night_keeps_its_run_and_its_twin(client: MlflowClient) -> None:
+    run = run_records.log_night(client, NIGHT)
+    version = register(client, run)
+    promote(client, "toy", version)
+
+    assert run_records.log_night(client, NIGHT) == run
+    other = run_records.log_night(client, replace(NIGHT, tags={"judged": "KEPT"}))
+    assert run_records.log_night(client, replace(NIGHT, tags={"judged": "KEPT"})) not in (
+        run,
+        other,
+    )
+    assert len(runs(client)) == 4
+
+    champion = versions.read_champion(client, "toy")
+    assert champion is not None
+    twin = packages.read_twin(client, champion, [])
+    assert (twin.predict_proba(X) == MODEL.predict_proba(X)).all()
+    assert versions.find_version(client, "toy", "night-1") == version
+
+    import mlflow
+
+    loaded = mlflow.pyfunc.load_model("models:/toy@champion")
+    assert loaded.metadata.get_input_schema().input_names() == ["size"]
+    assert loaded.metadata.saved_input_example_info is not None
+    assert (loaded.predict(X) == MODEL.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("harm", ["altered", "missing"])
+def test_a_harmed_twin_is_never_loaded(client: MlflowClient, home: Path, harm: str) -> None:
+    run = run_records.log_night(client, NIGHT)
+    models.write_model("models", "twin", MODEL, TRUSTED_TYPES)
+    twin, sha256 = models.model_file("models", "twin")
+    place = home / "artifacts" / "toy" / run / "artifacts" / "twin" / versions.TWIN_FILE
+    place.parent.mkdir(parents=True)
+    content = bytearray(twin.read_bytes())
+    if harm == "altered":
+        content[len(content) // 2] ^= 1
+        place.write_bytes(content)
+    champion = versions.Champion(
+        version="1",
+        run_id=run,
+        candidate="logistic",
+        digest="d",
+        as_of=NIGHT.as_of,
+        twin_learned_through=date(2026, 2, 1),
+        twin_sha256=sha256,
+        files_sha256="f",
+        trusted=(),
+        spec_module=("toy", "toy.py"),
+        lookback=7,
+    )
+    expected = (files.StoreError, RegistryError)
+    with pytest.raises(expected, match=r"altered|cannot be downloaded|cannot be read"):
+        packages.read_twin(client, champion, [])
+
+
+def test_a_local_database_writes_ahead(client: MlflowClient, home: Path) -> None:
+    import sqlite3
+
+    assert client is not None
+    connection = sqlite3.connect(home / "mlflow.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def names_of(client: MlflowClient) -> list[str]:
+    return sorted(str(v.version) for v in client.search_model_versions("name = 'toy'"))
+
+
+def test_retention_never_takes_what_an_alias_or_a_rollback_needs(client: MlflowClient) -> None:
+    run = run_records.log_night(client, NIGHT)
+    first = register(client, run, night="night-0")
+    others = [bare_version(client, **TAGS | {"night": f"night-{n}"}) for n in range(1, 8)]
+    promote(client, "toy", first)
+    promote(client, "toy", others[0])
+    promote(client, "toy", others[2])
+    assert versions.retire(client, "toy", keep=2) == [others[4], others[3], others[1]]
+    assert names_of(client) == sorted([first, others[0], others[2], others[5], others[6]])
+    roll_back(client, "toy", others[0], "late")
+    assert versions.read_alias(client, "toy", "champion") == others[0]
+    assert versions.read_alias(client, "toy", "previous") == first
+    assert versions.retire(client, "toy", keep=2) == [others[2]]
+    assert versions.retire(client, "toy", keep=2) == []
+
+
+def test_a_retired_version_leaves_no_files(client: MlflowClient, registry_home: Path) -> None:
+    run = run_records.log_night(client, NIGHT)
+    old = register(client, run)
+    for number in (2, 3):
+        bare_version(client, **TAGS | {"night": f"night-{number}"})
+    assert list((registry_home / "artifacts").rglob("model.skops"))
+    assert versions.retire(client, "toy", keep=2) == [old]
+    assert not list((registry_home / "artifacts").rglob("model.skops"))
+    assert client.get_run(run).data.metrics["average_precision"] == 0.8
+
+
+@pytest.mark.parametrize("steps", range(7))
+def test_a_change_cut_off_anywhere_is_ended(
+    steps: int, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (bare_version(client, **TAGS | {"night": f"night-{n}"}) for n in (1, 2))
+    promote(client, "toy", first)
+    calls = iter(range(steps))
+
+    def cut_off(name: str) -> None:
+        real = getattr(MlflowClient, name)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            return real(*args, **kwargs)
+
+        patch.setattr(MlflowClient, name, counted)
+
+    with monkeypatch.context() as patch:
+        for name in (
+            "set_registered_model_tag",
+            "set_model_version_tag",
+            "set_registered_model_alias",
+            "delete_registered_model_tag",
+        ):
+            cut_off(name)
+        try:
+            promote(client, "toy", second)
+        except KeyboardInterrupt:
+            assert steps < 5
+    ended = finish_change(client, "toy")
+    assert ended == (second if 0 < steps < 5 else None)
+    expected = first if steps == 0 else second
+    assert versions.read_alias(client, "toy", "champion") == expected
+    assert versions.read_alias(client, "toy", "previous") == (first if steps else None)
+    assert finish_change(client, "toy") is None
+
+
+@pytest.mark.parametrize("steps", range(1, 5))
+def test_a_rollback_cut_off_is_ended_and_not_done_twice(
+    steps: int, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (
+        bare_version(client, **TAGS | {"night": f"night-{n}"}) for n in (1, 2, 3)
+    )
+    for version in (first, second, third):
+        promote(client, "toy", version)
+    calls = iter(range(steps))
+
+    def cut_off(real: Any) -> Any:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            return real(*args, **kwargs)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        for name in (
+            "set_registered_model_tag",
+            "set_model_version_tag",
+            "set_registered_model_alias",
+            "delete_registered_model_tag",
+        ):
+            patch.setattr(MlflowClient, name, cut_off(getattr(MlflowClient, name)))
+        with pytest.raises(KeyboardInterrupt):
+            roll_back(client, "toy", second, "late")
+    assert unfinished_rollback(client, "toy") == second
+    assert roll_back(client, "toy", second, "late") == third
+    assert unfinished_rollback(client, "toy") is None
+    assert versions.read_alias(client, "toy", "champion") == second
+    assert versions.read_alias(client, "toy", "previous") == first
+    assert client.get_model_version("toy", third).tags["rolled_back"] == "late"
+
+
+def test_a_version_made_twice_is_one(client: MlflowClient) -> None:
+    first, again = bare_version(client, **TAGS), bare_version(client, **TAGS)
+    other = bare_version(client, **TAGS | {"night": "night-2"})
+    assert versions.find_version(client, "toy", "night-1") == first
+    assert again not in names_of(client)
+    assert names_of(client) == [first, other]
+
+
+def test_runs_made_twice_are_one(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = MlflowClient.create_run
+
+    def twice(*args: Any, **kwargs: Any) -> Any:
+        create(*args, **kwargs)
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "create_run", twice)
+    parent = run_records.log_night(client, NIGHT)
+    assert sorted(run.info.run_id == parent for run in runs(client)) == [False, True]
+
+
+REQUEST = "API request to http://someone:secret@mlflow:5000/api/2.0/runs/get failed with "
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("exception (Connection refused)", "refuses the connection"),
+        ("exception (Failed to resolve 'mlflow')", "is not known by that name"),
+        ("timeout exception (Read timed out.)", "does not answer"),
+        ("exception (too many 503 error responses)", "answers /api/2.0/runs/get with an error"),
+        ("exception (Connection aborted.)", "broke off the connection"),
+    ],
+)
+def test_an_outage_in_plain_words(said: str, expected: str) -> None:
+    found = to_error("The champion cannot be read", RuntimeError(REQUEST + said))
+    assert isinstance(found, OutageError)
+    assert str(found).startswith("The MLflow server at http://mlflow:5000 ")
+    assert expected in str(found)
+    assert outage(found) == str(found)
+    assert outage(RegistryError("no MLmodel")) is None

@@ -1,0 +1,105 @@
+"""The text of a model file: Python for any names, tidy for any lengths."""
+
+from __future__ import annotations
+
+import ast
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.scaffold.plan import Plan
+from tasks.scaffold.profiling import LONGEST_NAME, Column, Target
+from tasks.scaffold.render_ranking import Feedback, write_ranking
+from tasks.scaffold.render_spec import class_name, question, variable
+from tasks.scaffold.render_tabular import write_tabular
+from tasks.scaffold.windows import Windows
+from tests.deployments.test_new_model import tidy
+
+NAMES = st.lists(
+    st.text(min_size=1, max_size=LONGEST_NAME).filter(lambda name: name != "day"),
+    min_size=4, max_size=12, unique=True,
+)  # fmt: skip
+BINARY = Target("binary", "two texts", ("no", "yes"), 0.2, 0.2)
+
+
+def plan_of(names: list[str], target: Target = BINARY, **more: Any) -> Plan:
+    """A plan whose columns, of every kind and role, are called so."""
+    first, second, third, *others = names
+    kinds = ("number", "whole", "flag", "time", "text")
+    columns = [
+        Column(first, "text", "target", unique=2, longest=9),
+        Column(second, "time", "time"),
+        Column(third, "whole", "id", high=99.0),
+    ]
+    columns += [
+        Column(name, kinds[n % 5], missing=0.1 * (n % 2), high=9.5, longest=12)
+        for n, name in enumerate(others)
+    ]
+    known: dict[str, Any] = {
+        "name": "any",
+        "origin": names[0],
+        "source": ('"data"', 'time="at"'),
+        "imported": "ParquetDays",
+        "columns": tuple(columns),
+        "windows": Windows(28, 14, None, 7, 200),
+        "first": date(2026, 1, 1),
+        "last": date(2026, 6, 1),
+        "looked": "9 rows of 9 days",
+        "warnings": tuple(names),
+        "target": target,
+        "alike": (names[-1],),
+    }
+    return Plan(**{**known, **more})
+
+
+@settings(max_examples=30)
+@given(NAMES, st.lists(st.text(max_size=20), min_size=2, max_size=9, unique=True))
+def test_any_names_and_values_give_a_file_of_the_same_shape(
+    names: list[str], values: list[str]
+) -> None:
+    usual = [f"name_{number}" for number in range(len(names))]
+    texts = {
+        "binary": Target("binary", values[0], (values[0], values[1]), 0.2, 0.2),
+        "multiclass": Target("multiclass", values[0], tuple(values)),
+        "regression": Target("regression", values[0], usual=1.5),
+    }
+    for target in texts.values():
+        module = ast.parse(write_tabular(plan_of(names, target)))
+        expected = ast.parse(write_tabular(plan_of(usual, target)))
+        assert [type(node) for node in module.body] == [type(node) for node in expected.body]
+        said = {node.value for node in ast.walk(module) if isinstance(node, ast.Constant)}
+        assert set(names[1:]) <= said
+    log = Feedback(names[0], names[1], repeats=False, rating=names[2], liked=3.5)
+    module = ast.parse(write_ranking(plan_of(names, user=names[0], target=None), log))
+    assert [type(node).__name__ for node in module.body if isinstance(node, ast.ClassDef)]
+
+
+@pytest.mark.parametrize("length", [3, 28, 58])
+@pytest.mark.parametrize("count", [4, 9])
+def test_names_of_any_length_are_laid_out_as_the_formatter_would(
+    length: int, count: int, tmp_path: Any
+) -> None:
+    names = [f"{chr(97 + number)}{'x' * length} {number}"[:60] for number in range(count)]
+    classes = tuple(f"{'c' * length}{number}" for number in range(count))
+    targets = (
+        Target("binary", "why", classes[:2], 0.2, 0.2),
+        Target("multiclass", "why", classes),
+        Target("regression", "why", usual=12_345.0),
+    )
+    for target in targets:
+        more: dict[str, Any] = {"delay": 2, "timezone": "Europe/Berlin", "rows": 3.0}
+        assert tidy(write_tabular(plan_of(names, target, **more)), tmp_path) == ""
+    log = Feedback(names[0], names[1], repeats=True, rating=names[2], liked=3.5)
+    text = write_ranking(plan_of(names, user=names[0], target=None), log)
+    assert tidy(text, tmp_path) == ""
+
+
+def test_names_of_its_parts() -> None:
+    assert class_name("shop_orders") == "ShopOrdersContract"
+    assert variable("orders") == "orders"
+    assert variable("days") == "days_model"
+    assert variable("class") == "class_model"
+    assert question(plan_of(list("abcd"))) == "Will a be yes?"

@@ -1,0 +1,78 @@
+"""CSV becomes typed columns, and what is no CSV is named by its place."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tasks.sources import SourceError, SourceSettingsError
+from tasks.sources.csv_reader import LONGEST_ROW, read_csv
+
+
+def read(file: Path, content: bytes, delimiter: str = ",", encoding: str = "utf-8") -> object:
+    file.write_bytes(content)
+    return read_csv(file, file.name, delimiter, encoding).to_pydict()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "x.csv"
+
+
+def test_missing_values_and_quotes(file: Path) -> None:
+    text = b'n,s,b\n1,"a,\nb",true\nNA,"NA",\n2.5,,false\n'
+    assert read(file, text) == {
+        "n": [1.0, None, 2.5],
+        "s": ["a,\nb", "NA", None],
+        "b": [True, None, False],
+    }
+
+
+def test_a_mark_of_unicode_an_index_and_other_encodings(file: Path) -> None:
+    assert read(file, "\ufeffn;s\r\n1;é\r\n".encode(), ";") == {"n": [1], "s": ["é"]}
+    assert read(file, b",n\n0,7\n1,8\n") == {"n": [7, 8]}, "as pandas writes an index"
+    assert read(file, "n,s\n1,é\n".encode("latin-1"), encoding="latin-1")["s"] == ["é"]  # type: ignore[index]
+    assert read(file, "n,s\n1,é\n".encode("utf-16"), encoding="utf-16")["s"] == ["é"]  # type: ignore[index]
+    assert read(file, gzip.compress(b"n\n1\n")) == {"n": [1]}
+
+
+def test_a_type_holds_for_the_whole_file(file: Path) -> None:
+    many = b"n,s\n" + b"1,2\n" * (LONGEST_ROW // 2) + b"0.5,x\n"
+    found = read(file, many)
+    assert found["n"][-1] == 0.5  # type: ignore[index]
+    assert found["s"][0] == "2"  # type: ignore[index]
+
+
+WRONG = {
+    "empty": (b"", SourceError, "x.csv: found 0 bytes; expected a whole CSV file"),
+    "blank": (b"\n\n", SourceError, "found no row, not even one of names"),
+    "semicolons": (b"a;b\n1;2\n", SourceSettingsError, r"one column 'a;b'.*Set delimiter=';'"),
+    "tabs": (b"a\tb\n1\t2\n", SourceSettingsError, r"Set delimiter='\\t'"),
+    "latin-1": (
+        b"a,b\n1,\xe9\n",
+        SourceSettingsError,
+        "found byte 0xe9 at position 6, which is no utf-8.*Set encoding=",
+    ),
+    "half a character": (b"a,b\n1,\xc3", SourceError, "a character that ends in the middle"),
+    "nul": (b"a,b\n1,\0\n", SourceError, "found a NUL byte after 6 bytes"),
+    "ragged": (b"a,b\n1,2\n3\n4,5\n", SourceError, r"found 1 columns in row 3, '3'; expected 2"),
+    "too many": (b"a,b\n1,2,3\n", SourceError, r"found 3 columns in row 2, '1,2,3'"),
+    "twice": (b"a,b,a\n1,2,3\n", SourceError, "found 2 columns 'a'; expected each name once"),
+    "no name": (b"a,\n1,2\n", SourceError, "found no name for column 2"),
+    "open quote": (
+        b'a,b\n1,"x\n2,y\n3,z\n',
+        SourceError,
+        "'b' that goes on to the end of the file",
+    ),
+    "no gzip": (b"\x1f\x8b\x08broken", SourceError, "expected a whole CSV file"),
+    "huge": (b"a,b\n1," + b"x" * 100_000_000 + b"\n2,3\n", SourceError, "a row of more than"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_no_csv_is_told(case: str, file: Path) -> None:
+    content, kind, message = WRONG[case]
+    with pytest.raises(SourceError, match=message) as told:
+        read(file, content)
+    assert type(told.value) is kind
+    assert len(str(told.value)) < 400

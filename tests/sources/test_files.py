@@ -1,0 +1,537 @@
+"""Days in files, one each or cut from larger ones: listed, read, and faults named by their file."""
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import fsspec
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as checked
+from hypothesis import strategies as st
+
+from tasks import settings
+from tasks.sources import (
+    ColumnsError,
+    CsvDays,
+    ParquetDays,
+    SourceError,
+    SourceOutageError,
+    SourceSettingsError,
+    locations,
+)
+
+FIRST = date(2026, 11, 20)
+
+
+def write(folder: Path, name: str, **columns: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    pd.DataFrame(columns or {"n": [1, 2]}).to_parquet(folder / name)
+    return folder / name
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three days under both kinds of name, the last without rows."""
+    place = tmp_path / "days"
+    write(place, "2026-11-20.parquet", n=[1, 2], shop=["a", "b"])
+    write(place, "day=2026-11-21.parquet", n=[3, 4], shop=["a", None])
+    write(place, "2026-11-22.parquet", n=[], shop=[])
+    return place
+
+
+def test_days_are_listed_in_order_up_to_a_day(folder: Path) -> None:
+    source = ParquetDays(str(folder))
+    assert list(source.list_days(date(2026, 11, 21))) == [FIRST, FIRST + timedelta(days=1)]
+    assert source.list_days(date(2020, 1, 1)) == {}
+
+
+def test_the_fingerprint_follows_the_content(folder: Path) -> None:
+    source = ParquetDays(str(folder))
+    before = source.list_days(date.max)
+    write(folder, "2026-11-20.parquet", n=[1, 9], shop=["a", "b"])
+    after = source.list_days(date.max)
+    assert [day for day in after if after[day] != before[day]] == [FIRST]
+
+
+def test_rows_come_with_their_day(folder: Path) -> None:
+    source = ParquetDays(str(folder))
+    rows = source.read_days(list(source.list_days(date.max)))
+    assert rows.columns.tolist() == ["day", "n", "shop"]
+    assert rows["day"].dtype == "datetime64[s]"
+    assert rows["n"].tolist() == [1, 2, 3, 4]
+    assert rows["day"].dt.day.tolist() == [20, 20, 21, 21]
+    assert rows.index.equals(pd.RangeIndex(4))
+
+
+def test_a_day_without_rows_has_none(folder: Path) -> None:
+    rows = ParquetDays(str(folder)).read_days([date(2026, 11, 22)])
+    assert rows.empty
+    assert rows["day"].dtype == "datetime64[s]"
+    assert len(ParquetDays(str(folder)).read_days([])) == 0
+
+
+def test_files_still_being_written_are_skipped(folder: Path) -> None:
+    for name in ("_2026-11-23.parquet", ".2026-11-23.parquet", "2026-11-23.parquet.tmp"):
+        (folder / name).write_bytes(b"")
+    assert len(ParquetDays(str(folder)).list_days(date.max)) == 3
+
+
+def test_a_relative_path_starts_at_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "days", "2026-11-20.parquet")
+    monkeypatch.setattr(settings, "PROJECT", tmp_path)
+    monkeypatch.chdir("/")
+    assert list(ParquetDays("days").list_days(date.max)) == [FIRST]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("2026-11-23.parquet", b"", r"2026-11-23\.parquet: found 0 bytes.*PAR1; expected a whole"),
+        ("2026-11-23.parquet", b"PAR1" + bytes(50), r"found 54 bytes.*deliver it again"),
+        ("november.parquet", b"", r"november\.parquet: found a name that is no day; expected"),
+        ("2026-11-31.parquet", b"", r"found a name that is no day"),
+        ("2026-11-23.csv", b"", r"found a name that is no day"),
+        ("day=2026-11-20.parquet", b"", r"2026-11-20\.parquet and .*one file for 2026-11-20"),
+    ],
+)
+def test_a_bad_file_is_named(folder: Path, name: str, content: bytes, message: str) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(SourceError, match=message):
+        ParquetDays(str(folder)).list_days(date.max)
+
+
+def test_a_truncated_file_is_refused(folder: Path) -> None:
+    file = folder / "2026-11-20.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(SourceError, match=r"2026-11-20\.parquet.*cut off"):
+        ParquetDays(str(folder)).list_days(date.max)
+
+
+def test_a_file_broken_inside_is_refused(folder: Path) -> None:
+    file = folder / "2026-11-20.parquet"
+    content = file.read_bytes()
+    file.write_bytes(b"PAR1" + bytes(len(content) - 8) + b"PAR1")
+    with pytest.raises(SourceError, match=r"2026-11-20\.parquet: found .*whole Parquet file"):
+        ParquetDays(str(folder)).read_days([FIRST])
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"n": ["5"], "shop": ["a"]}, r"2026-11-23\.parquet: found .*string in column 'n'.*int64"),
+        ({"n": [5], "shop": ["a"], "day": [3]}, r"column 'day'.*reserved"),
+    ],
+)
+def test_columns_that_differ_are_named(
+    folder: Path, columns: dict[str, object], message: str
+) -> None:
+    write(folder, "2026-11-23.parquet", **columns)
+    with pytest.raises(SourceError, match=message):
+        ParquetDays(str(folder)).read_days([FIRST, date(2026, 11, 23)])
+
+
+@pytest.mark.parametrize("first", [FIRST, date(2026, 11, 23)])
+def test_a_column_of_some_days_is_missing_in_the_others(folder: Path, first: date) -> None:
+    write(folder, "2026-11-23.parquet", n=[5], late=[True])
+    days = sorted([FIRST, date(2026, 11, 23)], reverse=first != FIRST)
+    rows = ParquetDays(str(folder)).read_days(days)
+    assert sorted(rows) == ["day", "late", "n", "shop"]
+    newest = rows["day"] == "2026-11-23"
+    assert rows.loc[newest, "shop"].isna().all()
+    assert rows.loc[~newest, "late"].isna().all()
+
+
+def test_types_that_can_be_joined_are(folder: Path) -> None:
+    write(folder, "2026-11-23.parquet", n=[None, 1.5], shop=[None, None])
+    rows = ParquetDays(str(folder)).read_days([date(2026, 11, 23), FIRST])
+    assert rows["n"].dropna().tolist() == [1.5, 1.0, 2.0]
+
+
+def test_a_stored_index_and_the_order_of_columns_do_not_matter(folder: Path) -> None:
+    frame = pd.DataFrame({"shop": pd.Categorical(["c"]), "n": [1]}, index=[7])
+    frame["shop"] = frame["shop"].astype("str")
+    frame.to_parquet(folder / "2026-11-23.parquet", index=True)
+    rows = ParquetDays(str(folder)).read_days([FIRST, date(2026, 11, 23)])
+    assert rows.columns.tolist() == ["day", "n", "shop"]
+    assert rows["shop"].tolist() == ["a", "b", "c"]
+
+
+def test_categories_of_two_days_are_joined(tmp_path: Path) -> None:
+    place = tmp_path / "days"
+    write(place, "2026-11-20.parquet", shop=pd.Categorical(["a", "b"]))
+    write(place, "2026-11-21.parquet", shop=pd.Categorical(["c", "b"]))
+    rows = ParquetDays(str(place)).read_days([FIRST, FIRST + timedelta(days=1)])
+    assert rows["shop"].astype("str").tolist() == ["a", "b", "c", "b"]
+
+
+def test_a_missing_folder_and_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"nowhere: found no such folder"):
+        ParquetDays(str(tmp_path / "nowhere")).list_days(date.max)
+    with pytest.raises(SourceError, match="found no day"):
+        ParquetDays(str(tmp_path)).list_days(date.max)
+
+
+def test_a_missing_day_is_named(folder: Path) -> None:
+    with pytest.raises(SourceError, match="found no file for 2026-12-01"):
+        ParquetDays(str(folder)).read_days([date(2026, 12, 1)])
+
+
+START = pd.Timestamp("2026-11-20")
+
+
+def orders(days: int = 3, first: pd.Timestamp = START) -> pd.DataFrame:
+    """Four orders a day, six hours apart."""
+    at = pd.date_range(first, periods=4 * days, freq="6h")
+    return pd.DataFrame({"at": at, "n": range(4 * days), "shop": ["a", "b"] * 2 * days})
+
+
+def save(frame: pd.DataFrame, file: Path) -> Path:
+    file.parent.mkdir(exist_ok=True)
+    frame.to_csv(file, index=False) if ".csv" in file.name else frame.to_parquet(file)
+    return file
+
+
+@pytest.fixture(params=["orders.parquet", "orders.csv", "orders.csv.gz"])
+def large(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Three days in one file, of each kind."""
+    return save(orders(), tmp_path / "large" / str(request.param))
+
+
+def source_of(file: Path, **changes: str) -> ParquetDays | CsvDays:
+    if ".csv" in str(file):
+        return CsvDays(str(file), time="at", **changes)
+    return ParquetDays(str(file), time="at", **changes)
+
+
+def test_a_large_file_is_cut_into_days(large: Path) -> None:
+    source = source_of(large)
+    listed = source.list_days(date(2026, 11, 22))
+    assert list(listed) == [FIRST, FIRST + timedelta(days=1), FIRST + timedelta(days=2)]
+    rows = source.read_days(list(source.list_days(date.max)))
+    assert rows.columns.tolist() == ["day", "at", "n", "shop"]
+    assert rows["n"].tolist() == list(range(12))
+    assert (rows["at"].dt.normalize() == rows["day"]).all()
+    assert rows["day"].dtype == "datetime64[s]"
+
+
+def test_a_large_file_is_cut_once_for_each_of_its_versions(large: Path, home: Path) -> None:
+    source = source_of(large)
+    before = source.list_days(date.max)
+    made = {place: place.stat().st_mtime_ns for place in (home / "data").iterdir()}
+    assert source.list_days(date.max) == before
+    assert {place: place.stat().st_mtime_ns for place in (home / "data").iterdir()} == made
+    for n in range(3):
+        frame = orders(4).assign(n=lambda rows, n=n: rows["n"].where(rows.index != 5, 90 + n))
+        save(frame, large)
+        os.utime(large, ns=(n, n))
+        after = source.list_days(date.max)
+        assert [day for day in before if after[day] != before[day]] == [FIRST + timedelta(days=1)]
+        assert len(after) == len(before) + 1
+    assert len(list((home / "data").iterdir())) == 2, "one older version stays"
+
+
+def test_the_same_texts_written_by_another_library_are_no_revision(tmp_path: Path) -> None:
+    table = pa.Table.from_pandas(orders(), preserve_index=False)
+    place, marks = table.schema.get_field_index("shop"), []
+    for name, kind in (("short", pa.string()), ("long", pa.large_string())):
+        file = tmp_path / f"{name}.parquet"
+        pq.write_table(table.cast(table.schema.set(place, pa.field("shop", kind))), file)
+        marks.append(list(source_of(file).list_days(date.max).values()))
+    assert marks[0] == marks[1]
+
+
+def test_a_day_may_be_in_many_files(tmp_path: Path) -> None:
+    save(orders()[:6], tmp_path / "large" / "a.parquet")
+    save(orders()[6:], tmp_path / "large" / "b.parquet")
+    (tmp_path / "large" / "_c.parquet").write_bytes(b"")
+    (tmp_path / "large" / "d.parquet.part").write_bytes(b"")
+    source = ParquetDays(str(tmp_path / "large"), time="at")
+    before = source.list_days(date.max)
+    assert source.read_days(list(before))["n"].tolist() == list(range(12))
+    save(orders()[6:].assign(n=0), tmp_path / "large" / "b.parquet")
+    after = source.list_days(date.max)
+    assert [day for day in before if after[day] == before[day]] == [FIRST]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_zoned_times_are_converted_and_others_are_local(kind: str, tmp_path: Path) -> None:
+    at = pd.DatetimeIndex(["2026-11-21 04:30", "2026-11-21 05:30", "2026-11-21 14:30"], tz="UTC")
+    zoned = save(pd.DataFrame({"at": at, "n": [1, 2, 3]}), tmp_path / f"zoned.{kind}")
+    local = at.tz_convert("America/New_York").tz_localize(None)
+    naive = save(pd.DataFrame({"at": local, "n": [1, 2, 3]}), tmp_path / f"naive.{kind}")
+    for file in (zoned, naive):
+        source = source_of(file, timezone="America/New_York")
+        assert list(source.list_days(date.max)) == [FIRST, FIRST + timedelta(days=1)]
+        rows = source.read_days(list(source.list_days(date.max)))
+        assert rows["at"].dt.hour.tolist() == [23, 0, 9]
+        late = source_of(file, timezone="America/New_York", day_start="09:00")
+        rows = late.read_days(list(late.list_days(date.max)))
+        assert rows["day"].dt.day.tolist() == [20, 20, 21]
+
+
+def test_a_local_time_in_a_change_of_the_clocks_keeps_its_day(tmp_path: Path) -> None:
+    doubled, left_out = "2026-10-25 02:30", "2026-03-29 02:30"
+    frame = pd.DataFrame({"at": [left_out, doubled, doubled], "n": [1, 2, 3]})
+    source = source_of(save(frame, tmp_path / "x.csv"), timezone="Europe/Berlin")
+    assert list(source.list_days(date.max)) == [date(2026, 3, 29), date(2026, 10, 25)]
+
+
+@checked(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(
+    st.lists(st.datetimes(pd.Timestamp("2026-03-28"), pd.Timestamp("2026-03-31")), min_size=1),
+    st.sampled_from(["00:00", "02:30", "09:00"]),
+    st.sampled_from([None, "UTC"]),
+)
+def test_cutting_loses_and_doubles_no_row(
+    tmp_path: Path, times: list[object], day_start: str, zone: str | None
+) -> None:
+    at = pd.Series(times, dtype="datetime64[us]").dt.tz_localize(zone)
+    file = save(pd.DataFrame({"at": at, "n": range(len(at))}), tmp_path / "x.parquet")
+    os.utime(file, ns=(hash(tuple(at)) % 2**60, hash((*at, day_start)) % 2**60))
+    source = ParquetDays(str(file), "at", day_start, "Europe/Berlin")
+    days = list(source.list_days(date.max))
+    rows = source.read_days(days)
+    assert sorted(rows["n"]) == list(range(len(at)))
+    assert sorted({*rows["day"].dt.date}) == days
+    start = pd.Timedelta(hours=int(day_start[:2]), minutes=int(day_start[3:]))
+    assert ((rows["at"] - start).dt.normalize() == rows["day"]).all()
+
+
+def test_whole_numbers_and_numbers_with_gaps_are_one_column(tmp_path: Path) -> None:
+    (tmp_path / "2026-11-20.csv").write_text("n,shop,seen\n1,a,2026-11-20\n2,NA,\n")
+    (tmp_path / "day=2026-11-21.csv").write_text("n,shop,seen\n,b,2026-11-21 10:00:00\n1.5,,\n")
+    (tmp_path / "2026-11-22.csv").write_text("n,shop,seen\n")
+    source = CsvDays(str(tmp_path))
+    rows = source.read_days(list(source.list_days(date.max)))
+    assert rows["n"].isna().tolist() == [False, False, True, False]
+    assert rows["n"].sum() == 4.5
+    assert rows["shop"].isna().tolist() == [False, True, False, True]
+    assert rows["seen"].dropna().dt.day.tolist() == [20, 21]
+    assert source.read_days([date(2026, 11, 22)]).empty
+
+
+def test_mixed_types_are_named_by_file_and_row(tmp_path: Path) -> None:
+    (tmp_path / "2026-11-20.csv").write_text("n\n1\n2\n")
+    (tmp_path / "2026-11-21.csv").write_text("n\n3\nmany\n")
+    with pytest.raises(
+        ColumnsError,
+        match=r"2026-11-21\.csv: found string in column 'n' \(first 'many' in row 2\); expected i",
+    ):
+        CsvDays(str(tmp_path)).read_days([FIRST, FIRST + timedelta(days=1)])
+
+
+def write_text(text: str) -> Callable[[Path], None]:
+    return lambda file: void(file.write_text(text))
+
+
+def void(_: object) -> None:
+    return None
+
+
+WRONG: dict[str, tuple[Callable[[Path], None], type[SourceError], str]] = {
+    "no time column": (
+        write_text("when,n\n2026-11-20,1\n"),
+        SourceSettingsError,
+        r"no column 'at'",
+    ),
+    "numbers for times": (write_text("at,n\n3,1\n"), SourceSettingsError, "int64 in the time col"),
+    "other times": (
+        write_text("at,n\n11/20/2026,1\n"),
+        SourceSettingsError,
+        r"found 1 of 1 rows in whose 'at' is no time, first '11/20/2026' in row 1; expected times",
+    ),
+    "one bad time": (
+        write_text("at,n\n2026-11-20,1\n2026-11-31,2\n"),
+        SourceError,
+        r"found 1 of 2 rows in whose 'at' is no time, first '2026-11-31' in row 2",
+    ),
+    "a time missing": (
+        write_text("at,n\n2026-11-20 10:00:00,1\n,2\n"),
+        SourceError,
+        r"found 1 of 2 rows without 'at', first row 2",
+    ),
+    "times of day": (
+        write_text("at,n\n10:00:00,1\n"),
+        SourceSettingsError,
+        "found time32.s. in the",
+    ),
+    "some with an offset": (
+        write_text("at,n\n2026-11-20 10:00:00,1\n2026-11-20T10:00:00Z,1\n"),
+        SourceError,
+        "expected an offset from UTC in every time or in none",
+    ),
+    "names alone": (write_text("at,n\n"), SourceError, "found no row below the names"),
+    "reserved": (write_text("at,day\n2026-11-20,3\n"), SourceError, "column 'day'.*reserved"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_with_times_is_told(case: str, tmp_path: Path) -> None:
+    harm, kind, message = WRONG[case]
+    file = tmp_path / "x.csv"
+    harm(file)
+    source = CsvDays(str(file), time="at")
+    with pytest.raises(SourceError, match=rf"x\.csv.*{message}|{message}") as told:
+        source.read_days(list(source.list_days(date.max)))
+    assert type(told.value) is kind
+
+
+def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
+    save(orders(), tmp_path / "x.csv")
+    (tmp_path / "README.md").write_text("what this is")
+    with pytest.raises(
+        SourceError, match=r"README\.md: found a file of that name.*orders\.csv alone"
+    ):
+        CsvDays(str(tmp_path), time="at").list_days(date.max)
+
+
+def test_years_are_of_four_digits(tmp_path: Path) -> None:
+    times = pd.Series([253402300800], dtype="datetime64[s]")  # the first second of the year 10000
+    file = save(pd.DataFrame({"at": times}), tmp_path / "x.parquet")
+    with pytest.raises(SourceError, match="expected years of four digits"):
+        ParquetDays(str(file), time="at").list_days(date.max)
+
+
+def test_a_column_day_that_is_the_time_stays_the_day(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("day,n\n2026-11-20,1\n2026-11-21,2\n")
+    source = CsvDays(str(tmp_path / "x.csv"), time="day")
+    rows = source.read_days(list(source.list_days(date.max)))
+    assert rows.columns.tolist() == ["day", "n"]
+    assert rows["day"].dt.day.tolist() == [20, 21]
+
+
+def test_a_file_that_is_written_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.sources import files
+
+    file = save(orders(), tmp_path / "x.parquet")
+    read = files._read_parquet
+
+    def grow(place: Path, what: str) -> object:
+        found = read(place, what)
+        save(orders(4), file)
+        os.utime(file, ns=(1, 1))
+        return found
+
+    monkeypatch.setattr(files, "_read_parquet", grow)
+    with pytest.raises(SourceError, match=r"x\.parquet: changed while it was read; expected"):
+        ParquetDays(str(file), "at").list_days(date.max)
+    monkeypatch.undo()
+    assert len(ParquetDays(str(file), "at").list_days(date.max)) == 4
+
+
+def test_a_damaged_day_of_a_large_file_says_what_to_delete(tmp_path: Path, home: Path) -> None:
+    source = ParquetDays(str(save(orders(), tmp_path / "x.parquet")), "at")
+    source.list_days(date.max)
+    next((home / "data").glob("x-*/day=2026-11-21.parquet")).write_bytes(b"PAR1")
+    with pytest.raises(SourceError, match=r"cut from a larger file: delete .*data/x-.*made anew"):
+        source.read_days([date(2026, 11, 21)])
+
+
+def test_a_read_only_state_directory_is_told(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    file = tmp_path / "x.csv"
+    file.write_text("at,n\n2026-11-20,1\n")
+    with pytest.raises(SourceError, match=r"cannot be written: No space left on device.*Make room"):
+        CsvDays(str(file), "at").list_days(date.max)
+    assert not list((home / "data").glob("[!.]*"))
+
+
+@pytest.fixture
+def memory() -> Iterator[fsspec.AbstractFileSystem]:
+    system = fsspec.filesystem("memory")
+    yield system
+    system.store.clear()
+
+
+def test_a_folder_behind_a_url(memory: fsspec.AbstractFileSystem) -> None:
+    memory.pipe("/shop/2026-11-20.csv", b"n\n1\n")
+    memory.pipe("/shop/2026-11-21.csv", b"n\n2.5\n")
+    memory.pipe("/shop/_2026-11-22.csv", b"n\n")
+    source = CsvDays("memory://shop")
+    before = source.list_days(date.max)
+    assert list(before) == [FIRST, FIRST + timedelta(days=1)]
+    assert source.read_days(list(before))["n"].tolist() == [1.0, 2.5]
+    memory.pipe("/shop/2026-11-20.csv", b"n\n9\n")
+    after = source.list_days(date.max)
+    assert [day for day in after if after[day] != before[day]] == [FIRST]
+
+
+def test_a_large_file_behind_a_url(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+    memory.pipe("/shop/x.parquet", save(orders(), tmp_path / "x.parquet").read_bytes())
+    source = ParquetDays("memory://shop/x.parquet", time="at")
+    assert source.read_days(list(source.list_days(date.max)))["n"].tolist() == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "message"),
+    [
+        ("memory://nowhere", SourceSettingsError, "found no such folder or file"),
+        ("s3://bucket/folder", SourceSettingsError, "pip install s3fs"),
+        ("nope://bucket", SourceSettingsError, "Protocol not known: nope"),
+        ("s3://key:${NOT_THERE}@bucket", SourceSettingsError, "no variable NOT_THERE"),
+    ],
+)
+def test_what_is_wrong_with_a_url(path: str, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        ParquetDays(path).list_days(date.max)
+
+
+def test_a_store_that_does_not_answer_is_an_outage_without_its_secret(
+    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no answer to open-sesame")
+
+    monkeypatch.setenv("KEY", "open-sesame")
+    monkeypatch.setattr(type(memory), "exists", broken)
+    with pytest.raises(SourceOutageError, match=r"RuntimeError: no answer to \*\*\*"):
+        ParquetDays("memory://${KEY}").list_days(date.max)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"path": ""}, "found path=''"),
+        ({"path": "a\0b"}, "expected a path or a URL"),
+        ({"path": "ftp://joe:secret@host/x"}, r"found a password .* Write \$\{NAME\}"),
+        ({"path": "x", "time": ""}, "found time=''"),
+        ({"path": "x", "day_start": "24:00"}, "day_start='24:00'; expected HH:MM"),
+        ({"path": "x", "day_start": "09:00"}, "day_start='09:00' without time="),
+        ({"path": "x", "timezone": "Mars/Olympus"}, "timezone='Mars/Olympus'; expected a time z"),
+        ({"path": "x", "timezone": "../etc/passwd"}, "expected a time zone"),
+        ({"path": "x", "delimiter": ";;"}, "delimiter=';;'; expected one character"),
+        ({"path": "x", "encoding": "utf-9"}, "encoding='utf-9'; expected one that Python knows"),
+    ],
+)
+def test_what_csv_days_refuse(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(SourceSettingsError, match=message) as told:
+        CsvDays(**changes)
+    assert "secret" not in str(told.value)
+
+
+def test_only_one_file_needs_a_time(tmp_path: Path) -> None:
+    with pytest.raises(
+        SourceSettingsError, match=r"x\.parquet: found a name that is no day.*time="
+    ):
+        ParquetDays(str(save(orders(), tmp_path / "x.parquet"))).list_days(date.max)
+
+
+def test_a_variable_in_a_path_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A", "one")
+    assert locations.filled("s3://${A}/${A}") == "s3://one/one"
+    assert locations.hidden("to one", "${A}") == "to ***"

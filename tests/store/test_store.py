@@ -1,0 +1,457 @@
+"""The store is whole at any instant, and never gives a wrong answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from tasks.store import cleanup, files, locks, models
+from tasks.store.frames import Ref, find_days, read_days, write_days
+from tasks.store.trusted_types import TRUSTED_TYPES
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def frame(rows: int, first: int = 0) -> pd.DataFrame:
+    numbers = np.arange(first, first + rows)
+    return pd.DataFrame(
+        {
+            "day": pd.Series(pd.Timestamp("2026-11-21"), index=range(rows)).astype("datetime64[s]"),
+            "number": numbers,
+            "size": numbers / 3,
+            "text": [f"größe {n}" for n in numbers],
+            "shop": pd.Categorical([f"shop {n:03}" for n in numbers]),
+            "small": numbers.astype("int8"),
+            "yes": numbers % 2 == 0,
+        }
+    )
+
+
+def block(home: Path, ref: Ref) -> Path:
+    return home / "store" / ref.path
+
+
+def test_days_come_back_in_the_order_asked() -> None:
+    first = write_days("clean", {"a": frame(3), "b": frame(2, 10)})
+    second = write_days("clean", {"c": frame(4, 20)})
+    found = find_days("clean", ["c", "a", "missing", "b"])
+    assert found == first | second
+    wanted = [found[key] for key in ("b", "c", "a")]
+    expected = pd.concat(
+        [f.astype({"shop": str}) for f in (frame(2, 10), frame(4, 20), frame(3))],
+        ignore_index=True,
+    )
+    back = read_days(wanted)
+    assert back["shop"].dtype.categories.is_monotonic_increasing
+    assert_frame_equal(back.astype({"shop": str}), expected)
+    assert_frame_equal(read_days(wanted, columns=["size", "day"]), expected[["size", "day"]])
+
+
+def test_one_call_writes_one_block(home: Path) -> None:
+    write_days("clean", {f"day {n}": frame(2, n) for n in range(50)})
+    assert len(list((home / "store/clean").glob("*.arrow"))) == 1
+    assert not list((home / "store/clean").glob("*.tmp"))
+
+
+def test_the_same_days_are_the_same_however_they_share_blocks() -> None:
+    together = write_days("one", {"a": frame(3), "b": frame(3, 50)})
+    apart = write_days("two", {"b": frame(3, 50)}) | write_days("two", {"a": frame(3)})
+    for key in ("a", "b"):
+        assert_frame_equal(read_days([together[key]]), read_days([apart[key]]))
+
+
+def test_more_categories_than_one_day_could_number() -> None:
+    days = {f"{n}": frame(100, 100 * n).drop(columns="small") for n in range(4)}
+    refs = write_days("clean", days)
+    back = read_days(list(refs.values()))
+    assert list(back["shop"].astype(str)) == [f"shop {n:03}" for n in range(400)]
+
+
+def test_a_day_without_rows_keeps_its_types() -> None:
+    empty = frame(2).iloc[:0]
+    for kind, frames in (("all", {"none": empty}), ("one", {"none": empty, "some": frame(2)})):
+        back = read_days([write_days(kind, frames)["none"]])
+        assert len(back) == 0
+        assert back.drop(columns="shop").dtypes.equals(empty.drop(columns="shop").dtypes), kind
+        assert isinstance(back["shop"].dtype, pd.CategoricalDtype)
+
+
+def test_a_category_that_was_never_seen() -> None:
+    none = pd.DataFrame({"shop": pd.Categorical([None, None]), "n": [1, 2]})
+    some = pd.DataFrame({"shop": pd.Categorical([7, None]), "n": [3, 4]})
+    refs = write_days("one", {"a": none, "b": none})
+    refs |= write_days("two", {"c": some}) | write_days("three", {"d": none, "e": some})
+    assert read_days([refs["a"], refs["b"]])["shop"].isna().all()
+    back = read_days([refs[key] for key in ("a", "c", "d", "e", "b")])
+    assert back["shop"].astype("float").sum() == 14
+    assert list(back["n"]) == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
+
+
+@pytest.mark.parametrize("kind", ["str", "category", "datetime64[s]", "bool"])
+def test_a_join_without_a_match_on_one_day_is_missing_texts(kind: str) -> None:
+    none = pd.DataFrame({"last": [float("nan"), float("nan")]})
+    some = pd.DataFrame({"last": pd.Series([0, 1]).astype(kind)})
+    for name, order in (("first", (none, some)), ("last", (some, none))):
+        refs = write_days(name, dict(zip("ab", order, strict=True)))
+        back = read_days([refs["a"], refs["b"]])["last"]
+        assert back.isna().sum() == 2
+        assert back.dropna().astype(kind).tolist() == some["last"].tolist()
+    apart = [write_days(key, {key: rows})[key] for key, rows in (("c", none), ("d", some))]
+    assert read_days(apart)["last"].isna().tolist() == [True, True, False, False]
+
+
+def test_ordered_categories_stay_and_must_agree() -> None:
+    def sizes(*order: str) -> pd.DataFrame:
+        return pd.DataFrame({"size": pd.Categorical(["s"], categories=order, ordered=True)})
+
+    ref = write_days("clean", {"a": sizes("s", "m", "l")})["a"]
+    assert read_days([ref])["size"].dtype == sizes("s", "m", "l")["size"].dtype
+    with pytest.raises(ValueError, match="ordered categories differ"):
+        write_days("clean", {"a": sizes("s", "m"), "b": sizes("m", "s")})
+
+
+def test_days_of_one_call_must_have_the_same_columns() -> None:
+    with pytest.raises(ValueError, match=r"b has the columns.*all days"):
+        write_days("clean", {"a": frame(1), "b": frame(1).drop(columns="yes")})
+
+
+def test_a_column_that_is_not_there_is_named() -> None:
+    ref = write_days("clean", {"a": frame(1)})["a"]
+    with pytest.raises(ValueError, match="no column"):
+        read_days([ref], columns=["numbr"])
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+cells = st.tuples(
+    st.integers(-(2**63), 2**63 - 1), st.floats(), st.none() | texts, st.none() | texts
+)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(days=st.lists(st.lists(cells, max_size=4), min_size=1, max_size=4))
+def test_any_frames_come_back(days: list[list[Any]]) -> None:
+    frames = {
+        f"{n}": pd.DataFrame(rows, columns=["whole", "real", "text", "kind"]).astype(
+            {"whole": "int64", "real": "float64", "text": "str", "kind": "str"}
+        )
+        for n, rows in enumerate(days)
+    }
+    marked = {key: f.astype({"kind": "category"}) for key, f in frames.items()}
+    write_days("any", marked)
+    found = find_days("any", list(frames))
+    back = read_days([found[key] for key in frames])
+    assert_frame_equal(back.astype({"kind": "str"}), pd.concat(frames.values(), ignore_index=True))
+    for key, expected in frames.items():
+        assert_frame_equal(read_days([found[key]]).astype({"kind": "str"}), expected)
+
+
+@pytest.mark.parametrize("harm", ["cut", "altered", "missing", "empty"])
+def test_a_spoilt_block_is_a_miss_with_a_warning(
+    harm: str, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = write_days("clean", {"good": frame(2, 9)})
+    bad = write_days("clean", {"a": frame(5), "b": frame(6)})
+    path = block(home, bad["a"])
+    assert len(find_days("clean", ["a", "b"])) == 2
+    content, state = path.read_bytes(), path.stat()
+    time.sleep(0.02)  # the clock of a file system ticks every few milliseconds
+    if harm == "missing":
+        path.unlink()
+    else:
+        middle = len(content) // 2
+        flipped = bytes([content[middle] ^ 1])
+        path.write_bytes(
+            {"cut": content[:-1], "empty": b""}.get(
+                harm, content[:middle] + flipped + content[middle + 1 :]
+            )
+        )
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    with caplog.at_level(logging.WARNING, "nightly"):
+        assert find_days("clean", ["a", "good", "b"]) == good
+    assert len(caplog.records) == 1
+    assert "made again" in caplog.text
+    with pytest.raises(files.StoreError, match="missing or altered"):
+        read_days([bad["a"]])
+    again = write_days("clean", {"a": frame(5), "b": frame(6)})
+    assert find_days("clean", ["a", "b"]) == again
+
+
+def test_a_spoilt_index_line_is_a_miss(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_days("clean", {"a": frame(1), "b": frame(2)})
+    last = write_days("clean", {"c": frame(3)})
+    index = home / "store/clean/index.jsonl"
+    index.write_bytes(index.read_bytes().replace(b'"batch": 1', b'"batch": 0', 1))
+    with caplog.at_level(logging.WARNING, "nightly"):
+        assert find_days("clean", ["a", "b", "c"]) == last
+    assert "not whole" in caplog.text
+
+
+def test_a_line_cut_by_a_kill_does_not_spoil_the_next(home: Path) -> None:
+    first = write_days("clean", {"a": frame(1)})
+    index = home / "store/clean/index.jsonl"
+    with index.open("ab") as file:
+        file.write(b'0123456789abcdef {"b": {"path"')
+    second = write_days("clean", {"c": frame(2)})
+    assert find_days("clean", ["a", "b", "c"]) == first | second
+
+
+WRITER = """
+import sys, itertools
+import pandas as pd
+from tasks.store import frames
+import pyarrow, numpy
+print("ready", flush=True)
+for n in itertools.count():
+    keys = [f"{sys.argv[1]}-{n}-{i}" for i in range(20)]
+    frames.write_days("clean", {k: pd.DataFrame({"key": [k] * 300, "n": range(300)}) for k in keys})
+    print(n, flush=True)
+    if n + 1 == int(sys.argv[2]):
+        break
+"""
+
+
+def writer(name: str, rounds: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, name, str(rounds)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
+    )
+
+
+def written(name: str, rounds: int) -> list[str]:
+    return [f"{name}-{n}-{i}" for n in range(rounds) for i in range(20)]
+
+
+def test_killed_at_any_instant_the_store_is_whole(caplog: pytest.LogCaptureFixture) -> None:
+    moments = random.Random(7)
+    told: dict[str, int] = {}
+    for victim in (f"victim{n}" for n in range(5)):
+        running = [writer(f"{victim}.{part}", 0) for part in range(3)]
+        for process in running:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in running:
+            time.sleep(moments.uniform(0.001, 0.08))
+            process.send_signal(signal.SIGKILL)
+        for part, process in enumerate(running):
+            out, _ = process.communicate()
+            assert process.returncode == -signal.SIGKILL
+            told[f"{victim}.{part}"] = len(out.split())
+        for name, rounds in told.items():
+            keys = written(name, rounds)
+            found = find_days("clean", keys)
+            assert list(found) == keys, "what was said to be written is there"
+            if keys:
+                back = read_days([found[key] for key in keys])
+                assert list(back["key"].unique()) == keys
+                assert len(back) == 300 * len(keys)
+    assert sum(told.values()) > 0
+    assert not [r for r in caplog.records if "altered" in r.message]
+    write_days("clean", {"after": frame(1)})
+    assert list(find_days("clean", ["after"])) == ["after"]
+
+
+def test_writers_at_the_same_time_lose_nothing() -> None:
+    running = [writer(f"w{n}", 10) for n in range(3)]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+    for process in running:
+        assert process.stdout is not None
+        process.stdout.close()
+    keys = [key for n in range(3) for key in written(f"w{n}", 10)]
+    assert list(find_days("clean", keys)) == keys
+
+
+def test_a_file_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "deep" / "report.json"
+    files.write_json(path, {"größe": 1})
+    assert files.read_json(path) == {"größe": 1}
+    assert path.stat().st_mode & 0o777 == 0o600
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(files.StoreError, match=r"report\.json.*No space left.*Free some space"):
+        files.write_json(path, {"größe": 2})
+    assert files.read_json(path) == {"größe": 1}
+    assert [p.name for p in path.parent.iterdir()] == ["report.json"]
+
+
+def test_a_full_disk_while_the_index_grows_leaves_the_index_whole(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = write_days("clean", {"a": frame(1)})
+    index = (home / "store/clean/index.jsonl").read_bytes()
+    block_of_b = write_days("spare", {"b": frame(2)})["b"]
+    content = block(home, block_of_b).read_bytes()
+    files.write_file(home / block_of_b.path.replace("spare", "store/clean"), content)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(files.StoreError, match=r"index\.jsonl cannot be written"):
+            write_days("clean", {"b": frame(2)})
+    assert (home / "store/clean/index.jsonl").read_bytes() == index
+    assert find_days("clean", ["a", "b"]) == first
+    assert not caplog.records
+
+
+def test_a_limit_of_the_kernel_is_told_in_plain_words(home: Path) -> None:
+    code = (
+        "import resource, pandas as pd\n"
+        "from tasks.store import files, frames\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "frame = pd.DataFrame({'n': range(9000)})\n"
+        "try:\n"
+        "    frames.write_days('clean', {'a': frame})\n"
+        "except files.StoreError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True
+    )
+    assert "cannot be written" in done.stdout
+    assert "Free some space" in done.stdout
+    assert list((home / "store/clean").iterdir()) == []
+
+
+def test_a_place_that_cannot_be_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(files.StoreError, match=r"file/report\.json cannot be written"):
+        files.write_file(tmp_path / "file" / "report.json", b"")
+
+
+def boosted() -> tuple[Any, np.ndarray]:
+    x = np.arange(60.0).reshape(-1, 1)
+    return HistGradientBoostingClassifier(max_iter=3).fit(x, x[:, 0] > 30), x
+
+
+def test_a_model_comes_back() -> None:
+    model, x = boosted()
+    models.write_model("models", "k", model, TRUSTED_TYPES)
+    assert models.has_model("models", "k")
+    back = models.read_model("models", "k", TRUSTED_TYPES)
+    assert np.array_equal(back.predict_proba(x), model.predict_proba(x))
+
+
+def test_only_trusted_types_are_built() -> None:
+    model, _ = boosted()
+    models.write_model("models", "k", model, TRUSTED_TYPES)
+    with pytest.raises(files.StoreError, match=r"not trusted.*TreePredictor"):
+        models.read_model("models", "k", [])
+
+
+@pytest.mark.parametrize("harm", ["cut", "missing", "no record", "torn record"])
+def test_a_spoilt_model_is_a_miss(harm: str) -> None:
+    models.write_model("models", "k", boosted()[0], TRUSTED_TYPES)
+    path, _ = models.model_file("models", "k")
+    record = path.with_name("k.json")
+    if harm == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    elif harm == "missing":
+        path.unlink()
+    elif harm == "no record":
+        record.unlink()
+    else:
+        record.write_text("[")
+    assert not models.has_model("models", "k")
+    with pytest.raises(files.StoreError):
+        models.read_model("models", "k", TRUSTED_TYPES)
+
+
+def test_a_model_is_replaced_as_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = boosted()
+    models.write_model("models", "k", model, TRUSTED_TYPES)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            models.write_model("models", "k", boosted()[0], TRUSTED_TYPES)
+    back = models.read_model("models", "k", TRUSTED_TYPES)
+    assert np.array_equal(back.predict(x), model.predict(x))
+
+
+def test_clean_up_removes_the_oldest_and_keeps_what_is_needed(home: Path) -> None:
+    refs = {}
+    for age, key in enumerate(("champion", "old", "newer", "newest")):
+        refs |= write_days("clean", {key: frame(50, age)})
+        os.utime(block(home, refs[key]), (1_000_000 + age, 1_000_000 + age))
+    size = sum(p.stat().st_size for p in (home / "store").glob("*/*.arrow"))
+    assert cleanup.clean_up({}, size) == []
+    gone = cleanup.clean_up({"clean": {"champion"}}, size // 2)
+    assert gone == [block(home, refs["old"]), block(home, refs["newer"])]
+    assert list(find_days("clean", list(refs))) == ["champion", "newest"]
+
+
+def test_clean_up_keeps_the_models_needed() -> None:
+    models.write_model("models", "champion", boosted()[0], TRUSTED_TYPES)
+    models.write_model("models", "other", boosted()[0], TRUSTED_TYPES)
+    cleanup.clean_up({"models": {"champion"}}, 0)
+    assert models.has_model("models", "champion")
+    assert not models.has_model("models", "other")
+
+
+HOLDER = (
+    "from tasks.store import locks\nwith locks.lock('night'):\n print('held', flush=True)\n input()"
+)
+
+
+def test_a_lock_is_freed_by_the_kernel() -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    expected = rf"night is held by process {holder.pid} since \d{{4}}-"
+    with pytest.raises(locks.LockedError, match=expected), locks.lock("night"):
+        pass
+    began = time.monotonic()
+    with pytest.raises(locks.LockedError), locks.lock("night", wait=0.2, poll=0.05):
+        pass
+    assert time.monotonic() - began >= 0.2
+    holder.kill()
+    with locks.lock("night", wait=10):
+        pass
+    holder.communicate()
+
+
+def test_a_lock_is_free_again_after_an_error() -> None:
+    with pytest.raises(ZeroDivisionError), locks.lock("night"):
+        _ = 1 / 0
+    with locks.lock("night"), pytest.raises(locks.LockedError), locks.lock("night"):
+        pass
+
+
+def test_refs_are_plain_json() -> None:
+    ref = write_days("clean", {"a": frame(1)})["a"]
+    assert Ref(**json.loads(json.dumps(vars(ref)))) == ref

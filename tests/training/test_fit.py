@@ -1,0 +1,158 @@
+"""A fit is repeatable, known by its very inputs, and says what is wrong with a candidate."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tasks.features.examples import build_examples
+from tasks.store import frames
+from tasks.store.models import read_model
+from tasks.store.trusted_types import TRUSTED_TYPES
+from tasks.training import fit as fitting
+from tasks.training import stored_fits
+from tests.nights import nth_day
+from tests.toy import toy, write_day
+
+COMMON: dict[str, Callable[[], Any]] = {
+    "forest": lambda: RandomForestClassifier(5, random_state=0),
+    "extra_trees": lambda: ExtraTreesClassifier(5, random_state=0),
+    "gradient": lambda: GradientBoostingClassifier(n_estimators=5, random_state=0),
+    "histogram": lambda: HistGradientBoostingClassifier(max_iter=5, random_state=0),
+    "neighbours": lambda: KNeighborsClassifier(),
+    "network": lambda: MLPClassifier((4,), max_iter=2000, random_state=0),
+    "scaled": lambda: make_pipeline(StandardScaler(), LogisticRegression()),
+    "calibrated": lambda: CalibratedClassifierCV(LogisticRegression(), cv=2),
+    "voting": lambda: VotingClassifier([("a", LogisticRegression())], voting="soft"),
+    "stacking": lambda: StackingClassifier([("a", LogisticRegression())], cv=2),
+}
+
+
+@pytest.fixture
+def refs(tmp_path: Path) -> list[frames.Ref]:
+    """Examples of four days."""
+    made = {}
+    for number in range(1, 5):
+        write_day(tmp_path, nth_day(number), rows=60)
+        rows = pd.read_parquet(tmp_path / f"{nth_day(number)}.parquet")
+        rows.insert(0, "day", pd.Timestamp(nth_day(number)))
+        made[f"day{number}"] = build_examples(toy, rows, rows.head(0))
+    return list(frames.write_days("examples", made).values())
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_a_common_estimator_is_stored_and_read_without_pickle(
+    name: str, refs: list[frames.Ref]
+) -> None:
+    spec = dataclasses.replace(toy, candidates={name: COMMON[name]()})
+    made = stored_fits.fit_twin(spec, name, refs[:3], refs[3:])
+    holdout = frames.read_days(refs[3:])
+    loaded = read_model("models", made.key, fitting.trusted_types(spec))
+    scores = fitting.score(spec, name, loaded, holdout)
+    kept = fitting.read_scores(fitting.scores_key(made.key, refs[3:]))
+    assert np.array_equal(scores, kept)
+    assert made.rows == 180
+
+
+def test_the_same_fit_again_is_taken_from_the_store(refs: list[frames.Ref]) -> None:
+    made = stored_fits.fit_twin(toy, "tree", refs[:3], refs[3:])
+    key = fitting.scores_key(made.key, refs[3:])
+    before = fitting.read_scores(key)
+    again = stored_fits.fit_twin(toy, "tree", refs[:3], refs[3:])
+    assert (again.key, again.rows, again.seconds) == (made.key, made.rows, 0.0)
+    assert np.array_equal(before, fitting.read_scores(key))
+
+
+def test_what_shipped_on_the_same_days_is_the_twin(refs: list[frames.Ref]) -> None:
+    shipped, _ = stored_fits.fit_and_keep(toy, "tree", refs[:3])
+    twin = stored_fits.fit_twin(toy, "tree", refs[:3], refs[3:])
+    assert twin.key == shipped.key
+    assert twin.seconds == 0.0
+
+
+def test_keys_follow_recipe_and_rows(refs: list[frames.Ref]) -> None:
+    models = [
+        fitting.model_key(toy, "tree", refs[:3]),
+        fitting.model_key(toy, "logistic", refs[:3]),
+        fitting.model_key(toy, "tree", refs[1:3]),
+    ]
+    judged = [fitting.scores_key(models[0], refs[3:]), fitting.scores_key(models[0], refs[2:])]
+    assert len({*models, *judged}) == 5
+
+
+class Raises(LogisticRegression):
+    def fit(self, X: Any, y: Any) -> Raises:
+        raise ValueError("no such luck")
+
+
+class Holes(LogisticRegression):
+    def predict_proba(self, X: Any) -> Any:
+        return super().predict_proba(X) * np.nan
+
+
+class Foreign(BaseEstimator):
+    """Holds what no list trusts."""
+
+    def fit(self, X: Any, y: Any) -> Foreign:
+        self.classes_ = np.array([0, 1])
+        self.place_ = Path("x")
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return np.zeros(len(X))
+
+    def predict_proba(self, X: Any) -> Any:
+        return np.full((len(X), 2), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (Raises(), "Candidate 'c' of model toy: fit on 180 rows raised ValueError: no such luck"),
+        (Holes(), "c of model toy: 60 of 60 scores are not finite, expected numbers"),
+        (Foreign(), "Candidate 'c' of model toy: It holds types that are not trusted"),
+    ],
+)
+def test_a_candidate_that_fails_says_which_and_why(
+    estimator: Any, message: str, refs: list[frames.Ref], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = dataclasses.replace(toy, candidates={"c": estimator})
+    own = {f"{__name__}.{name}" for name in ("Raises", "Holes")}
+    monkeypatch.setattr(fitting, "trusted_types", lambda _: [*TRUSTED_TYPES, *own])
+    with pytest.raises(fitting.FitError) as found:
+        stored_fits.fit_twin(spec, "c", refs[:3], refs[3:])
+    assert message in str(found.value)
+
+
+def test_the_estimator_of_the_spec_stays_unfitted(refs: list[frames.Ref]) -> None:
+    stored_fits.fit_twin(toy, "logistic", refs[:3], refs[3:])
+    assert not hasattr(toy.candidates["logistic"], "coef_")
+
+
+def test_classes_of_the_models_own_file_are_trusted() -> None:
+    from tasks.spec.loading import load_spec
+
+    trusted = fitting.trusted_types(load_spec("groceries"))
+    assert "tasks.recommend.Column" in trusted or any(t.startswith("tasks.") for t in trusted)
+    assert not any(t.startswith("tasks.") for t in TRUSTED_TYPES)
