@@ -93,7 +93,7 @@ def test_the_runbook_knows_every_verdict() -> None:
 
 
 def test_the_shortest_model_file_runs(
-    registry_home: Path, tmp_path: Path, prefect_server: None
+    registry_home: Path, tmp_path: Path, warm_processes: None
 ) -> None:
     found = pages.blocks("deployments/README.md", "python")
     (code,) = (block for block in found if "ModelSpec(" in block)
