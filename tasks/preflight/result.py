@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks import settings
 from tasks.metrics.base import title
 from tasks.spec.fingerprint import code_files
 
@@ -131,7 +132,8 @@ def told(spec: ModelSpec, what: str, error: Exception) -> str:
     """What a function of the spec raised, and in which line of the model's files."""
     files = {str(file) for file in code_files(spec)}
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
-    own = [f for f in frames if Path(f.filename).parent.name != "tasks"] or frames
+    house = settings.PROJECT / "tasks"
+    own = [f for f in frames if not Path(f.filename).is_relative_to(house)] or frames
     where = f" (line {own[-1].lineno} of {own[-1].filename})" if own else ""
     return f"{what} raised {type(error).__name__}: {error}{where}"
 

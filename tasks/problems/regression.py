@@ -99,8 +99,8 @@ class Regression(Tabular):
         if levels and found.shape != (len(inputs), levels):
             raise ValueError(
                 f"predict gave shape {found.shape}, expected ({len(inputs)}, {levels}), a column "
-                "for each of the problem's quantiles: QuantileRegressors of tasks.quantiles makes "
-                "such an estimator out of one for a single level"
+                "for each of the problem's quantiles: tasks.problems.quantiles.QuantileRegressors "
+                "makes such an estimator out of one for a single level"
             )
         return found
 

@@ -62,10 +62,8 @@ def _imports(plan: Plan) -> list[str]:
         *(["from pandera.typing.pandas import Series"] if zoned else []),
         "from sklearn.ensemble import HistGradientBoostingClassifier",
         "",
-        "from tasks.candidates import candidates_of",
         "from tasks.problems import Recommendation",
-        "from tasks.ranking import CandidateRanker",
-        "from tasks.recommend import RankBy",
+        "from tasks.recommend import CandidateRanker, RankBy, candidates_of",
         f"from tasks.sources import {plan.imported}",
         f"from tasks.spec import {'EXPANDING, ' * (not plan.windows.window)}Gate, ModelSpec, days",
     ]

@@ -51,6 +51,8 @@ NEVER_DECIDING = (
     "tasks.reporting",
     "tasks.scaffold",
     "tasks.settings",
+    "tasks.spec.fingerprint",
+    "tasks.spec.loading",
     "tasks.steps",
     "tasks.store",
     "tasks.training.fit_process",

@@ -15,6 +15,15 @@ from tasks.errors import SpecError
 from tasks.spec.model_spec import ModelSpec
 from tasks.spec.values import shown
 
+MOVED = {
+    "candidates": "from tasks.recommend import candidates_of",
+    "history": "from tasks.features.past_means import PastMeans",
+    "quantiles": "from tasks.problems.quantiles import QuantileRegressors",
+    "ranking": "from tasks.recommend import CandidateRanker, purchase_features",
+    "tune": "from tasks.spec import Tuned",
+}
+"""Modules that model files imported before ``tasks`` had packages, and what to write now."""
+
 MODULE_OF_FILE = "nightly_model_"
 """How the modules of model files outside ``deployments/`` are called."""
 
@@ -78,7 +87,11 @@ def _import_module(module: str, model: str) -> Any:
         return importlib.import_module(module)
     except SpecError:
         raise
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        if moved := _moved(model, error):
+            raise SpecError(moved) from error
+        if not isinstance(error, ModuleNotFoundError):
+            raise SpecError(_import_fault(model, error)) from error
         raise SpecError(
             f"Model {model!r} needs the package {error.name!r}, which is not installed. For the "
             "example models: pip install -e '.[examples]'"
@@ -116,7 +129,19 @@ def _import_file(path: Path) -> Any:
     return module
 
 
+def _moved(model: str, error: ImportError) -> str:
+    """What to write in place of an import of a module that has moved, or an empty string."""
+    found = re.match(r"No module named 'tasks\.(\w+)'|cannot import name '(\w+)'", str(error))
+    now = MOVED.get(found[1] or found[2], "") if found and error.name else ""
+    if not now or (error.name or "").partition(".")[0] != "tasks":
+        return ""
+    old = found[1] or found[2] if found else ""
+    return f"Model {model!r} imports tasks.{old}, which has moved: write `{now}` in its place."
+
+
 def _import_fault(model: str, error: Exception | SystemExit) -> str:
+    if isinstance(error, ImportError) and (moved := _moved(model, error)):
+        return moved
     if isinstance(error, SyntaxError):  # says itself where
         return f"Model {model!r} is no Python: {error}"
     if isinstance(error, SystemExit):

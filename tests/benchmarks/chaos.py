@@ -41,10 +41,9 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-from tests.test_check import swap_for_foreign
-from tests.test_rollback import ASKED, remove
-
 from tests.benchmarks.compare import prefect_server
+from tests.clean_process.test_package_check import swap_for_foreign
+from tests.flows.test_rollback import ASKED, remove
 from tests.nights import PROJECT, nth_day, without_times, write_model, write_more
 
 RETRAIN, ROLLBACK = PROJECT / "flows" / "retrain.py", PROJECT / "flows" / "rollback.py"
@@ -60,9 +59,9 @@ import os, runpy, sys, time
 from pathlib import Path
 
 sys.argv = sys.argv[1:]
-from tasks import command
+from tasks.cli import environment
 
-command.set_defaults()
+environment.set_defaults()
 import mlflow, pandas, prefect, sklearn
 
 gate = Path(os.environ["GATE"])

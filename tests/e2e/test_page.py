@@ -9,9 +9,9 @@ from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from tests.test_page import GRADED, SIXTY, night
 
 from tasks.reporting.history_page import to_html
+from tests.reporting.test_history_page import GRADED, SIXTY, night
 
 pytestmark = pytest.mark.e2e
 

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.test_groceries import DAY as MORNING
-from tests.test_groceries import clean_history, requests_of
 
 from deployments.groceries import groceries
 from tasks.features import scoring
 from tasks.features.scoring import answer_ahead, make_features, split_requests
 from tasks.problems import Recommendation, recommendation
+from tests.deployments.test_groceries import DAY as MORNING
+from tests.deployments.test_groceries import clean_history, requests_of
 
 BASKET = Recommendation("user", "item", "popularity", k=2, recall_k=3, repeat="bought_before")
 DAY = pd.Timestamp("2026-01-05")

@@ -143,10 +143,8 @@ import pandas as pd
 import pandera.pandas as pa
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from tasks.candidates import candidates_of
 from tasks.problems import Recommendation
-from tasks.ranking import CandidateRanker
-from tasks.recommend import RankBy
+from tasks.recommend import CandidateRanker, RankBy, candidates_of
 from tasks.sources import ParquetDays
 from tasks.spec import Gate, ModelSpec, days
 

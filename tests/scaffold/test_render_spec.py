@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.test_new_model import tidy
 
 from tasks.scaffold.plan import Plan
 from tasks.scaffold.profiling import LONGEST_NAME, Column, Target
@@ -17,6 +16,7 @@ from tasks.scaffold.render_ranking import Feedback, write_ranking
 from tasks.scaffold.render_spec import class_name, question, variable
 from tasks.scaffold.render_tabular import write_tabular
 from tasks.scaffold.windows import Windows
+from tests.deployments.test_new_model import tidy
 
 NAMES = st.lists(
     st.text(min_size=1, max_size=LONGEST_NAME).filter(lambda name: name != "day"),

@@ -351,10 +351,10 @@ def test_pictures_reports_and_other_rooms_that_decide_nothing_are_not_seen(
 def test_a_picture_in_the_models_file_retrains_nothing_but_is_packaged(
     house_edit: Callable[..., bool], tmp_path: Path
 ) -> None:
-    line = f"{HEAD}from tasks import plots\n"
+    line = f"{HEAD}from tasks.reporting import plots\n"
     drawing = load_spec(str(write_model(tmp_path / "toy.py", tmp_path, (HEAD, line))))
-    assert not house_edit(drawing, "tasks.plots")
-    assert "tasks/plots.py" in fingerprint.code_paths(drawing)
+    assert not house_edit(drawing, "tasks.reporting.plots")
+    assert "tasks/reporting/plots.py" in fingerprint.code_paths(drawing)
 
 
 def test_the_search_decides_where_parameters_are_searched(

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from tasks.problems import Classification
 from tasks.spec import EXPANDING, Gate, ModelSpec, SpecError, days
 from tasks.spec.fingerprint import code_files, digest, libraries
-from tasks.spec.loading import load_spec
+from tasks.spec.loading import MOVED, load_spec
 from tests.nights import PROJECT, write_model
 from tests.toy import toy
 
@@ -203,5 +203,29 @@ def test_the_digest_follows_code_and_helpers_but_not_words(
 
 def test_the_code_of_a_model_is_all_it_imports() -> None:
     names = {file.name for file in code_files(load_spec("flights"))}
-    assert {"flights.py", "history.py", "problems.py", "metrics.py", "spec.py"} <= names
-    assert "steps.py" not in names
+    assert {"flights.py", "past_means.py", "classification.py", "base.py", "model_spec.py"} <= names
+    assert "judge.py" not in names
+
+
+@pytest.mark.parametrize(
+    ("line", "now"),
+    [
+        ("from tasks.tune import Tuned", "from tasks.spec import Tuned"),
+        ("from tasks import ranking", "from tasks.recommend import CandidateRanker"),
+        ("import tasks.history", "from tasks.features.past_means import PastMeans"),
+    ],
+)
+def test_an_import_that_has_moved_is_told_with_what_to_write(
+    line: str, now: str, tmp_path: Path
+) -> None:
+    (tmp_path / "old.py").write_text(f"{line}\n")
+    with pytest.raises(SpecError) as told:
+        load_spec(str(tmp_path / "old.py"))
+    assert "which has moved: write `" in str(told.value)
+    assert now in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_every_import_that_has_moved_works_as_it_is_told() -> None:
+    for line in MOVED.values():
+        exec(line, {})

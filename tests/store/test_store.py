@@ -390,7 +390,7 @@ def test_a_model_is_replaced_as_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_json", killed)
+        patch.setattr(models, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             models.write_model("models", "k", boosted()[0], TRUSTED_TYPES)
     back = models.read_model("models", "k", TRUSTED_TYPES)
