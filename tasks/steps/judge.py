@@ -22,7 +22,8 @@ from tasks.steps.retries import OUTSIDE
 from tasks.steps.state import Incumbent, Judged
 from tasks.steps.train import settled
 from tasks.store import frames
-from tasks.training import fit, importance, stored_fits
+from tasks.training import fit, importance
+from tasks.training.fit_results import usable_fits
 
 if TYPE_CHECKING:
     from tasks.promotion.checks import Check
@@ -100,7 +101,7 @@ def judge_night(
 ) -> Judged:
     """Compare challenger, champion and baseline on the same unseen days."""
     spec, started = load_spec(night.model), time.time()
-    fits, faults = stored_fits.usable_fits(made)
+    fits, faults = usable_fits(made)
     evidence = _read_evidence(spec, examples, fits, incumbent)
     found = settled(night, examples, list(fits))
     decided = verdict.decide(
