@@ -1,4 +1,4 @@
-"""The champion asked through its own pipeline, where tonight's code is not the champion's."""
+"""Predictions of a version from its own code, where tonight's code is different."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ UNANSWERED = 0.05
 
 
 class AlignError(RuntimeError):
-    """What the champion answered cannot be laid beside tonight's examples."""
+    """The champion's predictions cannot be matched with tonight's examples."""
 
 
-def days_needed(listed: Sequence[date], judged: Sequence[date], lookback: int) -> list[date]:
-    """Days whose raw rows the champion's pipeline needs for the judged days."""
-    return [day for day in listed if judged[0] - days(lookback) <= day <= judged[-1]]
+def days_needed(listed: Sequence[date], holdout: Sequence[date], lookback: int) -> list[date]:
+    """Days whose raw rows the champion's pipeline needs for the holdout days."""
+    return [day for day in listed if holdout[0] - days(lookback) <= day <= holdout[-1]]
 
 
 def ask_champion(
@@ -43,17 +43,18 @@ def ask_champion(
     package: Path,
     twin: Path,
     accepted: pd.DataFrame,
-    judged: Sequence[date],
+    holdout: Sequence[date],
 ) -> pd.DataFrame:
-    """What the champion's twin answers for these days, cleaned and built by its own code.
+    """Scores of the champion's twin for these days, computed with its own code.
 
     Args:
         champion: The version behind the alias.
         model: Name of the model.
-        package: Its package, downloaded; nothing in it runs unless it is what was checked.
+        package: Its package, downloaded; its code runs only if the files are those that were
+            checked.
         twin: File of its judged twin, digest checked.
-        accepted: Raw rows of the judged days and of the history before them.
-        judged: Days to answer.
+        accepted: Raw rows of the holdout days and of the history before them.
+        holdout: Days to score.
 
     Returns:
         ``day``, ``row`` (position in ``accepted``) or user and item, and ``score``.
@@ -62,7 +63,7 @@ def ask_champion(
         AlignError: Where the package was altered.
         CleanProcessError: Where its code fails.
     """
-    days = {"days": [day.isoformat() for day in judged]}
+    days = {"days": [day.isoformat() for day in holdout]}
     return _ask_with_its_own_code(champion, model, package, twin, accepted, None, days)
 
 
@@ -74,12 +75,13 @@ def ask_ahead(
     named: pd.DataFrame | None,
     day: date,
 ) -> pd.DataFrame:
-    """What a shipped version answers for a day to come, cleaned and built by its own code.
+    """Predictions of a shipped version for a future day, computed with its own code.
 
     Args:
         version: The version.
         model: Name of the model.
-        package: Its package, downloaded; nothing in it runs unless it is what was checked.
+        package: Its package, downloaded; its code runs only if the files are those that were
+            checked.
         accepted: Raw rows of the history.
         named: Raw rows of what is asked, or None where the spec names nothing.
         day: The day.
@@ -97,7 +99,7 @@ def ask_ahead(
 
 
 def shipped_file(package: Path) -> Path:
-    """The stored estimator inside a package that was checked."""
+    """The stored estimator inside a checked package."""
     (file,) = package.glob("*.skops")
     return file
 
@@ -137,13 +139,13 @@ def _ask_with_its_own_code(
 
 
 def check_unaltered(version: Champion, package: Path) -> None:
-    """Hold a downloaded package to what was checked.
+    """Check that a downloaded package has the files that were checked.
 
     Raises:
-        AlignError: Where a file of it is another.
+        AlignError: Where a file differs.
     """
     if files_digest(package) != version.files_sha256:
-        raise AlignError("a file of its package was altered")
+        raise AlignError("a file of its package was altered since it was checked")
 
 
 def accept(spec: ModelSpec, raw: pd.DataFrame) -> pd.DataFrame:
@@ -154,12 +156,12 @@ def accept(spec: ModelSpec, raw: pd.DataFrame) -> pd.DataFrame:
 def align(
     spec: ModelSpec, holdout: pd.DataFrame, accepted: pd.DataFrame, answers: pd.DataFrame
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Lay the champion's answers beside tonight's examples.
+    """Match the champion's predictions with tonight's examples.
 
-    Of a recommendation each pipeline has candidates of its own: those only the champion names are
-    added to the examples, and what one of the two does not name comes last in its order. Of other
-    problems an example the champion's pipeline left out gets its mean score, and a class that was
-    added since has no chance.
+    In a recommendation each pipeline has its own item candidates: those of the champion alone are
+    added to the examples, and items that one of the two does not rank come last in its order. In
+    other problems an example that the champion's pipeline left out gets its mean score, and a class
+    added since gets probability 0.
 
     Args:
         spec: Tonight's model.
@@ -172,33 +174,38 @@ def align(
         added ones last.
 
     Raises:
-        AlignError: Where the two cannot be matched row by row.
+        AlignError: Where they cannot be matched row by row.
     """
     if hasattr(spec.problem, "user"):
         return _align_pairs(spec, holdout, accepted, answers)
     place = _places(spec, holdout, accepted)
     if not np.array_equal(accepted["day"].reindex(answers["row"]), answers["day"]):
-        raise AlignError("its clean does not keep the index of the rows, so they cannot be matched")
+        raise AlignError(
+            "its function clean does not keep the index of the rows, so its predictions cannot "
+            "be matched with tonight's rows"
+        )
     several = len(spec.problem.score_columns) > 1
     columns = list(spec.problem.score_columns) if several else ["score"]
     said = set(answers) - {"day", "row"}
     fewer_classes = hasattr(spec.problem, "classes") and said < set(columns)
     if said != set(columns) and not fewer_classes:
         raise AlignError(
-            "it answers another question: other classes, or other quantiles. A model under another "
-            "name starts with a champion of its own"
+            "it predicts other classes or other quantiles than tonight's spec. Use another model "
+            "name: a new name starts without a champion"
         )
     given = answers.set_index("row").reindex(columns=columns, fill_value=0.0)
     scores = given.reindex(place)
     left_out = float(scores.isna().any(axis=1).mean())
     if left_out > UNANSWERED:
-        raise AlignError(f"its own pipeline has no answer for {left_out:.0%} of tonight's rows")
+        raise AlignError(
+            f"its own pipeline has no predictions for {left_out:.0%} of tonight's rows"
+        )
     values = scores.fillna(scores.mean()).to_numpy(dtype=np.float64)
     return holdout.head(0), values[:, 0] if len(columns) == 1 else values
 
 
 def pad(scores: np.ndarray, count: int) -> np.ndarray:
-    """The scores, and below all of them that of so many candidates the scorer did not name."""
+    """The scores, followed by a lower one for each item candidate the scorer did not rank."""
     return np.concatenate([scores, np.full(count, scores.min() - 1)]) if count else scores
 
 
@@ -237,7 +244,7 @@ def _align_pairs(
     added = only.merge(queries, how="inner", on=["day", user])
     both = float((merged["_merge"] == "both").sum()) / max(1, len(holdout))
     if both == 0:
-        raise AlignError("its own pipeline names no candidate that tonight's names")
+        raise AlignError("its own pipeline has no item candidate in common with tonight's")
     cleaned = spec.clean(accepted) if spec.clean else accepted
     bought = spec.problem.wanted(cleaned).assign(target=np.int8(1))  # type: ignore[attr-defined]
     bought["day"] = bought["day"].astype(stamp)
