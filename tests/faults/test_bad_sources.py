@@ -87,9 +87,13 @@ CASES: dict[str, tuple[str | Callable[[Path], str], int, str]] = {
         2,
         "nowhere.csv: found no such folder or file",
     ),
-    "empty folder": (empty_folder, 0, "found no day; expected files such as 2026-11-21.csv"),
-    "zero bytes": (csv(b""), 0, "x.csv: found 0 bytes; expected a whole CSV file"),
-    "half a file": (half_parquet, 0, "expected a whole Parquet file"),
+    "empty folder": (
+        empty_folder,
+        0,
+        "found no file of a day; expected files such as 2026-11-21.csv",
+    ),
+    "zero bytes": (csv(b""), 0, "x.csv: found 0 bytes; expected a complete CSV file"),
+    "half a file": (half_parquet, 0, "expected a complete Parquet file"),
     "encoding": (csv(b"at,n\n2026-01-01,\xe9\n"), 2, "byte 0xe9 at position 16, which is no utf-8"),
     "delimiter": (csv(b"at;n\n2026-01-01;1\n"), 2, "Set delimiter=';'"),
     "no time column": (csv(b"when,n\n2026-01-01,1\n"), 2, "no column 'at' for the time"),
@@ -128,7 +132,7 @@ def test_a_source_that_is_wrong_is_told(
     assert expected in message
     assert "sesame" not in message
     assert ended.code == code
-    assert ("HELD" if code == 0 else "The champion is untouched.") in message
+    assert ("HELD" if code == 0 else "The champion is unchanged.") in message
     assert champion_of() is None
 
 

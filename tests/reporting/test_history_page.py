@@ -228,7 +228,9 @@ def test_live_days_are_held_to_the_promise_in_its_direction() -> None:
     reports = [night(age) for age in (3, 2, 1, 0)]
     html = history_page.to_html(reports, live)
     assert "Higher is better." in html
-    assert "was inside the promise on 1 of 3 days, worse on 1, better on 1." in state(html)
+    assert ("was inside the prediction interval on 1 of 3 days, worse on 1, better on 1.") in state(
+        html
+    )
     assert [row["Live"] for row in cells(html)] == ["", "0.300, better", "0.200", "0.180, worse"]
     assert tips(chart(html, "NDCG@10"))[0] == (
         "2026-11-19: 0.180, worse than the promised 0.190 to 0.260; 412 of 2,470 labelled"
