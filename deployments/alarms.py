@@ -34,6 +34,7 @@ from prefect.types import SecretDict
 from pydantic import BaseModel, ValidationError
 
 from tasks import settings
+from tasks.errors import WrongInputError
 from tasks.spec import SpecError
 from tasks.spec.loading import load_spec
 
@@ -50,7 +51,7 @@ ACTIONS: dict[str, type[BaseModel]] = {
 Read = TypeVar("Read", bound=BaseModel)
 
 
-class AlarmsError(ValueError):
+class AlarmsError(WrongInputError, ValueError):
     """The alarms cannot be installed: a wrong file, a missing setting or block."""
 
 
@@ -217,7 +218,7 @@ def scheduled_models(text: str) -> list[str]:
     """Names of the models that the deployments of a prefect.yaml schedule.
 
     Raises:
-        AlarmsError: Where the text is no such file.
+        AlarmsError: Where the text is not a valid prefect.yaml.
         SpecError: Where a model does not exist.
     """
     try:

@@ -29,6 +29,7 @@ from tasks.settings import PROJECT
 from tasks.sources import SourceError
 from tasks.spec import SpecError
 from tasks.spec.loading import load_spec
+from tasks.store.secrets import without_login
 
 DATABASES = ("postgresql", "sqlite")
 TABLES = (".csv", ".tsv", ".txt")
@@ -115,7 +116,7 @@ def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
     rows, looked = read_sample(source, listed)
     wish = Asked(
         name=name,
-        origin=hide_password(asked.origin),
+        origin=without_login(asked.origin),
         source=as_code(arguments),
         imported=imported,
         time=asked.time,
@@ -218,7 +219,7 @@ def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
     if path.is_dir() and all(DAY.match(file.name) for file in files):
         time = {}
     elif not time:
-        raise InferError("Name the column that column that says when a row happened: --time.")
+        raise InferError("Set --time to the column that says when a row happened.")
     place = {"path": _from_project(path)}
     if _suffix(files[0].name) not in TABLES:
         return "ParquetDays", {**place, **time}
@@ -284,11 +285,6 @@ def summary(plan: Plan, text: str, out: Path, today: date) -> str:
     return "\n".join(lines)
 
 
-def hide_password(origin: str) -> str:
-    """Where the data come from, for people: a URL without its login."""
-    return re.sub(r"(?<=://)[^/@]*@", "", origin)
-
-
 def _database(asked: argparse.Namespace, scheme: str) -> tuple[str, dict[str, str]]:
     if scheme not in DATABASES:
         raise InferError(
@@ -300,7 +296,7 @@ def _database(asked: argparse.Namespace, scheme: str) -> tuple[str, dict[str, st
             "A database needs either --table or --query; expected exactly one of them."
         )
     if not asked.time:
-        raise InferError("Name the column that column that says when a row happened: --time.")
+        raise InferError("Set --time to the column that says when a row happened.")
     named = {"table": asked.table} if asked.table else {"query": asked.query}
     return "SqlDays", {"url": asked.origin, **named, "time": asked.time}
 

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.errors import WrongInputError
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-class SettingsError(RuntimeError):
-    """A setting in the environment is invalid."""
+class SettingsError(WrongInputError, RuntimeError):
+    """What the environment says cannot be used."""
 
 
 def home() -> Path:

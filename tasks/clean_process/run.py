@@ -8,11 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tasks.errors import NightlyError
+
 TIME_OUT = 180
 """Time limit of the clean process, in seconds."""
 
 
-class CleanProcessError(RuntimeError):
+class CleanProcessError(NightlyError, RuntimeError):
     """The clean process failed, or took too long."""
 
 

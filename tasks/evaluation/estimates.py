@@ -154,8 +154,8 @@ class SliceResult:
         column: Name of the slice.
         group: Value of the column, as text; "missing" for a missing one.
         units: Rows or queries in the group.
-        scorer: Primary metric of the challenger, NaN where the group is not judged.
-        other: Primary metric of the champion, NaN where the group is not judged.
+        scorer: Primary metric of the challenger, NaN where the group is not compared.
+        other: Primary metric of the champion, NaN where the group is not compared.
         relative: Paired relative difference, positive is better; None where the group has too
             few units or leaves the metric undefined.
     """

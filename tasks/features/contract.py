@@ -7,6 +7,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasks.errors import NightlyError
+
 if TYPE_CHECKING:
     import pandas as pd
     from pandera.pandas import DataFrameModel
@@ -29,7 +31,7 @@ WORDS = {
 """Name of a pandera check to the words for a value that breaks it."""
 
 
-class ContractError(ValueError):
+class ContractError(NightlyError, ValueError):
     """A whole day breaks the contract: a column is missing or has another type."""
 
 

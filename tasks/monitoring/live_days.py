@@ -43,7 +43,7 @@ class Live:
     previous: str | None = None
     loss: live_performance.Loss | None = None
     reverted: str | None = None
-    taken_back: bool = False
+    has_reverted: bool = False
 
     @property
     def worse(self) -> bool:

@@ -223,9 +223,9 @@ def _look_inside(
     faults += tuple(f"Candidate {n!r}: {c.missing()}" for n, c in searches.items() if c.missing())
     yield Part("Candidates", faults=faults), trials
     due = [
-        f"{name}: hyperparameters searched for {each.budget:.0f} s by {each.method} on the first "
-        f"night and after an edit, then every {each.every.days} days from "
-        f"{next_search(as_of, each)} on"
+        f"{name}: hyperparameters searched for {each.budget:.0f} s by "
+        f"{each.method} on the first night and after an edit, then every {each.every.days} days "
+        f"from {next_search(as_of, each)} on"
         for name, each in searches.items()
     ]
     yield Part("Tuning", tuple(due)), ()
@@ -372,9 +372,9 @@ def _look_at_features(
 
 
 def _look_at_requests(spec: ModelSpec, clean: pd.DataFrame, as_of: date) -> Part:
-    """Check the app's requests for the next day, up to the inputs of the model."""
-    if spec.requests is None and not hasattr(spec.problem, "user"):
-        return Part("Requests", ("none defined: the app gets no predictions",))
+    """What the app asks of the next day, up to the inputs of the model."""
+    if spec.requests is None and spec.problem.user_column is None:
+        return Part("Requests", ("none named: the app gets no predictions",))
     import pandas as pd
 
     stamp = pd.Timestamp(as_of + timedelta(days=1))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.metrics.base import title
+from tasks.promotion.checks import Status
 from tasks.spec.fingerprint import code_files
 
 if TYPE_CHECKING:
@@ -20,8 +21,14 @@ if TYPE_CHECKING:
 
 OUTCOMES = {
     "READY": ("a night would run", 0),
-    "HELD": ("a night would be HELD, because there is no fresh data", 0),
-    "REJECTED": ("a night would be REJECTED, because the data break the contract", 3),
+    Status.HELD: (
+        "a night would be HELD, because there is no fresh data",
+        Status.HELD.exit_code,
+    ),
+    Status.REJECTED: (
+        "a night would be REJECTED, because the data break the contract",
+        Status.REJECTED.exit_code,
+    ),
     "FAULTY": ("a night would fail; correct what is listed below", 2),
 }
 """What a night would do, and the exit code of the check."""
@@ -32,7 +39,7 @@ class Trial:
     """The result of one candidate.
 
     Attributes:
-        candidate: Name in the spec.
+        candidate: Name of the candidate in the spec.
         rows: Rows it was fitted on.
         seconds: Seconds the fit took.
         metric: Primary metric on a few later rows; NaN where they leave it undefined.
@@ -99,8 +106,8 @@ class Checkup:
         if self.all("faults"):
             return "FAULTY"
         if self.all("rejected"):
-            return "REJECTED"
-        return "HELD" if self.all("held") else "READY"
+            return Status.REJECTED
+        return Status.HELD if self.all("held") else "READY"
 
 
 def to_text(found: Checkup) -> str:

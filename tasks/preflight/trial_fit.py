@@ -86,7 +86,7 @@ def input_notes(inputs: pd.DataFrame) -> Iterable[str]:
 def target_faults(spec: ModelSpec, training: pd.DataFrame, holdout: pd.DataFrame) -> list[str]:
     """Why these targets do not allow training, or an evaluation."""
 
-    name = getattr(spec.problem, "target", "target")
+    name = spec.problem.target_column or "target"
     if training["target"].nunique() < 2:
         value = training["target"].iloc[0]
         return [

@@ -92,7 +92,7 @@ def metric_faults(metric: object, allowed: Sequence[str], own: Sequence[Metric])
         if not isinstance(each, Metric):
             found.append(f"metrics: found {each!r}, allowed a tuple of Metric")
         elif not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
-            found.append(f"metrics: found the name {name!r}, allowed small letters, digits, _")
+            found.append(f"metrics: found the name {name!r}, allowed lower-case letters, digits, _")
         elif name in allowed or [e.name for e in own].count(name) > 1:
             found.append(
                 f"metrics: found the name {name!r} twice, or as the name of a built-in metric; "

@@ -48,7 +48,7 @@ class Asked:
         origin: Where the rows come from, for people.
         source: The source as code, part by part, without its time zone.
         imported: The source's class.
-        time: Column that says when a row happened, if any.
+        time: Column that column that says when a row happened, if any.
         target: Column to predict; None for a recommendation.
         problem: The problem, where a person chose it.
         timezone: Time zone in which a day begins and ends.

@@ -50,7 +50,7 @@ def name_latecomers(
         rows: Its rows.
         target: The column to predict.
         read: How the target is read.
-        time: Column that says when a row happened, if any.
+        time: Column that column that says when a row happened, if any.
     """
     truth = truths(rows[target.name], read)
     found = []

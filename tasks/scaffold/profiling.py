@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from tasks.errors import WrongInputError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -24,8 +26,8 @@ CODE = re.compile(r"(^|[_ ])(id|no|nr|code|zip|key)$|[a-z](Id|ID|Code)$")
 LONGEST_NAME = 60
 
 
-class InferError(ValueError):
-    """No model can be made from the table and the options; the message says what to do."""
+class InferError(WrongInputError, ValueError):
+    """The table or what was asked of it cannot become a model; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def describe_columns(rows: pd.DataFrame, target: str | None, time: str | None) -
     Args:
         rows: Raw rows, many days.
         target: Column that is predicted, if it is one column.
-        time: Column that says when a row happened, if any.
+        time: Column that column that says when a row happened, if any.
     """
     found = []
     for name in rows.columns:

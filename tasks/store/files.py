@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import settings
+from tasks.errors import NightlyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightly")
 
 
-class StoreError(RuntimeError):
-    """A file cannot be written, or is missing or altered."""
+class StoreError(NightlyError, RuntimeError):
+    """A file cannot be written, or is not what was written."""
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:

@@ -50,7 +50,7 @@ def permutation_importance(
     return found
 
 
-def measure_reliance(spec: ModelSpec, fitted: Fit, examples: pd.DataFrame) -> dict[str, float]:
+def measure_importance(spec: ModelSpec, fitted: Fit, examples: pd.DataFrame) -> dict[str, float]:
     """Permutation importance of each input of a fitted candidate.
 
     Args:

@@ -16,7 +16,7 @@ from tests.nights import champion_of, nth_day, one_message, run_night, say, writ
 from tests.toy import make_day
 
 pytestmark = [
-    pytest.mark.usefixtures("prefect_server", "registry_home"),
+    pytest.mark.usefixtures("warm_processes", "registry_home"),
     *(pytest.mark.filterwarnings(text) for text in nights.MLFLOW_WARNINGS),
 ]
 SOURCES = ("import ParquetDays", "import CsvDays, DataFrameDays, ParquetDays, SqlDays")
@@ -170,7 +170,7 @@ def test_a_night_on_a_table_notices_what_was_revised_and_what_came_late(
     assert run_night(model, nth_day(31)) == second, "known from the database's fingerprints alone"
     text = Path(second["links"]["report"]).read_text()
     assert "1 day revised since the night of 2026-01-30: 2026-01-25" in text
-    assert "1 day come late, after the night of 2026-01-30: 2026-01-20" in text
+    assert "1 day arrived late, after the night of 2026-01-30: 2026-01-20" in text
     home = Path(second["links"]["report"]).parents[3]
     kept: list[Any] = [
         f for f in home.rglob("*") if f.is_file() and postgres.encode() in f.read_bytes()

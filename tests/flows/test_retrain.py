@@ -16,9 +16,9 @@ from tests.nights import (
     champion_of,
     end_command,
     nth_day,
-    run_command,
     run_night,
     start_command,
+    type_command,
     versions_of,
     without_times,
     write_model,
@@ -26,7 +26,7 @@ from tests.nights import (
 )
 
 pytestmark = [
-    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.usefixtures("warm_processes"),
     *(pytest.mark.filterwarnings(text) for text in nights.MLFLOW_WARNINGS),
 ]
 DOORS = {
@@ -78,11 +78,11 @@ def make_place(folder: Path, count: int, empty_registry: Path) -> Place:
 
 @pytest.fixture(scope="module")
 def first(
-    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, prefect_server: None
+    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, warm_processes: None
 ) -> tuple[Place, dict[str, Any]]:
     """A first night, run by the command, and its report; the night after has its data too."""
     place = make_place(tmp_path_factory.mktemp("first"), 40, empty_registry)
-    ended = run_command(place.home, place.model, "--json")
+    ended = type_command(place.home, place.model, "--json")
     assert ended.code == 0, ended.err
     return place, ended.report
 
@@ -186,7 +186,7 @@ def test_the_same_night_again_runs_nothing(
 
     with get_client(sync_client=True) as client:
         before = len(client.read_flow_runs())
-        ended = run_command(place.home, place.model)
+        ended = type_command(place.home, place.model)
         assert len(client.read_flow_runs()) == before
     assert ended.code == 0
     assert "nothing was run" in ended.out
@@ -195,10 +195,10 @@ def test_the_same_night_again_runs_nothing(
     assert run_night(place.model) == first[1]
 
 
-def test_a_look_back_reports_and_promotes_nothing(place: Place) -> None:
+def test_a_backfill_reports_and_promotes_nothing(place: Place) -> None:
     report = run_night(place.model, nth_day(35))
     assert report["verdict"] == "KEPT"
-    assert "look back" in report["reasons"][0]
+    assert "backfill" in report["reasons"][0]
     assert "made as of" in report["reasons"][0]
     assert report["metrics"]["challenger"]
     assert (champion_of(), versions_of()) == ("1", ["1"])
@@ -255,7 +255,7 @@ def test_an_altered_twin_keeps_the_champion(place: Place) -> None:
 
 
 def test_changed_content_and_code_are_seen(place: Place) -> None:
-    from tasks.steps.decisions import recall
+    from tasks.reporting.decisions import recall
 
     now = pd.Timestamp("2026-11-01", tz="UTC").to_pydatetime()
     assert recall(str(place.model), None, now) is not None
