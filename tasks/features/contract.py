@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pandera.pandas import DataFrameModel
 
 
-SHOWN = 60
+LONGEST_VALUE = 60
 """Characters of a value that a reason shows."""
 CHECK = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
 WORDS = {
@@ -28,19 +28,19 @@ WORDS = {
     "notin": "is one of {}",
     "str_matches": "does not match {}",
 }
-"""Names of pandera's checks to what a value does that breaks them."""
+"""Name of a pandera check to the words for a value that breaks it."""
 
 
 class ContractError(NightlyError, ValueError):
-    """Whole days do not fit the contract: a column is missing or has another type."""
+    """A whole day breaks the contract: a column is missing or has another type."""
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """What became of raw rows.
+    """Raw rows sorted by the contract.
 
     Attributes:
-        rows: Rows that fit the contract, as it types them, with ``day``, in their order.
+        rows: Rows that fit the contract, in its types, with ``day``, in their order.
         quarantine: Rows that do not, as they came, with ``day`` and the text ``reason``.
         counts: Indexed by ``day``: ``rows_in``, ``accepted``, ``quarantined``, ``duplicates``.
     """
@@ -134,15 +134,15 @@ def _check_columns(rows: pd.DataFrame, schema: Any) -> None:
         if column.required and not column.regex and name not in rows.columns:
             found = ", ".join(str(other) for other in rows.columns if other != "day")
             raise ContractError(
-                f"{rows['day'].min():%Y-%m-%d}: found no column {name!r}, only {found}; expected "
-                f"it as {column.dtype}. Deliver it, or change the contract."
+                f"{rows['day'].min():%Y-%m-%d}: found no column {name!r} among {found}; expected "
+                f"it with type {column.dtype}. Deliver the column, or change the contract."
             )
 
 
 def _wrong_type(rows: pd.DataFrame, name: object, found: object, expected: object) -> ContractError:
     return ContractError(
         f"{rows['day'].min():%Y-%m-%d}: found {found} in column {name!r}; expected {expected}. "
-        "Deliver it as the contract says, or change the contract."
+        "Deliver the column as the contract says, or change the contract."
     )
 
 
@@ -181,7 +181,7 @@ def _typed(rows: pd.DataFrame, schema: Any) -> tuple[pd.DataFrame, list[pd.Serie
 
 
 def _converted(found: pd.Series[Any], wanted: Any, *, coerce: bool) -> pd.Series[Any] | None:
-    """The values as numbers or times, missing where they cannot be; None: left to pandera."""
+    """The values as numbers or times, missing where they do not convert; None for other types."""
     import numpy as np
     import pandas as pd
 
@@ -214,7 +214,7 @@ def _converted(found: pd.Series[Any], wanted: Any, *, coerce: bool) -> pd.Series
 
 
 def _in_bounds(times: pd.Series[Any]) -> pd.Series[Any]:
-    """Times missing where nanoseconds cannot hold them."""
+    """Times, missing where they are outside the range of nanoseconds."""
     import pandas as pd
 
     zone = times.dt.tz
@@ -229,9 +229,9 @@ def _holds_missing(wanted: Any) -> bool:
 
 
 def _not_unique(rows: pd.DataFrame, schema: Any) -> list[pd.Series[Any]]:
-    """Reasons of rows that repeat, within their day, what the contract wants once; all of them.
+    """Reasons of rows that repeat, within their day, what the contract declares unique.
 
-    Takes the rule out of ``schema``: pandera would hold it over all days at once.
+    Removes the rule from ``schema``: pandera would apply it to all days together.
     """
     together = [schema.unique] if isinstance(schema.unique, str) else list(schema.unique or [])
     keys = [together] if together else []
@@ -283,10 +283,10 @@ def _reasons(cases: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _shown(values: pd.Series[Any]) -> pd.Series[str]:
-    """Values as a reason shows them: long texts by their beginning, without what no page shows."""
+    """Values as a reason shows them: long texts shortened, without unprintable characters."""
     text = values.astype("str")
-    begun = text.str.slice(0, SHOWN).str.replace(r"[\x00-\x1f]", "?", regex=True)
-    return begun.where(text.str.len() <= SHOWN, begun + "…")
+    begun = text.str.slice(0, LONGEST_VALUE).str.replace(r"[\x00-\x1f]", "?", regex=True)
+    return begun.where(text.str.len() <= LONGEST_VALUE, begun + "…")
 
 
 def _in_words(check: str) -> str:
@@ -318,6 +318,6 @@ def _whole_fault(rows: pd.DataFrame, case: pd.Series[Any]) -> ContractError:
         day = rows["day"].min()
         return ContractError(
             f"{day:%Y-%m-%d}: found a column {case['failure_case']!r} that the contract does not "
-            "name. Leave it out, or add it to the contract."
+            "name. Leave the column out, or add it to the contract."
         )
     return _wrong_type(rows, case["column"], case["failure_case"], case["check"])

@@ -32,7 +32,7 @@ def example_keys(
 
 
 def build_examples(spec: ModelSpec, day_rows: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """Features and target of one day; the features see only what was known before it began.
+    """Features and target of one day; the features see only what was known before the day began.
 
     Args:
         spec: The model.
@@ -43,10 +43,11 @@ def build_examples(spec: ModelSpec, day_rows: pd.DataFrame, history: pd.DataFram
         Examples: the columns of ``spec.features``, ``day`` and ``target``.
 
     Raises:
-        ValueError: Where ``history`` reaches into the day, or the features do not fit the requests.
+        ValueError: Where ``history`` includes the day itself, or the features do not fit the
+            requests.
     """
     if len(day_rows) and len(history) and history["day"].iloc[-1] >= day_rows["day"].iloc[0]:
-        raise ValueError(f"history of {day_rows['day'].iloc[0]:%Y-%m-%d} reaches into the day")
+        raise ValueError(f"history of {day_rows['day'].iloc[0]:%Y-%m-%d} includes the day itself")
     requests = spec.problem.requests(day_rows, spec.known_ahead)
     return spec.problem.label(scoring.make_features(spec, requests, history), day_rows)
 
@@ -74,13 +75,13 @@ def prepare_examples(
         fingerprints: Every day of the source up to the as-of date with its fingerprint.
         clean: Those days' clean rows.
         wanted: Days whose examples are needed, ascending.
-        progress: Told of each day done.
+        progress: Called after each day.
 
     Returns:
         Reference to the examples of each wanted day, and the days prepared just now.
 
     Raises:
-        SpecError: Where ``features`` gives other columns or types on some days than on others.
+        SpecError: Where ``features`` returns different columns or types on different days.
     """
     keys = example_keys(spec, clean_keys(spec, fingerprints), wanted)
     refs = frames.find_days("examples", list(keys.values()))
@@ -103,7 +104,7 @@ def prepare_examples(
 def day_and_history(
     spec: ModelSpec, rows: pd.DataFrame, day: date
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of clean rows ascending by ``day``: those of one day, and its history."""
+    """The clean rows of one day, and its history, of rows ascending by ``day``."""
     import numpy as np
 
     stamps = rows["day"].to_numpy(dtype="datetime64[s]")

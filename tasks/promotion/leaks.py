@@ -1,4 +1,4 @@
-"""Signs that a feature knows what it could not have known before its day began."""
+"""Leak checks: features that use what was not known before their day began."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 AROUND = 3
 """Days before and after the tested day that are cleaned with it."""
 FEWEST = 5
-"""Rows without a label below which nothing is said of what is missing."""
+"""Fewest rows without a label for the check of missing values."""
 ANSWERS = 20
-"""Rows of either outcome below which a feature separates them by chance."""
+"""Fewest rows of each outcome for the check of single features."""
 MISSING = 0.5
-"""Difference in missing rates between rows with and without a label that gives a column away."""
+"""Difference in missing rates between rows with and without a label that shows a leak."""
 
 
 def rebuild_days(days: Mapping[date, str], held_out: Sequence[date]) -> list[date]:
@@ -42,9 +42,9 @@ def outcomes(spec: ModelSpec, raw: pd.DataFrame) -> list[str]:
 def rebuilt_without_outcomes(spec: ModelSpec, raw: pd.DataFrame, tested: date) -> Check:
     """Clean the same days twice, once with every outcome from one day on replaced.
 
-    All rows from that day on get the outcomes of one row of theirs. What is asked on that day, and
-    the history before it, must come out the same: then no feature can depend on them, as a feature
-    is a function of these two alone.
+    All rows from that day on get the outcomes of one of these rows. The requests of that day and
+    the history before it must not change: then no feature can depend on the outcomes, because
+    features are a function of these two only.
 
     Args:
         spec: The model.
@@ -58,7 +58,7 @@ def rebuilt_without_outcomes(spec: ModelSpec, raw: pd.DataFrame, tested: date) -
     hidden = outcomes(spec, accepted)
     after = (accepted["day"] >= pd.Timestamp(tested)).to_numpy()
     if not hidden or not after.any():
-        return Check(name, True, "Nothing is learned only later.")
+        return Check(name, True, "Every column is known ahead.")
     whole = accepted.loc[after, hidden].dropna()
     donor = (whole if len(whole) else accepted.loc[after, hidden]).iloc[[0]]
     replaced = accepted.copy()
@@ -71,12 +71,12 @@ def rebuilt_without_outcomes(spec: ModelSpec, raw: pd.DataFrame, tested: date) -
     changed = _changed_history(before, now, tested) or _changed_requests(spec, before, now, tested)
     if changed:
         return Check(name, False, changed)
-    words = f"With all outcomes from {tested} on replaced, that day's inputs are the same."
+    words = f"With all outcomes from {tested} on replaced, that day's inputs do not change."
     return Check(name, True, words)
 
 
 def missing_like_label(spec: ModelSpec, rows: pd.DataFrame) -> Check:
-    """No column known ahead is missing just where the label is missing.
+    """Check that no column known ahead is missing exactly where the label is missing.
 
     Args:
         spec: The model.
@@ -87,7 +87,11 @@ def missing_like_label(spec: ModelSpec, rows: pd.DataFrame) -> Check:
         return Check(name, True, "Every request has a label.")
     unlabelled = rows[target].isna().to_numpy()
     if unlabelled.sum() < FEWEST or (~unlabelled).sum() < FEWEST:
-        return Check(name, True, f"{int(unlabelled.sum())} rows without a label: too few to tell.")
+        return Check(
+            name,
+            True,
+            f"{int(unlabelled.sum())} rows without a label, which are too few for this check.",
+        )
     gone = {c: rows[c].isna().to_numpy() for c in spec.known_ahead if c in rows}
     gaps = {c: float(m[unlabelled].mean() - m[~unlabelled].mean()) for c, m in gone.items()}
     worst = max(gaps, key=lambda column: abs(gaps[column]), default=None)
@@ -97,16 +101,18 @@ def missing_like_label(spec: ModelSpec, rows: pd.DataFrame) -> Check:
             name,
             False,
             "Leak sign: {} is missing in {:.0%} of the rows without a label and {:.0%} of the "
-            "others: it is known only afterwards.".format(worst, *shares),
+            "others. It seems to be known only afterwards: remove it from known_ahead.".format(
+                worst, *shares
+            ),
         )
-    return Check(name, True, "No column is missing where the label is.")
+    return Check(name, True, "No column is missing where the label is missing.")
 
 
 def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
-    """No single feature tells the outcome nearly by itself.
+    """Check that no single feature nearly predicts the outcome alone.
 
-    Measured by the area under the ROC curve of the feature alone, for each question of yes or no
-    that the labels answer (``Problem.outcomes``) and that both answers have rows enough for.
+    Measured by the area under the ROC curve of the feature alone, for each yes/no outcome
+    (``Problem.outcomes``) with enough rows of both.
 
     Args:
         spec: The model.
@@ -117,8 +123,8 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
     inputs = spec.problem.inputs(examples).select_dtypes(["number", "bool"])
     name, bound = "no feature too good", spec.gate.feature_auc
     if not truths or not len(inputs.columns):
-        few = f"Fewer than {ANSWERS} rows of one outcome: too few to tell."
-        return Check(name, True, few if every else "No number to look at.")
+        few = f"Fewer than {ANSWERS} rows of one outcome, which are too few for this check."
+        return Check(name, True, few if every else "There is no numeric feature.")
     found = {
         str(name): max(separation(truth, values) for truth in truths)
         for name in inputs
@@ -129,10 +135,13 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
         return Check(
             name,
             False,
-            f"Leak sign: {best} alone has an AUC of {found[best]:.2f}, bound {bound:g}. Is it "
-            "known before the day begins? If it is, raise gate.feature_auc in the spec.",
+            f"Leak sign: {best} alone has an AUC of {found[best]:.2f}, bound {bound:g}. If it is "
+            "known before the day begins, raise gate.feature_auc in the spec; otherwise remove "
+            "it.",
         )
-    return Check(name, True, f"The strongest, {best}, has an AUC of {found[best]:.2f} alone.")
+    return Check(
+        name, True, f"The strongest feature, {best}, has an AUC of {found[best]:.2f} alone."
+    )
 
 
 def _changed_history(before: pd.DataFrame, now: pd.DataFrame, tested: date) -> str | None:
@@ -141,14 +150,17 @@ def _changed_history(before: pd.DataFrame, now: pd.DataFrame, tested: date) -> s
     stamp = pd.Timestamp(tested)
     old, new = (rows[rows["day"] < stamp].reset_index(drop=True) for rows in (before, now))
     if len(old) != len(new):
-        return f"Leak sign: other rows of the days before {tested} are kept when it changes."
+        return (
+            f"Leak sign: other rows of the days before {tested} are kept by clean when outcomes "
+            f"from {tested} on change."
+        )
     return _named(old, new, list(old.columns), f"the history before {tested}")
 
 
 def _changed_requests(
     spec: ModelSpec, before: pd.DataFrame, now: pd.DataFrame, tested: date
 ) -> str | None:
-    """Compared where both cleanings keep a row: which rows are kept may follow the outcomes."""
+    """Compared on rows that both cleanings keep: which rows are kept may depend on the outcomes."""
     import pandas as pd
 
     user, stamp = spec.problem.user_column, pd.Timestamp(tested)
@@ -157,11 +169,14 @@ def _changed_requests(
     if user is not None:
         old, new = (rows.drop_duplicates(user).set_index(user) for rows in (old, new))
     both = old.index.intersection(new.index)
-    return _named(old.loc[both], new.loc[both], list(old.columns), f"what is asked on {tested}")
+    return _named(old.loc[both], new.loc[both], list(old.columns), f"the requests of {tested}")
 
 
 def _named(old: pd.DataFrame, new: pd.DataFrame, columns: list[Any], where: str) -> str | None:
     changed = [str(name) for name in columns if not old[name].equals(new[name])]
     if not changed:
         return None
-    return f"Leak sign: {', '.join(changed)} in {where} follow outcomes of that day or later."
+    return (
+        f"Leak sign: {', '.join(changed)} in {where} depend on outcomes of that day or later. "
+        "Compute them from earlier days only."
+    )

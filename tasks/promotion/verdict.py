@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 CHAMPION, BASELINE = "champion", "baseline"
 """Names of these two among the scorers; the others are candidates."""
 REASONS_TOLD = 3
-"""Bad days whose reason is told; of more the number."""
+"""Most bad days whose reason is shown; of further ones only the number is."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What all scorers say of the same unseen examples.
+    """The scores of all scorers on the same holdout.
 
     Attributes:
-        training: ``day`` and ``target`` of the examples the candidates learned from.
+        training: ``day`` and ``target`` of the training examples.
         holdout: Later examples that no scorer has seen.
         scores: Scorer to its scores of the holdout: every candidate, the baseline, and the
             champion where it could be scored.
@@ -53,9 +53,9 @@ class ChampionFacts:
 
     Attributes:
         version: Version in the registry.
-        candidate: Recipe it was fitted from.
+        candidate: Candidate it was fitted from.
         edited: Whether the model's code is another now.
-        fault: Why it cannot be scored or compared, in words.
+        fault: Why it cannot be scored or compared.
     """
 
     version: str
@@ -66,11 +66,11 @@ class ChampionFacts:
 
 @dataclass(frozen=True)
 class Decision:
-    """A verdict and what it rests on.
+    """A verdict and its evidence.
 
     Attributes:
         verdict: PROMOTED or KEPT, with reasons and checks.
-        challenger: The candidate that was judged; the first one where none could be.
+        challenger: The candidate that was compared; the first one where none could be.
         figures: Every scorer's metrics; None where the challenger could not be measured.
         slices: Challenger against champion, group by group.
         prediction_interval: Where the challenger's primary metric of one day to come should fall.
@@ -97,7 +97,7 @@ def decide(
         spec: The model.
         evidence: Scores of the holdout.
         champion: The champion, None before the first promotion.
-        checked: What was checked before, such as for leaks.
+        checked: Checks made before, such as those for leaks.
         refused: Candidate to the reason why it must not be promoted, whatever its figures.
         notes: What else a person should know, told after the reasons.
 
@@ -121,7 +121,7 @@ def early_verdict(held: Sequence[str], rejected: Mapping[date, str]) -> Verdict:
     """The verdict of a night that ends before anything is fitted.
 
     Args:
-        held: Why there is nothing fresh to learn from, in words.
+        held: Why there are no fresh data, as a sentence.
         rejected: Bad day to the reason; counts where there is any.
     """
     if not rejected:
@@ -141,21 +141,24 @@ def why_not_comparable(
     Args:
         champion: The champion.
         as_of: As-of date of the night.
-        last_judged: Newest as-of date of which a challenger was judged, if any.
+        last_judged: Newest as-of date on which a challenger was compared, if any.
         holdout_from: First day of the night's holdout.
     """
     if as_of < champion.as_of:
         return (
-            f"This is a backfill: the champion, version {champion.version}, was made as of "
-            f"{champion.as_of}, later than {as_of}."
+            f"This night is a backfill: the champion, version {champion.version}, was made as of "
+            f"{champion.as_of}, later than {as_of}. A backfill never changes the champion."
         )
     if last_judged and as_of < last_judged:
-        return f"This is a backfill: the night of {last_judged} has been judged, {as_of} is older."
+        return (
+            f"This night is a backfill: the night of {last_judged} was decided before, and {as_of} "
+            "is older. A backfill never changes the champion."
+        )
     if champion.twin_learned_through >= holdout_from:
         return (
-            f"The champion, version {champion.version}, learned from days through "
-            f"{champion.twin_learned_through}, inside the holdout that begins on "
-            f"{holdout_from}: it cannot be judged on days it has seen."
+            f"The champion, version {champion.version}, was trained on days up to "
+            f"{champion.twin_learned_through}, but the holdout begins on {holdout_from}: it "
+            "cannot be compared on days it was trained on."
         )
     return None
 
@@ -185,7 +188,7 @@ def _judge(
         )
         challenger = chosen
     except JudgementError as error:
-        verdict = Verdict(Status.KEPT, (f"Cannot judge: {error}.",))
+        verdict = Verdict(Status.KEPT, (f"No comparison is possible: {error}.",))
     if figures is None or challenger not in figures.metrics:
         return Decision(verdict, challenger)
     alone = evaluate_days(
@@ -228,7 +231,7 @@ def _compare_slices(
 def _told_of_edit(champion: ChampionFacts) -> str:
     return (
         f"The model's code has changed since version {champion.version} was made: the champion "
-        "was asked through its own code, on the same raw days."
+        "was scored with its own code, on the same raw days."
     )
 
 

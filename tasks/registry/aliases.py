@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 JOURNAL = "nightly.change"
-"""Tag of a registered model while its aliases are moved: what is meant, as JSON."""
+"""Tag of a registered model while its aliases move: the intended change, as JSON."""
 
 
 def promote(client: MlflowClient, model: str, version: str) -> None:
     """Make exactly this version the champion; the one before it becomes ``previous``.
 
-    What is meant is written down first: killed at any instant, ``finish_change`` ends it. It does
-    so here too, where an answer was lost in the middle and the step is tried again.
+    The intended change is written to the journal first: killed at any instant, ``finish_change``
+    completes it. The same holds when a response was lost and the step is retried.
     """
     finish_change(client, model)
     before = version_by_alias(client, model, CHAMPION)
@@ -31,9 +31,9 @@ def promote(client: MlflowClient, model: str, version: str) -> None:
 
 
 def roll_back(client: MlflowClient, model: str, version: str, why: str) -> str | None:
-    """Make an earlier version the champion again and mark the one it takes over from.
+    """Make an earlier version the champion again and mark the version it replaces.
 
-    The same rollback, cut off in the middle, is ended as it was meant.
+    An interrupted rollback of the same version is completed.
 
     Returns:
         The version that was champion before it.
@@ -51,18 +51,18 @@ def roll_back(client: MlflowClient, model: str, version: str, why: str) -> str |
 
 
 def unfinished_rollback(client: MlflowClient, model: str) -> str | None:
-    """The version that a rollback was going back to when it was cut off."""
+    """The version that an interrupted rollback was going back to."""
     begun = _read_change(client, model)
     return begun["champion"] if begun.get("rolled_back") else None
 
 
 def finish_change(client: MlflowClient, model: str) -> str | None:
-    """End a promotion or a rollback that was cut off in the middle.
+    """Complete an interrupted promotion or rollback.
 
-    It had passed every check before it was written down, so it is finished, not undone.
+    It passed every check before it was written to the journal, so it is completed, not undone.
 
     Returns:
-        The version that is champion now, or None where nothing was cut off.
+        The version that is champion now, or None where nothing was interrupted.
     """
     begun = _read_change(client, model)
     if not begun:
@@ -72,7 +72,7 @@ def finish_change(client: MlflowClient, model: str) -> str | None:
 
 
 def _read_change(client: MlflowClient, model: str) -> dict[str, str | None]:
-    """What was meant by a change of champion that was cut off; empty where there is none."""
+    """The intended change of an interrupted promotion or rollback; empty where there is none."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -90,7 +90,7 @@ def _change(client: MlflowClient, model: str, intent: Mapping[str, str | None]) 
 
 
 def _apply(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> None:
-    """Every step may be done again; the journal is closed by the last."""
+    """Each step can be repeated; the last one closes the journal."""
     champion = intent["champion"] or ""
     if intent.get("rolled_back"):
         client.set_model_version_tag(model, intent["rolled_back"], "rolled_back", intent["why"])

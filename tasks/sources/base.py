@@ -1,4 +1,4 @@
-"""What every source is, and the errors that a source raises."""
+"""The protocol of a source, and the errors that a source raises."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SourceSettingsError(SourceError, WrongInputError):
 
 
 class SourceOutageError(SourceError):
-    """What holds the data does not answer now; the same again may get past."""
+    """The file system or database does not answer now; a later attempt may succeed."""
 
 
 class Source(Protocol):
@@ -44,7 +44,7 @@ class Source(Protocol):
 
 
 def check_clock(kind: str, day_start: str, timezone: str) -> None:
-    """Raise SourceSettingsError unless these say when a day begins."""
+    """Raise SourceSettingsError unless ``day_start`` and ``timezone`` are valid."""
     if not isinstance(day_start, str) or not DAY_START.fullmatch(day_start):
         raise SourceSettingsError(
             f"{kind}: found day_start={day_start!r}; expected HH:MM such as '09:00'."
@@ -64,6 +64,6 @@ def shift_of(day_start: str) -> timedelta:
 
 
 def shortened(value: object, longest: int = 60) -> str:
-    """A value as a message shows it."""
+    """A value as a message shows it, shortened where it is long."""
     text = repr(value)
     return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"

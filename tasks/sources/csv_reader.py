@@ -1,4 +1,4 @@
-"""CSV as an Arrow table: one type for each column of a file, and faults named by their place."""
+"""CSV as an Arrow table: one type for each column of a file; errors name the row."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tasks.sources.base import SourceError, SourceSettingsError, shortened
 from tasks.sources.tables import check_names
 
 LONGEST_ROW = 16 * 2**20
-"""Bytes; what is longer is no row but a quote that was never closed."""
+"""Bytes; a longer row comes from a quote that was never closed."""
 AT_ONCE = 2**24
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def check_csv_settings(delimiter: object, encoding: object) -> None:
-    """Raise SourceSettingsError unless CSV can be read with these."""
+    """Raise SourceSettingsError unless CSV can be read with this delimiter and encoding."""
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n"\0':
         raise SourceSettingsError(
             f"CsvDays: found delimiter={delimiter!r}; expected one character such as ';'."
@@ -29,8 +29,8 @@ def check_csv_settings(delimiter: object, encoding: object) -> None:
         codecs.lookup(str(encoding))
     except (LookupError, ValueError):
         raise SourceSettingsError(
-            f"CsvDays: found encoding={encoding!r}; expected one that Python knows, such as "
-            "'utf-8' or 'latin-1'."
+            f"CsvDays: found encoding={encoding!r}; expected an encoding that Python knows, such "
+            "as 'utf-8' or 'latin-1'."
         ) from None
 
 
@@ -41,14 +41,14 @@ def read_csv(file: Path, what: str, delimiter: str, encoding: str) -> Any:
     and false, or text. Empty cells and unquoted NA, NaN, NULL and the like are missing.
 
     Args:
-        file: Where it lies.
-        what: What messages call it.
+        file: Path of the file.
+        what: Name of the file in messages.
         delimiter: One character.
-        encoding: Of its text.
+        encoding: Encoding of its text.
 
     Raises:
-        SourceSettingsError: Where delimiter or encoding are not those of the file.
-        SourceError: Where the file is empty, cut off, or no CSV; with the row.
+        SourceSettingsError: Where delimiter or encoding do not fit the file.
+        SourceError: Where the file is empty, truncated, or not CSV; names the row.
     """
     import pyarrow as pa
     from pyarrow import csv
@@ -71,7 +71,7 @@ def read_csv(file: Path, what: str, delimiter: str, encoding: str) -> Any:
 
 
 def _as_time(field: Any) -> Any:
-    """A column of dates as one of times: on another day it may have both."""
+    """A column of dates as a column of times, because another day may have times in it."""
     import pyarrow as pa
 
     return field.with_type(pa.timestamp("s")) if pa.types.is_date(field.type) else field
@@ -90,7 +90,7 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
 
 
 def _check_text(file: Path, what: str, encoding: str) -> None:
-    """That the file has content, in this encoding, and no NUL byte."""
+    """Check that the file has content in this encoding, and no NUL byte."""
     read = 0
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
@@ -101,13 +101,14 @@ def _check_text(file: Path, what: str, encoding: str) -> None:
                 at = read + error.start
                 raise SourceSettingsError(
                     f"{what}: found byte 0x{error.object[error.start]:02x} at position {at:,}, "
-                    f"which is no {encoding}; expected text in that encoding. Set encoding=, such "
-                    "as 'latin-1' or 'cp1252', or write the file as UTF-8."
+                    f"which is not valid {encoding}; expected text in that encoding. Set "
+                    "encoding=, such as 'latin-1' or 'cp1252', or write the file as UTF-8."
                 ) from None
             if "\0" in text:
                 raise SourceError(
                     f"{what}: found a NUL byte after {read + max(text.index(chr(0)), 0):,} bytes; "
-                    "expected text. It was cut off, is no CSV, or is UTF-16 (set encoding=)."
+                    "expected text. The file was truncated, is not CSV, or is UTF-16 (set "
+                    "encoding=)."
                 )
             read += len(part)
         decoder.decode(b"", final=True)
@@ -139,38 +140,39 @@ def _check_names(what: str, table: Any, delimiter: str) -> None:
 
 
 def _check_end(what: str, table: Any) -> None:
-    """That no quote was left open: it would swallow every row to the end of the file."""
+    """Check that no quote was left open, which would swallow every row to the end of the file."""
     last = table.slice(max(len(table) - 1, 0)).to_pylist()
     for name, value in last[0].items() if last else ():
         if isinstance(value, str) and value.endswith("\n") and value.count("\n") > 1:
             raise SourceError(
                 f"{what}: found a value of {name!r} that goes on to the end of the file, "
-                f"{shortened(value, 30)}; expected its quote to be closed. Deliver the file again."
+                f"{shortened(value, 30)}; expected a closing quote. Deliver the file again."
             )
 
 
 def _no_csv(what: str, said: str, delimiter: str) -> SourceError:
     if "straddling" in said:
         return SourceError(
-            f"{what}: found a row of more than {LONGEST_ROW:,} bytes; expected shorter ones. A "
-            "quote was not closed, or a value is none a model can learn from: leave it out."
+            f"{what}: found a row of more than {LONGEST_ROW:,} bytes; expected shorter ones. "
+            "Close the quote that was left open, or leave out the column with values of that "
+            "length."
         )
     if "Empty CSV" in said:
-        return _cut_off(what, "no row, not even one of names")
+        return _cut_off(what, "no row, not even a header")
     ragged = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", said, re.DOTALL)
     if ragged:
         row, wanted, got, text = ragged.groups()
         between = DELIMITERS.get(delimiter, repr(delimiter))
         return SourceError(
             f"{what}: found {got} columns in row {int(row):,}, {shortened(text, 40)}; expected "
-            f"{wanted}, as in row 1, that of the names, with {between} between "
-            "them. Where it is the last row the file was cut off: deliver it again."
+            f"{wanted} as in the header (row 1), separated by {between}. If it is the last row, "
+            "the file was truncated: deliver it again."
         )
     return _cut_off(what, said.splitlines()[0] if said else "no CSV")
 
 
 def _cut_off(what: str, found: str) -> SourceError:
     return SourceError(
-        f"{what}: found {found}; expected a whole CSV file. It is still being written or was cut "
-        "off: deliver it again, under a name that begins with _ until it is complete."
+        f"{what}: found {found}; expected a complete CSV file. It is still being written or was "
+        "truncated: deliver it again, under a name that begins with _ until it is complete."
     )

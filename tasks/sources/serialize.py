@@ -1,4 +1,4 @@
-"""Which days exist, and their rows: the one place model files take their source from."""
+"""A source as JSON, and back."""
 
 from __future__ import annotations
 

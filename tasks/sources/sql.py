@@ -1,4 +1,4 @@
-"""Days in a SQL database: listed by a cheap fingerprint, and only new ones read."""
+"""Days in a SQL database: listed with a cheap fingerprint; only new days are read."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 20_000
 ZONED, TIMES = 1184, (1082, 1114, 1184)
-"""PostgreSQL's numbers of timestamptz, and of all types that are times."""
+"""PostgreSQL's type numbers of timestamptz, and of all date and time types."""
 ALIAS = "source_rows"
 MOST_ARGUMENTS = 100
-"""Of a function in SQLite."""
+"""Name of a function registered in SQLite."""
 
 
 @dataclass(frozen=True)
 class SqlDays:
-    """A table or query of PostgreSQL or SQLite, cut into days by a column of times.
+    """A table or query of PostgreSQL or SQLite, split into days by a column of times.
 
-    A day's fingerprint is the number of its rows and the newest value of ``changed``; nothing else
-    is noticed, so that column must grow with every row written. Without ``changed`` it is the
-    number of rows and the sum of a hash of each whole row: any change is noticed, for which the
-    database must read all of every row each night.
+    A day's fingerprint is the number of its rows and the newest value of ``changed``; no other
+    change is noticed, so that column must grow with every row written. Without ``changed`` the
+    fingerprint is the number of rows and the sum of a hash of each whole row: it notices any
+    change, but the database reads every row each night.
 
     Attributes:
-        url: SQLAlchemy URL. ``${NAME}`` in it is taken from the environment when it is used, and
-            a password must be. A relative SQLite file starts at the project's root.
+        url: SQLAlchemy URL. ``${NAME}`` in it is taken from the environment when it is used, and a
+            password must be given that way. A relative SQLite file starts at the project's root.
         table: Name of a table or view, ``name`` or ``schema.name``.
-        query: A SELECT, in place of a table.
-        time: Column of times; an index on it lets a night read new days alone. PostgreSQL: date,
+        query: A SELECT statement, instead of a table.
+        time: Column of times; with an index on it a night reads only new days. PostgreSQL: date,
             timestamp or timestamptz. SQLite: ISO 8601 text.
         changed: Column that grows whenever a row is written, such as ``updated_at``.
         day_start: When a day begins, ``HH:MM``.
-        timezone: Time zone of the days. Times without a zone are local times of it.
+        timezone: Time zone of the days. Times without a zone are local times of this zone.
     """
 
     url: str
@@ -82,12 +82,12 @@ class SqlDays:
         given = [name for name in (self.table, self.query) if name is not None]
         if len(given) != 1 or not (isinstance(given[0], str) and given[0].strip()):
             raise SourceSettingsError(
-                f"SqlDays: found table={self.table!r} and query={self.query!r}; expected one of "
-                "them."
+                f"SqlDays: found table={self.table!r} and query={self.query!r}; expected exactly "
+                "one of them."
             )
 
     def list_days(self, until: date) -> dict[date, str]:
-        """Days up to ``until`` with their fingerprint, ascending; one pass of the database.
+        """Days up to ``until`` with their fingerprint, ascending; one query of the database.
 
         Raises:
             SourceSettingsError: Where address, login, table or a column are wrong.
@@ -106,7 +106,7 @@ class SqlDays:
         }
 
     def read_days(self, days: Sequence[date]) -> pd.DataFrame:
-        """Rows of these days by time, read in portions; the database reads no others.
+        """Rows of these days by time, read in portions; the database reads only these rows.
 
         Times of ``time`` come as local times of ``timezone`` without a zone, exact decimals as
         floats, documents as JSON text.
@@ -131,15 +131,15 @@ class SqlDays:
                     parts += [self._as_table(names, rows) for rows in streamed.partitions()]
         if not parts:
             raise SourceError(
-                f"{self._what()}: found no row of {days[0]}; expected some. They were deleted "
-                "since the days were listed: run the night again."
+                f"{self._what()}: found no row of {days[0]}; expected rows of that day. They were "
+                "deleted after the days were listed: run the night again."
             )
         try:
             whole = pa.concat_tables(parts, promote_options="permissive")
         except pa.ArrowException as error:
             raise ColumnsError(
-                f"{self._what()}: found types that do not go together: {error}. Make them one in "
-                "the database, or in query= with CAST."
+                f"{self._what()}: found types that cannot be joined: {error}. Use one type in the "
+                "database, or CAST the column in query=."
             ) from error
         parts.clear()
         times = local_times(whole[self.time], self._what(), self.time, self.timezone)
@@ -160,14 +160,14 @@ class SqlDays:
         return sql.table(name, schema=schema or None).alias(ALIAS)
 
     def _no_rows(self, connection: Connection) -> CursorResult[Any]:
-        """Every column and no row: what the database says of the columns alone."""
+        """A query of every column and no row: it tells the columns and their types."""
         import sqlalchemy as sql
 
         every: Select[Any] = sql.select(sql.literal_column("*")).select_from(self._source())
         return connection.execute(every.limit(0))
 
     def _kind(self, connection: Connection) -> int | None:
-        """PostgreSQL's number of the type of ``time``; SQLite has none. Checks the columns."""
+        """PostgreSQL's type number of ``time``, None for SQLite; checks the columns."""
         found = self._no_rows(connection)
         names = _names(found)
         check_time(names, self.time, self._what())
@@ -235,7 +235,7 @@ class SqlDays:
         ).group_by(rows.c.day)
 
     def _row_hash(self, connection: Connection) -> ColumnElement[Any]:
-        """A hash of whole rows, which SQLite does not have by itself."""
+        """Register the hash of whole rows that SQLite lacks."""
         import sqlalchemy as sql
 
         raw: Any = connection.connection.driver_connection
@@ -251,8 +251,9 @@ class SqlDays:
         wrong = sum(row[3] for row in found if row[0] is None)
         if missing:
             raise SourceError(
-                f"{self._what()}: found {missing:,} rows without {self.time!r}; expected a time in "
-                f"every row. Leave them out with query='SELECT … WHERE {self.time} IS NOT NULL'."
+                f"{self._what()}: found {missing:,} rows without {self.time!r}; expected a time "
+                f"in every row. Leave these rows out with query='SELECT … WHERE {self.time} IS "
+                "NOT NULL'."
             )
         if wrong:
             import sqlalchemy as sql
@@ -261,7 +262,7 @@ class SqlDays:
             asked: Select[Any] = sql.select(sql.column(self.time)).select_from(self._source())
             first = connection.execute(asked.where(day.is_(None)).limit(1)).scalar()
             raise SourceError(
-                f"{self._what()}: found {wrong:,} rows in whose {self.time!r} is no time, such as "
+                f"{self._what()}: found {wrong:,} rows whose {self.time!r} is not a time, such as "
                 f"{shortened(first)}; expected text such as 2026-11-21 10:00:00. Convert it in "
                 "query=."
             )
@@ -275,7 +276,7 @@ class SqlDays:
     def _reading(
         self, connection: Connection, kind: int | None, first: date, last: date
     ) -> Select[Any]:
-        """Rows from one day to another, by time, their day in front; an index on it is used."""
+        """Query of the rows between two days by time, day first; it uses an index on time."""
         import sqlalchemy as sql
 
         column: ColumnElement[Any] = sql.column(self.time)
@@ -312,15 +313,15 @@ class SqlDays:
                 columns[name] = _as_array(values)
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
                 raise ColumnsError(
-                    f"{self._what()}: found values in column {name!r} that make no column: "
-                    f"{str(error).splitlines()[0]}; expected numbers, text or times, all of one "
-                    "type. Convert them in query= with CAST."
+                    f"{self._what()}: found values in column {name!r} that do not form one "
+                    f"column: {str(error).splitlines()[0]}; expected numbers, text or times, all "
+                    "of one type. Convert them in query= with CAST."
                 ) from error
         return pa.table(columns)
 
 
 def _names(found: CursorResult[Any]) -> list[str]:
-    """Names of the columns as the database says them: SQLAlchemy knows but ``*``."""
+    """Names of the columns as the database reports them: SQLAlchemy knows only ``*``."""
     return [column[0] for column in found.cursor.description] if found.cursor else []
 
 
@@ -361,6 +362,6 @@ def _as_json(value: object) -> str:
 
 
 def _hash_row(*values: object) -> int:
-    """A whole number below 2**32, so that the sum of a day's never grows too large for SQLite."""
+    """A hash below 2**32, so that the sum over a day never grows too large for SQLite."""
     digest = hashlib.blake2b(repr(values).encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big")

@@ -1,4 +1,4 @@
-"""What every source shares: what a day is, what can be wrong, and days joined to one frame."""
+"""What every source shares: local times, checks of columns, and days joined to one frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 INDEX_COLUMN = re.compile(r"__index_level_\d+__")
 OFFSET = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
-"""How a written time ends that says how far it is from UTC."""
+"""The end of a time that carries an offset from UTC."""
 
 
 def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[Any]:
@@ -32,7 +32,7 @@ def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[A
 
     Raises:
         SourceSettingsError: Where the column holds no time at all.
-        SourceError: Where some are missing or none, with their number and the first of them.
+        SourceError: Where values are missing or not a time; says how many, and shows the first.
     """
     import pyarrow as pa
 
@@ -51,7 +51,8 @@ def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[A
         row = column.is_null().index(True).as_py() + 1
         raise SourceError(
             f"{what}: found {column.null_count:,} of {len(column):,} rows without {name!r}, first "
-            f"row {row:,}; expected a time in every row. Leave them out, or fill them in."
+            f"row {row:,}; expected a time in every row. Leave these rows out, or fill in their "
+            "times."
         )
     if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("s"))
@@ -77,22 +78,23 @@ def _parsed(text: pd.Series[Any], what: str, name: str) -> pd.Series[Any]:
         row = int(zoned.ne(zoned.iloc[0]).to_numpy().argmax())
         raise SourceError(
             f"{what}: found {text.iloc[0]!r} and, in row {row + 1:,}, {text.iloc[row]!r} in "
-            f"{name!r}; expected an offset from UTC in every time or in none. Write all alike."
+            f"{name!r}; expected an offset from UTC in every time or in none. Write all times the "
+            "same way."
         )
     times = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=bool(zoned.any()))
     wrong = times.isna().to_numpy()
     if wrong.any():
         row = int(wrong.argmax())
         raise (SourceSettingsError if wrong.all() else SourceError)(
-            f"{what}: found {int(wrong.sum()):,} of {len(text):,} rows in whose {name!r} is no "
+            f"{what}: found {int(wrong.sum()):,} of {len(text):,} rows whose {name!r} is not a "
             f"time, first {shortened(text.iloc[row])} in row {row + 1:,}; expected times such as "
-            "2026-11-21 10:00:00. Write them so, or name another column."
+            "2026-11-21 10:00:00. Write the times in that form, or name another column."
         )
     return times
 
 
 def check_names(names: Sequence[str], what: str) -> None:
-    """Raise SourceError where a column has no name, or the name of another."""
+    """Raise SourceError where a column has no name, or two have the same."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SourceError(
@@ -101,8 +103,8 @@ def check_names(names: Sequence[str], what: str) -> None:
         )
     if "" in names:
         raise SourceError(
-            f"{what}: found no name for column {names.index('') + 1}; expected one for every "
-            "column. Give it one."
+            f"{what}: found no name for column {names.index('') + 1}; expected a name for every "
+            "column. Name this column."
         )
 
 
@@ -137,7 +139,7 @@ def with_day(table: Any, day: date, what: str) -> Any:
 
 
 def with_days(table: Any, what: str) -> Any:
-    """A table of many days, its first column the day of each row, as ``with_day`` makes of one."""
+    """``with_day`` for a table of many days, whose first column is the day of each row."""
     import pyarrow as pa
 
     stamps = table.column(0).cast(pa.date32()).cast(pa.timestamp("s"))
@@ -155,8 +157,8 @@ def with_days(table: Any, what: str) -> Any:
 def join_days(tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
     """Days one below the other as one frame; a day of no row adds none.
 
-    A column that only some of the days have is missing in the rows of the others: which columns
-    must be there, the contract says.
+    A column that only some of the days have has missing values in the rows of the others. The
+    contract decides which columns are required.
 
     Args:
         tables: Name and Arrow table of each day, from ``with_day``; at least one.
@@ -177,13 +179,13 @@ def join_days(tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
 
 
 def to_frame(table: Any) -> pd.DataFrame:
-    """An Arrow table as a frame; dates come as ``datetime64``, no pandas metadata is believed."""
+    """An Arrow table as a frame; dates come as ``datetime64``, pandas metadata is ignored."""
     frame: pd.DataFrame = table.to_pandas(ignore_metadata=True, date_as_object=False)
     return frame
 
 
 def no_rows() -> pd.DataFrame:
-    """What reading no day gives."""
+    """The frame of no day: only the column ``day``."""
     import pandas as pd
 
     return pd.DataFrame({"day": pd.Series(dtype="datetime64[s]")})
@@ -209,7 +211,7 @@ def _is_same(column: Any, stamps: Any) -> bool:
 
 
 def _joined_columns(what: str, table: Any, expected: Any, first: str) -> Any:
-    """The schema that holds both, where the types of what both have can be joined."""
+    """The common schema of two tables, where the types of their shared columns can be joined."""
     import pyarrow as pa
 
     found = table.schema
@@ -226,7 +228,7 @@ def _joined_columns(what: str, table: Any, expected: Any, first: str) -> Any:
 
 
 def _odd(column: Any, kind: Any) -> str:
-    """The first text that is no value of another type, where it is that which differs."""
+    """The first text that does not convert to the expected type, for a message."""
     import pyarrow as pa
 
     if not pa.types.is_string(column.type) or pa.types.is_string(kind):

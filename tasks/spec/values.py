@@ -1,4 +1,4 @@
-"""Lengths of time, and checks of the values that a spec is given."""
+"""Lengths of time, and checks of the values of a spec."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ log.setLevel(logging.INFO)  # the root's WARNING would keep the lines of a night
 
 @task(task_run_name="look for leaks", **OUTSIDE)
 def look_for_leaks(night: Night, clean: Cleaned, examples: Examples) -> tuple[Check, ...]:
-    """Look for features that know what they could not have known."""
+    """Check the features for leaks."""
     spec, held_out = load_spec(night.model), examples.split.holdout
     days = leaks.rebuild_days(night.days, held_out)
     tested = days[len(days) // 2]
@@ -56,7 +56,7 @@ def look_for_leaks(night: Night, clean: Cleaned, examples: Examples) -> tuple[Ch
 
 @task(task_run_name="score the champion", **OUTSIDE)
 def score_champion(night: Night, examples: Examples) -> Incumbent:
-    """Score tonight's holdout with the champion's twin, now, on the same rows."""
+    """Score tonight's holdout with the champion's twin, on the same rows."""
     spec, client, held_out = load_spec(night.model), open_registry(), examples.split.holdout
     _finish_change(client, night)
     champion = versions.read_champion(client, spec.name, before_night=night.key)
@@ -99,7 +99,7 @@ def judge_night(
     incumbent: Incumbent,
     checked: Sequence[Check] = (),
 ) -> Judged:
-    """Compare challenger, champion and baseline on the same unseen days."""
+    """Compare challenger, champion and baseline on the same holdout."""
     spec, started = load_spec(night.model), time.time()
     fits, faults = usable_fits(made)
     evidence = _read_evidence(spec, examples, fits, incumbent)
@@ -178,7 +178,7 @@ def _draw(
 ) -> dict[str, bytes]:
     if decided.figures is None:
         return {}
-    moved = importance.measure_reliance(spec, fits[decided.challenger], evidence.holdout)
+    moved = importance.measure_importance(spec, fits[decided.challenger], evidence.holdout)
     return draw_plots(spec, evidence, decided, moved)
 
 
@@ -186,6 +186,6 @@ def _finish_change(client: Client, night: Night) -> None:
     finished = aliases.finish_change(client, night.name)
     if finished:
         log.warning(
-            "champion  a change of champion was cut off: ended it, version %s is the champion",
+            "champion  completed an interrupted change of champion: version %s is the champion",
             finished,
         )

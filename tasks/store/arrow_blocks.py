@@ -1,4 +1,4 @@
-"""Frames of many days as one Arrow block, and back; touches no file but the block it reads."""
+"""Frames of many days as one Arrow block, and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def to_block(what: str, frames: Mapping[str, pd.DataFrame]) -> bytes:
     """An Arrow IPC file (lz4) with one record batch for each frame, in their order.
 
     Args:
-        what: Names the frames in an error.
+        what: Name of the frames in an error.
         frames: At least one, all with the same columns; an index is not kept.
 
     Raises:
@@ -58,7 +58,7 @@ def read_block(path: Path, positions: Sequence[int], columns: Sequence[str] | No
             names = pa.ipc.open_file(source).schema.names
             absent = sorted(set(columns) - set(names))
             if absent:
-                raise ValueError(f"{path}: found no column {absent}, only {names}.")
+                raise ValueError(f"{path}: found no column {absent}; expected one of {names}.")
             options.included_fields = [names.index(name) for name in columns]
         reader = pa.ipc.open_file(source, options=options)
         return [reader.get_batch(position) for position in positions]
@@ -81,7 +81,7 @@ def to_frame(batches: Sequence[Any], columns: Sequence[str] | None) -> pd.DataFr
 
 
 def _tables(kind: str, frames: Mapping[str, pd.DataFrame]) -> list[Any]:
-    """The frames as Arrow tables, small categorical codes widened so that all days share them."""
+    """The frames as Arrow tables, with categorical codes wide enough for all days."""
     import pyarrow as pa
 
     first, names = next((key, list(frame.columns)) for key, frame in frames.items())
@@ -104,7 +104,7 @@ def _tables(kind: str, frames: Mapping[str, pd.DataFrame]) -> list[Any]:
 
 
 def _concat(what: str, tables: list[Any]) -> Any:
-    """The tables one below the other; columns that are empty in some days take the others' type."""
+    """The tables one below the other; a column empty on some days takes the others' type."""
     import pyarrow as pa
 
     for name in tables[0].schema.names:
@@ -121,9 +121,9 @@ def _concat(what: str, tables: list[Any]) -> Any:
 
 
 def _empty_as_null(tables: list[Any]) -> list[Any]:
-    """Numbers that are all missing lose their type where other tables have no numbers.
+    """Columns of missing numbers lose their type where other tables have another type.
 
-    A join without a match gives such a column where its other days have texts.
+    A join without a match makes such a column where other days have text.
     """
     import pyarrow as pa
 
@@ -146,7 +146,7 @@ def _empty_as_null(tables: list[Any]) -> list[Any]:
 
 
 def _unified(table: Any) -> Any:
-    """One dictionary a column; Arrow cannot unify those in which no category was ever seen."""
+    """One dictionary per column; Arrow cannot unify dictionaries without a category."""
     import pyarrow as pa
 
     for place, field in enumerate(table.schema):

@@ -111,10 +111,10 @@ BAD_DAYS = {
     "broken rows": (break_rows, 3, "6 of 200 rows break the contract (3.0%, allowed 2.0%)"),
     "missing column": (drop_column, 3, "found no column 'size'"),
     "retyped column": (retype_column, 3, "in column 'size'"),
-    "truncated file": (truncate, 0, "expected a whole Parquet file"),
-    "corrupt footer": (corrupt_inside, 0, "expected a whole Parquet file"),
+    "truncated file": (truncate, 0, "expected a complete Parquet file"),
+    "corrupt footer": (corrupt_inside, 0, "expected a complete Parquet file"),
     "zero bytes": (empty_file, 0, "found 0 bytes"),
-    "no rows": (no_rows, 0, "hold nothing to use: 0 rows in"),
+    "no rows": (no_rows, 0, "have no usable row: 0 rows in"),
     "same bytes": (same_bytes, 0, "is identical to that of 2026-02-09"),
     "missing day": (no_day, 0, "The newest day in the source is 2026-02-09, 1 day(s) before"),
 }
@@ -213,8 +213,8 @@ def test_a_model_that_is_no_python(
     assert ended.code == 2
     message = one_message(ended)
     print(ended.code, message)
-    assert "is no Python: '(' was never closed (wrong.py, line 3)" in message
-    assert "The champion is untouched." in message
+    assert "is not valid Python: '(' was never closed (wrong.py, line 3)" in message
+    assert "The champion is unchanged." in message
 
 
 def test_too_little_history(
@@ -224,7 +224,7 @@ def test_too_little_history(
     assert ended.code == 2
     message = one_message(ended)
     print(ended.code, message)
-    assert "the source has 10 day(s), and a night needs at least 17" in message
+    assert "the source has 10 day(s), but a night needs at least 17" in message
     assert champion_of() == "1"
 
 

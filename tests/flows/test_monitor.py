@@ -134,7 +134,7 @@ def spoilt(three_bad_days: Path, home: Path) -> Path:
     return three_bad_days / "spoilt.py"
 
 
-def test_a_bad_champion_is_taken_back_within_days(
+def test_a_bad_champion_is_reverted_within_days(
     spoilt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: dict[str, str] = {}
@@ -175,5 +175,5 @@ def test_live_lines_count_the_promises_kept() -> None:
     assert live_days.lines(live, toy) == [
         "2026-01-03: average precision 0.850, inside the promised 0.700 to 0.900 "
         "(9 of 10 asked were labelled)",
-        "inside the promise on 2 of the last 3 graded days",
+        "inside the prediction interval on 2 of the last 3 graded days",
     ]

@@ -56,7 +56,7 @@ def test_a_day_without_the_metric_tells_nothing() -> None:
     st.floats(0, 0.1),
 )
 @settings(max_examples=150)
-def test_a_better_champion_is_never_taken_back_for_it(
+def test_a_better_champion_is_never_reverted_for_it(
     pairs: list[tuple[float, float]], gain: float
 ) -> None:
     """The decision is monotone: raising every day's figure turns no stay into a revert."""
@@ -66,7 +66,7 @@ def test_a_better_champion_is_never_taken_back_for_it(
     assert before.revert or not after.revert
 
 
-def test_honest_champions_are_seldom_taken_back() -> None:
+def test_honest_champions_are_seldom_reverted() -> None:
     """Two that differ in nothing but noise, looked at on each of sixty nights."""
     random = np.random.default_rng(1)
     taken = 0

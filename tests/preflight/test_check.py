@@ -168,7 +168,7 @@ def in_words(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 FAULTY: dict[str, tuple[dict[str, Any], str]] = {
-    "other index": ({"features": other_index}, "features gave 199 rows for 200 requests"),
+    "other index": ({"features": other_index}, "features returned 199 rows for 200 requests"),
     "mixed types": ({"features": mixed}, "found int and str in column 'odd'; expected one plain"),
     "infinite": ({"features": infinite}, "infinite values in column 'ratio'; expected finite"),
     "misspelt": ({"features": misspelt}, "features raised KeyError: \"None of [Index(['sise']"),
@@ -182,19 +182,19 @@ FAULTY: dict[str, tuple[dict[str, Any], str]] = {
             "problem": Regression("bought", quantiles=(0.1, 0.5, 0.9), key=("number",)),
             "candidates": {"line": LinearRegression()},
         },
-        "predict gave shape (400,), expected (400, 3), a column for each of the problem's",
+        "predict returned shape (400,), expected (400, 3), a column for each of the problem's",
     ),
     "target in words": (
         {"problem": Classification("answer", key=("number",)), "clean": in_words},
-        "target 'answer': found no, yes; expected 0 and 1. Make it so in clean, or use Multiclass",
+        "target 'answer': found no, yes; expected 0 and 1. Convert it in clean, or use Multiclass",
     ),
     "slice": (
         {"slices": ("shop", no_band)},
-        "slices: function no_band raised KeyError: 'age'; it is given the columns size, shop",
+        "slices: function no_band raised KeyError: 'age'; the columns it gets are size, shop",
     ),
     "own metric": (
         {"problem": Classification("bought", metrics=(Metric("gain", no_gain),), key=("number",))},
-        "cannot judge: metric gain: its function raised KeyError: 'price'",
+        "cannot be evaluated: metric gain: its function raised KeyError: 'price'",
     ),
     "untrusted": (
         {"candidates": {"trees": LGBMClassifier(n_estimators=2, verbose=-1)}},
@@ -203,11 +203,11 @@ FAULTY: dict[str, tuple[dict[str, Any], str]] = {
     "requests": ({"requests": no_column}, "requests raised ValueError: requests: found no column"),
     "too short": (
         {"holdout": days(30), "window": EXPANDING},
-        "the source has 40 day(s), and a night needs at least 52",
+        "the source has 40 day(s), but a night needs at least 52",
     ),
     "known ahead": (
         {"known_ahead": ("number", "size", "shop", "weather")},
-        "known_ahead names weather, which the rows do not have",
+        "known_ahead names weather, but the rows have no such column",
     ),
 }
 
@@ -272,7 +272,7 @@ def test_a_window_longer_than_the_history_is_said(folder: Path) -> None:
         "The window asks for 83 days to learn from, the source has 33: all of them are used."
         in (found.all("notes"))
     )
-    assert "none named: the app gets no predictions" in to_text(found)
+    assert "none defined: the app gets no predictions" in to_text(found)
 
 
 def leaky(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
@@ -331,11 +331,16 @@ def test_days_looked_at_are_few_and_never_later_than_their_labels(
     if sample is None:
         assert count - delay < 2
         return
-    assert sample.learn and sample.judge
-    assert sample.learn[-1] < sample.judge[0] <= sample.judge[-1] <= nth_day(count) - days(delay)
-    assert {*sample.learn, *sample.judge, listed[-1]} <= set(sample.read)
+    assert sample.training and sample.holdout
+    assert (
+        sample.training[-1]
+        < sample.holdout[0]
+        <= sample.holdout[-1]
+        <= nth_day(count) - days(delay)
+    )
+    assert {*sample.training, *sample.holdout, listed[-1]} <= set(sample.read)
     assert list(sample.read) == sorted(set(sample.read))
-    late = [day for day in sample.read if day >= sample.learn[0]]
+    late = [day for day in sample.read if day >= sample.training[0]]
     assert len(sample.read) - len(late) <= max(lookback, 1)
     assert len(sample.read) * rows <= check.MOST_ROWS + (len(late) + 1) * rows
 

@@ -92,7 +92,7 @@ def test_candidates_that_are_all_unusable_keep_the_champion() -> None:
     broken = np.full(len(HOLDOUT), np.nan)
     found = night(replace(EVIDENCE, scores=SCORES | {"good": broken, "bad": broken}))
     assert found.verdict.status == "KEPT"
-    assert found.verdict.reasons[0].startswith("Cannot judge: no candidate can be judged")
+    assert found.verdict.reasons[0].startswith("Cannot judge: no candidate can be compared")
     assert (found.figures, found.slices, found.prediction_interval) == (None, (), None)
 
 
@@ -159,8 +159,18 @@ CHAMPION = cast(
         ("2026-03-11", "2026-03-10", "2026-03-04", None),
         ("2026-03-10", "2026-03-10", "2026-03-04", None),
         ("2026-03-11", None, "2026-03-04", None),
-        ("2026-03-09", None, "2026-03-04", "This is a backfill: the champion, version 2, was made"),
-        ("2026-03-11", "2026-03-12", "2026-03-04", "This is a backfill: the night of 2026-03-12"),
+        (
+            "2026-03-09",
+            None,
+            "2026-03-04",
+            "This night is a backfill: the champion, version 2, was made",
+        ),
+        (
+            "2026-03-11",
+            "2026-03-12",
+            "2026-03-04",
+            "This night is a backfill: the night of 2026-03-12",
+        ),
         ("2026-03-11", None, "2026-03-03", "cannot be judged on days it has seen"),
     ],
 )

@@ -398,7 +398,7 @@ REQUEST = "API request to http://someone:secret@mlflow:5000/api/2.0/runs/get fai
         ("exception (Failed to resolve 'mlflow')", "is not known by that name"),
         ("timeout exception (Read timed out.)", "does not answer"),
         ("exception (too many 503 error responses)", "answers /api/2.0/runs/get with an error"),
-        ("exception (Connection aborted.)", "broke off the connection"),
+        ("exception (Connection aborted.)", "closed the connection"),
     ],
 )
 def test_an_outage_in_plain_words(said: str, expected: str) -> None:

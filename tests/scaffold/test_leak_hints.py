@@ -63,7 +63,7 @@ def test_a_column_missing_where_the_target_is_and_a_telling_name_are() -> None:
     found = suspected(late.drop(columns=["closed_at", "fee"]))
     assert found == {
         "grade": "it is missing where the target is",
-        "days_until_closed": "its name says so",
+        "days_until_closed": "its name suggests it",
     }
 
 

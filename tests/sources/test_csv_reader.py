@@ -44,8 +44,8 @@ def test_a_type_holds_for_the_whole_file(file: Path) -> None:
 
 
 WRONG = {
-    "empty": (b"", SourceError, "x.csv: found 0 bytes; expected a whole CSV file"),
-    "blank": (b"\n\n", SourceError, "found no row, not even one of names"),
+    "empty": (b"", SourceError, "x.csv: found 0 bytes; expected a complete CSV file"),
+    "blank": (b"\n\n", SourceError, "found no row, not even a header"),
     "semicolons": (b"a;b\n1;2\n", SourceSettingsError, r"one column 'a;b'.*Set delimiter=';'"),
     "tabs": (b"a\tb\n1\t2\n", SourceSettingsError, r"Set delimiter='\\t'"),
     "latin-1": (
@@ -64,7 +64,7 @@ WRONG = {
         SourceError,
         "'b' that goes on to the end of the file",
     ),
-    "no gzip": (b"\x1f\x8b\x08broken", SourceError, "expected a whole CSV file"),
+    "no gzip": (b"\x1f\x8b\x08broken", SourceError, "expected a complete CSV file"),
     "huge": (b"a,b\n1," + b"x" * 100_000_000 + b"\n2,3\n", SourceError, "a row of more than"),
 }
 

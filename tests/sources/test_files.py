@@ -95,9 +95,13 @@ def test_a_relative_path_starts_at_the_project(
     [
         ("2026-11-23.parquet", b"", r"2026-11-23\.parquet: found 0 bytes.*PAR1; expected a whole"),
         ("2026-11-23.parquet", b"PAR1" + bytes(50), r"found 54 bytes.*deliver it again"),
-        ("november.parquet", b"", r"november\.parquet: found a name that is no day; expected"),
-        ("2026-11-31.parquet", b"", r"found a name that is no day"),
-        ("2026-11-23.csv", b"", r"found a name that is no day"),
+        (
+            "november.parquet",
+            b"",
+            r"november\.parquet: found a file name that is not a day; expected",
+        ),
+        ("2026-11-31.parquet", b"", r"found a file name that is not a day"),
+        ("2026-11-23.csv", b"", r"found a file name that is not a day"),
         ("day=2026-11-20.parquet", b"", r"2026-11-20\.parquet and .*one file for 2026-11-20"),
     ],
 )
@@ -526,7 +530,7 @@ def test_what_csv_days_refuse(changes: dict[str, str], message: str) -> None:
 
 def test_only_one_file_needs_a_time(tmp_path: Path) -> None:
     with pytest.raises(
-        SourceSettingsError, match=r"x\.parquet: found a name that is no day.*time="
+        SourceSettingsError, match=r"x\.parquet: found a file name that is not a day.*time="
     ):
         ParquetDays(str(save(orders(), tmp_path / "x.parquet"))).list_days(date.max)
 

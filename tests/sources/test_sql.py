@@ -323,7 +323,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     [
         ("postgresql://u:${NOT_THERE}@host/x", SourceSettingsError, "no variable NOT_THERE"),
         ("postgresql://u@127.0.0.1:1/x", SourceOutageError, "does not answer.*refused"),
-        ("shop", SourceSettingsError, "it is no such address"),
+        ("shop", SourceSettingsError, "it is not a database URL"),
         ("nope://x", SourceSettingsError, "found nope; expected postgresql or sqlite"),
         ("mysql+pymysql://x/y", SourceSettingsError, "expected postgresql or sqlite|not installed"),
         ("sqlite://", SourceSettingsError, "found no file"),
