@@ -44,11 +44,15 @@ class PastMeans:
         """Weighted mean of a key's past values, drawn to ``prior`` where there are few.
 
         Args:
-            value: Value of each past row; where its weight is 0 it does not count.
+            value: Value of each past row; where it is missing, such as a label that is not final,
+                or its weight is 0, the row does not count.
             weight: Weight of each past row.
             prior: What is believed of a key never seen.
             strength: How many rows the prior is worth.
         """
+        missing = np.isnan(value)
+        if missing.any():
+            value, weight = np.where(missing, 0.0, value), np.where(missing, 0.0, weight)
         sums = self.total(value * weight)
         found: Floats = (sums + strength * prior) / (self.total(weight) + strength)
         return found

@@ -73,7 +73,12 @@ class ModelSpec:
         clean: Optional pure function from accepted rows to clean rows.
         window: How many days a candidate learns from, or ``EXPANDING``.
         holdout: The last days, kept from training and used to judge.
-        label_delay: How long after its day a label is final.
+        label_delay: How long after its day a label is final. In the history that ``features``
+            gets on the evening before a day, the target is missing where it is not final yet
+            (whole numbers and flags then are ``float64``); of a recommendation such rows are
+            left out.
+        late: Further columns, raw or clean, that are final only with the label, such as what was
+            made of it or a refund; they are missing in the history as long as it is.
         skip: Days left out by a person, such as one that can not be repaired.
         slices: Groups in which no harm may be done: names of feature columns, or functions that
             give the group of each row, ``age_band(examples) -> Series``, and their name.
@@ -106,6 +111,7 @@ class ModelSpec:
     window: timedelta = EXPANDING
     holdout: timedelta = timedelta(days=14)
     label_delay: timedelta = timedelta(0)
+    late: tuple[str, ...] = ()
     skip: tuple[date, ...] = ()
     slices: tuple[str | Callable[[pd.DataFrame], pd.Series[Any]], ...] = ()
     quarantine_limit: float = 0.02
@@ -179,6 +185,7 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
             f"more than holdout and label_delay together ({(spec.holdout + spec.label_delay).days} "
             "days), or there is nothing to learn from",
         )
+    faults += _late_faults(spec)
     if isinstance(spec.revert, Revert):
         faults += spec.revert.faults()
     else:
@@ -188,6 +195,17 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     else:
         expect("gate", False, "a Gate")
     return faults + _candidate_faults(spec.candidates)
+
+
+def _late_faults(spec: ModelSpec) -> list[str]:
+    found, ahead = f"late: found {shown(spec.late)}, allowed", spec.known_ahead
+    if not are_names(spec.late) or "day" in spec.late:
+        return [f"{found} column names other than day"]
+    if are_names(ahead) and {*spec.late} & {*ahead}:
+        return [f"{found} no column of known_ahead"]
+    if spec.late and not spec.label_delay:
+        return [f"{found} none without a label_delay"]
+    return []
 
 
 def _candidate_faults(candidates: object) -> list[str]:
