@@ -1,4 +1,4 @@
-"""The champion's fresh answers to what the app asks of the next day."""
+"""The champion's fresh predictions for what the app asks of the next day."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tasks.steps.prepare import clean_days
 
 @flow
 def predict(config: RetrainConfig) -> State:
-    """Answer what the app asks of the day after the as-of date; nothing is trained."""
+    """Predict what the app asks of the day after the as-of date; nothing is trained."""
     with only_night(config.model):
         night = open_night(config)
         if night.held:
             return end_held(night)
         clean = clean_days(night)
-        answers = predict_ahead(night, clean)
-        return end_predict(night, publish_predictions(night, answers))
+        made = predict_ahead(night, clean)
+        return end_predict(night, publish_predictions(night, made))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from tasks.cli.embedded_server import embedded_server
@@ -22,15 +22,17 @@ from tasks.cli.parsers import (
 )
 from tasks.cli.progress_bar import shown_progress
 from tasks.errors import SpecError
+from tasks.reporting.decisions import recall
 from tasks.reporting.wording import EXIT_CODES
 from tasks.sources.base import SourceSettingsError
 from tasks.spec.loading import load_spec
 from tasks.spec.values import shown
-from tasks.steps.decisions import recall
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
     from pydantic import BaseModel
+
+    from tasks.reporting.report_schema import Report
 
 
 Settings = TypeVar("Settings", bound="BaseModel")
@@ -179,11 +181,11 @@ def _end(state: State, asked: argparse.Namespace) -> int:
 
     found = state.result(raise_on_failure=False)
     if state.name in EXIT_CODES and isinstance(found, dict):
-        return _show(found, asked, again=False)
+        return _show(cast("Report", found), asked, again=False)
     return end_failed(found)
 
 
-def _show(report: dict[str, Any], asked: argparse.Namespace, *, again: bool) -> int:
+def _show(report: Report, asked: argparse.Namespace, *, again: bool) -> int:
     from tasks.reporting.render import to_terminal
 
     text = json.dumps(report, indent=1, ensure_ascii=False)

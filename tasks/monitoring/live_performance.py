@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tasks.spec.gate import Revert
 
 
-FEWEST = 3
-"""Days from which an interval is told."""
 SLICE_UNITS = 50
 """Units below which nothing is said of a slice on one day."""
 
@@ -44,34 +42,6 @@ class Loss:
     relative: float
     high: float
     revert: bool
-
-
-def promise(daily: Sequence[float], confidence: float) -> dict[str, float] | None:
-    """Where the primary metric of one day to come should fall, from the days that judged.
-
-    The prediction interval of one more draw from a normal distribution: mean +- t * s *
-    sqrt(1 + 1/n) (Hahn and Meeker, Statistical Intervals, 1991, section 4.3), on the logarithm
-    where all days are above zero, as such figures vary by a factor. The gate's own interval is
-    that of a mean of many days; a single day leaves it on most ordinary nights.
-
-    Args:
-        daily: The metric on each judged day; NaN where a day leaves it undefined.
-        confidence: Two-sided level.
-
-    Returns:
-        ``value`` (the mean), ``low`` and ``high``; None below three days.
-    """
-    from scipy import stats
-
-    found = np.asarray([value for value in daily if math.isfinite(value)], dtype=np.float64)
-    if len(found) < FEWEST:
-        return None
-    scaled = np.log(found) if (found > 0).all() else found
-    reach = float(stats.t.ppf((1 + confidence) / 2, len(found) - 1)) * float(scaled.std(ddof=1))
-    reach *= math.sqrt(1 + 1 / len(found))
-    ends = np.asarray([scaled.mean() - reach, scaled.mean() + reach])
-    low, high = np.exp(ends) if (found > 0).all() else ends
-    return {"value": float(found.mean()), "low": float(low), "high": float(high)}
 
 
 def grade_day(

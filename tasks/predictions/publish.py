@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -71,6 +71,69 @@ def stamped(answers: pd.DataFrame, day: date, version: str, made_at: datetime) -
         version=version,
         made_at=made_at.replace(tzinfo=None),
     )
+
+
+def why_not_now(as_of: date, last: Mapping[str, Any] | None, usable: bool) -> str | None:
+    """Why a night makes no predictions for the app, in words; None where it does.
+
+    Args:
+        as_of: The night.
+        last: The record of what the app reads now, if anything.
+        usable: Whether the data of the as-of date can be used.
+    """
+    if last and last["as_of"] > as_of.isoformat():
+        return f"this is a backfill, those of {last['as_of']} are newer"
+    return None if usable else f"the data of {as_of} cannot be used"
+
+
+def keep(
+    model: str,
+    as_of: date,
+    rows: pd.DataFrame,
+    inputs: pd.DataFrame | None,
+    previous: pd.DataFrame | None,
+) -> None:
+    """Keep a night's predictions on disk; the app does not read them before ``publish``.
+
+    Args:
+        model: Name of the model.
+        as_of: Its night.
+        rows: The champion's predictions, from ``stamped``.
+        inputs: What they were made of, for single requests; None leaves none, as none is better
+            than those of another version.
+        previous: What the champion's predecessor predicts for the same requests, if anything.
+    """
+    folder = folder_of(model)
+    files.write_parquet(folder / f"{as_of}.parquet", rows)
+    beside = {folder / INPUTS: inputs, folder / f"{as_of}.previous.parquet": previous}
+    for file, frame in beside.items():
+        if frame is None:
+            file.unlink(missing_ok=True)
+        else:
+            files.write_parquet(file, frame)
+
+
+def recent_predictions(model: str, column: str, nights: int, most: int, seed: int) -> pd.DataFrame:
+    """What the app was shown in the last nights: ``day`` and ``prediction``; of each day a draw.
+
+    Args:
+        model: Name of the model.
+        column: The score; nights that have none are of a problem before this one.
+        nights: How many nights.
+        most: Rows drawn of each.
+        seed: Seed of the draw.
+    """
+    import pandas as pd
+    from pyarrow import parquet
+
+    parts = []
+    for file in sorted(folder_of(model).glob("????-??-??.parquet"))[-nights:]:
+        if column in parquet.read_schema(file).names:
+            rows = pd.read_parquet(file, columns=[column])
+            drawn = rows.sample(min(len(rows), most), random_state=seed)
+            parts.append(drawn.assign(day=pd.Timestamp(file.stem)))
+    shown = pd.concat(parts) if parts else pd.DataFrame({"day": [], column: []})
+    return shown.rename(columns={column: "prediction"}).astype({"day": "datetime64[s]"})
 
 
 def forget_old(model: str) -> None:

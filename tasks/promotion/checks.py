@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 Status = Literal["PROMOTED", "KEPT", "HELD", "REJECTED"]
 
@@ -37,17 +36,3 @@ class Verdict:
     status: Status
     reasons: tuple[str, ...]
     checks: tuple[Check, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            "status": self.status,
-            "reasons": list(self.reasons),
-            "checks": [asdict(check) for check in self.checks],
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Verdict:
-        """Inverse of ``to_json``."""
-        checks = tuple(Check(**check) for check in data["checks"])
-        return cls(data["status"], tuple(data["reasons"]), checks)

@@ -60,7 +60,7 @@ def choose_challenger(
 
 
 def judge(
-    evaluation: Evaluation | JudgementError,
+    found: Evaluation,
     *,
     challenger: str,
     champion: str | None,
@@ -88,7 +88,7 @@ def judge(
     * what was checked before, such as for leaks.
 
     Args:
-        evaluation: Every scorer on the same rows, or why there is no evaluation.
+        found: Every scorer on the same rows.
         challenger: Scorer that may be promoted.
         champion: Scorer that is champion now, None on the first night.
         baseline: Scorer that is the trivial baseline.
@@ -100,9 +100,6 @@ def judge(
     Returns:
         PROMOTED or KEPT.
     """
-    if isinstance(evaluation, JudgementError):
-        return _kept(champion, (Check("enough data", False, f"Cannot judge: {evaluation}."),))
-    found = evaluation
     checks = [_finite_check(found, [challenger, baseline, champion], gate)]
     if not checks[0].passed:
         return _kept(champion, tuple(checks))

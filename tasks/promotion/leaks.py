@@ -30,9 +30,9 @@ MISSING = 0.5
 """Difference in missing rates between rows with and without a label that gives a column away."""
 
 
-def rebuild_days(days: Mapping[date, str], judged: Sequence[date]) -> list[date]:
+def rebuild_days(days: Mapping[date, str], held_out: Sequence[date]) -> list[date]:
     """The days whose raw rows the rebuild needs: around the middle of the holdout."""
-    tested = judged[len(judged) // 2]
+    tested = held_out[len(held_out) // 2]
     return [day for day in days if abs((day - tested).days) <= AROUND]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -51,6 +52,33 @@ class NightRun:
     metrics: Mapping[str, float]
     children: Sequence[ChildRun]
     days: Mapping[str, str]
+
+
+def role_metrics(
+    measured: Mapping[str, Mapping[str, Mapping[str, float]]], challenger: str
+) -> dict[str, float]:
+    """The night's figures by role, each with its interval: ``champion_log_loss_low``.
+
+    Args:
+        measured: Scorer to metric to ``value``, ``low`` and ``high``.
+        challenger: The scorer whose figures have no prefix.
+    """
+    roles = {"": challenger, "champion_": "champion", "baseline_": "baseline"}
+    return {
+        f"{prefix}{metric}{end}": estimate[part]
+        for prefix, name in roles.items()
+        for metric, estimate in measured.get(name, {}).items()
+        for end, part in (("", "value"), ("_low", "low"), ("_high", "high"))
+    }
+
+
+def git_commit() -> str:
+    """Commit of the project, with ``-dirty`` where files differ; empty outside a checkout."""
+    asked = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    found = subprocess.run(
+        ["git", "-C", str(settings.PROJECT), *asked], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip()
 
 
 def log_night(client: MlflowClient, night: NightRun) -> str:

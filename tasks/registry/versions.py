@@ -9,9 +9,13 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from tasks.registry.client import RegistryError, to_error
+from tasks.spec.fingerprint import digest, spec_module, spec_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from tasks.features.split import Split
+    from tasks.spec.model_spec import ModelSpec
 
 
 CHAMPION = "champion"
@@ -85,6 +89,42 @@ def read_previous(client: MlflowClient, model: str) -> Champion | None:
     """
     version = version_by_alias(client, model, PREVIOUS)
     return _champion(model, version) if version is not None else None
+
+
+def night_tags(
+    spec: ModelSpec,
+    split: Split,
+    *,
+    night: str,
+    as_of: date,
+    candidate: str,
+    shipped_key: str,
+    prediction_interval: dict[str, float] | None,
+) -> dict[str, str]:
+    """What a night notes on the version it makes; ``read_champion`` reads it back.
+
+    Args:
+        spec: The model.
+        split: Days to train on and days held out.
+        night: Key of the night.
+        as_of: Its as-of date.
+        candidate: Recipe of the version.
+        shipped_key: Content key of the shipped model.
+        prediction_interval: Where the primary metric of a live day should fall.
+    """
+    return {
+        "night": night,
+        "as_of": as_of.isoformat(),
+        "candidate": candidate,
+        "spec_digest": digest(spec),
+        "shipped_key": shipped_key,
+        "judged_from": split.holdout[0].isoformat(),
+        "twin_learned_through": split.train[-1].isoformat(),
+        "spec_module": spec_module(spec),
+        "spec_file": spec_path(spec),
+        "lookback": str(spec.lookback.days),
+        "promised": json.dumps(prediction_interval),
+    }
 
 
 def _champion(model: str, version: Any) -> Champion:

@@ -6,17 +6,21 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tasks import settings
 from tasks.store import files
+
+if TYPE_CHECKING:
+    from tasks.reporting.report_schema import Report
+
 
 MATURE = ("PROMOTED", "KEPT")
 """Verdicts of nights that judged a challenger."""
 DAYS = "days.json"
 
 
-def past_reports(model: str, until: date, count: int = 60) -> list[dict[str, Any]]:
+def past_reports(model: str, until: date, count: int = 60) -> list[Report]:
     """The newest reports of a model, ascending by as-of date; unreadable ones are left out.
 
     Args:
@@ -84,11 +88,11 @@ def _folder(model: str) -> Path:
     return settings.home() / "reports" / model
 
 
-def _newest_first(model: str) -> Iterator[dict[str, Any]]:
+def _newest_first(model: str) -> Iterator[Report]:
     for folder in sorted(_folder(model).glob("????-??-??"), reverse=True):
         try:
             report = files.read_json(folder / "report.json")
         except (OSError, ValueError):
             continue
         if isinstance(report, dict) and report.get("as_of") == folder.name:
-            yield report
+            yield cast("Report", report)

@@ -24,7 +24,7 @@ from tasks.reporting.wording import WORDS, capitalized
 from tasks.store.files import write_file
 
 if TYPE_CHECKING:
-    from tasks.reporting.wording import Report
+    from tasks.reporting.report_schema import Report
 
 
 NIGHTS = 60

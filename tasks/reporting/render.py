@@ -12,7 +12,7 @@ from tasks.reporting.wording import WORDS, capitalized, figure, interval
 from tasks.store import files
 
 if TYPE_CHECKING:
-    from tasks.reporting.wording import Report
+    from tasks.reporting.report_schema import DriftPart, Report
 
 
 def nights_table(reports: Sequence[Report]) -> str:
@@ -77,8 +77,9 @@ def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str
         out += [*_look_table(report), ""]
     if report["checks"]:
         out += ["## Checks", "", *_check_lines(report["checks"]), ""]
-    if report.get("drift") and report["drift"]["shifts"]:
-        out += ["## Newest week against those before", "", *_drift_table(report["drift"]), ""]
+    moved = report.get("drift")
+    if moved and moved["shifts"]:
+        out += ["## Newest week against those before", "", *_drift_table(moved), ""]
     for title, png in (plots or {}).items():
         picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         out += [f"### {title}", "", f"![{title}]({picture})", ""]
@@ -209,8 +210,7 @@ def _told(days: Sequence[str], what: str, shown: int = 5) -> list[str]:
     return [f"{_days(len(days))} {what}: {', '.join(days[:shown])}{more}"]
 
 
-def _drift_table(found: Mapping[str, Any]) -> list[str]:
-
+def _drift_table(found: DriftPart) -> list[str]:
     fields = drift.Shift.__dataclass_fields__
     shifts = [drift.Shift(**{n: shift[n] for n in fields}) for shift in found["shifts"]]
     counted = found["rows"]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
 
-Report: TypeAlias = dict[str, Any]
-"""JSON-able; its keys are listed in the README under "The report"."""
 EXIT_CODES = {"PROMOTED": 0, "KEPT": 0, "HELD": 0, "REJECTED": 3}
 WORDS = {
     "PROMOTED": "a new champion",

@@ -14,10 +14,10 @@ from prefect.context import FlowRunContext
 
 from tasks.features.as_of import last_complete_day, last_due, reasons_to_hold, resolve_as_of
 from tasks.registry.client import reach_server
+from tasks.reporting.decisions import fingerprint, recall
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
-from tasks.steps.decisions import fingerprint, recall
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.state import Night
 from tasks.store import locks

@@ -84,7 +84,7 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
             "more; or look at what clean makes of the labels."
         )
     log.info(
-        "features  %d new of %d days: %s to %s teach, %s to %s judge",
+        "features  %d new of %d days: training %s to %s, holdout %s to %s",
         len(new),
         len(split.wanted),
         split.train[0],

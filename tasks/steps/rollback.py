@@ -17,8 +17,8 @@ from prefect.client.schemas.objects import State, StateType
 from tasks.clean_process.package_check import check_package
 from tasks.registry import aliases, packages, versions
 from tasks.registry.client import RegistryError, open_registry
+from tasks.reporting.decisions import forget
 from tasks.spec.gate import Gate
-from tasks.steps.decisions import forget
 from tasks.steps.events import announce
 from tasks.store import locks
 

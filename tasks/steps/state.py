@@ -15,6 +15,7 @@ from tasks.training import fit
 if TYPE_CHECKING:
     from tasks.promotion.checks import Verdict
     from tasks.registry.versions import Champion
+    from tasks.reporting.report_schema import Report
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,13 @@ class Night:
     days: dict[date, str]
     key: str
     held: tuple[str, ...] = ()
-    decided: dict[str, Any] | None = None
+    decided: Report | None = None
     due: date | None = None
+
+    @property
+    def late(self) -> bool:
+        """Whether it stands for earlier nights that were missed."""
+        return self.due is not None and self.due != self.as_of
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Examples:
 
     Attributes:
         refs: Day to its examples.
-        split: Days that teach and days that judge.
+        split: Days to train on and days held out.
         new: Days prepared tonight.
         candidates: Names of the recipes to fit.
         seconds: Seconds spent.
@@ -122,7 +128,7 @@ class Judged:
         plots: Title to PNG.
         seconds: Seconds spent by step: ``fit`` is the whole parallel stage.
         done: When the verdict stood, in seconds since the epoch.
-        promised: Where the primary metric of a live day should fall (``grade.promise``).
+        prediction_interval: Where the primary metric of a live day should fall.
     """
 
     verdict: Verdict
@@ -133,7 +139,7 @@ class Judged:
     plots: dict[str, bytes]
     seconds: dict[str, float]
     done: float
-    promised: dict[str, float] | None = None
+    prediction_interval: dict[str, float] | None = None
 
 
 def seconds_since(started: float) -> float:

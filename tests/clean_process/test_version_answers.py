@@ -152,6 +152,11 @@ def test_candidates_of_both_pipelines_are_judged_together() -> None:
     ]
     assert scores.tolist() == [0.5, -1.0, -1.0, 0.9, 0.4]
     assert version_answers.pad(np.array([0.2, 0.7]), 2).tolist() == [0.2, 0.7, -0.8, -0.8]
+    holdout, added = pd.DataFrame({"item": [10, 11]}), pd.DataFrame({"item": [12]})
+    scored = {"tree": np.array([0.2, 0.7])}
+    every, scores = version_answers.add_examples(holdout, scored, added)
+    assert every["item"].tolist() == [10, 11, 12]
+    assert scores["tree"].tolist() == [0.2, 0.7, -0.8]
 
 
 def test_the_history_the_champion_needs_is_its_own() -> None:

@@ -195,10 +195,10 @@ def test_the_same_night_again_runs_nothing(
     assert run_night(place.model) == first[1]
 
 
-def test_a_look_back_reports_and_promotes_nothing(place: Place) -> None:
+def test_a_backfill_reports_and_promotes_nothing(place: Place) -> None:
     report = run_night(place.model, nth_day(35))
     assert report["verdict"] == "KEPT"
-    assert "look back" in report["reasons"][0]
+    assert "backfill" in report["reasons"][0]
     assert "made as of" in report["reasons"][0]
     assert report["metrics"]["challenger"]
     assert (champion_of(), versions_of()) == ("1", ["1"])
@@ -255,7 +255,7 @@ def test_an_altered_twin_keeps_the_champion(place: Place) -> None:
 
 
 def test_changed_content_and_code_are_seen(place: Place) -> None:
-    from tasks.steps.decisions import recall
+    from tasks.reporting.decisions import recall
 
     now = pd.Timestamp("2026-11-01", tz="UTC").to_pydatetime()
     assert recall(str(place.model), None, now) is not None

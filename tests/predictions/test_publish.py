@@ -191,3 +191,39 @@ def test_old_nights_are_forgotten(home: Path, monkeypatch: pytest.MonkeyPatch) -
             files.write_json(folder / f"2026-11-0{day}.{end}", {})
     publish.forget_old("groceries")
     assert sorted({file.name[:10] for file in folder.iterdir()}) == ["2026-11-03", "2026-11-04"]
+
+
+def test_a_night_predicts_where_nothing_newer_is_read_and_its_day_can_be_used() -> None:
+    last = {"as_of": "2026-11-21", "rows": 3}
+    assert publish.why_not_now(date(2026, 11, 21), last, usable=True) is None
+    assert publish.why_not_now(date(2026, 11, 22), None, usable=True) is None
+    assert publish.why_not_now(date(2026, 11, 20), last, usable=True) == (
+        "this is a backfill, those of 2026-11-21 are newer"
+    )
+    assert publish.why_not_now(date(2026, 11, 22), last, usable=False) == (
+        "the data of 2026-11-22 cannot be used"
+    )
+
+
+def test_inputs_and_predecessor_of_an_earlier_try_never_stay_beside_other_predictions() -> None:
+    night, folder = date(2026, 11, 21), publish.folder_of("toy")
+    rows = pd.DataFrame({"number": [1, 2], "probability": [0.1, 0.2]})
+    publish.keep("toy", night, rows, inputs=rows[["number"]], previous=rows)
+    names = {"2026-11-21.parquet", "2026-11-21.previous.parquet", publish.INPUTS}
+    assert {file.name for file in folder.iterdir()} == names
+    publish.keep("toy", night, rows.head(1), inputs=None, previous=None)
+    assert [file.name for file in folder.iterdir()] == ["2026-11-21.parquet"]
+    assert len(pd.read_parquet(folder / "2026-11-21.parquet")) == 1
+
+
+def test_recent_predictions_are_drawn_by_day_and_those_of_another_problem_left_out() -> None:
+    for day, column in (("19", "probability"), ("20", "score"), ("21", "probability")):
+        rows = pd.DataFrame({"number": range(9), column: 0.5})
+        publish.keep("toy", date.fromisoformat(f"2026-11-{day}"), rows, None, rows)
+    found = publish.recent_predictions("toy", "probability", nights=9, most=4, seed=0)
+    assert list(found) == ["prediction", "day"]
+    assert found["day"].value_counts().to_dict() == {
+        pd.Timestamp("2026-11-19"): 4,
+        pd.Timestamp("2026-11-21"): 4,
+    }
+    assert publish.recent_predictions("none", "probability", 9, 4, 0).empty

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from tasks import settings
 from tasks.features.as_of import last_complete_day
@@ -24,6 +24,7 @@ from tasks.sources.serialize import source_from_json, source_to_json
 from tasks.store.files import read_json, write_json
 
 if TYPE_CHECKING:
+    from tasks.reporting.report_schema import Report
     from tasks.sources.base import Source
 
 
@@ -92,7 +93,7 @@ def forget(name: str) -> None:
             file.unlink()
 
 
-def recall(model: str, as_of: date | None, now: datetime) -> dict[str, Any] | None:
+def recall(model: str, as_of: date | None, now: datetime) -> Report | None:
     """The report of this very night, or None where anything is new, changed or in doubt.
 
     Args:
@@ -109,7 +110,7 @@ def recall(model: str, as_of: date | None, now: datetime) -> dict[str, Any] | No
         return None
 
 
-def _recall(model: str, as_of: date | None, now: datetime) -> dict[str, Any] | None:
+def _recall(model: str, as_of: date | None, now: datetime) -> Report | None:
     records = sorted(_folder(model).glob("*.json"))
     if not records:
         return None
@@ -133,7 +134,7 @@ def _recall(model: str, as_of: date | None, now: datetime) -> dict[str, Any] | N
         and record["report_sha256"] == _digest(report)
         and all(Path(file).stat().st_size >= size for file, size in record["evidence"].items())
     )
-    return dict(read_json(report)) if same else None
+    return cast("Report", read_json(report)) if same else None
 
 
 def fingerprint(days: Mapping[date, str]) -> str:
