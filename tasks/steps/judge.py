@@ -183,9 +183,5 @@ def _draw(
 
 
 def _finish_change(client: Client, night: Night) -> None:
-    finished = aliases.finish_change(client, night.name)
-    if finished:
-        log.warning(
-            "champion  a change of champion was cut off: ended it, version %s is the champion",
-            finished,
-        )
+    if ended := aliases.finish_change(client, night.name):
+        log.warning("champion  %s", ended.told)
