@@ -60,6 +60,20 @@ def rank_challengers(
     return [*better, incumbent]
 
 
+def too_large(sizes: Mapping[str, float], gate: Gate) -> dict[str, str]:
+    """Candidates that cannot fit into a package, with the reason; the package is checked later.
+
+    Args:
+        sizes: Candidate to the megabytes of its stored model.
+        gate: Bounds of the spec.
+    """
+    return {
+        name: f"The model alone has {size:.1f} MB, bound {gate.size_mb:g} MB."
+        for name, size in sizes.items()
+        if size > gate.size_mb
+    }
+
+
 def judge_in_order(
     ranked: Sequence[str],
     judge_one: Callable[[str], Verdict],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tasks.evaluation.estimates import Difference, Estimate, Evaluation, SliceResult
 from tasks.metrics import JudgementError
 from tasks.promotion.checks import Check, Verdict
-from tasks.promotion.gate import confirm, judge, judge_in_order, rank_challengers, refuse
+from tasks.promotion.gate import confirm, judge, judge_in_order, rank_challengers, refuse, too_large
 from tasks.spec import Gate
 
 GATE = Gate(calibration=0.03)
@@ -281,6 +281,11 @@ def test_the_first_that_passes_is_the_challenger(ranked, passing, refused, chose
     assert verdict.checks == _judged(chosen in passing, chosen).checks
     assert asked == list(ranked[: len(asked)])  # none after the first that passes
     assert len(asked) == len({*asked})
+
+
+def test_a_model_larger_than_a_package_may_be_is_refused():
+    found = too_large({"tree": 99.9, "forest": 250.04, "edge": 100.0}, GATE)
+    assert found == {"forest": "The model alone has 250.0 MB, bound 100 MB."}
 
 
 def test_no_usable_candidate_says_why():
