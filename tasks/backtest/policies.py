@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tasks.promotion.checks import Status
 from tasks.promotion.gate import judge, judge_in_order, rank_challengers
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def two_questions(look: Look) -> str | None:
             gate=look.gate,
         ),
     )
-    return chosen if verdict.status == "PROMOTED" else None
+    return chosen if verdict.status is Status.PROMOTED else None
 
 
 POLICIES: Mapping[str, Policy] = {
