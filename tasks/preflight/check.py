@@ -14,7 +14,7 @@ from tasks.features import cleaning
 from tasks.features.as_of import last_complete_day, reasons_to_hold
 from tasks.features.contract import ContractError, accept_rows
 from tasks.features.examples import build_examples, day_and_history
-from tasks.features.scoring import clean_requests
+from tasks.features.scoring import clean_requests, days_before, hide_open_labels
 from tasks.features.split import HistoryError, split_days
 from tasks.preflight.result import Checkup, Part, few, told
 from tasks.preflight.schedules import FILE, schedules_of
@@ -303,7 +303,7 @@ def _look_at_rows(spec: ModelSpec, rows: pd.DataFrame) -> tuple[Accepted | None,
 def _clean(spec: ModelSpec, accepted: Accepted) -> tuple[pd.DataFrame | None, Part]:
     try:
         rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
-        cleaning.check_known_ahead(spec, {*accepted.rows, *rows})
+        cleaning.check_named_columns(spec, {*accepted.rows, *rows})
     except SpecError as error:
         return None, Part("Clean", faults=(str(error),))
     except Exception as error:
@@ -382,11 +382,11 @@ def _look_at_requests(spec: ModelSpec, clean: pd.DataFrame, as_of: date) -> Part
         named = spec.requests(as_of) if spec.requests else None
         if named is not None and named.empty:
             return Part("Requests", notes=(f"There are no requests for {stamp:%Y-%m-%d}.",))
-        past = clean[clean["day"] >= stamp - spec.lookback].reset_index(drop=True)
+        past = days_before(spec, clean, stamp)
         asked = clean_requests(spec, named, stamp) if named is not None else None
         requests = spec.problem.ask(asked, past, spec.known_ahead)
         first = next(iter(spec.problem.batches(requests)))
-        spec.features(first, past)
+        spec.features(first, hide_open_labels(spec, past, stamp))
     except Exception as error:
         return Part("Requests", faults=(told(spec, "requests", error),))
     return Part("Requests", (f"{len(requests):,} for {stamp:%Y-%m-%d}",))

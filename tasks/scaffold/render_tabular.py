@@ -149,11 +149,6 @@ def _features(plan: Plan) -> list[str]:
     if not plan.alike:
         return [*lines, f"    return {inputs}"]
     lines.append(f"    inputs = {inputs}")
-    if plan.delay:
-        lines += [
-            f'    final = history["day"] < day["day"].min() - pd.Timedelta(days={plan.delay})',
-            "    history = history[final]",
-        ]
     lines.append('    past = {f"{key}_usual": past_mean(day, history, key) for key in ALIKE}')
     return [*lines, "    return inputs.assign(**past)"]
 
