@@ -80,7 +80,7 @@ def usable_fits(
 
     Raises:
         FitError: Where no candidate could be fitted and scored.
-        BaseException: The first failure that is no fault of a candidate.
+        BaseException: The first failure that is not a candidate's fault.
     """
     fits = {each["candidate"]: Fit(**each) for each in made if isinstance(each, dict)}
     failed = [each for each in made if isinstance(each, BaseException)]
