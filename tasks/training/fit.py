@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class FitError(NightlyError, RuntimeError):
-    """A candidate raised, or predicts what is no number."""
+    """A candidate raised an error, or its predictions are not finite numbers."""
 
     may_pass = False
 

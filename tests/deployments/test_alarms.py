@@ -212,7 +212,11 @@ def test_a_server_that_does_not_answer_is_one_message(
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         assert alarms.main([]) == 1
     said = capsys.readouterr()
-    assert said.err == "nightly: No Prefect server answers at http://127.0.0.1:9/api.\n"
+    assert (
+        said.err
+        == "nightly: No Prefect server answers at http://127.0.0.1:9/api. Start it, or correct "
+        "PREFECT_API_URL.\n"
+    )
     assert said.out == ""
 
 
@@ -426,7 +430,7 @@ def test_a_block_of_ones_own(
     Secret(value="x").save("no-notifier")  # type: ignore[unused-coroutine]
     for block, message in [
         ("slack-webhook/ops", "the Prefect server has no block slack-webhook/ops"),
-        ("secret/no-notifier", "secret/no-notifier is no block that can notify"),
+        ("secret/no-notifier", "secret/no-notifier is not a notification block"),
     ]:
         settings_of(NIGHTLY_ALARM_BLOCK=block)
         assert alarms.main([]) == 2

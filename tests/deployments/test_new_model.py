@@ -344,4 +344,4 @@ def test_a_file_that_exists_is_kept_unless_told_otherwise(
     other = tmp_path / "serve.py"
     shutil.copy(PROJECT / "deployments" / "serve.py", other)
     code, said = say([*usual, "--out", str(other), "--force"], monkeypatch, capsys)
-    assert (code, "found a file that is no model" in said) == (2, True)
+    assert (code, "found a file that is not a model file" in said) == (2, True)

@@ -61,7 +61,7 @@ def test_a_good_model_is_ready_and_each_candidate_was_tried(folder: Path) -> Non
     text = to_text(found)
     assert "CHECK: a night would run" in text
     assert "40 days in the source, 2026-01-01 to 2026-02-09, none missing" in text
-    assert "learns from 26 days (2026-01-08 to 2026-02-02), judged on 7" in text
+    assert "training on 26 days (2026-01-08 to 2026-02-02), holdout 7 days" in text
     assert max(map(len, text.splitlines())) <= 100
 
 
@@ -268,9 +268,8 @@ def test_days_without_rows_do_not_make_a_window_too_long(tmp_path: Path) -> None
 def test_a_window_longer_than_the_history_is_said(folder: Path) -> None:
     found = look(folder, window=days(90), requests=None)
     assert found.outcome == "READY"
-    assert (
-        "The window asks for 83 days to learn from, the source has 33: all of them are used."
-        in (found.all("notes"))
+    assert "The window has 83 training days, but the source has only 33: all of them are used." in (
+        found.all("notes")
     )
     assert "none defined: the app gets no predictions" in to_text(found)
 
@@ -292,7 +291,7 @@ def test_likely_leaks_are_told_of(folder: Path) -> None:
         requests=None,
     )
     told = " ".join(found.all("notes"))
-    assert "Leak sign: paid in what is asked on 2026-02-09 follow outcomes" in told
+    assert "Leak sign: paid in the requests of 2026-02-09 depend on outcomes" in told
     assert "paid alone has an AUC of 1.00" in told
 
 
@@ -305,7 +304,9 @@ def test_what_is_odd_about_the_inputs_is_told_of(folder: Path) -> None:
     told = " ".join(
         look(folder, features=odd_columns, candidates={"c": DummyClassifier()}).all("notes")
     )
-    assert "Nearly every row has another value: code. Is that a number of the row?" in told
+    assert (
+        "Nearly every row has a different value: code. Check that these columns are not ids" in told
+    )
     assert "Constant in these days: same." in told
     assert "Mostly missing in these days: gone 66%." in told
 

@@ -214,7 +214,7 @@ CHAMPION = cast(
             "2026-03-04",
             "This night is a backfill: the night of 2026-03-12",
         ),
-        ("2026-03-11", None, "2026-03-03", "cannot be judged on days it has seen"),
+        ("2026-03-11", None, "2026-03-03", "cannot be compared on days it was trained on"),
     ],
 )
 def test_a_challenger_is_compared_only_on_later_days_unseen_by_the_champion(

@@ -397,7 +397,10 @@ REQUEST = "API request to http://someone:secret@mlflow:5000/api/2.0/runs/get fai
         ("exception (Connection refused)", "refuses the connection"),
         ("exception (Failed to resolve 'mlflow')", "is not known by that name"),
         ("timeout exception (Read timed out.)", "does not answer"),
-        ("exception (too many 503 error responses)", "answers /api/2.0/runs/get with an error"),
+        (
+            "exception (too many 503 error responses)",
+            "answers /api/2.0/runs/get with a server error",
+        ),
         ("exception (Connection aborted.)", "closed the connection"),
     ],
 )

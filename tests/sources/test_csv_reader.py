@@ -51,7 +51,7 @@ WRONG = {
     "latin-1": (
         b"a,b\n1,\xe9\n",
         SourceSettingsError,
-        "found byte 0xe9 at position 6, which is no utf-8.*Set encoding=",
+        "found byte 0xe9 at position 6, which is not valid utf-8.*Set encoding=",
     ),
     "half a character": (b"a,b\n1,\xc3", SourceError, "a character that ends in the middle"),
     "nul": (b"a,b\n1,\0\n", SourceError, "found a NUL byte after 6 bytes"),

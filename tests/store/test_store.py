@@ -200,7 +200,7 @@ def test_a_spoilt_index_line_is_a_miss(home: Path, caplog: pytest.LogCaptureFixt
     index.write_bytes(index.read_bytes().replace(b'"batch": 1', b'"batch": 0', 1))
     with caplog.at_level(logging.WARNING, "nightly"):
         assert find_days("clean", ["a", "b", "c"]) == last
-    assert "not whole" in caplog.text
+    assert "incomplete line" in caplog.text
 
 
 def test_a_line_cut_by_a_kill_does_not_spoil_the_next(home: Path) -> None:

@@ -140,7 +140,7 @@ def test_the_search_judges_later_days_by_earlier_ones_with_final_labels(tmp_path
     learned, judged = tuning.split_inside(spec, rows)
     assert judged["day"].min().date() == nth_day(10)
     assert learned["day"].max().date() == nth_day(7)
-    with pytest.raises(fit.FitError, match="2 days to learn from are too few to search"):
+    with pytest.raises(fit.FitError, match="2 training days are too few to search"):
         tuning.split_inside(spec, rows[rows["day"] <= pd.Timestamp(nth_day(2))])
 
 
