@@ -48,7 +48,8 @@ class Accepted:
     Attributes:
         rows: Rows that fit the contract, as it types them, with ``day``, in their order.
         quarantine: Rows that do not, as they came, with ``day`` and the text ``reason``.
-        counts: Indexed by ``day``: ``rows_in``, ``accepted``, ``quarantined``, ``duplicates``.
+        counts: Indexed by ``day``: ``rows_in``, ``accepted``, ``quarantined``, ``duplicates``,
+            the last always 0 where the contract names no key.
     """
 
     rows: pd.DataFrame
@@ -59,10 +60,13 @@ class Accepted:
 def accept_rows(raw: pd.DataFrame, contract: type[DataFrameModel]) -> Accepted:
     """Sort the rows of one or many days into accepted, quarantined and duplicate.
 
-    A row equal to an earlier one of its day in every column is a duplicate. A row that breaks the
-    contract is quarantined with every reason. Numbers and times are converted to the declared type
-    where nothing is lost, text only where the contract coerces; a value that cannot be converted
-    quarantines its row. ``unique`` holds within a day; a check of a whole column sees all days.
+    Equal rows are rows each: two of the same thing in one order. Only where the contract names
+    with ``unique`` what a row has once, a row equal to an earlier one of its day in every column is
+    a duplicate; rows that share that key and differ are quarantined, all of them. A row that breaks
+    the contract is quarantined with every reason. Numbers and times are converted to the declared
+    type where nothing is lost, text only where the contract coerces; a value that cannot be
+    converted quarantines its row. A column in which all is missing has the declared type.
+    ``unique`` holds within a day; a check of a whole column sees all days.
 
     Args:
         raw: Raw rows with the reserved column ``day``, which no check sees.
@@ -77,16 +81,16 @@ def accept_rows(raw: pd.DataFrame, contract: type[DataFrameModel]) -> Accepted:
         return _nothing(contract)
     schema = deepcopy(contract.to_schema())
     schema.drop_invalid_rows = False
-    rows = raw.reset_index(drop=True)
-    twice = _repeated(rows)
+    rows, keys = raw.reset_index(drop=True), _take_keys(schema)
+    twice = repeated(rows) if keys else pd.Series(False, index=rows.index)
     first = rows[~twice] if twice.any() else rows
     _check_columns(first, schema)
     typed, reasons = _typed(first, schema)
-    if typed is not first:
-        again = _repeated(typed)
+    if keys and typed is not first:
+        again = repeated(typed)
         twice.loc[again.index[again]] = True
         typed = typed[~again] if again.any() else typed
-    reasons += _not_unique(typed, schema)
+    reasons += _not_unique(typed, keys)
     accepted, more = _validated(typed, schema)
     broken = _joined([*reasons, *more])
     left = broken.index.intersection(accepted.index)
@@ -123,7 +127,8 @@ def _nothing(contract: type[DataFrameModel]) -> Accepted:
     return Accepted(rows, rows.assign(reason=pd.Series(dtype="str")), counts.astype("int64"))
 
 
-def _repeated(rows: pd.DataFrame) -> pd.Series[bool]:
+def repeated(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows equal an earlier one in every column."""
     import pandas as pd
 
     try:
@@ -364,8 +369,8 @@ def _holds_missing(wanted: Any) -> bool:
     return not (isinstance(wanted, np.dtype) and wanted.kind in "iub")
 
 
-def _not_unique(rows: pd.DataFrame, schema: Any) -> list[pd.Series[Any]]:
-    """Reasons of rows that repeat, within their day, what the contract wants once; all of them.
+def _take_keys(schema: Any) -> list[list[str]]:
+    """The columns of which the contract wants each combination once.
 
     Takes the rule out of ``schema``: pandera would hold it over all days at once.
     """
@@ -376,12 +381,17 @@ def _not_unique(rows: pd.DataFrame, schema: Any) -> list[pd.Series[Any]]:
         if column.unique:
             keys.append([name])
             column.unique = False
+    return keys
+
+
+def _not_unique(rows: pd.DataFrame, keys: list[list[str]]) -> list[pd.Series[Any]]:
+    """Reasons of rows that repeat, within their day, what the contract wants once; all of them."""
     reasons = []
     for key in keys:
         if set(key) <= set(rows.columns):
-            repeated = rows.duplicated(["day", *key], keep=False)
+            shared = rows.duplicated(["day", *key], keep=False)
             text = f"{', '.join(key)}: is not unique within the day"
-            reasons.append(repeated[repeated].map({True: text}).astype("str"))
+            reasons.append(shared[shared].map({True: text}).astype("str"))
     return reasons
 
 

@@ -151,7 +151,10 @@ def row_warnings(rows: pd.DataFrame) -> list[str]:
     except TypeError:  # lists and the like
         twice = 0.0
     if twice > 0.001:
-        found.append(f"{twice:.1%} of the rows repeat another of their day; they count once.")
+        found.append(
+            f"{twice:.1%} of the rows equal another of their day, and all count. Should each be "
+            "there once? Then name its key in the contract's Config: unique = [...]."
+        )
     commas = [str(name) for name in rows if _has_decimal_comma(rows[name])]
     if commas:
         found.append(

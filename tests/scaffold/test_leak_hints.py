@@ -111,4 +111,4 @@ def test_numbers_with_a_decimal_comma_are_told() -> None:
 def test_repeated_rows_are_told() -> None:
     assert row_warnings(ROWS) == []
     (words,) = row_warnings(pd.concat([ROWS, ROWS.head(400)]))
-    assert words.startswith("10.0% of the rows repeat another")
+    assert words.startswith("10.0% of the rows equal another of their day, and all count.")
