@@ -111,6 +111,30 @@ def accept_rows(raw: pd.DataFrame, contract: type[DataFrameModel]) -> Accepted:
     )
 
 
+def as_declared(rows: pd.DataFrame, contract: type[DataFrameModel]) -> pd.DataFrame:
+    """Rows that no contract judges, such as requests, in its types.
+
+    A column in which a value cannot be converted, or which the contract does not declare, stays as
+    it came.
+
+    Args:
+        rows: Raw rows, with all or some of the declared columns.
+        contract: pandera model of a row.
+    """
+    schema = contract.to_schema()
+    changed = {}
+    for name, column in _declared(rows, schema):
+        wanted, found = getattr(column.dtype, "type", None), rows[name]
+        if wanted is None or found.dtype == wanted:
+            continue
+        values = _converted(found, wanted, coerce=bool(schema.coerce or column.coerce))
+        if values is None or (values.isna() & found.notna()).any():
+            continue
+        if _holds_missing(wanted) or not found.isna().any():
+            changed[name] = values.astype(wanted)
+    return rows.assign(**changed) if changed else rows
+
+
 def over_limit(counts: pd.DataFrame, limit: float) -> pd.DataFrame:
     """The days of ``Accepted.counts`` whose quarantined share of rows is above ``limit``."""
     return counts[counts["quarantined"] > limit * counts["rows_in"]]
@@ -172,8 +196,7 @@ def _typed(rows: pd.DataFrame, schema: Any) -> tuple[pd.DataFrame, list[pd.Serie
             continue
         found = rows[name]
         coerce = bool(schema.coerce or column.coerce)
-        nothing = found.isna().all()
-        values = _missing(found) if nothing else _converted(found, wanted, coerce=coerce)
+        values = _converted(found, wanted, coerce=coerce)
         if values is None:
             if not coerce and not column.dtype.check(Engine.dtype(found.dtype)):
                 raise _wrong_type(rows, name, found.dtype, column.dtype)
@@ -202,18 +225,13 @@ def _declared(rows: pd.DataFrame, schema: Any) -> Iterator[tuple[str, Any]]:
             yield name, column
 
 
-def _missing(found: pd.Series[Any]) -> pd.Series[Any]:
-    """As many missing values, which can take any type."""
-    import pandas as pd
-
-    return pd.Series(None, index=found.index, dtype=object)
-
-
 def _converted(found: pd.Series[Any], wanted: Any, *, coerce: bool) -> pd.Series[Any] | None:
     """The values in the declared type, missing where they cannot be; None: left to pandera."""
     import pandas as pd
 
     types = pd.api.types
+    if found.isna().all():
+        return pd.Series(None, index=found.index, dtype=object)
     if coerce and isinstance(found.dtype, pd.CategoricalDtype):
         found = found.astype(object)
     if types.is_bool_dtype(wanted):

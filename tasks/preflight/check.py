@@ -12,7 +12,7 @@ from tasks import settings
 from tasks.errors import SpecError
 from tasks.features import cleaning
 from tasks.features.as_of import last_complete_day, reasons_to_hold
-from tasks.features.contract import ContractError, accept_rows, repeated
+from tasks.features.contract import ContractError, accept_rows, as_declared, repeated
 from tasks.features.examples import build_examples, day_and_history
 from tasks.features.scoring import clean_requests
 from tasks.features.split import HistoryError, split_days
@@ -382,6 +382,7 @@ def _look_at_requests(spec: ModelSpec, clean: pd.DataFrame, as_of: date) -> Part
         if named is not None and named.empty:
             return Part("Requests", notes=(f"Nothing is asked for {stamp:%Y-%m-%d}.",))
         past = clean[clean["day"] >= stamp - spec.lookback].reset_index(drop=True)
+        named = named if named is None else as_declared(named, spec.contract)
         asked = clean_requests(spec, named, stamp) if named is not None else None
         requests = spec.problem.ask(asked, past, spec.known_ahead)
         first = next(iter(spec.problem.batches(requests)))

@@ -127,7 +127,7 @@ def describe_column(name: str, values: pd.Series[Any]) -> Column:
         if finite.empty:
             return Column(name, kind, "unusable", "none of its numbers is finite", missing)
         known |= {"low": float(finite.min()), "high": float(finite.max())}
-        if kind == "whole" and missing:
+        if kind == "whole" and missing and pd.api.types.is_float_dtype(values):
             kind = "number"
     elif kind == "text":
         known["longest"] = int(there.astype("str").str.len().max())

@@ -15,6 +15,7 @@ from tasks.clean_process import version_answers
 from tasks.clean_process.run import CleanProcessError
 from tasks.clean_process.version_answers import AlignError
 from tasks.features import scoring
+from tasks.features.contract import as_declared
 from tasks.predictions import publish, sql_table
 from tasks.predictions.publish import Predictions, to_json
 from tasks.registry import packages, versions
@@ -71,6 +72,7 @@ def predict_ahead(night: Night, clean: Cleaned) -> Predictions | None:
     named = spec.requests(night.as_of) if spec.requests else None
     if named is not None and named.empty:
         return Predictions(day, champion.version, fault="nothing is asked", stays=stays)
+    named = named if named is None else as_declared(named, spec.contract)
     answers, inputs = _answer(client, spec, champion, night, clean, named)
     fault = publish.fault_of(
         answers,

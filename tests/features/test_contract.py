@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 from pandera.typing.pandas import Series
 
-from tasks.features.contract import Accepted, ContractError, accept_rows, over_limit
+from tasks.features.contract import Accepted, ContractError, accept_rows, as_declared, over_limit
 
 DAYS = pd.to_datetime(["2026-11-20", "2026-11-21"]).astype("datetime64[s]")
 
@@ -298,6 +298,16 @@ def test_exact_decimals_are_numbers() -> None:
     raw = pd.DataFrame({"day": DAYS[0], "price": prices, "number": [Decimal(2**62), Decimal(1)]})
     assert accept_rows(raw, Exact).rows["price"].tolist() == [1.1, 2.2]
     assert accept_rows(raw, Exact).rows["number"].tolist() == [2**62, 1]
+
+
+def test_rows_that_are_not_judged_take_the_declared_types_where_they_can() -> None:
+    asked = pd.DataFrame({"quantity": ["1", "2"], "price": pd.array([3, None], "Int64"), "shop": 7})
+    found = as_declared(asked, Coerced)
+    assert found["quantity"].tolist() == [1, 2]
+    assert found.dtypes.astype("str").tolist() == ["int64", "float64", "str"]
+    odd = asked.assign(quantity=["1", "two"])
+    assert as_declared(odd, Coerced)["quantity"].tolist() == ["1", "two"]
+    assert as_declared(asked, Lines)["quantity"].tolist() == ["1", "2"]
 
 
 def test_a_missing_column_refuses_the_day() -> None:

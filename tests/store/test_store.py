@@ -116,6 +116,20 @@ def test_a_join_without_a_match_on_one_day_is_missing_texts(kind: str) -> None:
     assert read_days(apart)["last"].isna().tolist() == [True, True, False, False]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_whole_numbers_with_a_gap_on_one_day_keep_every_digit(order: int) -> None:
+    long = 1_234_567_890_123_456_789
+    whole = write_days("clean", {"a": pd.DataFrame({"n": [long]})})
+    gap = write_days("clean", {"b": pd.DataFrame({"n": pd.array([None, long], "Int64")})})
+    none = write_days("clean", {"c": pd.DataFrame({"n": pd.array([long], "Int64")})})
+    refs = [whole["a"], gap["b"]][::order]
+    found = read_days(refs)["n"]
+    assert found.dtype == "Int64"
+    assert sorted(found.dropna().tolist()) == [long, long]
+    assert read_days([whole["a"], none["c"]][::order])["n"].dtype == "Int64"
+    assert read_days([whole["a"]])["n"].dtype == "int64"
+
+
 def test_ordered_categories_stay_and_must_agree() -> None:
     def sizes(*order: str) -> pd.DataFrame:
         return pd.DataFrame({"size": pd.Categorical(["s"], categories=order, ordered=True)})
@@ -221,7 +235,7 @@ import pyarrow, numpy
 print("ready", flush=True)
 for n in itertools.count():
     keys = [f"{sys.argv[1]}-{n}-{i}" for i in range(20)]
-    frames.write_days("clean", {k: pd.DataFrame({"key": [k] * 300, "n": range(300)}) for k in keys})
+    write_days("clean", {k: pd.DataFrame({"key": [k] * 300, "n": range(300)}) for k in keys})
     print(n, flush=True)
     if n + 1 == int(sys.argv[2]):
         break
@@ -326,7 +340,7 @@ def test_a_limit_of_the_kernel_is_told_in_plain_words(home: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "frame = pd.DataFrame({'n': range(9000)})\n"
         "try:\n"
-        "    frames.write_days('clean', {'a': frame})\n"
+        "    write_days('clean', {'a': frame})\n"
         "except files.StoreError as error:\n"
         "    print(error)\n"
     )
