@@ -283,8 +283,9 @@ def _as_texts(found: pd.Series[Any], *, coerce: bool) -> pd.Series[Any] | None:
         return found.astype("str")
 
     def text(value: Any) -> str:
-        whole = types.is_float(value) and float(value).is_integer() and abs(value) <= MOST_EXACT
-        return str(int(value) if whole else value)
+        number = float(value) if types.is_float(value) else 0.5
+        whole = number.is_integer() and abs(number) <= MOST_EXACT
+        return str(int(number) if whole else value)
 
     return found.map(text, na_action="ignore")
 

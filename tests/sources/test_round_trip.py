@@ -196,7 +196,7 @@ def test_days_of_text_and_of_sqlite_give_the_contract_the_same(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_days_of_postgresql_give_the_contract_the_same(kind: str, postgres: str) -> None:
-    values = {
+    values: dict[str, list[list[Any]]] = {
         "bigint": [[ID, None], [None], [ID + 1]],
         "double precision": [[0.5, None], [None], [2.0]],
         "text": [["00042", None], [None], ["7"]],

@@ -235,7 +235,7 @@ import pyarrow, numpy
 print("ready", flush=True)
 for n in itertools.count():
     keys = [f"{sys.argv[1]}-{n}-{i}" for i in range(20)]
-    write_days("clean", {k: pd.DataFrame({"key": [k] * 300, "n": range(300)}) for k in keys})
+    frames.write_days("clean", {k: pd.DataFrame({"key": [k] * 300, "n": range(300)}) for k in keys})
     print(n, flush=True)
     if n + 1 == int(sys.argv[2]):
         break
@@ -340,7 +340,7 @@ def test_a_limit_of_the_kernel_is_told_in_plain_words(home: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "frame = pd.DataFrame({'n': range(9000)})\n"
         "try:\n"
-        "    write_days('clean', {'a': frame})\n"
+        "    frames.write_days('clean', {'a': frame})\n"
         "except files.StoreError as error:\n"
         "    print(error)\n"
     )
