@@ -19,6 +19,7 @@ from tasks.spec.values import (
     is_number,
     is_timezone,
     is_whole_days,
+    plain_types,
     shown,
     takes,
 )
@@ -127,6 +128,9 @@ class ModelSpec:
         if faults:
             lines = "\n".join(f"  - {fault}" for fault in faults)
             raise SpecError(f"The spec of model {self.name!r} has {len(faults)} fault(s):\n{lines}")
+        if hasattr(self.source, "with_types"):
+            typed = self.source.with_types(plain_types(self.contract))
+            object.__setattr__(self, "source", typed)
 
 
 def _spec_faults(spec: ModelSpec) -> list[str]:

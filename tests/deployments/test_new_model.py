@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -234,6 +235,38 @@ def test_rows_of_nobody_teach_a_recommendation_nothing(tmp_path: Path) -> None:
     assert tidy(text, tmp_path) == ""
     examples = rehearse(load_spec(str(tmp_path / "anyone.py")))
     assert examples["userId"].dtype == "int64"
+
+
+def test_long_ids_with_gaps_and_codes_with_zeros_are_what_they_were(tmp_path: Path) -> None:
+    rows = ratings()
+    long = 1_234_567_890_123_456_700 + rows["userId"].astype("Int64") * 7_919_123_457
+    rows["userId"] = long.mask(np.arange(len(rows)) % 9 == 0)
+    rows["film"] = rows["film"].map("{:05d}".format).where(rows["film"] % 2 == 0, rows["film"])
+    rows.to_csv(tmp_path / "data.csv", index=False)
+    plan, text = make("--from", str(tmp_path / "data.csv"), *RATED, out=tmp_path / "anyone.py")
+    assert tidy(text, tmp_path) == ""
+    assert any("leading zeros" in words and "film" in words for words in plan.warnings)
+    assert re.search(r"user_id: pd.Int64Dtype = pa.Field\(.*nullable=True", text)
+    assert re.search(r"film: str", text)
+    examples = rehearse(load_spec(str(tmp_path / "anyone.py")))
+    assert set(examples["userId"]) <= set(rows["userId"].dropna())
+    assert set(examples["film"]) <= set(rows["film"].astype("str"))
+
+
+def test_whole_numbers_with_gaps_are_inputs_as_they_were(tmp_path: Path) -> None:
+    rows = orders(40, 40)
+    gone = np.arange(len(rows)) % 7 == 0
+    rows["shop_id"] = rows["shop_id"].astype("Int64").mask(gone)
+    rows["guests"] = pd.array(np.arange(len(rows)) % 30, "Int64").astype("Int64")
+    rows["guests"] = rows["guests"].mask(gone)
+    _, text = make(
+        "--from", str(as_parquet(tmp_path, rows)), "--time", "ordered_at", "--target", "returned",
+        out=tmp_path / "gaps.py",
+    )  # fmt: skip
+    assert tidy(text, tmp_path) == ""
+    examples = rehearse(load_spec(str(tmp_path / "gaps.py")))
+    assert set(examples["shop_id"].dropna()) == {str(shop) for shop in range(1, 9)}
+    assert examples["guests"].dtype == "float64"
 
 
 def test_a_model_may_be_called_like_a_word_of_its_file(tmp_path: Path) -> None:
