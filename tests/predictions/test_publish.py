@@ -120,7 +120,7 @@ def test_what_fails_halfway_changes_nothing(url: str, monkeypatch: pytest.Monkey
     replace_table(url, "half", answers(version="1"), KEYS)
     monkeypatch.setattr(sql_table, "ROWS_AT_ONCE", 10)
     twice = pd.concat([answers(version="2"), answers(version="2").tail(1)])
-    with pytest.raises(PublishError, match="The table holds what it held"):
+    with pytest.raises(PublishError, match="The table is unchanged"):
         replace_table(url, "half", twice, KEYS)
     found = read(url, "half")
     assert (set(found["version"]), len(found)) == ({"1"}, 40)
