@@ -111,14 +111,19 @@ def type_command(home: Path, model: Path, *arguments: str) -> Ended:
 def copy_home(made: Path, home: Path) -> None:
     """Copy a state directory; where its registry names a file in it, the copy names its own."""
     shutil.copytree(made, home, dirs_exist_ok=True)
-    with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
+    move_database(home / "mlflow.db", f"{made}/", f"{home}/")
+
+
+def move_database(file: Path, old: str, new: str) -> None:
+    """Write another place into every text of MLflow's database, as after a move."""
+    with closing(sqlite3.connect(file)) as database, database:
         tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         for (table,) in tables:
             for _, column, *_ in database.execute(f"PRAGMA table_info({table})").fetchall():
                 database.execute(
-                    f'UPDATE {table} SET "{column}" = replace("{column}", ?, ?) '
-                    f'WHERE "{column}" LIKE ?',
-                    (f"{made}/", f"{home}/", f"%{made}/%"),
+                    f"UPDATE {table} SET {column} = replace({column}, ?, ?) "
+                    f"WHERE typeof({column}) = 'text' AND instr({column}, ?)",
+                    (old, new, old),
                 )
 
 

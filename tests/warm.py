@@ -123,7 +123,7 @@ def clean_processes() -> Iterator[None]:
     def forked(command: Any, **options: Any) -> Any:
         if not isinstance(command, list) or command[:2] != [sys.executable, "-P"]:
             return real(command, **options)
-        return run(command, options["cwd"], options["env"], options["timeout"])
+        return run(command, options["cwd"], options["env"], options.get("timeout"))
 
     subprocess.run = forked  # type: ignore[assignment]
     try:

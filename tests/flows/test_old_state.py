@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
-from contextlib import closing
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.nights import MLFLOW_WARNINGS
+from tests.nights import MLFLOW_WARNINGS, move_database
 from tests.old_state.rows import nth_day, write_days
 from tests.serving import PARQUET, parquet_body, served
 
@@ -55,19 +53,6 @@ def unpack(place: Path, *, edited: bool = False) -> Path:
         (place / f"{name}.py").write_text(text.replace(old, new) if edited else text)
     write_days(place, 1, 32)
     return place
-
-
-def move_database(file: Path, old: str, new: str) -> None:
-    """Write another place into every text of MLflow's database, as after a move."""
-    with closing(sqlite3.connect(file)) as database, database:
-        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        for (table,) in tables:
-            for _, column, *_ in database.execute(f"PRAGMA table_info({table})").fetchall():
-                database.execute(
-                    f"UPDATE {table} SET {column} = replace({column}, ?, ?) "
-                    f"WHERE typeof({column}) = 'text' AND instr({column}, ?)",
-                    (old, new, old),
-                )
 
 
 @pytest.fixture(scope="module")
