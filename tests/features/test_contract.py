@@ -127,7 +127,7 @@ def test_a_missing_truth_value_breaks_its_row() -> None:
 
 
 def test_a_missing_column_refuses_the_day() -> None:
-    with pytest.raises(ContractError, match=r"2026-11-20: found no column 'shop', only quantity"):
+    with pytest.raises(ContractError, match=r"2026-11-20: found no column 'shop' among quantity"):
         accept_rows(lines().drop(columns="shop"), Lines)
 
 
