@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.promotion.checks import Status
-from tasks.promotion.gate import choose_challenger, judge
+from tasks.promotion.gate import judge, judge_in_order, rank_challengers
 
 if TYPE_CHECKING:
     from tasks.evaluation.estimates import Evaluation
@@ -86,15 +86,17 @@ def clearly_better(look: Look) -> str | None:
 
 
 def two_questions(look: Look) -> str | None:
-    """The gate of a night: a refit unless it is worse, another recipe only where clearly better."""
-    chosen = choose_challenger(look.figures, look.candidates, look.recipe, look.gate)
-    verdict = judge(
-        look.figures,
-        challenger=chosen,
-        champion=look.champion,
-        baseline=BASELINE,
-        same_recipe=chosen == look.recipe,
-        gate=look.gate,
+    """The house's gate: a refit unless it is worse, another recipe only where clearly better."""
+    chosen, verdict = judge_in_order(
+        rank_challengers(look.figures, look.candidates, look.recipe, look.gate),
+        lambda name: judge(
+            look.figures,
+            challenger=name,
+            champion=look.champion,
+            baseline=BASELINE,
+            same_recipe=name == look.recipe,
+            gate=look.gate,
+        ),
     )
     return chosen if verdict.status is Status.PROMOTED else None
 

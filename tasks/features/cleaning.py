@@ -75,8 +75,8 @@ def clean_days(
     Raises:
         ContractError: Where a day lacks a column or has another type than the contract says.
         SourceError: Where a day cannot be read.
-        SpecError: Where ``known_ahead`` names a column that is neither raw nor clean, or the
-            problem names a column that is not clean or has another type.
+        SpecError: Where ``known_ahead`` or ``late`` names a column that is neither raw nor clean,
+            or the problem one that is not clean or of another type.
     """
 
     keys, new = clean_keys(spec, fingerprints), days_to_clean(spec, fingerprints)
@@ -96,7 +96,7 @@ def clean_days(
             folder = settings.home() / "quarantine" / spec.name
             files.write_parquet(folder / f"{batch[-1]}.parquet", accepted.quarantine)
         rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
-        check_known_ahead(spec, {*accepted.rows, *rows})
+        check_named_columns(spec, {*accepted.rows, *rows})
         refused |= _label_faults(spec, rows)
         rejected |= refused
         good = {day: keys[day] for day in batch if day not in refused}
@@ -135,14 +135,14 @@ def _days_at_once(rows: float) -> int:
     return max(1, min(DAYS_AT_ONCE, int(ROWS_AT_ONCE / max(rows, 1.0))))
 
 
-def check_known_ahead(spec: ModelSpec, columns: Collection[str]) -> None:
-    """Raise SpecError where ``known_ahead`` names a column that is neither raw nor clean."""
-    unknown = [name for name in spec.known_ahead if name not in columns]
-    if unknown:
-        raise SpecError(
-            f"Model {spec.name}: known_ahead names {', '.join(unknown)}, but the rows have no "
-            f"such column. Columns of the raw and clean rows: {', '.join(sorted(columns))}."
-        )
+def check_named_columns(spec: ModelSpec, columns: Collection[str]) -> None:
+    """Raise SpecError where the spec names a column that is neither raw nor clean."""
+    for field in ("known_ahead", "late"):
+        if unknown := [name for name in getattr(spec, field) if name not in columns]:
+            raise SpecError(
+                f"Model {spec.name}: {field} names {', '.join(unknown)}, but the rows have no "
+                f"such column. Columns of the raw and clean rows: {', '.join(sorted(columns))}."
+            )
 
 
 def refusals(spec: ModelSpec, accepted: Accepted) -> dict[date, str]:

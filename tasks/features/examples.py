@@ -37,7 +37,7 @@ def build_examples(spec: ModelSpec, day_rows: pd.DataFrame, history: pd.DataFram
     Args:
         spec: The model.
         day_rows: Clean rows of one day.
-        history: Clean rows of whole earlier days, ascending by ``day``.
+        history: From ``day_and_history``.
 
     Returns:
         Examples: the columns of ``spec.features``, ``day`` and ``target``.
@@ -104,16 +104,13 @@ def prepare_examples(
 def day_and_history(
     spec: ModelSpec, rows: pd.DataFrame, day: date
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The clean rows of one day, and its history, of rows ascending by ``day``."""
-    import numpy as np
+    """The clean rows of one day, and what its features may see, of rows ascending by ``day``."""
+    import pandas as pd
 
-    stamps = rows["day"].to_numpy(dtype="datetime64[s]")
-    edges = [np.datetime64(d, "s") for d in (day - spec.lookback, day, day + days(1))]
-    first, start, stop = np.searchsorted(stamps, edges)
-    return (
-        rows.iloc[start:stop].reset_index(drop=True),
-        rows.iloc[first:start].reset_index(drop=True),
-    )
+    stamp = pd.Timestamp(day)
+    start, stop = rows["day"].searchsorted([stamp, stamp + days(1)])
+    today = rows.iloc[start:stop].reset_index(drop=True)
+    return today, scoring.history_of(spec, rows, stamp)
 
 
 def _history(spec: ModelSpec, listed: Mapping[date, object], day: date) -> list[date]:

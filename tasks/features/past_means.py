@@ -44,11 +44,15 @@ class PastMeans:
         """Weighted mean of a key's past values, shrunk towards ``prior`` where there are few.
 
         Args:
-            value: Value of each past row; where its weight is 0 it does not count.
+            value: Value of each past row; where it is missing, such as a label that is not final,
+                or its weight is 0, the row does not count.
             weight: Weight of each past row.
             prior: Value for a key never seen.
             strength: Weight of the prior, in rows.
         """
+        missing = np.isnan(value)
+        if missing.any():
+            value, weight = np.where(missing, 0.0, value), np.where(missing, 0.0, weight)
         sums = self.total(value * weight)
         found: Floats = (sums + strength * prior) / (self.total(weight) + strength)
         return found

@@ -97,20 +97,21 @@ def answer_ahead(
     """
     import pandas as pd
 
-    past, problem = history_of(spec, cleaned, stamp), spec.problem
+    past, problem = days_before(spec, cleaned, stamp), spec.problem
     asked = clean_requests(spec, named, stamp) if named is not None else None
     requests = problem.ask(asked, past, spec.known_ahead)
+    known = hide_open_labels(spec, past, stamp)
     answers: list[Any] = []
     inputs: list[Any] = []
     rows = 0
-    for part, seen in split_requests(spec, requests, past):
+    for part, seen in split_requests(spec, requests, known):
         answered, made = answer_batch(spec, estimator, seen, part)
         answers.append(answered)
         rows += len(made)
         inputs = [*inputs, made] if rows <= keep else []
     anyone = problem.ask_for_anyone(requests, past)
     if anyone is not None:
-        [(part, seen)] = split_requests(spec, anyone, past)
+        [(part, seen)] = split_requests(spec, anyone, known)
         answered, made = answer_batch(spec, estimator, seen, part)
         answers.append(for_anyone(answered, problem.user))
         rows += len(made)
@@ -139,9 +140,50 @@ def user_of(problem: Any) -> str | None:
 
 
 def history_of(spec: Any, cleaned: Any, stamp: Any) -> Any:
-    """The clean rows that a day's features may see, of rows ascending by ``day``; no copy."""
+    """What a day's features may see of clean rows ascending by ``day``: what was known before it.
+
+    Where there is no ``label_delay`` nothing is copied.
+    """
+    return hide_open_labels(spec, days_before(spec, cleaned, stamp), stamp)
+
+
+def days_before(spec: Any, cleaned: Any, stamp: Any) -> Any:
+    """The clean rows of a day's lookback, of rows ascending by ``day``; no copy."""
     first, last = cleaned["day"].searchsorted([stamp - spec.lookback, stamp])
     return cleaned.iloc[first:last].reset_index(drop=True)
+
+
+def hide_open_labels(spec: Any, past: Any, stamp: Any) -> Any:
+    """The rows before a day as they were known on the evening before it.
+
+    Labels are final ``label_delay`` after their day, as ``split_days`` has it: those of the days
+    before ``stamp - label_delay``. Of the others the target and what ``late`` names are missing.
+    Whole numbers and flags become ``float64``, on days of which all labels are final too. A row of
+    a recommendation is itself a label: it is left out as long as it is not final.
+
+    Args:
+        spec: The model; one made before there was ``late`` has no further late columns.
+        past: Clean rows ascending by ``day``, all before the day.
+        stamp: The day.
+    """
+    import numpy as np
+
+    if not spec.label_delay:
+        return past
+    final = past["day"].searchsorted(stamp - spec.label_delay)
+    target = getattr(spec.problem, "target", None)
+    if target is None:
+        return past.iloc[:final]
+    known = np.arange(len(past)) < final
+    late = [name for name in (target, *getattr(spec, "late", ())) if name in past]
+    return past.assign(**{name: _known_only(past[name], known) for name in late})
+
+
+def _known_only(column: Any, known: Any) -> Any:
+    import numpy as np
+
+    whole = isinstance(column.dtype, np.dtype) and column.dtype.kind in "biu"
+    return (column.astype("float64") if whole else column).where(known)
 
 
 def make_features(spec: Any, requests: Any, past: Any) -> Any:

@@ -12,9 +12,9 @@ from tasks import settings
 from tasks.errors import SpecError
 from tasks.features import cleaning
 from tasks.features.as_of import last_complete_day, reasons_to_hold
-from tasks.features.contract import ContractError, accept_rows
+from tasks.features.contract import ContractError, accept_rows, as_declared, repeated
 from tasks.features.examples import build_examples, day_and_history
-from tasks.features.scoring import clean_requests
+from tasks.features.scoring import clean_requests, days_before, hide_open_labels
 from tasks.features.split import HistoryError, split_days
 from tasks.preflight.result import Checkup, Part, few, told
 from tasks.preflight.schedules import FILE, schedules_of
@@ -44,6 +44,8 @@ FEWEST_ROWS = 1_000
 """Rows that the training days should have, so that they hold every class."""
 MOST_ROWS = 150_000
 """Most rows read, unless single days are larger; bounds the time of a check."""
+MANY_EQUAL = 0.01
+"""Share of rows equal to an earlier one from which a person is told."""
 
 
 @dataclass(frozen=True)
@@ -296,14 +298,32 @@ def _look_at_rows(spec: ModelSpec, rows: pd.DataFrame) -> tuple[Accepted | None,
         if len(found.rows) or over
         else ("The contract leaves no row of these days. Correct the contract or the data.",)
     )
-    part = Part("Rows", tuple(lines), rejected=tuple(over.values()), held=held)
+    part = Part(
+        "Rows",
+        tuple(lines),
+        rejected=tuple(over.values()),
+        held=held,
+        notes=_equal_rows(found.rows),
+    )
     return (found if len(found.rows) else None), part
+
+
+def _equal_rows(rows: pd.DataFrame) -> tuple[str, ...]:
+    """That many rows are there more than once, for a person to say whether they should be."""
+    twice = int(repeated(rows).sum())
+    if twice <= MANY_EQUAL * len(rows):
+        return ()
+    return (
+        f"{twice:,} of {len(rows):,} rows equal an earlier row of their day in every column. All "
+        "of them stay. Where each should be there once, name its key in the contract's Config, "
+        'such as unique = ["order", "line"]: equal rows are then counted as duplicates.',
+    )
 
 
 def _clean(spec: ModelSpec, accepted: Accepted) -> tuple[pd.DataFrame | None, Part]:
     try:
         rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
-        cleaning.check_known_ahead(spec, {*accepted.rows, *rows})
+        cleaning.check_named_columns(spec, {*accepted.rows, *rows})
     except SpecError as error:
         return None, Part("Clean", faults=(str(error),))
     except Exception as error:
@@ -382,11 +402,12 @@ def _look_at_requests(spec: ModelSpec, clean: pd.DataFrame, as_of: date) -> Part
         named = spec.requests(as_of) if spec.requests else None
         if named is not None and named.empty:
             return Part("Requests", notes=(f"There are no requests for {stamp:%Y-%m-%d}.",))
-        past = clean[clean["day"] >= stamp - spec.lookback].reset_index(drop=True)
+        past = days_before(spec, clean, stamp)
+        named = named if named is None else as_declared(named, spec.contract)
         asked = clean_requests(spec, named, stamp) if named is not None else None
         requests = spec.problem.ask(asked, past, spec.known_ahead)
         first = next(iter(spec.problem.batches(requests)))
-        spec.features(first, past)
+        spec.features(first, hide_open_labels(spec, past, stamp))
     except Exception as error:
         return Part("Requests", faults=(told(spec, "requests", error),))
     return Part("Requests", (f"{len(requests):,} for {stamp:%Y-%m-%d}",))

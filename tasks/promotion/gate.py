@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tasks.errors import JudgementError
@@ -18,15 +19,16 @@ if TYPE_CHECKING:
 CALIBRATION = "calibration_error"
 
 
-def choose_challenger(
+def rank_challengers(
     evaluation: Evaluation, candidates: Sequence[str], incumbent: str | None, gate: Gate
-) -> str:
-    """Tonight's candidate that is compared with the champion.
+) -> list[str]:
+    """Tonight's candidates in the order in which they are compared with the champion.
 
-    The refit of the champion's recipe stays the challenger unless another candidate beats it
-    clearly: lower end of the paired difference at the level ``gate.recipe_confidence`` above zero
-    and a relative gain of at least ``gate.gain``. Without an incumbent among the usable
-    candidates the best primary metric wins. Equal candidates: the first declared.
+    Those that beat the refit of the champion's recipe clearly come first, the best primary metric
+    before the others: lower end of the paired difference at the level ``gate.recipe_confidence``
+    above zero and a relative gain of at least ``gate.gain``. The refit itself comes last, and what
+    is not clearly better than it is not judged. Without an incumbent among the usable candidates
+    all are. Equal candidates: the first declared.
 
     Args:
         evaluation: All candidates on the same rows.
@@ -45,17 +47,63 @@ def choose_challenger(
     if not usable:
         why = "; ".join(f"{name}: {reason}" for name, reason in evaluation.unusable.items())
         raise JudgementError(f"no candidate can be compared ({why or 'none was evaluated'})")
-    better = usable
-    if incumbent in usable:
-        better = [
-            name
-            for name in usable
-            if name != incumbent and _clear_gain(evaluation.difference(name, incumbent), gate)
-        ]
-        if not better:
-            return incumbent
     sign = 1 if evaluation.greater_is_better else -1
-    return max(better, key=lambda name: sign * evaluation.primary(name).value)
+    ranked = sorted(usable, key=lambda name: -sign * evaluation.primary(name).value)
+    if incumbent not in usable:
+        return ranked
+    better = [
+        name
+        for name in ranked
+        if name != incumbent and _clear_gain(evaluation.difference(name, incumbent), gate)
+    ]
+    return [*better, incumbent]
+
+
+def too_large(sizes: Mapping[str, float], gate: Gate) -> dict[str, str]:
+    """Candidates that cannot fit into a package, with the reason; the package is checked later.
+
+    Args:
+        sizes: Candidate to the megabytes of its stored model.
+        gate: Bounds of the spec.
+    """
+    return {
+        name: f"The model alone has {size:.1f} MB, bound {gate.size_mb:g} MB."
+        for name, size in sizes.items()
+        if size > gate.size_mb
+    }
+
+
+def judge_in_order(
+    ranked: Sequence[str],
+    judge_one: Callable[[str], Verdict],
+    refused: Mapping[str, str] | None = None,
+) -> tuple[str, Verdict]:
+    """The first candidate that passes, so that one that never can keeps no other out.
+
+    Args:
+        ranked: Candidates, the one to be judged first first.
+        judge_one: The verdict on one of them.
+        refused: Candidate to the reason why it must not be promoted, whatever its verdict.
+
+    Returns:
+        The challenger and its verdict, which ends with who was passed over and why. Where none
+        passes it is the first of all, and the verdict ends with why the others do not either.
+    """
+    refused, tried = refused or {}, dict[str, Verdict]()
+
+    def told(name: str, words: str) -> str:
+        failed = (check.detail for check in tried[name].checks if not check.passed)
+        return f"{name} is {words}: {refused.get(name) or ' '.join(failed)}"
+
+    for name in ranked:
+        found = judge_one(name)
+        if found.status is Status.PROMOTED and name not in refused:
+            over = (told(other, "passed over") for other in tried)
+            return name, replace(found, reasons=(*found.reasons, *over))
+        tried[name] = found
+    first, *others = tried
+    either = (told(name, "not promoted either") for name in others)
+    return first, replace(tried[first], reasons=(*tried[first].reasons, *either))
 
 
 def judge(

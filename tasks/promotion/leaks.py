@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.features.contract import accept_rows
+from tasks.features.scoring import history_of
 from tasks.metrics.separation import separation
 from tasks.promotion.checks import Check
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
     from tasks.spec.model_spec import ModelSpec
@@ -40,35 +42,30 @@ def outcomes(spec: ModelSpec, raw: pd.DataFrame) -> list[str]:
 
 
 def rebuilt_without_outcomes(spec: ModelSpec, raw: pd.DataFrame, tested: date) -> Check:
-    """Clean the same days twice, once with every outcome from one day on replaced.
+    """Clean the same days again, with outcomes replaced that nobody knew on the evening before one.
 
     All rows from that day on get the outcomes of one of these rows. The requests of that day and
     the history before it must not change: then no feature can depend on the outcomes, because
-    features are a function of these two only.
+    features are a function of these two only. Where labels are final later, the history as features
+    get it must not change either when what is late is replaced on the days that are not final yet.
 
     Args:
         spec: The model.
         raw: Raw rows of days around the tested one.
         tested: The first day whose outcomes are replaced.
     """
-    import pandas as pd
-
     name = "no outcome in the features"
     accepted = accept_rows(raw, spec.contract).rows
     hidden = outcomes(spec, accepted)
-    after = (accepted["day"] >= pd.Timestamp(tested)).to_numpy()
-    if not hidden or not after.any():
+    if not hidden or not _since(accepted, tested).any():
         return Check(name, True, "Every column is known ahead.")
-    whole = accepted.loc[after, hidden].dropna()
-    donor = (whole if len(whole) else accepted.loc[after, hidden]).iloc[[0]]
-    replaced = accepted.copy()
-    for column in hidden:
-        values = replaced[column].copy()
-        values[after] = donor[column].iloc[0]
-        replaced[column] = values.astype(accepted[column].dtype)
     clean = spec.clean or (lambda rows: rows)
-    before, now = clean(accepted), clean(replaced)
-    changed = _changed_history(before, now, tested) or _changed_requests(spec, before, now, tested)
+    before, now = clean(accepted), clean(_replaced(accepted, hidden, tested))
+    changed = (
+        _changed_history(before, now, tested)
+        or _changed_requests(spec, before, now, tested)
+        or _followed_labels(spec, accepted, before, tested)
+    )
     if changed:
         return Check(name, False, changed)
     words = f"With all outcomes from {tested} on replaced, that day's inputs do not change."
@@ -144,6 +141,70 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
     )
 
 
+def _since(rows: pd.DataFrame, day: date) -> npt.NDArray[np.bool_]:
+    import pandas as pd
+
+    return (rows["day"] >= pd.Timestamp(day)).to_numpy()
+
+
+def _replaced(accepted: pd.DataFrame, columns: list[str], since: date) -> pd.DataFrame:
+    """The rows, with these columns of all days from one on as in one row of theirs."""
+    after = _since(accepted, since)
+    whole = accepted.loc[after, columns].dropna()
+    donor = (whole if len(whole) else accepted.loc[after, columns]).iloc[[0]]
+    replaced = accepted.copy()
+    for column in columns:
+        values = replaced[column].copy()
+        values[after] = donor[column].iloc[0]
+        replaced[column] = values.astype(accepted[column].dtype)
+    return replaced
+
+
+def _followed_labels(
+    spec: ModelSpec, accepted: pd.DataFrame, before: pd.DataFrame, tested: date
+) -> str | None:
+    """What in the history of a day follows labels that are not final on the evening before it."""
+    import pandas as pd
+
+    if not spec.label_delay:
+        return None
+    clean, since = spec.clean or (lambda rows: rows), tested - spec.label_delay
+    now = clean(_replaced(accepted, _late_columns(spec, accepted, before, since), since))
+    old, new = (
+        history_of(spec, rows.sort_values("day", kind="stable"), pd.Timestamp(tested))
+        for rows in (before, now)
+    )
+    follow = "follow labels that are not final on the evening before"
+    if len(old) != len(new):
+        return f"Leak sign: which rows the history of {tested} has would {follow}."
+    if changed := _changed(old, new, list(old.columns)):
+        return (
+            f"Leak sign: {changed} in the history of {tested} {follow}. Name in late what is final "
+            f"only with them, {spec.label_delay.days} day(s) after its day."
+        )
+    return None
+
+
+def _late_columns(
+    spec: ModelSpec, accepted: pd.DataFrame, before: pd.DataFrame, since: date
+) -> list[str]:
+    """Raw columns that are final with the label: the target and what ``late`` names.
+
+    Where the raw rows have none of them, those that the target is made of.
+    """
+    problem = spec.problem
+    labels = [getattr(problem, name, None) for name in ("target", "item", "rating")]
+    named = [name for name in outcomes(spec, accepted) if name in (*labels, *spec.late)]
+    if named:
+        return named
+    clean, made = spec.clean or (lambda rows: rows), [name for name in labels if name in before]
+    return [
+        name
+        for name in outcomes(spec, accepted)
+        if not clean(_replaced(accepted, [name], since))[made].equals(before[made])
+    ]
+
+
 def _changed_history(before: pd.DataFrame, now: pd.DataFrame, tested: date) -> str | None:
     import pandas as pd
 
@@ -173,10 +234,14 @@ def _changed_requests(
 
 
 def _named(old: pd.DataFrame, new: pd.DataFrame, columns: list[Any], where: str) -> str | None:
-    changed = [str(name) for name in columns if not old[name].equals(new[name])]
+    changed = _changed(old, new, columns)
     if not changed:
         return None
     return (
-        f"Leak sign: {', '.join(changed)} in {where} depend on outcomes of that day or later. "
+        f"Leak sign: {changed} in {where} depend on outcomes of that day or later. "
         "Compute them from earlier days only."
     )
+
+
+def _changed(old: pd.DataFrame, new: pd.DataFrame, columns: list[Any]) -> str:
+    return ", ".join(str(name) for name in columns if not old[name].equals(new[name]))

@@ -11,7 +11,7 @@ from tasks.errors import JudgementError
 from tasks.evaluation.evaluate import evaluate, evaluate_days, evaluate_slices
 from tasks.evaluation.prediction_interval import prediction_interval
 from tasks.promotion.checks import Status, Verdict
-from tasks.promotion.gate import choose_challenger, judge, refuse
+from tasks.promotion.gate import judge, judge_in_order, rank_challengers, refuse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,8 @@ class Decision:
 
     Attributes:
         verdict: PROMOTED or KEPT, with reasons and checks.
-        challenger: The candidate that was compared; the first one where none could be.
+        challenger: The best candidate that passes, or the best of all where none does; the first
+            one where none could be compared.
         figures: Every scorer's metrics; None where the challenger could not be measured.
         slices: Challenger against champion, group by group.
         prediction_interval: Where the challenger's primary metric of one day to come should fall.
@@ -106,7 +107,7 @@ def decide(
     """
     for by in spec.slices:  # also where there is no champion yet: a fault must not wait for one
         spec.problem.slice_values(evidence.holdout, by)
-    found = _judge(spec, evidence, champion, checked)
+    found = _judge(spec, evidence, champion, checked, refused or {})
     verdict = found.verdict
     if champion and champion.edited:
         verdict = _add_reasons(verdict, _told_of_edit(champion))
@@ -168,25 +169,32 @@ def _judge(
     evidence: Evidence,
     champion: ChampionFacts | None,
     checked: Sequence[Check],
+    refused: Mapping[str, str],
 ) -> Decision:
     challenger, recipe = evidence.candidates[0], champion.candidate if champion else None
     figures: Evaluation | None = None
-    slices: tuple[SliceResult, ...] = ()
-    try:
-        figures = _measure(spec, evidence)
-        chosen = choose_challenger(figures, evidence.candidates, recipe, spec.gate)
-        slices = _compare_slices(spec, evidence, chosen)
-        verdict = judge(
+    slices: dict[str, tuple[SliceResult, ...]] = {}
+
+    def judge_one(name: str) -> Verdict:
+        assert figures is not None
+        slices[name] = _compare_slices(spec, evidence, name)
+        return judge(
             figures,
-            challenger=chosen,
+            challenger=name,
             champion=CHAMPION if champion else None,
             baseline=BASELINE,
-            same_recipe=recipe == chosen,
+            same_recipe=recipe == name,
             gate=spec.gate,
-            slices=slices,
+            slices=slices[name],
             checked=checked,
         )
-        challenger = chosen
+
+    try:
+        figures = _measure(spec, evidence)
+        ranked = rank_challengers(figures, evidence.candidates, recipe, spec.gate)
+        if not all(check.passed for check in checked) or (champion and champion.fault):
+            ranked = ranked[:1]  # no other can pass either
+        challenger, verdict = judge_in_order(ranked, judge_one, refused)
     except JudgementError as error:
         verdict = Verdict(Status.KEPT, (f"No comparison is possible: {error}.",))
     if figures is None or challenger not in figures.metrics:
@@ -195,7 +203,7 @@ def _judge(
         spec.problem, evidence.holdout, {challenger: evidence.scores[challenger]}
     )[challenger]
     interval = prediction_interval(list(alone.values()), spec.gate.confidence)
-    return Decision(verdict, challenger, figures, slices, interval)
+    return Decision(verdict, challenger, figures, slices.get(challenger, ()), interval)
 
 
 def _measure(spec: ModelSpec, evidence: Evidence) -> Evaluation:

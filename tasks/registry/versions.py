@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
+JOURNAL = "nightly.change"
+"""Tag of a registered model while its aliases are moved: what is meant, as JSON."""
 TWIN = "twin"
 """Artifact of a night's run: the judged model, which has not seen the holdout."""
 TWIN_FILE = "model.skops"
@@ -175,6 +177,20 @@ def read_alias(client: MlflowClient, model: str, alias: str) -> str | None:
     return str(found.version) if found else None
 
 
+def find_by_number(client: MlflowClient, model: str, version: str | None) -> Any:
+    """A version, or None where there is none of that number, as after ``retire``."""
+    from mlflow.exceptions import MlflowException
+
+    if not version:
+        return None
+    try:
+        return client.get_model_version(model, version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise to_error(f"Version {version} of {model} cannot be read", error) from error
+
+
 def read_rolled_back(client: MlflowClient, model: str) -> dict[str, str]:
     """Models that must not be promoted again: content key of the shipped model to the reason."""
     found = client.search_model_versions(f"name = '{model}'")
@@ -191,6 +207,9 @@ def read_rolled_back(client: MlflowClient, model: str) -> dict[str, str]:
 def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     """Remove all but the newest versions; versions that an alias or a rollback needs are kept.
 
+    That is the line of champions back from each alias, each with the one it replaced, as far as
+    ``keep`` versions, and what a change of champion that was cut off names.
+
     Args:
         client: From ``open_registry``.
         model: Registered model.
@@ -202,8 +221,12 @@ def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     found = sorted(client.search_model_versions(f"name = '{model}'"), key=lambda v: -int(v.version))
     if len(found) <= keep:
         return []
-    needed = {str(version) for version in client.get_registered_model(model).aliases.values()}
-    needed |= {str(v.tags.get("replaced")) for v in found if str(v.version) in needed}
+    registered = client.get_registered_model(model)
+    replaced = {str(v.version): v.tags.get("replaced") for v in found}
+    begun = json.loads(registered.tags.get(JOURNAL, "{}"))
+    needed = {begun.get(role) for role in ("champion", "previous", "rolled_back")}
+    for version in map(str, registered.aliases.values()):
+        needed |= set(_line(version, replaced, keep))
     removed = []
     for old in found[keep:]:
         if str(old.version) in needed:
@@ -212,6 +235,15 @@ def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
         _delete_files(client, old)
         removed.append(str(old.version))
     return removed
+
+
+def _line(version: str, replaced: Mapping[str, str | None], most: int) -> list[str]:
+    """A version, the one it replaced as champion, the one that replaced, and so on."""
+    line, before = [version], replaced.get(version)
+    while before and before not in line and len(line) < most:
+        line.append(before)
+        before = replaced.get(before)
+    return line
 
 
 def _delete_files(client: MlflowClient, version: Any) -> None:

@@ -153,7 +153,14 @@ def row_warnings(rows: pd.DataFrame) -> list[str]:
         twice = 0.0
     if twice > 0.001:
         found.append(
-            f"{twice:.1%} of the rows repeat another row of the same day and are counted once."
+            f"{twice:.1%} of the rows equal another of their day, and all count. Should each be "
+            "there once? Then name its key in the contract's Config: unique = [...]."
+        )
+    codes = [str(name) for name in rows if _has_codes(rows[name])]
+    if codes:
+        found.append(
+            "Numbers with leading zeros, or with more digits than a number holds, are codes and "
+            f"stay texts: {', '.join(codes)}."
         )
     commas = [str(name) for name in rows if _has_decimal_comma(rows[name])]
     if commas:
@@ -220,6 +227,14 @@ def _has_decimal_comma(values: pd.Series[Any]) -> bool:
     if there.empty or pd.api.types.infer_dtype(there) != "string":
         return False
     return bool(there.str.fullmatch(r"-?[\d.]*\d,\d+").mean() > 0.9)
+
+
+def _has_codes(values: pd.Series[Any]) -> bool:
+    import pandas as pd
+
+    if not isinstance(values.dtype, pd.StringDtype):
+        return False
+    return bool(values.str.fullmatch(r"0\d+|\d{19,}", na=False).any())
 
 
 def _named_so(name: str) -> str:

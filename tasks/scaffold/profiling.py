@@ -129,7 +129,7 @@ def describe_column(name: str, values: pd.Series[Any]) -> Column:
         if finite.empty:
             return Column(name, kind, "unusable", "it has no finite numbers", missing)
         known |= {"low": float(finite.min()), "high": float(finite.max())}
-        if kind == "whole" and missing:
+        if kind == "whole" and missing and pd.api.types.is_float_dtype(values):
             kind = "number"
     elif kind == "text":
         known["longest"] = int(there.astype("str").str.len().max())

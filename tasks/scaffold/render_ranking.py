@@ -77,7 +77,7 @@ def _clean(plan: Plan, log: Feedback) -> list[str]:
     whole = [
         word
         for word, name in (("USER", log.user), ("ITEM", log.item))
-        if named[name].kind == "number" and named[name].missing
+        if named[name].kind in ("number", "whole") and named[name].missing
     ]
     types = ", ".join(f'{word}: "int64"' for word in whole)
     return [

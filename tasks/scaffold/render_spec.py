@@ -160,8 +160,10 @@ def _type(column: Column) -> str:
         return "Series[pd.DatetimeTZDtype]" if column.zone else "pd.Timestamp"
     if column.kind == "flag" and column.missing:
         return "pd.BooleanDtype"
+    if column.kind == "whole" and column.high >= 2**63:
+        return "pd.UInt64Dtype"
     if column.kind == "whole" and (column.role == "later" or column.missing):
-        return "float"
+        return "float" if column.role == "target" else "pd.Int64Dtype"
     return {"number": "float", "whole": "int", "flag": "bool", "text": "str"}[column.kind]
 
 

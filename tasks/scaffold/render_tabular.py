@@ -89,12 +89,12 @@ def _constants(plan: Plan) -> list[str]:
 
 
 def _types(plan: Plan) -> list[str]:
-    """Column types: codes become text, flags that may be missing become numbers."""
+    """Column types: codes become text, flags and whole numbers that may be missing floats."""
     found = []
     for column in plan.named("input"):
         if column.is_code:
             found.append(f'{literal(column.name)}: "str"')
-        elif column.kind == "flag" and column.missing:
+        elif column.kind in ("flag", "whole") and column.missing:
             found.append(f'{literal(column.name)}: "float64"')
     return found
 
@@ -149,11 +149,6 @@ def _features(plan: Plan) -> list[str]:
     if not plan.alike:
         return [*lines, f"    return {inputs}"]
     lines.append(f"    inputs = {inputs}")
-    if plan.delay:
-        lines += [
-            f'    final = history["day"] < day["day"].min() - pd.Timedelta(days={plan.delay})',
-            "    history = history[final]",
-        ]
     lines.append('    past = {f"{key}_usual": past_mean(day, history, key) for key in ALIKE}')
     return [*lines, "    return inputs.assign(**past)"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from zoneinfo import ZoneInfo
 
 from tasks.errors import NightlyError, WrongInputError
@@ -41,6 +41,16 @@ class Source(Protocol):
 
     def read_days(self, days: Sequence[date]) -> pd.DataFrame:
         """Raw rows of these days in their order, first column ``day`` (datetime64[s])."""
+
+
+def with_types(source: Any, declared: Mapping[str, str]) -> Any:
+    """The source, told what its columns are where it has to find that out by itself.
+
+    Args:
+        source: Of a model.
+        declared: Columns to words of ``tasks.sources.csv_reader.TYPES``.
+    """
+    return source.with_types(declared) if hasattr(source, "with_types") else source
 
 
 def check_clock(kind: str, day_start: str, timezone: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
@@ -16,6 +16,16 @@ from tasks.sources.tables import check_names
 LONGEST_ROW = 16 * 2**20
 """Bytes; a longer row comes from a quote that was never closed."""
 AT_ONCE = 2**24
+CODE = r"^\s*0\d"
+"""How a text begins that a number would lose the first digit of."""
+LONG = r"^\s*[+-]?\d{16,}\s*$"
+"""A whole number that a float may not hold."""
+NULLS = (
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("N/A", "NA", "NULL", "NaN", "n/a", "nan", "null", "\\N"),
+)
+"""What stands unquoted for a missing value; the last one in dumps of databases."""
+TYPES = ("str", "int", "float", "bool", "time")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -34,40 +44,122 @@ def check_csv_settings(delimiter: object, encoding: object) -> None:
         ) from None
 
 
-def read_csv(file: Path, what: str, delimiter: str, encoding: str) -> Any:
+def check_types(types: object) -> None:
+    """Raise SourceSettingsError unless these are columns and what they are to be read as."""
+    if not isinstance(types, Mapping) or not all(isinstance(name, str) for name in types):
+        raise SourceSettingsError(
+            f"CsvDays: found types={types!r}; expected columns and their types, such as "
+            "{'zip': 'str'}."
+        )
+    for name, kind in types.items():
+        if kind not in TYPES:
+            raise SourceSettingsError(
+                f"CsvDays: found types={{{name!r}: {kind!r}}}; expected one of "
+                f"{', '.join(map(repr, TYPES))}."
+            )
+
+
+def read_csv(
+    file: Path, what: str, delimiter: str, encoding: str, types: Mapping[str, str] | None = None
+) -> Any:
     """A CSV file, gzipped or not, as an Arrow table; a first column without a name is left out.
 
-    A column has the type that all of its values have: whole numbers, numbers, dates, times, true
-    and false, or text. Empty cells and unquoted NA, NaN, NULL and the like are missing.
+    A column without a type of ``types`` has the one that all of its values have: whole numbers,
+    numbers, dates, times, true and false, or text. It is text as well where a number begins with a
+    zero, or has more digits than a number holds. Empty cells and unquoted NA, NaN, NULL, \\N and
+    the like are missing.
 
     Args:
         file: Path of the file.
         what: Name of the file in messages.
         delimiter: One character.
-        encoding: Encoding of its text.
+        encoding: Of its text.
+        types: Columns to a word of ``TYPES``; those that are not there are left aside. ``str``
+            keeps each value as it is written; of the others, a column in which some value is none
+            of its type is text as a whole.
 
     Raises:
         SourceSettingsError: Where delimiter or encoding do not fit the file.
         SourceError: Where the file is empty, truncated, or not CSV; names the row.
     """
     import pyarrow as pa
-    from pyarrow import csv
 
     _check_text(file, what, encoding)
+    dialect = delimiter, encoding
+    types = types or {}
+    texts = {name: pa.string() for name, kind in types.items() if kind == "str"}
     try:
-        with _opened(file) as stream:
-            table = csv.read_csv(
-                stream,
-                csv.ReadOptions(use_threads=False, block_size=LONGEST_ROW, encoding=encoding),
-                csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False),
-            )
+        table = _parsed(file, dialect, texts)
+        _check_names(what, table, delimiter)
+        if exact := _exact_types(file, dialect, table, types):
+            table = _parsed(file, dialect, texts | exact)
     except (pa.ArrowException, OSError, EOFError) as error:
         raise _no_csv(what, str(error), delimiter) from error
-    _check_names(what, table, delimiter)
     _check_end(what, table)
     table = table.drop_columns([""]) if table.column_names[0] == "" else table
     return table.cast(pa.schema([_as_time(field) for field in table.schema]))
+
+
+def _parsed(file: Path, dialect: tuple[str, str], types: Mapping[str, Any]) -> Any:
+    from pyarrow import csv
+
+    with _opened(file) as stream:
+        return csv.read_csv(stream, *_options(dialect, types, ()))
+
+
+def _options(dialect: tuple[str, str], types: Mapping[str, Any], only: Sequence[str]) -> Any:
+    from pyarrow import csv
+
+    delimiter, encoding = dialect
+    return (
+        csv.ReadOptions(use_threads=False, block_size=LONGEST_ROW, encoding=encoding),
+        csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        csv.ConvertOptions(
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=list(NULLS),
+            column_types=types,
+            include_columns=list(only),
+        ),
+    )
+
+
+def _exact_types(
+    file: Path, dialect: tuple[str, str], table: Any, types: Mapping[str, str]
+) -> dict[str, Any]:
+    """Types of columns that were read as numbers and say other numbers, or none, in the file."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv
+
+    found: dict[str, Any] = {}
+    floats = {f.name for f in table.schema if pa.types.is_floating(f.type)}
+    floats -= {name for name, kind in types.items() if kind == "float"}
+    whole = {f.name for f in table.schema if pa.types.is_integer(f.type)} - set(types)
+    if not floats | whole:
+        return found
+    asked = dict.fromkeys(sorted(floats | whole), pa.string())
+    with (
+        _opened(file) as stream,
+        csv.open_csv(stream, *_options(dialect, asked, [*asked])) as parts,
+    ):
+        for part in parts:
+            for name in asked:
+                column = part.column(name)
+                if name not in types and pc.any(pc.match_substring_regex(column, CODE)).as_py():
+                    found[name] = pa.string()
+                if name in floats and found.get(name) != pa.string():
+                    long = column.filter(pc.match_substring_regex(column, LONG)).to_pylist()
+                    if any(int(text) != float(text) for text in long):
+                        fits = all(0 <= int(text) < 2**64 for text in long)
+                        found[name] = pa.uint64() if fits else pa.string()
+    for name in [name for name, kind in found.items() if kind == pa.uint64()]:
+        texts = _parsed(file, dialect, {name: pa.string()}).column(name)
+        try:
+            texts.cast(pa.uint64())
+        except pa.ArrowException:
+            found[name] = pa.string()
+    return found
 
 
 def _as_time(field: Any) -> Any:

@@ -88,10 +88,10 @@ class DataFrameDays:
         check_names([str(name) for name in frame], what)
         try:
             table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
-        except (pa.ArrowException, TypeError, ValueError) as error:
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise SourceError(
-                f"{what}: found a column of mixed types: {' '.join(map(str, error.args))}. Give "
-                "each column one type."
+                f"{what}: found a column of mixed types, or of values too large for it: "
+                f"{' '.join(map(str, error.args))}. Give each column one type that holds them all."
             ) from error
         return with_day(table, day, what)
 

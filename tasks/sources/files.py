@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks.sources import partitions
 from tasks.sources.base import SourceError, SourceSettingsError, check_clock, shift_of
-from tasks.sources.csv_reader import check_csv_settings, read_csv
+from tasks.sources.csv_reader import check_csv_settings, check_types, read_csv
 from tasks.sources.locations import check_path, list_files
 from tasks.sources.tables import check_names, check_time, join_days, local_times, no_rows, with_day
 
@@ -94,7 +94,10 @@ class _FileDays:
         if not days:
             return no_rows()
         parts = self._read_cut(days) if self.time else self._read_files(days)
-        return join_days([(what, with_day(table, day, what)) for day, what, table in parts])
+        return self._join([(what, with_day(table, day, what)) for day, what, table in parts])
+
+    def _join(self, tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
+        return join_days(tables)
 
     def _read(self, file: Path, what: str) -> Any:
         raise NotImplementedError
@@ -103,7 +106,8 @@ class _FileDays:
         raise NotImplementedError
 
     def _recipe(self) -> str:
-        fields = [f"{name}={value}" for name, value in sorted(vars(self).items())]
+        known = {name: value for name, value in vars(self).items() if value != {}}
+        fields = [f"{name}={value}" for name, value in sorted(known.items())]
         return "\n".join([type(self).__name__, *fields])
 
     def _day_files(self) -> dict[date, File]:
@@ -251,8 +255,9 @@ class CsvDays(_FileDays):
 
     With ``time``, one larger file or a folder of them, split into days by that column. The first
     row is the header. Empty cells are missing, and so are NA, NaN, NULL and the like unless quoted.
-    Types are found by looking at all values of a file, and joined over days: whole numbers on one
-    day and numbers with gaps on the next are numbers.
+    A column has the type that ``types`` or else the model's contract names; where they name none,
+    it is found by looking at all values of a file, and joined over days. A number that begins with
+    a zero, such as ``00042``, is a code and stays text.
 
     Attributes:
         path: As for ``ParquetDays``.
@@ -261,10 +266,15 @@ class CsvDays(_FileDays):
         timezone: Time zone of their days. Times without a zone are local times of this zone.
         delimiter: The character between two values.
         encoding: Encoding of the text.
+        types: Columns to ``"str"``, ``"int"``, ``"float"``, ``"bool"`` or ``"time"``, such as
+            ``{"zip": "str"}``; a value that is none of its type is left to the contract.
+        declared: The same from the model's contract; its spec fills it in.
     """
 
     delimiter: str = ","
     encoding: str = "utf-8"
+    types: Mapping[str, str] = field(default_factory=dict, hash=False)
+    declared: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     _kind = "CSV"
     _ending = ".csv"
@@ -272,9 +282,24 @@ class CsvDays(_FileDays):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_csv_settings(self.delimiter, self.encoding)
+        check_types(self.types)
+
+    def with_types(self, declared: Mapping[str, str]) -> CsvDays:
+        """The same days, their columns read as a contract declares them."""
+        return replace(self, declared=dict(declared))
 
     def _read(self, file: Path, what: str) -> Any:
-        return read_csv(file, what, self.delimiter, self.encoding)
+        types = {**self.declared, **self.types}
+        table = read_csv(file, what, self.delimiter, self.encoding, types)
+        if absent := [name for name in self.types if name not in table.column_names]:
+            raise SourceSettingsError(
+                f"{what}: found no column {absent[0]!r}, which types= names; expected one of "
+                f"{', '.join(table.column_names)}. Correct types= in the model's source."
+            )
+        return table
+
+    def _join(self, tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
+        return join_days(tables, texts={**self.declared, **self.types})
 
     def _check_whole(self, content: bytes, what: str) -> None:
         if not content:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tasks.sources.base import SourceError
+from tasks.sources.base import SourceError, with_types
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +68,10 @@ class Replay:
         shift = rows["day"].map(shifts)
         moved = rows.select_dtypes(["datetime", "datetimetz"])
         return rows.assign(**{str(name): _moved(moved[name], shift) for name in moved})
+
+    def with_types(self, declared: Mapping[str, str]) -> Replay:
+        """The same days, their columns read as a contract declares them."""
+        return replace(self, source=with_types(self.source, declared))
 
     def _calendar(self, real: Mapping[date, str]) -> Calendar:
         first, last = min(real), max(real)

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -25,7 +25,15 @@ from tasks.sources.base import (
 )
 from tasks.sources.locations import check_secrets
 from tasks.sources.sql_connection import connected
-from tasks.sources.tables import check_names, check_time, local_times, no_rows, to_frame, with_days
+from tasks.sources.tables import (
+    alike,
+    check_names,
+    check_time,
+    local_times,
+    no_rows,
+    to_frame,
+    with_days,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +43,10 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 20_000
 ZONED, TIMES = 1184, (1082, 1114, 1184)
-"""PostgreSQL's type numbers of timestamptz, and of all date and time types."""
+"""PostgreSQL's numbers of timestamptz, and of all types that are times."""
+NUMERIC = 1700
+MOST_EXACT = 2**53
+"""The largest whole number up to which floats hold every one."""
 ALIAS = "source_rows"
 MOST_ARGUMENTS = 100
 """Name of a function registered in SQLite."""
@@ -108,8 +119,8 @@ class SqlDays:
     def read_days(self, days: Sequence[date]) -> pd.DataFrame:
         """Rows of these days by time, read in portions; the database reads only these rows.
 
-        Times of ``time`` come as local times of ``timezone`` without a zone, exact decimals as
-        floats, documents as JSON text.
+        Times of ``time`` come as local times of ``timezone`` without a zone, documents as JSON
+        text, exact decimals as floats, or as whole numbers where their type has no decimals.
 
         Raises:
             ColumnsError: Where a column has values of types that cannot be joined.
@@ -128,14 +139,15 @@ class SqlDays:
                 with options.execute(asked) as streamed:
                     names = _names(streamed)
                     check_names(names[1:], self._what())
-                    parts += [self._as_table(names, rows) for rows in streamed.partitions()]
+                    kinds = _arrow_types(streamed) if kind is not None else {}
+                    parts += [self._as_table(names, kinds, rows) for rows in streamed.partitions()]
         if not parts:
             raise SourceError(
                 f"{self._what()}: found no row of {days[0]}; expected rows of that day. They were "
                 "deleted after the days were listed: run the night again."
             )
         try:
-            whole = pa.concat_tables(parts, promote_options="permissive")
+            whole = pa.concat_tables(alike(parts), promote_options="permissive")
         except pa.ArrowException as error:
             raise ColumnsError(
                 f"{self._what()}: found types that cannot be joined: {error}. Use one type in the "
@@ -304,18 +316,18 @@ class SqlDays:
         low, high = ([s.replace(tzinfo=zone, fold=fold) for fold in (0, 1)] for s in starts)
         return min(s.astimezone(UTC) for s in low), max(s.astimezone(UTC) for s in high)
 
-    def _as_table(self, names: Sequence[str], rows: Sequence[Any]) -> Any:
+    def _as_table(self, names: Sequence[str], kinds: Mapping[str, Any], rows: Sequence[Any]) -> Any:
         import pyarrow as pa
 
         columns = {}
         for name, values in zip(names, zip(*rows, strict=True), strict=True):
             try:
-                columns[name] = _as_array(values)
+                columns[name] = _as_array(values, kinds.get(name))
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
                 raise ColumnsError(
                     f"{self._what()}: found values in column {name!r} that do not form one "
                     f"column: {str(error).splitlines()[0]}; expected numbers, text or times, all "
-                    "of one type. Convert them in query= with CAST."
+                    "of one type that holds them. Convert them in query= with CAST."
                 ) from error
         return pa.table(columns)
 
@@ -340,21 +352,51 @@ def _as_date(day: Any) -> date:
     return day if isinstance(day, date) else date.fromisoformat(day)
 
 
-def _as_array(values: Sequence[Any]) -> Any:
-    """Values of one column in Arrow; exact decimals as floats, documents as text."""
+def _arrow_types(found: CursorResult[Any]) -> dict[str, Any]:
+    """Types of PostgreSQL's columns that do not hang on which of their rows are read."""
+    import pyarrow as pa
+
+    plain = {
+        **dict.fromkeys((20, 21, 23), pa.int64()),
+        **dict.fromkeys((700, 701, NUMERIC), pa.float64()),
+        **dict.fromkeys((25, 1042, 1043), pa.string()),
+        16: pa.bool_(),
+    }
+    kinds = {}
+    for column in found.cursor.description if found.cursor else []:
+        kinds[column[0]] = plain.get(column[1])
+        if column[1] == NUMERIC and column[5] == 0:
+            kinds[column[0]] = pa.int64()
+    return kinds
+
+
+def _as_array(values: Sequence[Any], kind: Any) -> Any:
+    """Values of one column in Arrow, of a type if the database says it; documents as text."""
     import pyarrow as pa
 
     first = next((value for value in values if value is not None), None)
     plain: dict[type, Callable[[Any], object]] = {
-        Decimal: float,
+        Decimal: _as_int if kind is not None and pa.types.is_integer(kind) else _as_float,
         UUID: str,
         dict: _as_json,
         memoryview: bytes,
     }
-    convert = next((into for kind, into in plain.items() if isinstance(first, kind)), None)
+    convert = next((into for each, into in plain.items() if isinstance(first, each)), None)
     if convert:
         values = [None if value is None else convert(value) for value in values]
-    return pa.array(values)
+    return pa.array(values, kind)
+
+
+def _as_int(value: Decimal) -> int | None:
+    return None if value.is_nan() else int(value)
+
+
+def _as_float(value: Decimal) -> float:
+    """An exact decimal as a float. Raises ValueError for a whole number that no float holds."""
+    found = float(value)
+    if abs(found) > MOST_EXACT and value.is_finite() and value % 1 == 0 and value != int(found):
+        raise ValueError(f"{value} is no float")
+    return found
 
 
 def _as_json(value: object) -> str:

@@ -19,6 +19,7 @@ from tasks.spec.values import (
     is_number,
     is_timezone,
     is_whole_days,
+    plain_types,
     shown,
     takes,
 )
@@ -74,7 +75,12 @@ class ModelSpec:
         window: How many days the window of training and holdout has, or ``EXPANDING``.
         holdout: The last days, not used for training, on which candidates and champion are
             compared.
-        label_delay: How long after its day a label is final.
+        label_delay: How long after its day a label is final. In the history that ``features``
+            gets on the evening before a day, the target is missing where it is not final yet
+            (whole numbers and flags then are ``float64``); in a recommendation such rows are left
+            out.
+        late: Further columns, raw or clean, that are final only with the label, such as a refund;
+            they are missing in the history as long as the label is.
         skip: Days to leave out, such as a day that cannot be repaired.
         slices: Groups that must not become worse: names of feature columns, or functions that
             return the group of each row, ``age_band(examples) -> Series``; the slice has the
@@ -108,6 +114,7 @@ class ModelSpec:
     window: timedelta = EXPANDING
     holdout: timedelta = timedelta(days=14)
     label_delay: timedelta = timedelta(0)
+    late: tuple[str, ...] = ()
     skip: tuple[date, ...] = ()
     slices: tuple[str | Callable[[pd.DataFrame], pd.Series[Any]], ...] = ()
     quarantine_limit: float = 0.02
@@ -121,6 +128,9 @@ class ModelSpec:
         if faults:
             lines = "\n".join(f"  - {fault}" for fault in faults)
             raise SpecError(f"The spec of model {self.name!r} has {len(faults)} fault(s):\n{lines}")
+        if hasattr(self.source, "with_types"):
+            typed = self.source.with_types(plain_types(self.contract))
+            object.__setattr__(self, "source", typed)
 
 
 def _spec_faults(spec: ModelSpec) -> list[str]:
@@ -184,6 +194,7 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
             f"({(spec.holdout + spec.label_delay).days} days), because otherwise no training day "
             "is left",
         )
+    faults += _late_faults(spec)
     if isinstance(spec.revert, Revert):
         faults += spec.revert.faults()
     else:
@@ -193,6 +204,17 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     else:
         expect("gate", False, "a Gate")
     return faults + _candidate_faults(spec.candidates)
+
+
+def _late_faults(spec: ModelSpec) -> list[str]:
+    found, ahead = f"late: found {shown(spec.late)}, allowed", spec.known_ahead
+    if not are_names(spec.late) or "day" in spec.late:
+        return [f"{found} column names other than day"]
+    if are_names(ahead) and {*spec.late} & {*ahead}:
+        return [f"{found} no column of known_ahead"]
+    if spec.late and not spec.label_delay:
+        return [f"{found} none without a label_delay"]
+    return []
 
 
 def _candidate_faults(candidates: object) -> list[str]:

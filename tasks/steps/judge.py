@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.clean_process import version_answers
 from tasks.promotion import leaks, verdict
+from tasks.promotion.gate import too_large
 from tasks.registry import aliases, versions
 from tasks.registry.client import open_registry
 from tasks.reporting.archive import last_judged
@@ -21,8 +22,9 @@ from tasks.spec.loading import load_spec
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.state import Incumbent, Judged
 from tasks.steps.train import settled
-from tasks.store import frames
-from tasks.training import fit, importance, stored_fits
+from tasks.store import frames, models
+from tasks.training import fit, importance
+from tasks.training.fit_results import usable_fits
 
 if TYPE_CHECKING:
     from tasks.promotion.checks import Check
@@ -100,7 +102,7 @@ def judge_night(
 ) -> Judged:
     """Compare challenger, champion and baseline on the same holdout."""
     spec, started = load_spec(night.model), time.time()
-    fits, faults = stored_fits.usable_fits(made)
+    fits, faults = usable_fits(made)
     evidence = _read_evidence(spec, examples, fits, incumbent)
     found = settled(night, examples, list(fits))
     decided = verdict.decide(
@@ -108,7 +110,7 @@ def judge_night(
         evidence,
         _facts_of(spec, incumbent),
         checked,
-        refused=_refused(spec, examples, found, incumbent),
+        refused=_too_large(spec, fits) | _refused(spec, examples, found, incumbent),
         notes=(*_searched(found), *faults),
     )
     log.info("judge     %s: %s", decided.verdict.status, decided.verdict.reasons[0])
@@ -153,6 +155,11 @@ def _facts_of(spec: ModelSpec, incumbent: Incumbent) -> verdict.ChampionFacts | 
     return verdict.ChampionFacts(champion.version, champion.candidate, edited, incumbent.fault)
 
 
+def _too_large(spec: ModelSpec, fits: Mapping[str, fit.Fit]) -> dict[str, str]:
+    places = {name: models.model_file("models", each.key)[0] for name, each in fits.items()}
+    return too_large({n: file.stat().st_size / 1e6 for n, file in places.items()}, spec.gate)
+
+
 def _refused(
     spec: ModelSpec, examples: Examples, found: Mapping[str, Settled], incumbent: Incumbent
 ) -> dict[str, str]:
@@ -182,9 +189,5 @@ def _draw(
 
 
 def _finish_change(client: Client, night: Night) -> None:
-    finished = aliases.finish_change(client, night.name)
-    if finished:
-        log.warning(
-            "champion  completed an interrupted change of champion: version %s is the champion",
-            finished,
-        )
+    if ended := aliases.finish_change(client, night.name):
+        log.warning("champion  %s", ended.told)

@@ -13,6 +13,7 @@ from prefect.context import FlowRunContext
 
 from tasks import settings
 from tasks.clean_process import version_answers
+from tasks.features.contract import as_declared
 from tasks.predictions import publish, sql_table
 from tasks.registry import versions
 from tasks.registry.client import open_registry
@@ -57,6 +58,7 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
     requests = spec.requests(night.as_of) if spec.requests else None
     if requests is not None and requests.empty:
         return replace(made, fault="there are no requests")
+    requests = requests if requests is None else as_declared(requests, spec.contract)
     ahead = version_answers.DayAhead(day, requests, list(night.days), clean.refs)
     found, inputs = version_answers.predict_ahead(client, spec, champion, ahead)
     fault = _fault_of(spec, night, found, last)

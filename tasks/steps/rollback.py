@@ -54,7 +54,8 @@ def choose_version(config: RollbackConfig) -> str:
     begun = aliases.unfinished_rollback(client, config.model)
     if begun and config.to in (None, int(begun)):
         return begun
-    aliases.finish_change(client, config.model)
+    if ended := aliases.finish_change(client, config.model):
+        log.warning("restore   %s", ended.told)
     champion = versions.read_alias(client, config.model, versions.CHAMPION)
     if champion is None:
         raise RollbackError(f"{config.model} has no champion to roll back.")

@@ -34,6 +34,18 @@ def to_block(what: str, frames: Mapping[str, pd.DataFrame]) -> bytes:
     return content
 
 
+def nullable_types() -> dict[Any, Any]:
+    """Arrow's whole numbers and truth values to the types of pandas that can miss some."""
+    import pandas as pd
+    import pyarrow as pa
+
+    found: dict[Any, Any] = {
+        getattr(pa, name.lower())(): getattr(pd, f"{name}Dtype")()
+        for name in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
+    }
+    return found | {pa.bool_(): pd.BooleanDtype()}
+
+
 def _batch(whole: Any, start: int, rows: int) -> Any:
     """These rows of a table as one record batch; whole chunks are not copied."""
     import pyarrow as pa
@@ -75,9 +87,31 @@ def to_frame(batches: Sequence[Any], columns: Sequence[str] | None) -> pd.DataFr
     """
     import pyarrow as pa
 
-    whole = _concat("these days", [pa.Table.from_batches([batch]) for batch in batches])
-    frame: pd.DataFrame = _with_plain_categories(_unified(whole).to_pandas())
+    tables = [pa.Table.from_batches([batch]) for batch in batches]
+    whole = _unified(_concat("these days", tables))
+    frame = _with_plain_categories(whole.to_pandas())
+    gaps = _nullable(tables) | {name for name in whole.column_names if _has_gaps(whole[name])}
+    for name in gaps:  # whole numbers with gaps would be read as floats
+        frame[name] = whole[name].to_pandas(types_mapper=nullable_types().get)
     return frame[list(columns)] if columns is not None else frame
+
+
+def _has_gaps(column: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(column.null_count) and pa.types.is_integer(column.type)
+
+
+def _nullable(tables: Sequence[Any]) -> set[str]:
+    """Columns that some of the frames held in a type that can miss values, and others did not."""
+    kinds: dict[str, set[str]] = {}
+    for table in tables:
+        for column in (table.schema.pandas_metadata or {}).get("columns", ()):
+            kinds.setdefault(column["field_name"], set()).add(column["numpy_type"])
+    known = {str(kind) for kind in nullable_types().values()}
+    return {name for name, found in kinds.items() if found & known and len(found) > 1} & set(
+        tables[0].column_names
+    )
 
 
 def _tables(kind: str, frames: Mapping[str, pd.DataFrame]) -> list[Any]:

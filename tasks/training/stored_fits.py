@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from tasks.store import frames, models
 from tasks.training.fit import (
     Fit,
-    FitError,
     fit,
     keep,
     model_key,
@@ -68,25 +67,3 @@ def fit_twin(
     scores = score(spec, candidate, estimator, read_examples(holdout))
     write_scores(scores_key(made.key, holdout), scores)
     return made
-
-
-def usable_fits(
-    made: Sequence[dict[str, Any] | BaseException],
-) -> tuple[dict[str, Fit], tuple[str, ...]]:
-    """Candidates that could be fitted and scored, by name, and what is wrong with the others.
-
-    Args:
-        made: Each candidate's fit as plain JSON types, or what its fit raised.
-
-    Raises:
-        FitError: Where no candidate could be fitted and scored.
-        BaseException: The first failure that is not a candidate's fault.
-    """
-    fits = {each["candidate"]: Fit(**each) for each in made if isinstance(each, dict)}
-    failed = [each for each in made if isinstance(each, BaseException)]
-    for error in failed:
-        if not isinstance(error, FitError):
-            raise error
-    if not fits:
-        raise FitError(" ".join(map(str, failed)))
-    return fits, tuple(map(str, failed))

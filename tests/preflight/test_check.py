@@ -295,6 +295,17 @@ def test_likely_leaks_are_told_of(folder: Path) -> None:
     assert "paid alone has an AUC of 1.00" in told
 
 
+def test_many_equal_rows_are_told_of(tmp_path: Path) -> None:
+    write_more(tmp_path, 1, 40)
+    for number in (38, 39, 40):
+        file = tmp_path / f"{nth_day(number)}.parquet"
+        rows = pd.read_parquet(file)
+        pd.concat([rows, rows.head(50)]).to_parquet(file, index=False)
+    text = " ".join(to_text(look(tmp_path)).split())
+    assert "150 of 2,750 rows equal an earlier row of their day" in text
+    assert "2,750 accepted + 0 quarantined + 0 duplicates" in text
+
+
 def odd_columns(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     gone = np.where(np.arange(len(day)) % 3 == 0, 1.0, np.nan)
     return features(day, history).assign(code=day["number"].astype("str"), same=1.0, gone=gone)

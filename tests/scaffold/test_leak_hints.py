@@ -108,7 +108,13 @@ def test_numbers_with_a_decimal_comma_are_told() -> None:
     assert words.startswith("Numbers with a decimal comma are read as text: price.")
 
 
+def test_codes_are_told() -> None:
+    codes = pd.Series(["00042", "7"]).repeat(len(ROWS) // 2).to_numpy()
+    (words,) = row_warnings(ROWS.assign(sku=pd.Series(codes, dtype="str")))
+    assert words.startswith("Numbers with leading zeros") and words.endswith("texts: sku.")
+
+
 def test_repeated_rows_are_told() -> None:
     assert row_warnings(ROWS) == []
     (words,) = row_warnings(pd.concat([ROWS, ROWS.head(400)]))
-    assert words.startswith("10.0% of the rows repeat another")
+    assert words.startswith("10.0% of the rows equal another of their day, and all count.")

@@ -551,3 +551,42 @@ def test_only_one_file_needs_a_time(tmp_path: Path) -> None:
 def test_a_variable_in_a_path_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A", "one")
     assert locations.filled("s3://${A}/${A}") == "s3://one/one"
+
+
+def test_codes_are_the_same_whatever_else_is_in_their_file(tmp_path: Path) -> None:
+    """A source-wide decision: by the contract, by types=, else by the digits that are there."""
+    days = [FIRST, FIRST + timedelta(days=1)]
+    for day, codes in zip(days, ("7\n12", "00042\n7"), strict=True):
+        (tmp_path / f"{day}.csv").write_text(f"sku\n{codes}\n")
+    named = CsvDays(str(tmp_path), types={"sku": "str"})
+    told = CsvDays(str(tmp_path)).with_types({"sku": "str"})
+    for source in (named, told):
+        assert source.read_days(days[:1])["sku"].tolist() == ["7", "12"]
+        assert source.read_days(days)["sku"].tolist() == ["7", "12", "00042", "7"]
+    assert CsvDays(str(tmp_path)).read_days(days)["sku"].tolist() == ["7", "12", "00042", "7"]
+    number = CsvDays(str(tmp_path), types={"sku": "int"}).with_types({"sku": "str"})
+    assert number.read_days(days)["sku"].tolist() == [7, 12, 42, 7], "types= goes first"
+
+
+def test_a_word_among_declared_numbers_is_left_to_the_contract(tmp_path: Path) -> None:
+    days = [FIRST, FIRST + timedelta(days=1)]
+    for day, row in zip(days, ("1,true,2026-11-20 10:00", "x,maybe,soon"), strict=True):
+        (tmp_path / f"{day}.csv").write_text(f"n,b,at\n{row}\n")
+    declared = {"n": "int", "b": "bool", "at": "time"}
+    rows = CsvDays(str(tmp_path)).with_types(declared).read_days(days)
+    assert rows["n"].tolist() == ["1", "x"]
+    assert rows["b"].tolist() == ["true", "maybe"]
+    with pytest.raises(ColumnsError, match=r"found string in column .*types= of the source"):
+        CsvDays(str(tmp_path)).read_days(days)
+
+
+@pytest.mark.parametrize("types", [{"sku": "text"}, {1: "str"}, ["sku"], {"sku": str}])
+def test_wrong_types_are_told(types: object, tmp_path: Path) -> None:
+    with pytest.raises(SourceSettingsError, match="CsvDays: found types="):
+        CsvDays(str(tmp_path), types=types)  # type: ignore[arg-type]
+
+
+def test_a_type_of_a_column_that_is_not_there_is_told(tmp_path: Path) -> None:
+    (tmp_path / f"{FIRST}.csv").write_text("sku\n7\n")
+    with pytest.raises(SourceSettingsError, match="found no column 'zip', which types= names"):
+        CsvDays(str(tmp_path), types={"zip": "str"}).read_days([FIRST])

@@ -136,9 +136,9 @@ def test_only_the_days_asked_for_are_read(url: str, monkeypatch: pytest.MonkeyPa
     fetched = []
     as_table = SqlDays._as_table
 
-    def counted(self: SqlDays, names: Any, rows: Any) -> Any:
+    def counted(self: SqlDays, names: Any, kinds: Any, rows: Any) -> Any:
         fetched.append(len(rows))
-        return as_table(self, names, rows)
+        return as_table(self, names, kinds, rows)
 
     monkeypatch.setattr(SqlDays, "_as_table", counted)
     orders(url).read_days([date(2026, 11, 21)])
@@ -411,7 +411,7 @@ def test_a_connection_dropped_in_mid_read_is_an_outage(
     monkeypatch.setattr(sql, "ROWS_AT_ONCE", 100)
     as_table, seen = SqlDays._as_table, []
 
-    def killing(self: SqlDays, names: Any, rows: Any) -> Any:
+    def killing(self: SqlDays, names: Any, kinds: Any, rows: Any) -> Any:
         seen.append(len(rows))
         if len(seen) == 1:
             run(
@@ -419,7 +419,7 @@ def test_a_connection_dropped_in_mid_read_is_an_outage(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()",
             )
-        return as_table(self, names, rows)
+        return as_table(self, names, kinds, rows)
 
     monkeypatch.setattr(SqlDays, "_as_table", killing)
     with pytest.raises(SourceOutageError, match="does not answer, or closed the connection"):

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from tasks.training.fit import Fit, FitError
-from tasks.training.stored_fits import usable_fits
+from tasks.training.fit_results import usable_fits
 
 FITS = {name: Fit(name, f"key of {name}", 10, 1.0, 1.0) for name in ("tree", "logistic")}
 
