@@ -157,11 +157,7 @@ def _trial_lines(found: Checkup) -> list[str]:
     rows = [("  Candidate", "Fit", title(found.metric), "")]
     for trial in found.trials:
         measured = "-" if trial.metric != trial.metric else f"{trial.metric:.3f}"
-        state = (
-            "cannot be used"
-            if trial.fault
-            else ("predicts the same after it is stored and loaded again")
-        )
+        state = "cannot be used" if trial.fault else ("predicts the same once stored and loaded")
         fit = f"{trial.seconds:.2f} s on {trial.rows:,} rows"
         rows.append((f"  {trial.candidate}", fit, measured, state))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]

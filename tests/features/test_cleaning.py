@@ -201,5 +201,5 @@ def test_a_day_of_labels_that_are_none_is_rejected_and_no_other(folder: Path) ->
         found.rejected.values()
     )
     absent = dataclasses.replace(spec, clean=None)
-    with pytest.raises(SpecError, match="found 'choice', which the clean rows do"):
+    with pytest.raises(SpecError, match="found 'choice', but the clean rows have no such"):
         clean_days(absent, absent.source.list_days(nth_day(5)))

@@ -311,7 +311,7 @@ def test_rows_that_are_not_judged_take_the_declared_types_where_they_can() -> No
 
 
 def test_a_missing_column_refuses_the_day() -> None:
-    with pytest.raises(ContractError, match=r"2026-11-20: found no column 'shop', only quantity"):
+    with pytest.raises(ContractError, match=r"2026-11-20: found no column 'shop' among quantity"):
         accept_rows(lines().drop(columns="shop"), Lines)
 
 

@@ -66,7 +66,7 @@ def test_what_must_not_reach_the_app_is_told(changes: dict[str, object], fault: 
 def test_none_and_too_few_are_told() -> None:
     assert fault_of(answers().head(0), KEYS, "score", None, 0.5) == "there are no predictions"
     found = fault_of(answers(), KEYS, "score", 81, 0.5)
-    assert found == "40 rows, and 81 the last time; at least 50% expected"
+    assert found == "40 rows, but 81 the last time; expected at least 50% of that"
     assert fault_of(answers(), KEYS, "score", 80, 0.5) is None
 
 

@@ -182,7 +182,7 @@ FAULTY: dict[str, tuple[dict[str, Any], str]] = {
             "problem": Regression("bought", quantiles=(0.1, 0.5, 0.9), key=("number",)),
             "candidates": {"line": LinearRegression()},
         },
-        "predict returned shape (400,), expected (400, 3), a column for each of the problem's",
+        "predict returned shape (400,), expected (400, 3), one column for each",
     ),
     "target in words": (
         {"problem": Classification("answer", key=("number",)), "clean": in_words},
@@ -246,8 +246,8 @@ def features_here(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (1, "bought: found 1 in all of 1,000 examples; expected more than one value"),
-        (0, "bought: found 0 in all of 1,000 examples; expected more than one value"),
+        (1, "bought: found 1 in all of 1,000 examples; expected at least two different values"),
+        (0, "bought: found 0 in all of 1,000 examples; expected at least two different values"),
     ],
 )
 def test_a_target_of_one_value_cannot_be_learned(value: int, message: str, tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_what_is_odd_about_the_inputs_is_told_of(folder: Path) -> None:
     assert (
         "Nearly every row has a different value: code. Check that these columns are not ids" in told
     )
-    assert "Constant in these days: same." in told
+    assert "Constant on these days: same." in told
     assert "Mostly missing in these days: gone 66%." in told
 
 
@@ -363,4 +363,4 @@ def test_a_giant_day_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(check, "MOST_ROWS", 5_000)
     found = look(tmp_path)
     assert found.outcome == "READY"
-    assert "rows the first 5,000 of each day were looked at" in " ".join(found.all("notes"))
+    assert "rows only the first 5,000 of each day were checked" in " ".join(found.all("notes"))

@@ -84,7 +84,7 @@ def test_a_holdout_that_cannot_be_judged_keeps_the_champion() -> None:
     one_class = replace(EVIDENCE, holdout=HOLDOUT.assign(target=1))
     found = night(one_class)
     assert found.verdict.status == "KEPT"
-    assert found.verdict.reasons[0].startswith("Cannot judge: ")
+    assert found.verdict.reasons[0].startswith("No comparison is possible: ")
     assert (found.challenger, found.figures, found.prediction_interval) == ("bad", None, None)
 
 
@@ -92,7 +92,9 @@ def test_candidates_that_are_all_unusable_keep_the_champion() -> None:
     broken = np.full(len(HOLDOUT), np.nan)
     found = night(replace(EVIDENCE, scores=SCORES | {"good": broken, "bad": broken}))
     assert found.verdict.status == "KEPT"
-    assert found.verdict.reasons[0].startswith("Cannot judge: no candidate can be compared")
+    assert found.verdict.reasons[0].startswith(
+        "No comparison is possible: no candidate can be compared"
+    )
     assert (found.figures, found.slices, found.prediction_interval) == (None, (), None)
 
 
