@@ -34,6 +34,7 @@ from prefect.types import SecretDict
 from pydantic import BaseModel, ValidationError
 
 from tasks import settings
+from tasks.errors import WrongInputError
 from tasks.spec import SpecError
 from tasks.spec.loading import load_spec
 
@@ -50,7 +51,7 @@ ACTIONS: dict[str, type[BaseModel]] = {
 Read = TypeVar("Read", bound=BaseModel)
 
 
-class AlarmsError(ValueError):
+class AlarmsError(WrongInputError, ValueError):
     """What is asked cannot be put in place: a wrong file, a missing setting or block."""
 
 

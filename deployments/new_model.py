@@ -29,6 +29,7 @@ from tasks.settings import PROJECT
 from tasks.sources import SourceError
 from tasks.spec import SpecError
 from tasks.spec.loading import load_spec
+from tasks.store.secrets import without_login
 
 DATABASES = ("postgresql", "sqlite")
 TABLES = (".csv", ".tsv", ".txt")
@@ -111,7 +112,7 @@ def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
     rows, looked = read_sample(source, listed)
     wish = Asked(
         name=name,
-        origin=hide_password(asked.origin),
+        origin=without_login(asked.origin),
         source=as_code(arguments),
         imported=imported,
         time=asked.time,
@@ -270,11 +271,6 @@ def summary(plan: Plan, text: str, out: Path, today: date) -> str:
         f"  prefect deploy -n retrain-{plan.name}",
     ]
     return "\n".join(lines)
-
-
-def hide_password(origin: str) -> str:
-    """Where the data come from, for people: a URL without what stands before its host."""
-    return re.sub(r"(?<=://)[^/@]*@", "", origin)
 
 
 def _database(asked: argparse.Namespace, scheme: str) -> tuple[str, dict[str, str]]:

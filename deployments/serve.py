@@ -25,6 +25,7 @@ import psutil
 
 from tasks import settings
 from tasks.cli.environment import DEFAULTS
+from tasks.errors import NightlyError
 from tasks.store import files, locks
 
 PREFECT = (sys.executable, "-m", "prefect")
@@ -37,7 +38,7 @@ GRACE = 15.0
 """Seconds a process has to end by itself when it is told to."""
 
 
-class ServeError(RuntimeError):
+class ServeError(NightlyError, RuntimeError):
     """Something that should run does not; the message says what, and where its log is."""
 
 

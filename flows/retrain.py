@@ -11,6 +11,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from tasks.promotion.checks import Status
 from tasks.steps.config import RetrainConfig
 from tasks.steps.judge import judge_night, look_for_leaks, score_champion
 from tasks.steps.monitor import grade_predictions, measure_drift, revert_champion
@@ -57,11 +58,11 @@ def retrain(config: RetrainConfig) -> State:
 
         run = log_night(night, clean, examples, judged)
         version = None
-        if judged.verdict.status == "PROMOTED":
+        if judged.verdict.status is Status.PROMOTED:
             shipped = refit_challenger(night, examples, judged)
             version = register_version(night, examples, judged, shipped, run)
             judged = check_version(night, examples, judged, shipped, version)
-            if judged.verdict.status == "PROMOTED":
+            if judged.verdict.status is Status.PROMOTED:
                 promote_version(night, version)
 
         clean_up(night)

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.errors import WrongInputError
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-class SettingsError(RuntimeError):
+class SettingsError(WrongInputError, RuntimeError):
     """What the environment says cannot be used."""
 
 

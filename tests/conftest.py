@@ -6,12 +6,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import settings
+
+from tests import browser, warm
 
 settings.register_profile("nightly", deadline=None)
 settings.load_profile("nightly")
@@ -23,6 +26,15 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["OMP_NUM_THREADS"] = "1"
 for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several workers, files that start servers come first: the short ones fill the end."""
+    if not hasattr(config, "workerinput"):
+        return
+    servers = {"prefect_server", "served", "server", "proxy", "postgres_server"}
+    long = {item.path for item in items if servers & set(getattr(item, "fixturenames", ()))}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +68,17 @@ def registry_home(home: Path, empty_registry: Path) -> Path:
     return home
 
 
+UNUSED_SERVICES = (
+    "EVENT_PERSISTER",
+    "FOREMAN",
+    "LATE_RUNS",
+    "SCHEDULER",
+    "TASK_RUN_RECORDER",
+    "TRIGGERS",
+)
+"""What the tests' Prefect server need not do; alarms and schedules have servers of their own."""
+
+
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """An embedded Prefect server with a database and a result storage of its own."""
@@ -63,10 +86,42 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
     storage = tmp_path_factory.mktemp("prefect-storage")
+    with ExitStack() as stack:
+        stack.enter_context(temporary_settings({PREFECT_LOCAL_STORAGE_PATH: storage}))
+        with pytest.MonkeyPatch.context() as starting:
+            for name in UNUSED_SERVICES:
+                starting.setenv(f"PREFECT_SERVER_SERVICES_{name}_ENABLED", "false")
+            stack.enter_context(prefect_test_harness(server_startup_timeout=600))
+        yield
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser that the pages are looked at with."""
+    return browser.find_chromium()
+
+
+@pytest.fixture(scope="session")
+def warm_address(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The process that forks commands, on the Prefect server of the tests."""
+    from prefect.settings import PREFECT_API_URL
+
+    from tasks.cli.environment import DEFAULTS, QUIET
+
+    server = {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    log = tmp_path_factory.mktemp("warm") / "log"
     with (
-        temporary_settings({PREFECT_LOCAL_STORAGE_PATH: storage}),
-        prefect_test_harness(server_startup_timeout=120),
+        pytest.MonkeyPatch.context() as patch,
+        warm.started(os.environ | DEFAULTS | QUIET | server, log) as address,
     ):
+        patch.setenv(warm.ADDRESS, address)
+        yield
+
+
+@pytest.fixture(scope="module")
+def warm_processes(warm_address: None) -> Iterator[None]:
+    """Commands and the clean processes of nights are forks, see ``tests/warm.py``."""
+    with warm.clean_processes():
         yield
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from tasks.settings import PROJECT
+from tests import warm
 from tests.toy import FIRST, write_day
 
-PROJECT = Path(__file__).resolve().parent.parent
 TOY = PROJECT / "tests" / "toy.py"
 COMMAND = [sys.executable, "-W", "ignore", str(PROJECT / "flows" / "retrain.py")]
 
@@ -61,35 +65,61 @@ class Ended:
         return found
 
 
-def start_command(
-    home: Path, model: Path, *arguments: str, environment: dict[str, str] | None = None
-) -> subprocess.Popen[str]:
-    """``python flows/retrain.py --model ...`` against the Prefect server of the tests."""
+def command_environment(home: Path) -> dict[str, str]:
+    """The environment of a command on this state and the Prefect server of the tests."""
     from prefect.settings import PREFECT_API_URL
 
     server = PREFECT_API_URL.value()
     assert server, "use the fixture prefect_server"
     inherited = {n: v for n, v in os.environ.items() if not n.startswith("MLFLOW_")}
     places = {"NIGHTLY_HOME": str(home), "PREFECT_API_URL": server}
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    return subprocess.Popen(
-        [*COMMAND, "--model", str(model), *arguments],
-        env=inherited | quiet | places | (environment or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return inherited | {"MLFLOW_DISABLE_TELEMETRY": "true"} | places
 
 
-def end_command(process: subprocess.Popen[str]) -> Ended:
+def start_command(
+    home: Path, model: Path, *arguments: str, environment: dict[str, str] | None = None
+) -> warm.Process:
+    """``python flows/retrain.py --model ...``, forked: use the fixture ``warm_processes``."""
+    command = [*COMMAND, "--model", str(model), *arguments]
+    return warm.Process(command, env=command_environment(home) | (environment or {}))
+
+
+def end_command(process: warm.Process) -> Ended:
     """Wait for the command."""
-    out, err = process.communicate(timeout=300)
-    return Ended(process.returncode, out, err)
+    out, err = process.communicate(timeout=900)
+    return Ended(process.wait(), out, err)
 
 
 def run_command(home: Path, model: Path, *arguments: str, **environment: str) -> Ended:
     """Run the command to its end."""
     return end_command(start_command(home, model, *arguments, environment=environment))
+
+
+def type_command(home: Path, model: Path, *arguments: str) -> Ended:
+    """The command as a person types it: a process that starts from nothing."""
+    ended = subprocess.run(
+        [*COMMAND, "--model", str(model), *arguments],
+        env=command_environment(home),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def copy_home(made: Path, home: Path) -> None:
+    """Copy a state directory; where its registry names a file in it, the copy names its own."""
+    shutil.copytree(made, home, dirs_exist_ok=True)
+    with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
+        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            for _, column, *_ in database.execute(f"PRAGMA table_info({table})").fetchall():
+                database.execute(
+                    f'UPDATE {table} SET "{column}" = replace("{column}", ?, ?) '
+                    f'WHERE "{column}" LIKE ?',
+                    (f"{made}/", f"{home}/", f"%{made}/%"),
+                )
 
 
 def run_night(model: Path, as_of: date | None = None) -> dict[str, Any]:

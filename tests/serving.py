@@ -18,7 +18,7 @@ import pandas as pd
 import psutil
 
 JSON, PARQUET = "application/json", "application/vnd.apache.parquet"
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds the server may take to answer on a busy machine."""
 
 

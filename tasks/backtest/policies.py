@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tasks.promotion.checks import Status
 from tasks.promotion.gate import choose_challenger, judge
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def two_questions(look: Look) -> str | None:
         same_recipe=chosen == look.recipe,
         gate=look.gate,
     )
-    return chosen if verdict.status == "PROMOTED" else None
+    return chosen if verdict.status is Status.PROMOTED else None
 
 
 POLICIES: Mapping[str, Policy] = {

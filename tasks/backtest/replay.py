@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.backtest.policies import BASELINE, POLICIES, Look
+from tasks.errors import WrongInputError
 from tasks.evaluation.evaluate import evaluate, evaluate_days
 from tasks.features import cleaning
 from tasks.features.examples import prepare_examples
@@ -33,7 +34,7 @@ PERIODS = (7, 30)
 Tell = Callable[[int, int], None]
 
 
-class BacktestError(ValueError):
+class BacktestError(WrongInputError, ValueError):
     """What was asked cannot be replayed; the message says what can."""
 
 

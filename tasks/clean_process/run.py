@@ -8,11 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tasks.errors import NightlyError
+
 TIME_OUT = 180
 """Seconds the clean process may take before it counts as hanging."""
 
 
-class CleanProcessError(RuntimeError):
+class CleanProcessError(NightlyError, RuntimeError):
     """A process of its own failed, or took too long."""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from tasks.clean_process.package_check import files_digest
 from tasks.clean_process.run import CleanProcessError, run_by_itself
+from tasks.errors import NightlyError
 from tasks.features import scoring
 from tasks.features.contract import accept_rows
 from tasks.registry import packages, versions
@@ -39,7 +40,7 @@ INPUTS_AT_MOST = 1_000_000
 """Rows of inputs that are kept beside the predictions, for single requests."""
 
 
-class AlignError(RuntimeError):
+class AlignError(NightlyError, RuntimeError):
     """What the champion predicted cannot be laid beside tonight's examples."""
 
 
@@ -311,7 +312,7 @@ def align(
     Raises:
         AlignError: Where the two cannot be matched row by row.
     """
-    if hasattr(spec.problem, "user"):
+    if spec.problem.user_column is not None:
         return _align_pairs(spec, holdout, accepted, said)
     place = _places(spec, holdout, accepted)
     if not np.array_equal(accepted["day"].reindex(said["row"]), said["day"]):
@@ -319,7 +320,7 @@ def align(
     several = len(spec.problem.score_columns) > 1
     columns = list(spec.problem.score_columns) if several else ["score"]
     named = set(said) - {"day", "row"}
-    fewer_classes = hasattr(spec.problem, "classes") and named < set(columns)
+    fewer_classes = spec.problem.scores_classes and named < set(columns)
     if named != set(columns) and not fewer_classes:
         raise AlignError(
             "it answers another question: other classes, or other quantiles. A model under another "

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from tasks.cli.embedded_server import embedded_server
 from tasks.cli.environment import set_defaults
-from tasks.cli.exits import end_failed, fail, fail_outside, print_text
+from tasks.cli.exits import end_failed, fail, print_text
 from tasks.cli.parsers import (
     backtest_parser,
     monitor_parser,
@@ -21,10 +21,9 @@ from tasks.cli.parsers import (
     rollback_parser,
 )
 from tasks.cli.progress_bar import shown_progress
-from tasks.errors import SpecError
+from tasks.errors import NightlyError, SpecError
+from tasks.promotion.checks import Status
 from tasks.reporting.decisions import recall
-from tasks.reporting.wording import EXIT_CODES
-from tasks.sources.base import SourceSettingsError
 from tasks.spec.loading import load_spec
 from tasks.spec.values import shown
 
@@ -60,7 +59,7 @@ def _check(asked: argparse.Namespace) -> int:
     try:
         spec = load_spec(asked.model)
     except SpecError as error:
-        return fail(str(error), 2)
+        return fail(str(error), error.exit_code)
     from tasks.preflight.check import check_model
     from tasks.preflight.result import OUTCOMES, to_json, to_text
 
@@ -96,15 +95,14 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
     found = state.result(raise_on_failure=False)
     if state.name != ROLLED_BACK:
         if isinstance(found, RollbackError):
-            sys.exit(fail(str(found), 2))
-        sys.exit(fail_outside(found))
+            sys.exit(fail(str(found), found.exit_code))
+        sys.exit(end_failed(found))
     print_text(to_text(found))
     sys.exit(0)
 
 
 def run_backtest(backtest: Callable[..., Any]) -> None:
     """Replay the nights the command line asks for, show what was found, and exit with its code."""
-    from tasks.backtest.replay import BacktestError
     from tasks.backtest.report import to_terminal
     from tasks.steps.backtest import REPLAYED
     from tasks.steps.config import BacktestConfig
@@ -123,8 +121,8 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
         state = backtest(config, return_state=True)
     found = state.result(raise_on_failure=False)
     if state.name != REPLAYED:
-        wrong = isinstance(found, BacktestError | SourceSettingsError)
-        sys.exit(fail(f"{type(found).__name__}: {found}", 2 if wrong else 1))
+        code = found.exit_code if isinstance(found, NightlyError) else 1
+        sys.exit(fail(f"{type(found).__name__}: {found}", code))
     print_text(to_terminal(found))
     sys.exit(0)
 
@@ -151,9 +149,10 @@ def _run_named(
         config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of)
         ready()
         state = flow(config, return_state=True)
-    if state.name in {**codes, "HELD": 0}:
+    ends = {**codes, Status.HELD: Status.HELD.exit_code}
+    if state.name in ends:
         print_text(f"{state.name}. {state.message}")
-        sys.exit(codes.get(state.name, 0))
+        sys.exit(ends[state.name])
     sys.exit(end_failed(state.result(raise_on_failure=False)))
 
 
@@ -174,13 +173,13 @@ def _import_model(model: str) -> None:
     try:
         load_spec(model)
     except SpecError as error:
-        sys.exit(fail(str(error), 2))
+        sys.exit(fail(str(error), error.exit_code))
 
 
 def _end(state: State, asked: argparse.Namespace) -> int:
 
     found = state.result(raise_on_failure=False)
-    if state.name in EXIT_CODES and isinstance(found, dict):
+    if state.name in set(Status) and isinstance(found, dict):
         return _show(cast("Report", found), asked, again=False)
     return end_failed(found)
 
@@ -190,4 +189,4 @@ def _show(report: Report, asked: argparse.Namespace, *, again: bool) -> int:
 
     text = json.dumps(report, indent=1, ensure_ascii=False)
     print_text(text if asked.json else to_terminal(report, again=again))
-    return EXIT_CODES[report["verdict"]]
+    return Status(report["verdict"]).exit_code

@@ -32,7 +32,7 @@ def embedded_server() -> Iterator[Callable[[], None]]:
     try:
         record = ensure_home() / "embedded-server.json"
     except SettingsError as error:
-        sys.exit(fail(str(error), 2))
+        sys.exit(fail(str(error), error.exit_code))
     _end_orphan(record)
     server = SubprocessASGIServer()
     starting = threading.Thread(target=server.start)
@@ -44,7 +44,7 @@ def embedded_server() -> Iterator[Callable[[], None]]:
             write_json(record, {"pid": server.server_process.pid, "started_by": os.getpid()})
         except StoreError as error:
             starting.join()
-            sys.exit(fail(str(error), 1))
+            sys.exit(fail(str(error), error.exit_code))
     yield starting.join  # Prefect stops the server at exit, after the last log has been sent
 
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from tasks.errors import SpecError
-from tasks.features.split import HistoryError
+from tasks.errors import NightlyError
 from tasks.registry.client import outage
-from tasks.settings import SettingsError
-from tasks.sources.base import SourceSettingsError
-from tasks.training.fit import FitError
 
 AGAIN = "Run the same command again: it ends what was begun, and does nothing twice."
 OUTAGE = (
@@ -20,11 +16,10 @@ OUTAGE = (
 
 
 def end_failed(found: BaseException) -> int:
-
-    message = f"{type(found).__name__}: {found}"
-    if isinstance(found, SpecError | HistoryError | SettingsError | SourceSettingsError):
-        return fail(message, 2)
-    return fail(message, 1) if isinstance(found, FitError) else fail_outside(found)
+    """Say what a run failed with, and whether the same command again may get past it."""
+    if isinstance(found, NightlyError) and not found.may_pass:
+        return fail(f"{type(found).__name__}: {found}", found.exit_code)
+    return fail_outside(found)
 
 
 def print_text(text: str) -> None:

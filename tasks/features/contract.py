@@ -7,6 +7,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasks.errors import NightlyError
+
 if TYPE_CHECKING:
     import pandas as pd
     from pandera.pandas import DataFrameModel
@@ -29,7 +31,7 @@ WORDS = {
 """Names of pandera's checks to what a value does that breaks them."""
 
 
-class ContractError(ValueError):
+class ContractError(NightlyError, ValueError):
     """Whole days do not fit the contract: a column is missing or has another type."""
 
 

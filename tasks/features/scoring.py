@@ -8,6 +8,9 @@ rows are those tonight's contract accepted. For days gone by it writes one line 
 asked: ``day``, the position of its raw row or its user and item, and ``score``, or one for each
 class or level. For a day to come, with ``REQUESTS.feather`` as a sixth argument where the spec
 names requests, it writes what the app reads.
+
+It also runs with packages of older versions, whose ``tasks`` is another: it imports ``tasks.spec``
+alone, once the package is first on the path, and asks a spec for nothing that those lack.
 """
 
 from __future__ import annotations
@@ -19,21 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.problems.predictions import POPULAR
-from tasks.spec.model_spec import ModelSpec
-
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def for_anyone(rows: pd.DataFrame, user: str) -> pd.DataFrame:
-    """Rows about a user never seen as rows about anyone: without a name, of kind ``popular``."""
-    import pandas as pd
-
-    whole = pd.api.types.is_integer_dtype(rows[user])
-    nobody = pd.array([pd.NA] * len(rows), dtype="Int64") if whole else None
-    kind = {"kind": POPULAR} if "kind" in rows else {}
-    return rows.assign(**{user: nobody}, **kind)
 
 
 CROWD = 10_000
@@ -67,6 +57,7 @@ def find_spec(file: str, module: str, model: str) -> Any:
     """The packaged spec of that name; its module answers to the name it had when it was made."""
     made = importlib.import_module(file.removesuffix(".py").replace("/", "."))
     sys.modules.setdefault(module, made)
+    from tasks.spec import ModelSpec
 
     found = [v for v in vars(made).values() if isinstance(v, ModelSpec) and v.name == model]
     if not found:
@@ -83,7 +74,7 @@ def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any) -> Any:
     made = make_features(spec, requests, past)
     reserved = [name for name in ("day", "target", "relevant") if name in made]
     scores = spec.problem.score(estimator, spec.problem.inputs(made.drop(columns=reserved)))
-    user = getattr(spec.problem, "user", None)
+    user = user_of(spec.problem)
     keys = made[[user, spec.problem.item]] if user else {"row": today.index[made.index]}
     named = {"score": scores}
     if scores.ndim > 1:
@@ -128,6 +119,25 @@ def answer_ahead(
     return pd.concat(answers, ignore_index=True), kept
 
 
+def for_anyone(rows: pd.DataFrame, user: str) -> pd.DataFrame:
+    """Rows about a user never seen as rows about anyone: without a name, of kind ``popular``."""
+    import pandas as pd
+
+    whole = pd.api.types.is_integer_dtype(rows[user])
+    nobody = pd.array([pd.NA] * len(rows), dtype="Int64") if whole else None
+    kind = {"kind": "popular"} if "kind" in rows else {}
+    return rows.assign(**{user: nobody}, **kind)
+
+
+def user_of(problem: Any) -> str | None:
+    """Column that names the user, where items are ranked for users; else None.
+
+    That is what ``Problem.user_column`` says. It is not asked here: this file also runs beside the
+    packaged code of older versions, whose problems do not have it.
+    """
+    return getattr(problem, "user", None)
+
+
 def history_of(spec: Any, cleaned: Any, stamp: Any) -> Any:
     """The clean rows that a day's features may see, of rows ascending by ``day``; no copy."""
     first, last = cleaned["day"].searchsorted([stamp - spec.lookback, stamp])
@@ -155,7 +165,7 @@ def split_requests(spec: Any, requests: Any, past: Any) -> Iterator[tuple[Any, A
     import pandas as pd
     from pandas.util import hash_array
 
-    parts, user = spec.problem.batches(requests), getattr(spec.problem, "user", None)
+    parts, user = spec.problem.batches(requests), user_of(spec.problem)
     code, users = pd.factorize(past[user]) if user else ((), ())
     if len(users) <= CROWD:
         yield from ((part, past) for part in parts)

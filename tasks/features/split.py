@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+from tasks.errors import WrongInputError
+
 if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
 
@@ -31,7 +33,7 @@ class Split:
         return tuple(sorted({*self.train, *self.holdout, *self.refit}))
 
 
-class HistoryError(ValueError):
+class HistoryError(WrongInputError, ValueError):
     """The source has fewer days than lookback, training and holdout need."""
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tasks.errors import NightlyError
+from tasks.store.database import AddressError, open_engine, parse_url, secrets_of
+from tasks.store.secrets import hidden
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 20_000
 
 
-class PublishError(RuntimeError):
+class PublishError(NightlyError, RuntimeError):
     """The predictions cannot be published; those of an earlier night stay."""
 
 
@@ -62,8 +65,9 @@ def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str])
             _insert(connection, target, rows)
     except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        said = hidden(cause, secrets_of(engine.url))
         raise PublishError(
-            f"The predictions cannot be written to {_shown(engine)}: {_hidden(cause, engine)}. "
+            f"The predictions cannot be written to {_shown(engine)}: {said}. "
             "The table holds what it held."
         ) from None
     finally:
@@ -90,17 +94,11 @@ def _insert(connection: Connection, target: Table, rows: pd.DataFrame) -> None:
 
 
 def _engine(url: str) -> Engine:
-    import sqlalchemy
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-    from sqlalchemy.pool import NullPool
-
     try:
-        engine = sqlalchemy.create_engine(url, poolclass=NullPool)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        module = getattr(error, "name", None)
-        why = f"the package {module!r} is not installed" if module else "it is no such address"
+        engine = open_engine(parse_url(url))
+    except AddressError as error:
         raise PublishError(
-            f"NIGHTLY_PREDICTIONS_URL cannot be used: {why}. Expected an SQLAlchemy URL such as "
+            f"NIGHTLY_PREDICTIONS_URL cannot be used: {error}. Expected an SQLAlchemy URL such as "
             "postgresql+psycopg://user:password@host/database or sqlite:////path/to/file.db."
         ) from None
     if engine.dialect.name == "sqlite":
@@ -163,8 +161,3 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _shown(engine: Engine) -> str:
     return engine.url.render_as_string(hide_password=True)
-
-
-def _hidden(text: str, engine: Engine) -> str:
-    password = engine.url.password
-    return re.sub(re.escape(str(password)), "***", text) if password else text

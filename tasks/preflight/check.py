@@ -357,7 +357,7 @@ def _look_at_features(
 
 def _look_at_requests(spec: ModelSpec, clean: pd.DataFrame, as_of: date) -> Part:
     """What the app asks of the next day, up to the inputs of the model."""
-    if spec.requests is None and not hasattr(spec.problem, "user"):
+    if spec.requests is None and spec.problem.user_column is None:
         return Part("Requests", ("none named: the app gets no predictions",))
     import pandas as pd
 

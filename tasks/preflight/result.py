@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.metrics.base import title
+from tasks.promotion.checks import Status
 from tasks.spec.fingerprint import code_files
 
 if TYPE_CHECKING:
@@ -20,8 +21,14 @@ if TYPE_CHECKING:
 
 OUTCOMES = {
     "READY": ("a night would run", 0),
-    "HELD": ("a night would be HELD, there is nothing fresh to learn from", 0),
-    "REJECTED": ("a night would be REJECTED, the data break the contract", 3),
+    Status.HELD: (
+        "a night would be HELD, there is nothing fresh to learn from",
+        Status.HELD.exit_code,
+    ),
+    Status.REJECTED: (
+        "a night would be REJECTED, the data break the contract",
+        Status.REJECTED.exit_code,
+    ),
     "FAULTY": ("a night would fail: repair what is listed below", 2),
 }
 """What a night would do, in words, and the exit code of the check."""
@@ -99,8 +106,8 @@ class Checkup:
         if self.all("faults"):
             return "FAULTY"
         if self.all("rejected"):
-            return "REJECTED"
-        return "HELD" if self.all("held") else "READY"
+            return Status.REJECTED
+        return Status.HELD if self.all("held") else "READY"
 
 
 def to_text(found: Checkup) -> str:

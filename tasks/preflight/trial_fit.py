@@ -80,7 +80,7 @@ def input_notes(inputs: pd.DataFrame) -> Iterable[str]:
 def target_faults(spec: ModelSpec, taught: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
     """Why nothing can be learned of these targets, or judged by them."""
 
-    name = getattr(spec.problem, "target", "target")
+    name = spec.problem.target_column or "target"
     if taught["target"].nunique() < 2:
         value = taught["target"].iloc[0]
         return [

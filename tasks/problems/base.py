@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from tasks.metrics.base import Metric, greater_is_better
+from tasks.problems.columns import inputs_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
     from tasks.problems.columns import Slice
     from tasks.problems.predictions import Matched
 
@@ -24,6 +27,18 @@ class Problem(Protocol):
     @property
     def method(self) -> str:
         """Method an estimator must have: ``predict_proba`` or ``predict``."""
+
+    @property
+    def user_column(self) -> str | None:
+        """Column that names the user, where items are ranked for users; else None."""
+
+    @property
+    def target_column(self) -> str | None:
+        """Column of the clean rows that holds the label of each, where there is one; else None."""
+
+    @property
+    def scores_classes(self) -> bool:
+        """Whether each of ``score_columns`` is the probability of one class."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -144,3 +159,60 @@ class Problem(Protocol):
         names: Sequence[str],
     ) -> dict[str, dict[str, Floats]]:
         """Scorer to metric to one value per row of ``counts`` (resamples x days)."""
+
+
+class ProblemBase:
+    """What all problems answer alike unless they say otherwise."""
+
+    metrics: tuple[Metric, ...]
+    answer_column: ClassVar[str]
+
+    @property
+    def user_column(self) -> str | None:
+        return None
+
+    @property
+    def target_column(self) -> str | None:
+        return None
+
+    @property
+    def scores_classes(self) -> bool:
+        return False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    @property
+    def score_columns(self) -> tuple[str, ...]:
+        return (self.answer_column,)
+
+    @property
+    def primary(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def greater_is_better(self) -> bool:
+        return greater_is_better(self.primary, self.metrics)
+
+    def inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
+        return inputs_of(examples, self.keys)
+
+    def check_split(self, train: pd.DataFrame, holdout: pd.DataFrame) -> None:
+        pass
+
+    def calibration(
+        self,
+        examples: pd.DataFrame,  # noqa: ARG002
+        score: Floats,  # noqa: ARG002
+    ) -> tuple[float, float] | None:
+        return None
+
+    def outcomes(self, examples: pd.DataFrame) -> list[npt.NDArray[Any]]:
+        return [examples["target"].to_numpy() == 1]
+
+    def _own_and_built_in(self, names: Sequence[str]) -> tuple[list[Metric], list[str]]:
+        """Custom metrics among these names, and the names of the others."""
+        own = [metric for metric in self.metrics if metric.name in names]
+        custom = {metric.name for metric in own}
+        return own, [name for name in names if name not in custom]

@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from tasks.errors import JudgementError, SpecError
 from tasks.metrics import classification
+from tasks.metrics.base import Metric
 from tasks.metrics.classification import DECIDED
 from tasks.problems.tabular import Tabular, shares
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
 
 
 MOST_CLASSES = 100
@@ -25,8 +26,33 @@ UNEVEN = 0.001
 """How far from 1 the probabilities of a row may add up: those of 32 bits do."""
 
 
+class _OfClasses(Tabular):
+    """What a problem of two classes and one of several share."""
+
+    metric: str
+
+    @property
+    def method(self) -> str:
+        return "predict_proba"
+
+    @property
+    def primary(self) -> str:
+        return self.metric
+
+    def teach_fault(self, train: pd.DataFrame) -> str:
+        return self._one_class("training days have", train)
+
+    def check_examples(self, examples: pd.DataFrame) -> None:
+        if fault := self._one_class("holdout has", examples):
+            raise JudgementError(fault)
+
+    def _one_class(self, whose: str, examples: pd.DataFrame) -> str:
+        """That these labels are of one class only, or an empty string."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Classification(Tabular):
+class Classification(_OfClasses):
     """Probability that a column is 1.
 
     Attributes:
@@ -49,14 +75,6 @@ class Classification(Tabular):
     threshold: float | None = None
     metrics: tuple[Metric, ...] = ()
     answer_column = "probability"
-
-    @property
-    def method(self) -> str:
-        return "predict_proba"
-
-    @property
-    def primary(self) -> str:
-        return self.metric
 
     @property
     def built_in(self) -> tuple[str, ...]:
@@ -90,13 +108,6 @@ class Classification(Tabular):
     def baseline_scores(self, train: pd.DataFrame, holdout: pd.DataFrame) -> Floats:
         """The base rate of the training examples for every row."""
         return np.full(len(holdout), float(train["target"].mean()))
-
-    def teach_fault(self, train: pd.DataFrame) -> str:
-        return self._one_class("training days have", train)
-
-    def check_examples(self, examples: pd.DataFrame) -> None:
-        if fault := self._one_class("holdout has", examples):
-            raise JudgementError(fault)
 
     def score_fault(self, score: Floats) -> str:
         outside = int(((score < 0) | (score > 1)).sum())
@@ -142,7 +153,7 @@ class Classification(Tabular):
 
 
 @dataclass(frozen=True)
-class Multiclass(Tabular):
+class Multiclass(_OfClasses):
     """Probability of each of several classes.
 
     An estimator learns the place of a class in ``classes``, from 0 on, and its probabilities come
@@ -171,16 +182,12 @@ class Multiclass(Tabular):
     answer_column = "probability"
 
     @property
-    def method(self) -> str:
-        return "predict_proba"
+    def scores_classes(self) -> bool:
+        return True
 
     @property
     def score_columns(self) -> tuple[str, ...]:
         return tuple(f"probability_{name}" for name in self.classes)
-
-    @property
-    def primary(self) -> str:
-        return self.metric
 
     @property
     def built_in(self) -> tuple[str, ...]:
@@ -244,9 +251,6 @@ class Multiclass(Tabular):
         share = shares(train["target"].to_numpy(), len(self.classes))
         return np.tile(share, (len(holdout), 1))
 
-    def teach_fault(self, train: pd.DataFrame) -> str:
-        return self._one_class("training days have", train)
-
     def check_split(self, train: pd.DataFrame, holdout: pd.DataFrame) -> None:
         """Raise JudgementError where the holdout has a class that no training day has."""
         taught, judged = set(train["target"]), holdout["target"].value_counts()
@@ -256,10 +260,6 @@ class Multiclass(Tabular):
                 f"{self.classes[new[0]]!r}, which no training day has: a longer window may have "
                 "it, or clean may put rare classes together"
             )
-
-    def check_examples(self, examples: pd.DataFrame) -> None:
-        if fault := self._one_class("holdout has", examples):
-            raise JudgementError(fault)
 
     def score_fault(self, score: Floats) -> str:
         off = np.abs(score.sum(axis=1) - 1) > UNEVEN

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import JudgementError, SpecError
-from tasks.metrics.base import daily_mean
+from tasks.metrics.base import Metric, daily_mean
 from tasks.metrics.ranking import Ranking, ranking_metrics
 from tasks.problems import predictions
+from tasks.problems.base import ProblemBase
 from tasks.problems.classification import probability
 from tasks.problems.columns import (
     check_column,
-    inputs_of,
     metric_faults,
     name_faults,
     slice_name,
@@ -27,7 +27,7 @@ from tasks.problems.columns import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
     from tasks.problems.columns import Slice
     from tasks.problems.predictions import Matched
 
@@ -37,7 +37,7 @@ USERS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True)
-class Recommendation:
+class Recommendation(ProblemBase):
     """Order of a user's candidate items by how likely each is wanted on the day.
 
     A query is a (day, user) pair. Items wanted but absent from the candidates count as missed.
@@ -78,16 +78,16 @@ class Recommendation:
         return "predict_proba"
 
     @property
+    def user_column(self) -> str:
+        return self.user
+
+    @property
     def keys(self) -> tuple[str, ...]:
         return ("day", "target", "relevant", self.user, self.item)
 
     @property
     def answer_keys(self) -> tuple[str, ...]:
         return (self.user, "place")
-
-    @property
-    def score_columns(self) -> tuple[str, ...]:
-        return (self.answer_column,)
 
     @property
     def primary(self) -> str:
@@ -109,11 +109,6 @@ class Recommendation:
         return tuple(
             name for name in self.metric_names if "_from_" not in name and "_among_" not in name
         )
-
-    @property
-    def greater_is_better(self) -> bool:
-        own = {metric.name: metric.greater_is_better for metric in self.metrics}
-        return own.get(self.primary, True)
 
     def faults(self, known_ahead: Sequence[str] = ()) -> list[str]:
         found = metric_faults(self.metric, ("ndcg", "recall"), self.metrics)
@@ -258,9 +253,6 @@ class Recommendation:
             relevant=count.to_numpy(dtype=np.int32),
         )
 
-    def inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
-        return inputs_of(examples, self.keys)
-
     def score(self, estimator: Any, inputs: pd.DataFrame) -> Floats:
         return probability(estimator, inputs)
 
@@ -277,9 +269,6 @@ class Recommendation:
         if train["target"].any():
             return ""
         return f"none of the {len(train):,} candidates of the training days was {self._verb}"
-
-    def check_split(self, train: pd.DataFrame, holdout: pd.DataFrame) -> None:
-        pass
 
     def check_examples(self, examples: pd.DataFrame) -> None:
         if not examples["target"].any():
@@ -312,16 +301,6 @@ class Recommendation:
         """Queries in which something was wanted."""
         return self._queries(examples[examples["relevant"] > 0])[1]
 
-    def calibration(
-        self,
-        examples: pd.DataFrame,  # noqa: ARG002
-        score: Floats,  # noqa: ARG002
-    ) -> tuple[float, float] | None:
-        return None
-
-    def outcomes(self, examples: pd.DataFrame) -> list[npt.NDArray[Any]]:
-        return [examples["target"].to_numpy() == 1]
-
     def measure(
         self,
         examples: pd.DataFrame,
@@ -341,8 +320,7 @@ class Recommendation:
             day=day,
             repeat=None if self.repeat is None else examples[self.repeat].to_numpy() > 0,
         )
-        own = [metric for metric in self.metrics if metric.name in names]
-        known = [name for name in names if name not in {metric.name for metric in own}]
+        own, known = self._own_and_built_in(names)
         found = ranking_metrics(ranking, scores, counts, known, self.k, self.recall_k)
         for scorer, score in scores.items() if own else ():
             placed = examples.assign(place=_places(query, tie, score))

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import JudgementError, SpecError
+from tasks.metrics.base import Metric
 from tasks.metrics.regression import quantile_metrics, regression_metrics
 from tasks.problems.tabular import Tabular
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
 
 
 ALWAYS = ("mean_absolute_error", "root_mean_squared_error", "median_absolute_error", "r2")

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import SpecError
-from tasks.metrics import base
+from tasks.metrics.base import daily_mean
 from tasks.problems import predictions
-from tasks.problems.columns import inputs_of, metric_faults, slice_values, unreserved
+from tasks.problems.base import ProblemBase
+from tasks.problems.columns import metric_faults, slice_values, unreserved
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
     from tasks.problems.columns import Slice
     from tasks.problems.predictions import Matched
 
 
-class Tabular:
+class Tabular(ProblemBase):
     """Base of the problems that have a column as target."""
 
     target: str
     unit: str
     key: tuple[str, ...]
-    metrics: tuple[Metric, ...]
-    answer_column: ClassVar[str]
+
+    @property
+    def target_column(self) -> str:
+        return self.target
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -37,14 +40,6 @@ class Tabular:
     @property
     def answer_keys(self) -> tuple[str, ...]:
         return self.key
-
-    @property
-    def score_columns(self) -> tuple[str, ...]:
-        return (self.answer_column,)
-
-    @property
-    def primary(self) -> str:
-        raise NotImplementedError
 
     @property
     def built_in(self) -> tuple[str, ...]:
@@ -59,11 +54,6 @@ class Tabular:
     @property
     def live_metrics(self) -> tuple[str, ...]:
         return self.metric_names
-
-    @property
-    def greater_is_better(self) -> bool:
-        own = {metric.name: metric.greater_is_better for metric in self.metrics}
-        return own.get(self.primary, base.greater_is_better(self.primary))
 
     def requests(self, clean_rows: pd.DataFrame, known_ahead: Sequence[str]) -> pd.DataFrame:
         """The day's rows with ``day`` and those of the columns known ahead that were kept."""
@@ -138,30 +128,14 @@ class Tabular:
         kept = unreserved(features, self.target)[known]
         return kept.assign(day=clean_rows.loc[known, "day"], target=self.encode(labels[known]))
 
-    def inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
-        return inputs_of(examples, self.keys)
-
     def teach_fault(self, train: pd.DataFrame) -> str:  # noqa: ARG002
         return ""
-
-    def check_split(self, train: pd.DataFrame, holdout: pd.DataFrame) -> None:
-        pass
 
     def slice_values(self, examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
         return slice_values(examples, by)
 
     def count_units(self, examples: pd.DataFrame) -> int:
         return len(examples)
-
-    def calibration(
-        self,
-        examples: pd.DataFrame,  # noqa: ARG002
-        score: Floats,  # noqa: ARG002
-    ) -> tuple[float, float] | None:
-        return None
-
-    def outcomes(self, examples: pd.DataFrame) -> list[npt.NDArray[Any]]:
-        return [examples["target"].to_numpy() == 1]
 
     def measure(
         self,
@@ -172,12 +146,11 @@ class Tabular:
         names: Sequence[str],
     ) -> dict[str, dict[str, Floats]]:
         target = examples["target"].to_numpy()
-        own = [metric for metric in self.metrics if metric.name in names]
-        known = [name for name in names if name not in {metric.name for metric in own}]
+        own, known = self._own_and_built_in(names)
         return {
             scorer: self._measure(target, score, day, counts, known)
             | {
-                metric.name: base.daily_mean(metric.of_rows(examples, score), day, counts)
+                metric.name: daily_mean(metric.of_rows(examples, score), day, counts)
                 for metric in own
             }
             for scorer, score in scores.items()

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from tasks.errors import JudgementError
 from tasks.metrics.base import title
-from tasks.promotion.checks import Check, Verdict
+from tasks.promotion.checks import Check, Status, Verdict
 
 if TYPE_CHECKING:
     from tasks.evaluation.estimates import Difference, Estimate, Evaluation, SliceResult
-    from tasks.promotion.checks import Status
     from tasks.spec.gate import Gate
 
 
@@ -128,7 +127,7 @@ def judge(
         )
     else:
         leading = (_compared(found, challenger, champion, slices), checks[-1].detail)
-    return Verdict("PROMOTED", leading, tuple(checks))
+    return Verdict(Status.PROMOTED, leading, tuple(checks))
 
 
 def confirm(verdict: Verdict, version: str, checks: Sequence[Check]) -> Verdict:
@@ -138,13 +137,13 @@ def confirm(verdict: Verdict, version: str, checks: Sequence[Check]) -> Verdict:
         for check in checks
         if not check.passed
     )
-    status: Status = "KEPT" if failed else verdict.status
+    status = Status.KEPT if failed else verdict.status
     return Verdict(status, (*failed, *verdict.reasons), (*verdict.checks, *checks))
 
 
 def refuse(verdict: Verdict, *reasons: str) -> Verdict:
     """The champion stays, for these reasons first."""
-    return Verdict("KEPT", (*reasons, *verdict.reasons), verdict.checks)
+    return Verdict(Status.KEPT, (*reasons, *verdict.reasons), verdict.checks)
 
 
 def _kept(
@@ -152,7 +151,7 @@ def _kept(
 ) -> Verdict:
     failed = tuple(check.detail for check in checks if not check.passed)
     nobody = ("There is no champion yet, and nothing is promoted.",) if champion is None else ()
-    return Verdict("KEPT", (*failed, *comparison, *nobody), checks)
+    return Verdict(Status.KEPT, (*failed, *comparison, *nobody), checks)
 
 
 def _finite_check(found: Evaluation, scorers: Sequence[str | None], gate: Gate) -> Check:

@@ -82,7 +82,7 @@ def missing_like_label(spec: ModelSpec, rows: pd.DataFrame) -> Check:
         spec: The model.
         rows: Clean rows of the holdout, labelled or not.
     """
-    name, target = "nothing missing with the label", getattr(spec.problem, "target", None)
+    name, target = "nothing missing with the label", spec.problem.target_column
     if target is None or target not in rows:
         return Check(name, True, "Every request has a label.")
     unlabelled = rows[target].isna().to_numpy()
@@ -151,7 +151,7 @@ def _changed_requests(
     """Compared where both cleanings keep a row: which rows are kept may follow the outcomes."""
     import pandas as pd
 
-    user, stamp = getattr(spec.problem, "user", None), pd.Timestamp(tested)
+    user, stamp = spec.problem.user_column, pd.Timestamp(tested)
     keys = [name for name in spec.known_ahead if name in before]
     old, new = (rows.loc[rows["day"] == stamp, keys] for rows in (before, now))
     if user is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tasks.errors import JudgementError
 from tasks.evaluation.evaluate import evaluate, evaluate_days, evaluate_slices
 from tasks.evaluation.prediction_interval import prediction_interval
-from tasks.promotion.checks import Verdict
+from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.gate import choose_challenger, judge, refuse
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def decide(
     if champion and champion.edited:
         verdict = _add_reasons(verdict, _told_of_edit(champion))
     if champion and champion.fault:
-        verdict = Verdict("KEPT", (champion.fault,), verdict.checks)
+        verdict = Verdict(Status.KEPT, (champion.fault,), verdict.checks)
     if refused and found.challenger in refused:
         verdict = refuse(verdict, refused[found.challenger])
     return replace(found, verdict=_add_reasons(verdict, *notes))
@@ -125,12 +125,12 @@ def early_verdict(held: Sequence[str], rejected: Mapping[date, str]) -> Verdict:
         rejected: Bad day to the reason; counts where there is any.
     """
     if not rejected:
-        return Verdict("HELD", tuple(held))
+        return Verdict(Status.HELD, tuple(held))
     reasons = list(rejected.values())
     if (more := len(reasons) - REASONS_TOLD) > 0:
         others = f"{more:,} more days are bad, through {max(rejected)}."
         reasons = [*reasons[:REASONS_TOLD], others]
-    return Verdict("REJECTED", tuple(reasons))
+    return Verdict(Status.REJECTED, tuple(reasons))
 
 
 def why_not_comparable(
@@ -185,7 +185,7 @@ def _judge(
         )
         challenger = chosen
     except JudgementError as error:
-        verdict = Verdict("KEPT", (f"Cannot judge: {error}.",))
+        verdict = Verdict(Status.KEPT, (f"Cannot judge: {error}.",))
     if figures is None or challenger not in figures.metrics:
         return Decision(verdict, challenger)
     alone = evaluate_days(

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from tasks import settings
+from tasks.errors import NightlyError
 from tasks.store import locks
+from tasks.store.secrets import without_login
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,11 +33,11 @@ HOW_A_SERVER_FAILS = {
 """Words of the client's error to plain words."""
 
 
-class RegistryError(RuntimeError):
+class RegistryError(NightlyError, RuntimeError):
     """The registry holds something other than it promised."""
 
 
-class OutageError(RuntimeError):
+class OutageError(NightlyError, RuntimeError):
     """The registry's server cannot be reached or fails: nothing is known of what it holds."""
 
 
@@ -88,7 +90,7 @@ def outage(error: BaseException) -> str | None:
         return None
     url = urlsplit(asked[1])
     how = next(how for words, how in HOW_A_SERVER_FAILS.items() if re.search(words, said))
-    address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+    address = without_login(f"{url.scheme}://{url.netloc}")
     return f"The MLflow server at {address} {how.format(path=url.path)}"
 
 

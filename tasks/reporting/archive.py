@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tasks import settings
+from tasks.promotion.checks import Status
 from tasks.store import files
 
 if TYPE_CHECKING:
     from tasks.reporting.report_schema import Report
 
 
-MATURE = ("PROMOTED", "KEPT")
+MATURE = (Status.PROMOTED, Status.KEPT)
 """Verdicts of nights that judged a challenger."""
 DAYS = "days.json"
 

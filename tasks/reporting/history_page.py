@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.metrics import base
 from tasks.monitoring.live_days import past_days
+from tasks.promotion.checks import Status
 from tasks.reporting import plots
 from tasks.reporting.archive import past_reports, report_folder
-from tasks.reporting.wording import WORDS, capitalized
+from tasks.reporting.wording import capitalized
 from tasks.store.files import write_file
 
 if TYPE_CHECKING:
@@ -37,10 +38,10 @@ TOP, BOTTOM = 12.0, 24.0
 """Pixels of a chart above and below what is drawn."""
 MISSING = "NO REPORT"
 MARKS = {
-    "PROMOTED": ("green", '<path d="M0-6 6.5 5.5H-6.5z"/>'),
-    "KEPT": ("blue", '<circle r="5.5"/>'),
-    "HELD": ("grey", '<path d="M-5-5.5h3.7v11H-5zM1.3-5.5H5v11H1.3z"/>'),
-    "REJECTED": ("orange line", '<path d="M-5-5 5 5M5-5-5 5"/>'),
+    Status.PROMOTED: ("green", '<path d="M0-6 6.5 5.5H-6.5z"/>'),
+    Status.KEPT: ("blue", '<circle r="5.5"/>'),
+    Status.HELD: ("grey", '<path d="M-5-5.5h3.7v11H-5zM1.3-5.5H5v11H1.3z"/>'),
+    Status.REJECTED: ("orange line", '<path d="M-5-5 5 5M5-5-5 5"/>'),
     MISSING: ("gap", '<path d="M-5.5-5.5h11v11h-11z"/>'),
     "inside": ("blue", '<circle r="3.5"/>'),
     "worse": ("orange open", '<circle r="4"/>'),
@@ -129,7 +130,8 @@ def to_html(reports: Sequence[Report], live: Sequence[Mapping[str, Any]]) -> str
 
     newest = reports[-1]
     metric = newest["metric"]
-    greater = newest.get("greater_is_better", base.greater_is_better(metric))
+    known = "greater_is_better" in newest
+    greater = newest["greater_is_better"] if known else base.greater_is_better(metric)
     name = escape(newest.get("titles", {}).get(metric, base.title(metric)))
     rows = _read(reports, live, metric, greater)
     better = f"{'Higher' if greater else 'Lower'} is better."
@@ -194,7 +196,7 @@ def _decided(report: Report, before: str | None) -> dict[str, Any]:
         "why": " ".join(filter(None, why)),
         "version": version,
         "age": age if age >= 0 else None,
-        "change": "promoted" if report["verdict"] == "PROMOTED" else "went back" * moved,
+        "change": "promoted" if report["verdict"] == Status.PROMOTED else "went back" * moved,
         "accepted": _number(rows.get("accepted")) if rows.get("in") else None,
         "quarantined": _number(rows.get("quarantined")) if rows.get("in") else None,
     }
@@ -237,7 +239,7 @@ def _state(rows: Sequence[Row], newest: Report, name: str) -> str:
         said += "; there is no champion yet"
     else:
         recipe = escape(newest["champion"].get("candidate") or "recipe unknown")
-        said += f", {WORDS[row.verdict]}" if row.verdict in WORDS else ""
+        said += f", {Status(row.verdict).words}" if row.verdict in set(Status) else ""
         said += f": version {escape(row.version)} ({recipe})"
         said += "" if row.age is None else f", <b>{_many(row.age, 'day')}</b> old"
     places = Counter(row.place for row in rows if row.place)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+from tasks.promotion.checks import Status
+
 if TYPE_CHECKING:
     from tasks.reporting.report_schema import Report
 
@@ -22,7 +24,7 @@ def night_events(
     verdict, as_of = report["verdict"], date.fromisoformat(report["as_of"])
     said = f"{report['model']} · {as_of} · {verdict}"
     found = {f"nightly.night.{verdict.lower()}": f"{said}: {report['reasons'][0]}"}
-    if verdict == "HELD" and earlier and earlier["verdict"] == "HELD":
+    if verdict == Status.HELD and earlier and earlier["verdict"] == Status.HELD:
         found["nightly.night.held-again"] = (
             f"{report['model']} has been held since {earlier['as_of']}: {report['reasons'][0]}"
         )

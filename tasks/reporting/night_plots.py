@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.evaluation.estimates import Estimate
 from tasks.evaluation.evaluate import evaluate_days
 from tasks.monitoring import drift
+from tasks.promotion.checks import Status
 from tasks.promotion.verdict import BASELINE, CHAMPION
 from tasks.reporting import plots
 from tasks.reporting.problem_plots import draw_problem
@@ -70,5 +71,5 @@ def draw_nights(reports: Sequence[Report]) -> dict[str, bytes]:
         for report in judged
         if metric in report["metrics"]["challenger"]
     }
-    promoted = [report["as_of"] for report in judged if report["verdict"] == "PROMOTED"]
+    promoted = [report["as_of"] for report in judged if report["verdict"] == Status.PROMOTED]
     return {"Nights": plots.nights(metric, nights, promoted)}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.metrics.base import title
 from tasks.monitoring import live_days
 from tasks.predictions import publish
+from tasks.promotion.checks import Status
 from tasks.promotion.verdict import BASELINE, CHAMPION
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def challenger(judged: JudgedFacts | None) -> ChallengerPart:
 def champion(night: NightFacts) -> ChampionPart:
     """The champion after the night."""
     before, judged = night.champion, night.judged
-    if judged and judged.version and night.verdict.status == "PROMOTED":
+    if judged and judged.version and night.verdict.status is Status.PROMOTED:
         since = night.as_of.isoformat()
         return {"version": judged.version, "candidate": judged.challenger, "since": since}
     if before is None:

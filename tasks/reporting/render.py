@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.monitoring import drift
-from tasks.reporting.wording import WORDS, capitalized, figure, interval
+from tasks.promotion.checks import Status
+from tasks.reporting.wording import capitalized, figure, interval
 from tasks.store import files
 
 if TYPE_CHECKING:
@@ -97,9 +98,9 @@ def _link(target: str) -> str:
 
 
 def _headline(report: Report) -> str:
-    if report["verdict"] == "PROMOTED":
+    if report["verdict"] == Status.PROMOTED:
         return f"version {report['champion']['version']} is the champion"
-    return WORDS[report["verdict"]]
+    return Status(report["verdict"]).words
 
 
 def _champion_line(report: Report) -> str:

@@ -4,14 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-EXIT_CODES = {"PROMOTED": 0, "KEPT": 0, "HELD": 0, "REJECTED": 3}
-WORDS = {
-    "PROMOTED": "a new champion",
-    "KEPT": "the champion stays",
-    "HELD": "no fresh data, the champion stays",
-    "REJECTED": "bad data, the champion stays",
-}
-
 
 def interval(metric: Mapping[str, float] | None) -> str:
     """A figure with its interval: ``0.201 (0.195 to 0.207)``."""

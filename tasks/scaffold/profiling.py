@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from tasks.errors import WrongInputError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -24,7 +26,7 @@ CODE = re.compile(r"(^|[_ ])(id|no|nr|code|zip|key)$|[a-z](Id|ID|Code)$")
 LONGEST_NAME = 60
 
 
-class InferError(ValueError):
+class InferError(WrongInputError, ValueError):
     """The table or what was asked of it cannot become a model; the message says what to do."""
 
 

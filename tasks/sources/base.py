@@ -8,6 +8,8 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
+from tasks.errors import NightlyError, WrongInputError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 DAY_START = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
 
-class SourceError(RuntimeError):
+class SourceError(NightlyError, RuntimeError):
     """The data cannot be read; the message names the file and says what to do."""
 
 
@@ -23,7 +25,7 @@ class ColumnsError(SourceError):
     """A day has other columns, or other types, than the days before it."""
 
 
-class SourceSettingsError(SourceError):
+class SourceSettingsError(SourceError, WrongInputError):
     """A source is told wrong: a path, table, column or password that a person must correct."""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from tasks import settings
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
+from tasks.store.secrets import hidden
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
 PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
@@ -107,13 +108,6 @@ def check_secrets(kind: str, url: str) -> None:
             "report shows it. Write ${NAME} in its place, such as "
             "postgresql://shop:${SHOP_PASSWORD}@host/shop, and set NAME where nights run."
         )
-
-
-def hidden(text: str, url: str) -> str:
-    """The text without what ``filled`` put into a URL."""
-    for name in PLACEHOLDER.findall(url):
-        text = text.replace(os.environ.get(name) or "\0", "***")
-    return text
 
 
 def filled(text: str) -> str:
@@ -247,7 +241,8 @@ def _answered(path: str, system: object) -> Iterator[None]:
 
 
 def _said(error: Exception, path: str) -> str:
-    return hidden(str(getattr(error, "strerror", None) or error), path).rstrip(".")
+    secrets = [os.environ.get(name) for name in PLACEHOLDER.findall(path)]
+    return hidden(str(getattr(error, "strerror", None) or error), secrets).rstrip(".")
 
 
 def _absent(path: str, expected: str) -> SourceError:

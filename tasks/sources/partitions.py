@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
+import math
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.sources.base import SourceError
+from tasks.store.locks import lock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +31,7 @@ def made_once(name: str, what: str, make: Callable[[Path], None]) -> Path:
     place = settings.home() / "data" / name
     if place.is_dir():
         return place
-    settings.ensure_home()
-    with _locked(settings.home() / "locks" / "data.lock"):
+    with lock("data", wait=math.inf):
         if not place.is_dir():
             half_made = place.parent / f".{place.name}"
             try:
@@ -108,12 +107,3 @@ def _with_plain_texts(rows: Any) -> Any:
     kinds = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
     plain = [field.with_type(kinds.get(field.type, field.type)) for field in rows.schema]
     return rows.cast(pa.schema(plain))
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes, waiting for it; the kernel frees it when its holder dies."""
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

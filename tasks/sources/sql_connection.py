@@ -12,6 +12,8 @@ from urllib.parse import quote
 from tasks import settings
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
 from tasks.sources.locations import filled
+from tasks.store.database import AddressError, open_engine, parse_url, secrets_of
+from tasks.store.secrets import hidden
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -72,21 +74,13 @@ def connected(url: str) -> Iterator[Connection]:
 
 
 def _engine(url: str) -> Engine:
-    import sqlalchemy
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-    from sqlalchemy.pool import NullPool
-
     try:
-        address = sqlalchemy.make_url(_filled_url(url))
-        if address.drivername in ("postgres", "postgresql"):
-            address = address.set(drivername="postgresql+psycopg")
+        address = parse_url(_filled_url(url))
         address = _existing_file(address) if address.get_backend_name() == "sqlite" else address
-        return sqlalchemy.create_engine(address, poolclass=NullPool, connect_args=_limits(address))
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
-        module = getattr(error, "name", None)
-        why = f"the package {module!r} is not installed" if module else "it is no such address"
+        return open_engine(address, **_limits(address))
+    except AddressError as error:
         raise SourceSettingsError(
-            f"{url}: cannot be used: {why}. Expected an SQLAlchemy URL such as "
+            f"{url}: cannot be used: {error}. Expected an SQLAlchemy URL such as "
             "postgresql://user:${PASSWORD}@host/database or sqlite:////path/to/file.db; for "
             "PostgreSQL: pip install -e '.[postgres]'"
         ) from None
@@ -150,7 +144,7 @@ def _prepare(connection: Connection) -> None:
 def _in_words(error: Exception, url: str, address: URL) -> SourceError:
     cause = getattr(error, "orig", None) or error
     lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
-    said = _hidden((lines or [type(cause).__name__])[0], address)
+    said = hidden((lines or [type(cause).__name__])[0], secrets_of(address)).rstrip(".")
     state = str(getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or "")
     if state in WRONG_SETTINGS or (not state and REFUSED.search(said)):
         what = WRONG_SETTINGS.get(state, "url, table or query")
@@ -178,12 +172,3 @@ def _in_words(error: Exception, url: str, address: URL) -> SourceError:
 def _is_broken(error: Exception, cause: BaseException) -> bool:
     broken = bool(getattr(error, "connection_invalidated", False))
     return broken or type(cause).__name__ in ("OperationalError", "InterfaceError", "TimeoutError")
-
-
-def _hidden(text: str, address: URL) -> str:
-    """The text without the password, as it is and as it is written in a URL."""
-    secrets = {str(address.password or "")}
-    secrets |= {str(v) for name, v in address.query.items() if "pass" in name.lower()}
-    for secret in sorted({s for each in secrets for s in (each, quote(each, safe=""))}, key=len):
-        text = text.replace(secret, "***") if secret else text
-    return text.rstrip(".")

@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext
 
 from tasks.features.as_of import last_complete_day, last_due, reasons_to_hold, resolve_as_of
+from tasks.promotion.checks import Status
 from tasks.registry.client import reach_server
 from tasks.reporting.decisions import fingerprint, recall
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
@@ -77,4 +78,6 @@ def open_night(config: RetrainConfig) -> Night:
 
 def end_held(night: Night) -> State:
     """The last state of a flow that had nothing fresh to look at."""
-    return State(type=StateType.CANCELLED, name="HELD", message=" ".join(night.held))
+    return State(
+        type=StateType(Status.HELD.state), name=Status.HELD.value, message=" ".join(night.held)
+    )

@@ -33,7 +33,7 @@ log = logging.getLogger("nightly")
 
 def predicts(spec: ModelSpec) -> bool:
     """Whether it is known what the app asks of the model."""
-    return spec.requests is not None or hasattr(spec.problem, "user")
+    return spec.requests is not None or spec.problem.user_column is not None
 
 
 @task(task_run_name="predict the day after {night.as_of}", **OUTSIDE)

@@ -15,6 +15,7 @@ from tasks import settings
 from tasks.clean_process.package_check import check_package, files_digest
 from tasks.features import cleaning
 from tasks.features.examples import example_keys
+from tasks.promotion.checks import Status
 from tasks.promotion.gate import confirm
 from tasks.registry import aliases, packages, runs, versions
 from tasks.registry.client import open_registry
@@ -102,7 +103,7 @@ def check_version(
         sha256 = files_digest(place)
         checks = check_package(place, probe, expected, trusted=trusted, gate=spec.gate)
     verdict = confirm(judged.verdict, version, checks)
-    if verdict.status == "PROMOTED":
+    if verdict.status is Status.PROMOTED:
         packages.seal(
             client,
             night.name,

@@ -17,6 +17,7 @@ from prefect.context import FlowRunContext
 
 from tasks import settings
 from tasks.predictions import publish
+from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.verdict import early_verdict
 from tasks.registry import runs, versions
 from tasks.registry.client import open_registry
@@ -106,10 +107,10 @@ def end_again(night: Night) -> State:
 
 def end_night(found: Report) -> State:
     """The flow's last state: its name is the verdict."""
-    kind = {"HELD": StateType.CANCELLED, "REJECTED": StateType.FAILED}
+    verdict = Status(found["verdict"])
     return State(
-        type=kind.get(found["verdict"], StateType.COMPLETED),
-        name=found["verdict"],
+        type=StateType(verdict.state),
+        name=verdict.value,
         message=" ".join(found["reasons"])[:1000],
         data=found,
     )

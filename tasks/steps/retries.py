@@ -8,15 +8,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.tasks import exponential_backoff
 
-from tasks.errors import SpecError
-from tasks.sources.base import SourceSettingsError
+from tasks.errors import NightlyError
 
 
 def may_pass(_task: object, _run: object, state: State) -> bool:
     """Whether a step that failed is worth another try: not where a person must act."""
 
     failed = state.result(raise_on_failure=False)
-    return not isinstance(failed, SpecError | SourceSettingsError)
+    return not isinstance(failed, NightlyError) or failed.may_pass
 
 
 OUTSIDE: dict[str, Any] = {

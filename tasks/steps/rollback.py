@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 
 from tasks.clean_process.package_check import check_package
+from tasks.errors import WrongInputError
 from tasks.registry import aliases, packages, versions
 from tasks.registry.client import RegistryError, open_registry
 from tasks.reporting.decisions import forget
@@ -31,7 +32,7 @@ log.setLevel(logging.INFO)
 ROLLED_BACK = "ROLLED BACK"
 
 
-class RollbackError(ValueError):
+class RollbackError(WrongInputError, ValueError):
     """There is nothing to go back to, or it is not fit to be champion; nothing was changed."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import settings
+from tasks.errors import NightlyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightly")
 
 
-class StoreError(RuntimeError):
+class StoreError(NightlyError, RuntimeError):
     """A file cannot be written, or is not what was written."""
 
 

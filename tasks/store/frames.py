@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -13,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from tasks.store import arrow_blocks
 from tasks.store.files import StoreError, is_whole, root, sync_folder, unwritable, write_file
+from tasks.store.locks import wait_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +108,7 @@ def _append_index(kind: str, refs: Mapping[str, Ref]) -> None:
     path = root() / kind / "index.jsonl"
     try:
         with path.open("ab+", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            wait_for(file)
             end = file.seek(0, os.SEEK_END)
             file.seek(max(end - 1, 0))
             torn = file.read(1) not in (b"", b"\n")
@@ -134,7 +134,7 @@ def read_index(kind: str) -> dict[str, Ref]:
     path = root() / kind / "index.jsonl"
     try:
         with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
+            wait_for(file, shared=True)
             lines = file.read().splitlines()
     except OSError:
         return {}

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasks.errors import NightlyError
 from tasks.spec.fingerprint import code_files, digest
 from tasks.spec.tuned import Tuned
 from tasks.store import frames, models
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
 
 
-class FitError(RuntimeError):
+class FitError(NightlyError, RuntimeError):
     """A candidate raised, or predicts what is no number."""
+
+    may_pass = False
 
 
 @dataclass(frozen=True)

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.nights import PROJECT, nth_day, write_model, write_more
+from tests import warm
+from tests.nights import PROJECT, command_environment, nth_day, write_model, write_more
 
 DAYS = 60
+COMMAND = [sys.executable, "-W", "ignore", str(PROJECT / "flows" / "backtest.py")]
 
 
 def run_backtest(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """``python flows/backtest.py`` against the Prefect server of the tests."""
-    from prefect.settings import PREFECT_API_URL
-
-    places = {"NIGHTLY_HOME": str(home), "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", str(PROJECT / "flows" / "backtest.py"), *arguments],
-        env=os.environ | places,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return warm.run([*COMMAND, *arguments], env=command_environment(home))
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +29,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_backtest_answers_and_touches_no_registry(
-    home: Path, model: Path, prefect_server: None
+    home: Path, model: Path, warm_processes: None
 ) -> None:
-    ended = run_backtest(home, "--model", str(model), "--nights", "30")
+    asked = ("--model", str(model), "--nights", "30")
+    ended = subprocess.run(
+        [*COMMAND, *asked],
+        env=command_environment(home),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stderr
     assert "30 nights replayed" in ended.stdout
     assert "Retraining every night is not proven to pay for toy" in ended.stdout
@@ -56,7 +55,7 @@ def test_a_backtest_answers_and_touches_no_registry(
     assert len(windows) == 3
     assert {row["name"]: row["promotions"] for row in policies}["always promote"] == 29
 
-    again = run_backtest(home, "--model", str(model), "--nights", "30")
+    again = run_backtest(home, *asked)
     assert again.stdout == ended.stdout
 
 
@@ -69,7 +68,7 @@ def test_a_backtest_answers_and_touches_no_registry(
     ],
 )
 def test_what_cannot_be_replayed_says_why(
-    arguments: list[str], message: str, home: Path, model: Path, prefect_server: None
+    arguments: list[str], message: str, home: Path, model: Path, warm_processes: None
 ) -> None:
     ended = run_backtest(home, "--model", str(model), *arguments)
     assert ended.returncode == 2

@@ -263,7 +263,7 @@ def _runs(day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _units(spec: ModelSpec, holdout: Any) -> np.ndarray:
-    user = getattr(spec.problem, "user", None)
+    user = spec.problem.user_column
     if user is None:
         return np.arange(len(holdout))
     days = holdout["day"].to_numpy().astype("datetime64[D]").astype(np.int64)

@@ -29,7 +29,7 @@ DAY = pd.Timestamp("2026-03-02")
 
 @pytest.fixture(scope="module")
 def one_night(
-    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, prefect_server: None
+    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, warm_processes: None
 ) -> Path:
     """Days, and a state directory with one champion."""
     place = tmp_path_factory.mktemp("one")
@@ -45,7 +45,7 @@ def one_night(
     return place
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("warm_processes")
 @pytest.mark.filterwarnings(*nights.MLFLOW_WARNINGS)
 def test_the_champion_is_the_same_whatever_tonights_code_makes_of_its_features(
     one_night: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

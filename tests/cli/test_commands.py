@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from tasks.cli import embedded_server
-from tests.nights import COMMAND, PROJECT
+from tests import warm
+from tests.nights import COMMAND, PROJECT, command_environment
 
 REPORT = {
     "model": "toy",
@@ -81,10 +82,9 @@ def test_a_wrong_call_is_answered_at_once(home: Path, arguments: list[str], mess
     ],
 )
 def test_an_unknown_model_is_one_clear_line(
-    home: Path, model: str, message: str, monkeypatch: pytest.MonkeyPatch
+    home: Path, model: str, message: str, warm_processes: None
 ) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
-    ended = run(home, "--model", model)
+    ended = warm.run([*COMMAND, "--model", model], PROJECT, command_environment(home))
     assert ended.returncode == 2
     first, second = ended.stderr.splitlines()
     assert first.startswith(f"nightly: {message}")

@@ -96,7 +96,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        for _ in range(240):
+        for _ in range(1200):
             try:
                 urllib.request.urlopen(f"{api}/health", timeout=1).close()
                 break
@@ -142,7 +142,7 @@ def test_the_server_itself_schedules_the_nights(server: dict[str, str]) -> None:
         assert one["concurrency_options"]["collision_strategy"] == "ENQUEUE"
         assert one["global_concurrency_limit"]["limit"] == 1
     nightly = [name for name, one in DEPLOYMENTS.items() if one.get("schedules")]
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 600
     runs: list[dict[str, Any]] = []
     while time.monotonic() < deadline:
         runs = [run for run in ask(server, "flow_runs") if run["auto_scheduled"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -14,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import pages
-from tests.nights import PROJECT
+from tests import pages, warm
+from tests.nights import PROJECT, command_environment
 
 WALK = pages.section("deployments/README.md", "Your own data, in an hour")
 BLOCKS = pages.FENCED.findall(WALK)
@@ -39,19 +38,14 @@ def project(tmp_path: Path, empty_registry: Path) -> Path:
 
 def run(project: Path, *arguments: str) -> str:
     """What a command says that ends well."""
-    from prefect.settings import PREFECT_API_URL
-
-    gone = ("MLFLOW_", "NIGHTLY_")
-    environment = {n: v for n, v in os.environ.items() if not n.startswith(gone)}
-    environment |= {
-        "PYTHONPATH": str(project),
-        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    ended = subprocess.run(
-        [sys.executable, "-W", "ignore", *arguments],
-        cwd=project, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    environment = command_environment(project / ".nightly") | {"PYTHONPATH": str(project)}
+    command = [sys.executable, "-W", "ignore", *arguments]
+    if arguments[0].startswith("flows/"):
+        ended = warm.run(command, project, environment)
+    else:
+        ended = subprocess.run(
+            command, cwd=project, env=environment, capture_output=True, text=True, check=False
+        )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 
@@ -62,7 +56,7 @@ def without_figures(text: str) -> list[str]:
     return [re.sub(r"\s+", " ", line) for line in lines if line]
 
 
-def test_the_walk_ends_with_a_scheduled_model(project: Path, prefect_server: None) -> None:
+def test_the_walk_ends_with_a_scheduled_model(project: Path, warm_processes: None) -> None:
     said = ""
     for kind, block in BLOCKS:
         if kind == "python":

@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,7 +29,7 @@ from tests.toy import write_day
 pytestmark = pytest.mark.e2e
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
-WAIT = 30_000
+WAIT = 120_000
 """Milliseconds a page may take to show something on a busy machine."""
 
 
@@ -64,7 +63,7 @@ class Served:
             f"http://127.0.0.1:{self.port}/api/{path}",
             json=body,
             headers={"Authorization": f"Basic {basic}"} | headers,
-            timeout=20,
+            timeout=60,
         )
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -164,9 +163,7 @@ def night(served: Served, model: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def page(served: Served) -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    assert chromium, "the pages are looked at with Chromium: apt-get install chromium"
+def page(chromium: str, served: Served) -> Iterator[Page]:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         made = browser.new_page(viewport={"width": 1400, "height": 1600})
@@ -264,15 +261,15 @@ def test_the_run_in_mlflow(served: Served, night: dict[str, Any], page: Page) ->
 
 
 def test_missed_nights_end_as_one(served: Served, model: Path, night: dict[str, Any]) -> None:
-    """Five nights due while nothing ran: one night over all five days, nothing done by the rest."""
-    for age in range(40, 45):
+    """Three nights due while nothing ran: one night over all the days, nothing done by the rest."""
+    for age in range(40, 43):
         write_day(model.parent / "days", YESTERDAY - timedelta(days=age))
     other = write_model(
         model.parent / "missed.py", model.parent / "days", ('name="toy"', 'name="missed"')
     )
     deployment = served.ask("deployments/name/retrain/retrain-groceries")
     made = []
-    for age in range(4, -1, -1):
+    for age in range(2, -1, -1):
         due = datetime.combine(YESTERDAY - timedelta(days=age - 1), datetime.min.time(), UTC)
         state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
         body = {"parameters": {"config": {"model": str(other)}}, "state": state}
@@ -284,9 +281,7 @@ def test_missed_nights_end_as_one(served: Served, model: Path, night: dict[str, 
             break
         time.sleep(1)
     states = [run["state_name"] for run in found]
-    assert (
-        sorted(states) == ["PROMOTED"] * 2 + ["SUPERSEDED"] * 3 or states.count("SUPERSEDED") == 4
-    )
+    assert sorted(states) == ["PROMOTED"] * 2 + ["SUPERSEDED"] or states.count("SUPERSEDED") == 2
     real = [run for run in found if run["state"]["message"].startswith("First champion: ")]
     assert [run["name"] for run in real] == [f"missed · {YESTERDAY}"]
     rest = [run["state"]["message"] for run in found if run not in real]

@@ -90,7 +90,7 @@ class Night:
 
 @pytest.fixture(scope="module")
 def night(
-    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, prefect_server: None
+    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, warm_processes: None
 ) -> Iterator[Night]:
     from tasks.registry import packages
     from tasks.registry.client import open_registry

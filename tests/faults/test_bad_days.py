@@ -16,13 +16,14 @@ from tests.nights import (
     one_message,
     run_command,
     say,
+    type_command,
     write_model,
     write_more,
 )
 from tests.toy import write_day
 
 pytestmark = [
-    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.usefixtures("warm_processes"),
     *(pytest.mark.filterwarnings(text) for text in nights.MLFLOW_WARNINGS),
 ]
 LAST = 41
@@ -31,7 +32,7 @@ AS_OF = nth_day(LAST)
 
 @pytest.fixture(scope="module")
 def place(
-    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, prefect_server: None
+    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, warm_processes: None
 ) -> Path:
     """A model with a champion as of day 40, and a folder with one day more."""
     place = tmp_path_factory.mktemp("promoted")
@@ -192,7 +193,7 @@ def test_a_column_that_the_contract_does_not_name_may_be_added(
 
 def test_the_command_says_it_without_noise(place: Path, days: Path) -> None:
     break_rows(days)
-    ended = run_command(place / "home", place / "toy.py", "--as-of", str(AS_OF))
+    ended = type_command(place / "home", place / "toy.py", "--as-of", str(AS_OF))
     assert ended.code == 3
     assert ended.err == ""
     assert "6 x size: 99.0 is not at most 20" in " ".join(one_message(ended).split())

@@ -16,7 +16,7 @@ from tests.nights import champion_of, nth_day, one_message, run_night, say, writ
 from tests.toy import make_day
 
 pytestmark = [
-    pytest.mark.usefixtures("prefect_server", "registry_home"),
+    pytest.mark.usefixtures("warm_processes", "registry_home"),
     *(pytest.mark.filterwarnings(text) for text in nights.MLFLOW_WARNINGS),
 ]
 SOURCES = ("import ParquetDays", "import CsvDays, DataFrameDays, ParquetDays, SqlDays")

@@ -23,7 +23,7 @@ from tests.nights import (
 )
 
 pytestmark = [
-    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.usefixtures("warm_processes"),
     *(pytest.mark.filterwarnings(text) for text in nights.MLFLOW_WARNINGS),
 ]
 DAYS = 30
@@ -76,7 +76,7 @@ def undisturbed(
     tmp_path_factory: pytest.TempPathFactory,
     days: Path,
     empty_registry: Path,
-    prefect_server: None,
+    warm_processes: None,
 ) -> tuple[dict[str, Any], float]:
     """The report of a night that nobody killed, and the seconds it took."""
     home, model = make_night(tmp_path_factory.mktemp("calm"), days, empty_registry)
@@ -103,7 +103,7 @@ def test_killed_in_training_finished_fits_are_reused(
     (tmp_path / "hang").touch()
     process = start_command(home, model, "--json")
     models, results = home / "store" / "models", home / "results"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while len(list(results.glob("*"))) < 3 and time.monotonic() < deadline:
         assert process.poll() is None
         time.sleep(0.05)

@@ -32,7 +32,7 @@ from tests.nights import (
 )
 
 pytestmark = [
-    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.usefixtures("warm_processes"),
     *(pytest.mark.filterwarnings(text) for text in nights.MLFLOW_WARNINGS),
 ]
 FIRST, LAST = 30, 32
@@ -105,7 +105,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Ite
     proxy = Proxy(port)
     Thread(target=proxy.serve_forever, daemon=True).start()
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not answers(port):
             assert server.poll() is None, (place / "log").read_text()
             assert time.monotonic() < deadline, (place / "log").read_text()
@@ -127,7 +127,7 @@ def answers(port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, proxy: Proxy, prefect_server: None) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, proxy: Proxy, warm_processes: None) -> Path:
     """A model with a champion; the command that made it printed its report and nothing else."""
     place = tmp_path_factory.mktemp("served")
     write_more(place / "days", 1, LAST)

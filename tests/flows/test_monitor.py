@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tasks.store import files
 from tests.nights import (
     MLFLOW_WARNINGS,
     champion_of,
+    copy_home,
     nth_day,
     run_night,
     write_model,
@@ -25,7 +27,7 @@ from tests.nights import (
 from tests.toy import write_day
 
 pytestmark = [
-    pytest.mark.usefixtures("prefect_server", "registry_home"),
+    pytest.mark.usefixtures("warm_processes", "registry_home"),
     *(pytest.mark.filterwarnings(words) for words in MLFLOW_WARNINGS),
 ]
 
@@ -101,38 +103,53 @@ def test_labels_that_are_not_final_are_waited_for(model: Path, folder: Path) -> 
     assert "average precision" in run(monitor, slow, nth_day(40)).message
 
 
+@pytest.fixture(scope="module")
+def three_bad_days(
+    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, warm_processes: None
+) -> Path:
+    """A champion that took over from a better one three graded days ago."""
+    place = tmp_path_factory.mktemp("bad")
+    (place / "home").mkdir()
+    shutil.copyfile(empty_registry, place / "home" / "mlflow.db")
+    write_more(place / "days", 1, 41)
+    good = write_model(place / "toy.py", place / "days")
+    spoilt = write_model(place / "spoilt.py", place / "days", *SPOILT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTLY_HOME", str(place / "home"))
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+            patch.delenv(name, raising=False)
+        assert run_night(good, nth_day(35))["verdict"] == "PROMOTED"
+        assert run_night(spoilt, nth_day(36))["verdict"] == "PROMOTED"
+        assert champion_of() == "2"
+        for number in (37, 38, 39):
+            assert run(monitor, spoilt, nth_day(number)).name == "GRADED"
+            assert run(predict, spoilt, nth_day(number)).name == "PUBLISHED"
+    return place
+
+
+@pytest.fixture
+def spoilt(three_bad_days: Path, home: Path) -> Path:
+    """The model file of the bad champion, on a copy of that state."""
+    copy_home(three_bad_days / "home", home)
+    return three_bad_days / "spoilt.py"
+
+
 def test_a_bad_champion_is_taken_back_within_days(
-    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    spoilt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: dict[str, str] = {}
     monkeypatch.setattr(
         "tasks.steps.rollback.announce", lambda _model, _as_of, events: said.update(events)
     )
-    assert run_night(model, nth_day(35))["verdict"] == "PROMOTED"
-    spoilt = write_model(folder / "spoilt.py", folder / "days", *SPOILT)
-    assert run_night(spoilt, nth_day(36))["verdict"] == "PROMOTED"
-    assert champion_of() == "2"
-    ended = []
-    for number in (37, 38, 39, 40):
-        ended.append(run(monitor, spoilt, nth_day(number)).name)
-        assert run(predict, spoilt, nth_day(number)).name == "PUBLISHED"
-    assert ended == ["GRADED", "GRADED", "GRADED", "REVERTED"]
+    assert run(monitor, spoilt, nth_day(40)).name == "REVERTED"
+    assert run(predict, spoilt, nth_day(40)).name == "PUBLISHED"
     assert champion_of() == "1"
     assert "4 graded days: average precision -" in said["nightly.champion.rolled-back"]
-    write_more(folder / "days", 41, 41)
     report = run_night(spoilt, nth_day(41))
     assert report["verdict"] == "PROMOTED"  # other data than the version that was taken back
 
 
-def test_where_the_predecessor_is_unfit_the_champion_stays(
-    model: Path, folder: Path, home: Path
-) -> None:
-    run_night(model, nth_day(35))
-    spoilt = write_model(folder / "spoilt.py", folder / "days", *SPOILT)
-    run_night(spoilt, nth_day(36))
-    for number in (37, 38, 39):
-        run(monitor, spoilt, nth_day(number))
-        run(predict, spoilt, nth_day(number))
+def test_where_the_predecessor_is_unfit_the_champion_stays(spoilt: Path, home: Path) -> None:
     for file in home.rglob("model.skops"):  # of every version, the predecessor's too
         file.write_bytes(file.read_bytes()[:-10])
     ended = run(monitor, spoilt, nth_day(40))

@@ -16,9 +16,9 @@ from tests.nights import (
     champion_of,
     end_command,
     nth_day,
-    run_command,
     run_night,
     start_command,
+    type_command,
     versions_of,
     without_times,
     write_model,
@@ -26,7 +26,7 @@ from tests.nights import (
 )
 
 pytestmark = [
-    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.usefixtures("warm_processes"),
     *(pytest.mark.filterwarnings(text) for text in nights.MLFLOW_WARNINGS),
 ]
 DOORS = {
@@ -78,11 +78,11 @@ def make_place(folder: Path, count: int, empty_registry: Path) -> Place:
 
 @pytest.fixture(scope="module")
 def first(
-    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, prefect_server: None
+    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, warm_processes: None
 ) -> tuple[Place, dict[str, Any]]:
     """A first night, run by the command, and its report; the night after has its data too."""
     place = make_place(tmp_path_factory.mktemp("first"), 40, empty_registry)
-    ended = run_command(place.home, place.model, "--json")
+    ended = type_command(place.home, place.model, "--json")
     assert ended.code == 0, ended.err
     return place, ended.report
 
@@ -186,7 +186,7 @@ def test_the_same_night_again_runs_nothing(
 
     with get_client(sync_client=True) as client:
         before = len(client.read_flow_runs())
-        ended = run_command(place.home, place.model)
+        ended = type_command(place.home, place.model)
         assert len(client.read_flow_runs()) == before
     assert ended.code == 0
     assert "nothing was run" in ended.out

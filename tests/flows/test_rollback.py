@@ -13,11 +13,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests import nights
-from tests.nights import PROJECT, champion_of, nth_day, run_night, write_model, write_more
+from tests import nights, warm
+from tests.nights import (
+    PROJECT,
+    champion_of,
+    command_environment,
+    nth_day,
+    run_night,
+    write_model,
+    write_more,
+)
 
 pytestmark = [
-    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.usefixtures("warm_processes"),
     *(pytest.mark.filterwarnings(text) for text in nights.MLFLOW_WARNINGS),
 ]
 ASKED = pd.DataFrame({"size": [-2.0, 0.3, 2.0], "shop": [0, 1, 1], "usual": [0.5, 0.4, 0.6]})
@@ -25,7 +33,7 @@ ASKED = pd.DataFrame({"size": [-2.0, 0.3, 2.0], "shop": [0, 1, 1], "usual": [0.5
 
 @pytest.fixture(scope="module")
 def two_nights(
-    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, prefect_server: None
+    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, warm_processes: None
 ) -> tuple[Path, list[Any]]:
     """Two promotions, and what the champion answered after each."""
     place = tmp_path_factory.mktemp("two")
@@ -59,21 +67,11 @@ def predictions() -> Any:
     return mlflow.pyfunc.load_model("models:/toy@champion").predict(ASKED)
 
 
-def roll_back(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    from prefect.settings import PREFECT_API_URL
+COMMAND = [sys.executable, "-W", "ignore", str(PROJECT / "flows" / "rollback.py")]
 
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", str(PROJECT / "flows" / "rollback.py"), *arguments],
-        env=os.environ
-        | {
-            "NIGHTLY_HOME": str(place / "home"),
-            "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-        },
-        cwd=place,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+def roll_back(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return warm.run([*COMMAND, *arguments], place, command_environment(place / "home"))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +97,14 @@ def test_the_champion_before_is_back_and_answers_as_it_did(
 ) -> None:
     from tasks.registry import client
 
-    ended = roll_back(place, "--model", "toy", "--why", "late answers")
+    ended = subprocess.run(
+        [*COMMAND, "--model", "toy", "--why", "late answers"],
+        env=command_environment(place / "home"),
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     assert ended.stdout.startswith("Version 1 of toy is the champion again")

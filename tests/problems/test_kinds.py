@@ -16,7 +16,7 @@ from tests import nights
 from tests.nights import champion_of, nth_day, run_night, write_model, write_more
 
 pytestmark = [
-    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.usefixtures("warm_processes"),
     *(pytest.mark.filterwarnings(text) for text in nights.MLFLOW_WARNINGS),
 ]
 BINARY = 'Classification(target="bought", metric="average_precision", key=("number",))'

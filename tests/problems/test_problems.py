@@ -1,5 +1,6 @@
 """Requests hold nothing known later, labels are honest, and every fault of a setting is named."""
 
+import re
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from tasks.metrics import JudgementError
 from tasks.problems import Classification, Multiclass, Problem, Recommendation, Regression
+from tasks.settings import PROJECT
 
 LATE = Classification("late")
 DELAY = Regression("delay")
@@ -62,6 +64,31 @@ def test_every_problem_keeps_the_protocol():
         for name in vars(Problem):
             assert name.startswith("_") or hasattr(problem, name)
     assert get_type_hints(Classification)["metric"] is str
+
+
+@pytest.mark.parametrize(
+    ("problem", "user", "target", "classes"),
+    [
+        (LATE, None, "late", False),
+        (DELAY, None, "delay", False),
+        (RANGE, None, "delay", False),
+        (COLOUR, None, "colour", True),
+        (BASKET, "user", None, False),
+    ],
+)
+def test_a_problem_says_which_columns_it_is_about(
+    problem: Problem, user: str | None, target: str | None, classes: bool
+) -> None:
+    assert (problem.user_column, problem.target_column) == (user, target)
+    assert problem.scores_classes is classes
+
+
+def test_nobody_looks_for_a_field_of_one_kind_of_problem() -> None:
+    """But the file that runs beside older versions' own code, and says why."""
+    asks = re.compile(r"(has|get)attr\((\w+\.)?problem,")
+    files = (PROJECT / "tasks").rglob("*.py")
+    found = [file.name for file in files if asks.search(file.read_text())]
+    assert found == ["scoring.py"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.evaluation.estimates import Difference, Estimate, Evaluation, SliceResult
 from tasks.metrics import JudgementError
-from tasks.promotion.checks import Check, Verdict
+from tasks.promotion.checks import Check, Status, Verdict
 from tasks.promotion.gate import choose_challenger, confirm, judge, refuse
 from tasks.spec import Gate
 
@@ -249,9 +249,9 @@ def test_no_usable_candidate_says_why():
 
 
 def test_a_promotion_stands_only_with_every_check_of_its_package() -> None:
-    verdict = Verdict("PROMOTED", ("better",))
+    verdict = Verdict(Status.PROMOTED, ("better",))
     good, bad = Check("size", True, "1 MB."), Check("latency", False, "2,000 ms, bound 1,000 ms.")
-    assert confirm(verdict, "7", [good]) == Verdict("PROMOTED", ("better",), (good,))
+    assert confirm(verdict, "7", [good]) == Verdict(Status.PROMOTED, ("better",), (good,))
     found = confirm(verdict, "7", [good, bad])
     assert found.status == "KEPT"
     assert found.reasons[0] == "Version 7 is not promoted: latency. 2,000 ms, bound 1,000 ms."

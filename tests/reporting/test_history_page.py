@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.reporting import history_page, plots, wording
+from tasks.promotion.checks import Status
+from tasks.reporting import history_page, plots
 
 LAST = date(2026, 11, 22)
 VOID = {"meta", "br", "input", "img", "link"}
@@ -198,7 +199,7 @@ def test_a_date_without_a_report_is_shown_as_missing() -> None:
 @pytest.mark.parametrize("verdict", ["HELD", "REJECTED"])
 def test_nights_that_judged_nothing(verdict: str) -> None:
     html = history_page.to_html([night(1, "PROMOTED"), night(0, verdict)], [])
-    assert state(html).startswith(f"{verdict} on 2026-11-22, {wording.WORDS[verdict]}: version 2 (")
+    assert state(html).startswith(f"{verdict} on 2026-11-22, {Status(verdict).words}: version 2 (")
     counted = tips(chart(html, "Rows accepted"))
     assert counted == ["2026-11-21: 6,990", "2026-11-22: 6,990"][: 1 + (verdict != "HELD")]
 

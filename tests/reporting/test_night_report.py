@@ -14,7 +14,7 @@ from tasks.features.split import Split
 from tasks.monitoring.drift import Drifted, Shift
 from tasks.monitoring.live_days import Live
 from tasks.predictions.publish import Predictions
-from tasks.promotion.checks import Check, Verdict
+from tasks.promotion.checks import Check, Status, Verdict
 from tasks.registry.versions import Champion
 from tasks.reporting import night_report
 from tasks.reporting.night_report import DataFacts, JudgedFacts, NightFacts, build_report
@@ -24,7 +24,7 @@ from tasks.training.fit import Fit
 from tests.toy import toy
 
 AS_OF = date(2026, 3, 10)
-HELD = NightFacts(toy, AS_OF, Verdict("HELD", ("The source is stale.",)))
+HELD = NightFacts(toy, AS_OF, Verdict(Status.HELD, ("The source is stale.",)))
 BEFORE = cast(Champion, SimpleNamespace(version="2", candidate="tree", as_of=date(2026, 3, 9)))
 
 
@@ -58,7 +58,7 @@ JUDGED = JudgedFacts(
 DATA = DataFacts(12, 3, 1, {"rows_in": 10, "accepted": 7, "quarantined": 2, "duplicates": 1})
 PROMOTED = replace(
     HELD,
-    verdict=Verdict("PROMOTED", ("Better.",), (Check("slices", True, "None worse."),)),
+    verdict=Verdict(Status.PROMOTED, ("Better.",), (Check("slices", True, "None worse."),)),
     data=DATA,
     judged=JUDGED,
     champion=BEFORE,
@@ -111,7 +111,7 @@ def test_the_champion_is_the_new_version_only_where_it_was_promoted() -> None:
     new = {"version": "3", "candidate": "logistic", "since": "2026-03-10"}
     old = {"version": "2", "candidate": "tree", "since": "2026-03-09"}
     assert night_report.champion(PROMOTED) == new
-    refused = replace(PROMOTED, verdict=Verdict("KEPT", ("Version 3 is not promoted: size.",)))
+    refused = replace(PROMOTED, verdict=Verdict(Status.KEPT, ("Version 3 is not promoted: size.",)))
     assert night_report.champion(refused) == old
     assert night_report.challenger(refused.judged)["version"] == "3"
     assert night_report.champion(replace(refused, judged=None)) == old

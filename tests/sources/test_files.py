@@ -534,4 +534,3 @@ def test_only_one_file_needs_a_time(tmp_path: Path) -> None:
 def test_a_variable_in_a_path_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A", "one")
     assert locations.filled("s3://${A}/${A}") == "s3://one/one"
-    assert locations.hidden("to one", "${A}") == "to ***"

@@ -21,11 +21,10 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from tasks.settings import PROJECT
 from tasks.store import cleanup, files, locks, models
 from tasks.store.frames import Ref, find_days, read_days, write_days
 from tasks.store.trusted_types import TRUSTED_TYPES
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 def frame(rows: int, first: int = 0) -> pd.DataFrame:

@@ -1,0 +1,81 @@
+"""A forked command is what it would be if it had started from nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import warm
+
+TELL = """
+import json, os, sys, warnings
+found = {
+    "arguments": sys.argv, "folder": os.getcwd(), "environment": dict(os.environ),
+    "path": sys.path, "name": __name__, "in": sys.stdin.read(), "bytecode": sys.dont_write_bytecode,
+    "ours": sorted(name for name in sys.modules if name.split(".")[0] in ("tasks", "tests")),
+}
+warnings.warn("heard")
+print(json.dumps(found, sort_keys=True))
+sys.exit(3)
+"""
+HIDDEN = ("LC_CTYPE", warm.ADDRESS)
+"""What the interpreter sets as it starts, and what is of the tests alone."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    log = tmp_path_factory.mktemp("warm") / "log"
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        warm.started({n: v for n, v in os.environ.items() if n != warm.ADDRESS}, log) as address,
+    ):
+        patch.setenv(warm.ADDRESS, address)
+        yield
+
+
+@pytest.mark.parametrize("options", [[], ["-P"], ["-W", "ignore"]])
+@pytest.mark.parametrize("more", [{}, {"PYTHONPATH": "/nowhere", "PYTHONDONTWRITEBYTECODE": "1"}])
+def test_it_finds_what_a_new_process_finds(
+    options: list[str], more: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "code" / "tell.py"
+    script.parent.mkdir()
+    script.write_text(TELL)
+    environment = {n: v for n, v in os.environ.items() if n not in HIDDEN} | more
+    command = [sys.executable, *options, str(script), "--some", "option"]
+    forked = warm.run(command, tmp_path, environment, 60)
+    new = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert forked.stdout == new.stdout
+    assert ("heard" in forked.stderr) == ("heard" in new.stderr) == ("-W" not in options)
+    assert forked.returncode == new.returncode == 3
+
+
+def test_it_fails_as_a_new_process_does() -> None:
+    ended = warm.run([sys.executable, "-c", "import sys; print(sys.argv); 1 / 0", "x"])
+    assert (ended.returncode, ended.stdout) == (1, "['-c', 'x']\n")
+    assert ended.stderr.splitlines()[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_it_can_be_killed_and_takes_no_longer_than_allowed() -> None:
+    hang = [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(600)"]
+    process = warm.Process(hang)
+    assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.poll() == process.wait() == -signal.SIGKILL
+    with pytest.raises(subprocess.TimeoutExpired):
+        warm.run(hang, timeout=0.1)
