@@ -1,4 +1,4 @@
-"""The champion's fresh predictions for what the app asks of the next day."""
+"""The champion's predictions for the app's requests of the next day."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tasks.steps.prepare import clean_days
 
 @flow
 def predict(config: RetrainConfig) -> State:
-    """Predict what the app asks of the day after the as-of date; nothing is trained."""
+    """Publish predictions for the day after the as-of date; nothing is trained."""
     with only_night(config.model):
         night = open_night(config)
         if night.held:
             return end_held(night)
         clean = clean_days(night)
-        made = predict_ahead(night, clean)
-        return end_predict(night, publish_predictions(night, made))
+        answers = predict_ahead(night, clean)
+        return end_predict(night, publish_predictions(night, answers))
 
 
 if __name__ == "__main__":

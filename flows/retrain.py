@@ -1,4 +1,4 @@
-"""The night: fresh days in, a champion at least as good out."""
+"""The night: train on fresh days, and promote a challenger that passes the gate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tasks.steps.train import fit_candidate, refit_challenger
 
 @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
 def retrain(config: RetrainConfig) -> State:
-    """Retrain one model for one as-of date; the champion changes only for the better."""
+    """Retrain one model for one as-of date; the champion changes only if every check passes."""
     with only_night(config.model):
         night = open_night(config)
         if night.decided:

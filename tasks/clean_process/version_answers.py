@@ -1,4 +1,4 @@
-"""What a registered version says of given days; through its own code where tonight's is another."""
+"""Predictions of a registered version, with its own code where tonight's is different."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ log = logging.getLogger("nightly")
 UNANSWERED = 0.05
 """Largest share of tonight's rows that the champion's own pipeline may leave out."""
 INPUTS_AT_MOST = 1_000_000
-"""Rows of inputs that are kept beside the predictions, for single requests."""
+"""Most rows of inputs kept beside the predictions, for single requests."""
 
 
 class AlignError(NightlyError, RuntimeError):
-    """What the champion predicted cannot be laid beside tonight's examples."""
+    """The champion's predictions cannot be matched with tonight's examples."""
 
 
 VERSION_FAILS = (AlignError, CleanProcessError, RegistryError, files.StoreError, fit.FitError)
-"""How a version fails that cannot be asked; none of these is a fault of tonight's code."""
+"""Errors of a version that cannot predict; none of them is a fault of tonight's code."""
 
 
 @dataclass(frozen=True)
 class DayAhead:
-    """A day to come, and what versions are asked about it.
+    """A future day, and its requests.
 
     Attributes:
         day: The day.
-        requests: Raw rows of what is asked, or None where the spec names nothing.
+        requests: Raw rows of the requests, or None where the spec defines none.
         listed: Every day of the source before it.
         clean: Those days' clean rows, as tonight's code makes them.
     """
@@ -73,7 +73,7 @@ def score_champion(
     held_out: Sequence[date],
     holdout: pd.DataFrame,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """What the champion's judged twin says of tonight's holdout.
+    """The scores of tonight's holdout from the champion's judged twin.
 
     Args:
         client: From ``open_registry``.
@@ -84,7 +84,7 @@ def score_champion(
         holdout: Tonight's examples of these days.
 
     Returns:
-        Examples that only the champion's own pipeline names (none for most problems), and its
+        Examples that only the champion's own pipeline has (none for most problems), and its
         score of each example, those last.
 
     Raises:
@@ -107,11 +107,11 @@ def score_champion(
 def predict_ahead(
     client: Client, spec: ModelSpec, version: Champion, ahead: DayAhead
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """What a shipped version predicts for a day to come.
+    """Predictions of a shipped version for a future day.
 
     Returns:
-        Predictions as of ``Problem.answers``, and the inputs they were made of where the version's
-        code is tonight's.
+        Predictions as from ``Problem.answers``, and their inputs where the version's code is
+        tonight's.
 
     Raises:
         AlignError, CleanProcessError, RegistryError, StoreError: See ``VERSION_FAILS``.
@@ -139,9 +139,9 @@ def predict_ahead(
 
 
 def predict_by_previous(client: Client, spec: ModelSpec, ahead: DayAhead) -> pd.DataFrame | None:
-    """What the champion's predecessor predicts for a day to come, with its ``version``.
+    """Predictions of the champion's predecessor for a future day, with its ``version``.
 
-    None where there is no predecessor, or it cannot be asked: that fails no night.
+    None where there is no predecessor, or it cannot predict: that does not fail the night.
     """
     previous = versions.read_previous(client, spec.name)
     if previous is None:
@@ -149,7 +149,7 @@ def predict_by_previous(client: Client, spec: ModelSpec, ahead: DayAhead) -> pd.
     try:
         found, _ = predict_ahead(client, spec, previous, ahead)
     except VERSION_FAILS as error:
-        log.warning("predict   version %s can not be asked: %s", previous.version, error)
+        log.warning("predict   version %s cannot predict: %s", previous.version, error)
         return None
     return found.assign(version=previous.version)
 
@@ -157,7 +157,7 @@ def predict_by_previous(client: Client, spec: ModelSpec, ahead: DayAhead) -> pd.
 def add_examples(
     holdout: pd.DataFrame, scores: Mapping[str, np.ndarray], added: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """The holdout with the examples that only the champion names, which others score lowest.
+    """The holdout with the examples that only the champion has, which others score lowest.
 
     Args:
         holdout: Tonight's examples of the holdout.
@@ -183,12 +183,13 @@ def ask_champion(
     accepted: pd.DataFrame,
     held_out: Sequence[date],
 ) -> pd.DataFrame:
-    """What the champion's twin predicts for these days, cleaned and built by its own code.
+    """Scores of the champion's twin for these days, computed with its own code.
 
     Args:
         champion: The version behind the alias.
         model: Name of the model.
-        package: Its package, downloaded; nothing in it runs unless it is what was checked.
+        package: Its package, downloaded; its code runs only if the files are those that were
+            checked.
         twin: File of its judged twin, digest checked.
         accepted: Raw rows of the holdout and of the history before it.
         held_out: Days of the holdout.
@@ -212,14 +213,15 @@ def ask_ahead(
     named: pd.DataFrame | None,
     day: date,
 ) -> pd.DataFrame:
-    """What a shipped version predicts for a day to come, cleaned and built by its own code.
+    """Predictions of a shipped version for a future day, computed with its own code.
 
     Args:
         version: The version.
         model: Name of the model.
-        package: Its package, downloaded; nothing in it runs unless it is what was checked.
+        package: Its package, downloaded; its code runs only if the files are those that were
+            checked.
         accepted: Raw rows of the history.
-        named: Raw rows of what is asked, or None where the spec names nothing.
+        named: Raw rows of the requests, or None where the spec defines none.
         day: The day.
 
     Returns:
@@ -235,7 +237,7 @@ def ask_ahead(
 
 
 def shipped_file(package: Path) -> Path:
-    """The stored estimator inside a package that was checked."""
+    """The stored estimator inside a checked package."""
     (file,) = package.glob("*.skops")
     return file
 
@@ -275,13 +277,13 @@ def _ask_with_its_own_code(
 
 
 def check_unaltered(version: Champion, package: Path) -> None:
-    """Hold a downloaded package to what was checked.
+    """Check that a downloaded package has the files that were checked.
 
     Raises:
-        AlignError: Where a file of it is another.
+        AlignError: Where a file differs.
     """
     if files_digest(package) != version.files_sha256:
-        raise AlignError("a file of its package was altered")
+        raise AlignError("a file of its package was altered since it was checked")
 
 
 def accept(spec: ModelSpec, raw: pd.DataFrame) -> pd.DataFrame:
@@ -292,12 +294,12 @@ def accept(spec: ModelSpec, raw: pd.DataFrame) -> pd.DataFrame:
 def align(
     spec: ModelSpec, holdout: pd.DataFrame, accepted: pd.DataFrame, said: pd.DataFrame
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Lay the champion's predictions beside tonight's examples.
+    """Match the champion's predictions with tonight's examples.
 
-    Of a recommendation each pipeline has candidates of its own: those only the champion names are
-    added to the examples, and what one of the two does not name comes last in its order. Of other
-    problems an example the champion's pipeline left out gets its mean score, and a class that was
-    added since has no chance.
+    In a recommendation each pipeline has its own item candidates: those of the champion alone are
+    added to the examples, and items that one of the two does not rank come last in its order. In
+    other problems an example that the champion's pipeline left out gets its mean score, and a class
+    added since gets probability 0.
 
     Args:
         spec: Tonight's model.
@@ -310,33 +312,38 @@ def align(
         added ones last.
 
     Raises:
-        AlignError: Where the two cannot be matched row by row.
+        AlignError: Where they cannot be matched row by row.
     """
     if spec.problem.user_column is not None:
         return _align_pairs(spec, holdout, accepted, said)
     place = _places(spec, holdout, accepted)
     if not np.array_equal(accepted["day"].reindex(said["row"]), said["day"]):
-        raise AlignError("its clean does not keep the index of the rows, so they cannot be matched")
+        raise AlignError(
+            "its function clean does not keep the index of the rows, so its predictions cannot "
+            "be matched with tonight's rows"
+        )
     several = len(spec.problem.score_columns) > 1
     columns = list(spec.problem.score_columns) if several else ["score"]
     named = set(said) - {"day", "row"}
     fewer_classes = spec.problem.scores_classes and named < set(columns)
     if named != set(columns) and not fewer_classes:
         raise AlignError(
-            "it answers another question: other classes, or other quantiles. A model under another "
-            "name starts with a champion of its own"
+            "it predicts other classes or other quantiles than tonight's spec. Use another model "
+            "name: a new name starts without a champion"
         )
     given = said.set_index("row").reindex(columns=columns, fill_value=0.0)
     scores = given.reindex(place)
     left_out = float(scores.isna().any(axis=1).mean())
     if left_out > UNANSWERED:
-        raise AlignError(f"its own pipeline has no answer for {left_out:.0%} of tonight's rows")
+        raise AlignError(
+            f"its own pipeline has no predictions for {left_out:.0%} of tonight's rows"
+        )
     values = scores.fillna(scores.mean()).to_numpy(dtype=np.float64)
     return holdout.head(0), values[:, 0] if len(columns) == 1 else values
 
 
 def pad(scores: np.ndarray, count: int) -> np.ndarray:
-    """The scores, and below all of them that of so many candidates the scorer did not name."""
+    """The scores, followed by a lower one for each item candidate the scorer did not rank."""
     return np.concatenate([scores, np.full(count, scores.min() - 1)]) if count else scores
 
 
@@ -375,7 +382,7 @@ def _align_pairs(
     added = only.merge(queries, how="inner", on=["day", user])
     both = float((merged["_merge"] == "both").sum()) / max(1, len(holdout))
     if both == 0:
-        raise AlignError("its own pipeline names no candidate that tonight's names")
+        raise AlignError("its own pipeline has no item candidate in common with tonight's")
     cleaned = spec.clean(accepted) if spec.clean else accepted
     bought = spec.problem.wanted(cleaned).assign(target=np.int8(1))  # type: ignore[attr-defined]
     bought["day"] = bought["day"].astype(stamp)

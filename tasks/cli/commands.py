@@ -1,4 +1,4 @@
-"""The command line of the flows: what is asked, what is shown, how it ends."""
+"""The commands of the flows."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ Settings = TypeVar("Settings", bound="BaseModel")
 
 
 def answer_if_decided() -> None:
-    """Before anything heavy is imported: answer what needs no night, and exit.
+    """Handle --check and a night decided before, before heavy imports, and exit.
 
-    That is a check, or a night that was decided before.
+    Returns where a night has to run.
     """
     asked = retrain_parser().parse_args()
     set_defaults()
@@ -53,7 +53,7 @@ def answer_if_decided() -> None:
 
 
 def _check(asked: argparse.Namespace) -> int:
-    """Say what a night would do; nothing is written, not even compiled code."""
+    """Show what a night would do; nothing is written, not even compiled code."""
 
     sys.dont_write_bytecode = True
     try:
@@ -70,7 +70,7 @@ def _check(asked: argparse.Namespace) -> int:
 
 
 def run_retrain(retrain: Callable[..., Any]) -> None:
-    """Run the flow for what the command line asks, show the report, and exit with its code."""
+    """Run the flow with the command's options, show the report, and exit with its code."""
     from tasks.steps.config import RetrainConfig
 
     asked = retrain_parser().parse_args()
@@ -83,7 +83,7 @@ def run_retrain(retrain: Callable[..., Any]) -> None:
 
 
 def run_rollback(rollback: Callable[..., Any]) -> None:
-    """Run the rollback the command line asks for, say what it did, and exit with its code."""
+    """Run the rollback, print what it did, and exit with its code."""
     from tasks.steps.config import RollbackConfig
     from tasks.steps.rollback import ROLLED_BACK, RollbackError, to_text
 
@@ -102,7 +102,7 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
 
 
 def run_backtest(backtest: Callable[..., Any]) -> None:
-    """Replay the nights the command line asks for, show what was found, and exit with its code."""
+    """Run the backtest, show its result, and exit with its code."""
     from tasks.backtest.report import to_terminal
     from tasks.steps.backtest import REPLAYED
     from tasks.steps.config import BacktestConfig
@@ -128,19 +128,19 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
 
 
 def run_predict(predict: Callable[..., Any]) -> None:
-    """Predict for the day the command line asks for, say what was published, and exit."""
+    """Run the predictions, print what was published, and exit."""
     _run_named(predict, predict_parser(), {"PUBLISHED": 0, "NOTHING ASKED": 0, "REFUSED": 3})
 
 
 def run_monitor(monitor: Callable[..., Any]) -> None:
-    """Grade what the command line asks for, say how it did, and exit."""
+    """Run the monitoring, print its result, and exit."""
     _run_named(monitor, monitor_parser(), {"GRADED": 0, "REVERTED": 0})
 
 
 def _run_named(
     flow: Callable[..., Any], parser: argparse.ArgumentParser, codes: Mapping[str, int]
 ) -> None:
-    """Run a flow of one model and one date; its last state's message is what is said."""
+    """Run a flow of one model and one date, and print the message of its last state."""
     from tasks.steps.config import RetrainConfig
 
     asked = parser.parse_args()
@@ -157,7 +157,7 @@ def _run_named(
 
 
 def _settings(kind: type[Settings], **given: object) -> Settings:
-    """What a flow takes; the first wrong setting is named, and the command ends."""
+    """The parameters of a flow; a wrong one ends the command with a message."""
     from pydantic import ValidationError
 
     try:

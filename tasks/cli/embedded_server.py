@@ -1,4 +1,4 @@
-"""Prefect's embedded server, for a night by hand."""
+"""Prefect's embedded server, for a night started by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.store.files import StoreError, read_json, write_json
 
 @contextmanager
 def embedded_server() -> Iterator[Callable[[], None]]:
-    """Prefect's embedded server, where no other is named, started while the model is imported.
+    """Start Prefect's embedded server while the model is imported, unless a server is configured.
 
     Yields:
         A function that waits until the server answers.
@@ -49,7 +49,7 @@ def embedded_server() -> Iterator[Callable[[], None]]:
 
 
 def _end_orphan(record: Path) -> None:
-    """End the embedded server of a run that was killed before it could."""
+    """End the embedded server that a killed run left behind."""
     import psutil
 
     try:

@@ -8,10 +8,10 @@ import sys
 from tasks.errors import NightlyError
 from tasks.registry.client import outage
 
-AGAIN = "Run the same command again: it ends what was begun, and does nothing twice."
+AGAIN = "Run the same command again: it continues where this run stopped and repeats nothing."
 OUTAGE = (
-    "The champion stays until another has passed every check. When the server answers again, run "
-    "the same command: it ends what was begun, and does nothing twice."
+    "The champion stays until another version has passed every check. When the server answers "
+    "again, run the same command: it continues where this run stopped and repeats nothing."
 )
 
 
@@ -29,13 +29,13 @@ def print_text(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def fail(message: str, code: int, then: str = "The champion is untouched.") -> int:
+def fail(message: str, code: int, then: str = "The champion is unchanged.") -> int:
     print(f"nightly: {message}\n{then}", file=sys.stderr)
     return code
 
 
 def fail_outside(error: BaseException) -> int:
-    """A failure that the same command again may get past."""
+    """End with a failure after which the same command may succeed."""
 
     failed = outage(error)
     if failed:

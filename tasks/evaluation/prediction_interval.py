@@ -8,16 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 
 FEWEST = 3
-"""Days from which an interval is told."""
+"""Fewest days for an interval."""
 
 
 def prediction_interval(daily: Sequence[float], confidence: float) -> dict[str, float] | None:
     """Where the primary metric of one day to come should fall, from the days of the holdout.
 
-    The prediction interval of one more draw from a normal distribution: mean +- t * s *
+    It is the interval of one more draw from a normal distribution: mean +- t * s *
     sqrt(1 + 1/n) (Hahn and Meeker, Statistical Intervals, 1991, section 4.3), on the logarithm
-    where all days are above zero, as such figures vary by a factor. The gate's own interval is
-    that of a mean of many days; a single day leaves it on most ordinary nights.
+    where all days are above zero, as such metrics vary by a factor. The gate's own interval is that
+    of a mean over many days; a single day is outside it on most ordinary nights.
 
     Args:
         daily: The metric on each day; NaN where a day leaves it undefined.

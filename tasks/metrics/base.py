@@ -30,14 +30,14 @@ BLOCK_CELLS = 250_000
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of one's own: the mean of one number a row.
+    """A custom metric: the mean of one number per row.
 
     Attributes:
-        name: Small letters, digits and _.
-        function: ``function(examples, score)`` gives one number for each row, NaN where a row does
-            not count. ``examples`` holds the features, ``day`` and ``target``; ``score`` has shape
-            (rows,), or (rows, classes or levels). Of a recommendation the numbers of one user and
-            day are added up, and ``examples`` has the ``place`` of each item, 1 for the best.
+        name: Lower-case letters, digits and _.
+        function: ``function(examples, score)`` returns one number for each row, NaN where a row
+            does not count. ``examples`` holds the features, ``day`` and ``target``; ``score`` has
+            shape (rows,), or (rows, classes or levels). Of a recommendation the numbers of one user
+            and day are added up, and ``examples`` has the ``place`` of each item, 1 for the best.
         greater_is_better: Orientation.
     """
 
@@ -49,7 +49,7 @@ class Metric:
         """One number for each row.
 
         Raises:
-            JudgementError: Where the function raises, or gives anything else.
+            JudgementError: Where the function raises, or returns anything else.
         """
         try:
             values = np.asarray(self.function(examples, score), dtype=np.float64)
@@ -59,11 +59,14 @@ class Metric:
             ) from error
         if values.shape != (len(examples),):
             raise JudgementError(
-                f"metric {self.name}: its function gave shape {values.shape} for {len(examples):,}"
-                f" rows, expected ({len(examples)},): one number a row"
+                f"metric {self.name}: its function returned shape {values.shape} for "
+                f"{len(examples):,} rows, expected ({len(examples)},): one number per row"
             )
         if np.isinf(values).any():
-            raise JudgementError(f"metric {self.name}: its function gave infinite numbers")
+            raise JudgementError(
+                f"metric {self.name}: its function returned infinite numbers, expected finite "
+                "ones or NaN"
+            )
         return values
 
 

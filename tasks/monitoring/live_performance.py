@@ -1,4 +1,4 @@
-"""How the app's answers did once the labels came: against the promise, against the predecessor."""
+"""Live performance: the app's predictions against the prediction interval and the predecessor."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 SLICE_UNITS = 50
-"""Units below which nothing is said of a slice on one day."""
+"""Fewest units of a slice to report it on one day."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """How much worse a champion did than its predecessor, on days that both answered.
+    """How much worse a champion did than its predecessor, on days that both predicted.
 
     Attributes:
         days: How many days.
         mean: Mean daily difference of the primary metric; negative is worse.
         relative: The same as a share of the predecessor's mean.
         high: Upper end of the one-sided interval of the mean.
-        revert: Whether the champion has to go back.
+        revert: Whether the champion must be reverted.
     """
 
     days: int
@@ -50,19 +50,19 @@ def grade_day(
     happened: pd.DataFrame,
     slices: Sequence[Slice] = (),
 ) -> dict[str, Any]:
-    """The metrics of one day's answers.
+    """The metrics of one day's predictions.
 
     Args:
         problem: What is predicted.
-        answered: ``champion`` and, where it answered too, ``previous``: what they answered.
+        answered: Predictions of ``champion`` and, where there are any, of ``previous``.
         happened: Clean rows of that day.
-        slices: In whose groups the metric is told too, where the answers and the clean rows have
-            the columns for it.
+        slices: Slices to report the metric for, where the predictions and the clean rows have their
+            columns.
 
     Returns:
         ``asked``, ``labelled``, ``unasked``, ``metrics``, ``previous`` (its metrics), ``slices``
-        and, where shares are promised, ``calibration``. Metrics that the day leaves undefined are
-        left out, and those of one's own that need what only the features have.
+        and, where the problem predicts shares, ``calibration``. Metrics that are undefined on the
+        day are left out, and custom metrics that need columns of the features.
     """
 
     examples, scores, counts = problem.match(answered, happened)
@@ -94,13 +94,13 @@ def grade_day(
 def compare(
     records: Sequence[Mapping[str, Any]], metric: str, greater: bool, policy: Revert
 ) -> Loss | None:
-    """Whether the champion of these days is worse than its predecessor; None where no day tells.
+    """Whether the champion is worse than its predecessor; None without comparable days.
 
-    Student's t on the paired daily differences, one-sided: days, not rows, are what varies, and
-    with few days the interval is as wide as few days deserve.
+    Student's t on the paired daily differences, one-sided: the days vary, not the rows, and few
+    days give a wide interval.
 
     Args:
-        records: Graded days on which the same two versions answered.
+        records: Graded days with predictions of the same two versions.
         metric: The primary metric.
         greater: Whether more of it is better.
         policy: The bounds.
@@ -137,15 +137,16 @@ def to_text(record: Mapping[str, Any], metric: str, title: str) -> str:
     value, promised = record["metrics"].get(metric), record["promised"]
     if value is None:
         return (
-            f"{record['day']}: {record['labelled']:,} of {record['asked']:,} labelled, no {title}"
+            f"{record['day']}: {record['labelled']:,} of {record['asked']:,} predictions have "
+            f"a label, {title} is undefined"
         )
     said = f"{record['day']}: {title} {value:.3f}"
     if promised:
         place = "inside" if promised["low"] <= value <= promised["high"] else "OUTSIDE"
-        said += f", {place} the promised {promised['low']:.3f} to {promised['high']:.3f}"
+        said += f", {place} the prediction interval {promised['low']:.3f} to {promised['high']:.3f}"
     if metric in record["previous"]:
         said += f"; version {record['previous_version']} had {record['previous'][metric]:.3f}"
-    return f"{said} ({record['labelled']:,} of {record['asked']:,} asked were labelled)"
+    return f"{said} ({record['labelled']:,} of {record['asked']:,} predictions have a label)"
 
 
 def _measure(

@@ -22,7 +22,7 @@ class Problem(Protocol):
 
     @property
     def unit(self) -> str:
-        """What one judged unit is called, plural, for the report."""
+        """Name of one holdout unit in the report, plural."""
 
     @property
     def method(self) -> str:
@@ -42,27 +42,27 @@ class Problem(Protocol):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Columns of the examples that are no inputs of an estimator."""
+        """Columns of the examples that are not inputs of an estimator."""
 
     @property
     def answer_keys(self) -> tuple[str, ...]:
-        """Columns by which the app looks an answer up."""
+        """Columns by which the app looks a prediction up."""
 
     @property
     def answer_column(self) -> str:
-        """Column of the answers that says most: it has to vary, and its drift is watched."""
+        """Main column of the predictions: it has to vary, and its drift is watched."""
 
     @property
     def score_columns(self) -> tuple[str, ...]:
-        """Columns of the answers that hold the score: one, or one for each class or level."""
+        """Columns of the predictions that hold the score: one, or one for each class or level."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Metrics of one's own."""
+        """Custom metrics."""
 
     @property
     def primary(self) -> str:
-        """Name of the metric a verdict rests on."""
+        """Name of the metric that decides a verdict."""
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -70,14 +70,14 @@ class Problem(Protocol):
 
     @property
     def live_metrics(self) -> tuple[str, ...]:
-        """Those that can be told of the answers alone, the primary one first."""
+        """Metrics that need only the predictions and the labels, the primary one first."""
 
     @property
     def greater_is_better(self) -> bool:
         """Orientation of the primary metric."""
 
     def faults(self, known_ahead: Sequence[str] = ()) -> list[str]:
-        """Every setting out of bounds, in words."""
+        """A sentence for every invalid setting."""
 
     def label_fault(self, clean_rows: pd.DataFrame) -> str:
         """What is wrong with the labels of these rows, or an empty string.
@@ -87,38 +87,38 @@ class Problem(Protocol):
         """
 
     def requests(self, clean_rows: pd.DataFrame, known_ahead: Sequence[str]) -> pd.DataFrame:
-        """What is asked before the day begins, nothing that is known only later."""
+        """The requests of a day, with only what is known before it begins."""
 
     def ask(
         self, named: pd.DataFrame | None, history: pd.DataFrame, known_ahead: Sequence[str]
     ) -> pd.DataFrame:
-        """What the app asks of the day after the history.
+        """The requests of the app for the day after the history.
 
         Args:
-            named: Clean rows of what the spec's ``requests`` names; None where it names nothing.
+            named: Clean rows of the spec's ``requests``; None where the spec defines none.
             history: Clean rows of the days before.
             known_ahead: Columns that are known before a day.
         """
 
     def ask_for_anyone(self, requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame | None:
-        """The request of somebody never seen, whose answers serve all who were not asked for."""
+        """The request of an unknown user, whose predictions serve every user without a request."""
 
     def batches(self, requests: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        """The requests in parts that may be answered one after the other."""
+        """The requests in parts that can be predicted one after the other."""
 
     def answers(
         self, requests: pd.DataFrame, features: pd.DataFrame, scores: Floats
     ) -> pd.DataFrame:
-        """What the app reads, each row once by ``answer_keys``."""
+        """The predictions the app reads, unique by ``answer_keys``."""
 
     def match(self, answered: Mapping[str, pd.DataFrame], happened: pd.DataFrame) -> Matched:
-        """The answers of one day, by scorer, beside the clean rows of what happened on it."""
+        """The predictions of one day, by scorer, joined with the clean rows of that day."""
 
     def label(self, features: pd.DataFrame, clean_rows: pd.DataFrame) -> pd.DataFrame:
         """Examples of one day: features, ``day``, ``target`` and, for rankings, ``relevant``."""
 
     def inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
-        """What an estimator sees: the examples without ``keys``."""
+        """The inputs of an estimator: the examples without ``keys``."""
 
     def score(self, estimator: Any, inputs: pd.DataFrame) -> Floats:
         """Scores from a fitted estimator, shape (rows,) or (rows, classes or levels)."""
@@ -126,29 +126,29 @@ class Problem(Protocol):
     def baseline_scores(self, train: pd.DataFrame, holdout: pd.DataFrame) -> Floats:
         """Scores of the trivial baseline for the holdout examples."""
 
-    def teach_fault(self, train: pd.DataFrame) -> str:
-        """Why nothing can be learned from these labels, or an empty string."""
+    def training_fault(self, train: pd.DataFrame) -> str:
+        """Why nothing can be trained on these labels, or an empty string."""
 
     def check_split(self, train: pd.DataFrame, holdout: pd.DataFrame) -> None:
-        """Raise ``JudgementError`` where labels judge that nothing has taught."""
+        """Raise ``JudgementError`` where the holdout has labels that training has not."""
 
     def check_examples(self, examples: pd.DataFrame) -> None:
-        """Raise ``JudgementError`` where the labels allow no judgement."""
+        """Raise ``JudgementError`` where the labels do not allow an evaluation."""
 
     def slice_values(self, examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
-        """The group of each row; raises ``SpecError`` where the slice cannot be judged by."""
+        """The group of each row; raises ``SpecError`` where the slice cannot be used."""
 
     def score_fault(self, score: Floats) -> str:
         """Why finite scores cannot be used, or an empty string."""
 
     def count_units(self, examples: pd.DataFrame) -> int:
-        """Number of judged units: rows, or queries for a ranking."""
+        """Number of holdout units: rows, or queries for a ranking."""
 
     def calibration(self, examples: pd.DataFrame, score: Floats) -> tuple[float, float] | None:
-        """Share that was promised and share that came true; None where none is promised."""
+        """Predicted share and observed share; None where the problem predicts no shares."""
 
     def outcomes(self, examples: pd.DataFrame) -> list[npt.NDArray[Any]]:
-        """The labels as questions of yes or no, each of shape (rows,)."""
+        """The labels as yes/no columns, each of shape (rows,)."""
 
     def measure(
         self,

@@ -1,4 +1,4 @@
-"""What classification and regression share: one row is asked, one row is labelled."""
+"""What classification and regression share: one request and one label per row."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Tabular(ProblemBase):
         return self.metric_names
 
     def requests(self, clean_rows: pd.DataFrame, known_ahead: Sequence[str]) -> pd.DataFrame:
-        """The day's rows with ``day`` and those of the columns known ahead that were kept."""
+        """The day's rows, with ``day`` and the clean columns of ``known_ahead``."""
         return clean_rows[["day", *(n for n in known_ahead if n != "day" and n in clean_rows)]]
 
     def ask(
@@ -65,13 +65,15 @@ class Tabular(ProblemBase):
         history: pd.DataFrame,  # noqa: ARG002
         known_ahead: Sequence[str],
     ) -> pd.DataFrame:
-        """The named rows with what is known of them ahead.
+        """The rows of ``named`` with the columns known ahead.
 
         Raises:
             ValueError: Where nothing is named.
         """
         if named is None:
-            raise ValueError("requests: found None, expected a function that names the rows to ask")
+            raise ValueError(
+                "requests: found None, expected a function that returns the rows to predict"
+            )
         return self.requests(named, known_ahead)
 
     def ask_for_anyone(
@@ -82,14 +84,16 @@ class Tabular(ProblemBase):
         return None
 
     def batches(self, requests: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        """All at once: a feature may look at the whole plan of a day."""
+        """All at once: a feature may use all requests of a day."""
         yield requests
 
     def answers(
         self, requests: pd.DataFrame, features: pd.DataFrame, scores: Floats
     ) -> pd.DataFrame:
         """The key of each request and its scores; raises ValueError where they do not fit."""
-        return predictions.keyed_answers(requests, features, scores, self.key, self.score_columns)
+        return predictions.keyed_predictions(
+            requests, features, scores, self.key, self.score_columns
+        )
 
     def match(self, answered: Mapping[str, pd.DataFrame], happened: pd.DataFrame) -> Matched:
         examples, scores, counts = predictions.match_keyed(
@@ -98,13 +102,13 @@ class Tabular(ProblemBase):
         return examples.assign(target=self.encode(examples["target"])), scores, counts
 
     def encode(self, labels: pd.Series[Any]) -> pd.Series[Any]:
-        """Labels as the numbers an estimator learns."""
+        """Labels as numbers for an estimator."""
         raise NotImplementedError
 
     def label_fault(self, clean_rows: pd.DataFrame) -> str:
         if self.target not in clean_rows:
             raise SpecError(
-                f"problem.target: found {self.target!r}, which the clean rows do not have; "
+                f"problem.target: found {self.target!r}, but the clean rows have no such column; "
                 f"allowed one of {', '.join(map(str, clean_rows))}"
             )
         return self._fault_of(clean_rows[self.target].dropna())
@@ -113,13 +117,13 @@ class Tabular(ProblemBase):
         """Features with ``day`` and ``target``; rows without a label dropped.
 
         Raises:
-            SpecError: Labels that are none of the problem's, or features that do not fit the
+            SpecError: Labels that the problem does not accept, or features that do not fit the
                 requests or hold the target.
         """
         if len(features) != len(clean_rows) or not features.index.equals(clean_rows.index):
             raise SpecError(
-                f"features gave {len(features):,} rows for {len(clean_rows):,} requests, or another"
-                " index: give one row per request and keep the index of the requests"
+                f"features returned {len(features):,} rows for {len(clean_rows):,} requests, or a "
+                "different index. Return one row per request and keep the index of the requests"
             )
         if fault := self.label_fault(clean_rows):
             raise SpecError(fault)
@@ -128,7 +132,7 @@ class Tabular(ProblemBase):
         kept = unreserved(features, self.target)[known]
         return kept.assign(day=clean_rows.loc[known, "day"], target=self.encode(labels[known]))
 
-    def teach_fault(self, train: pd.DataFrame) -> str:  # noqa: ARG002
+    def training_fault(self, train: pd.DataFrame) -> str:  # noqa: ARG002
         return ""
 
     def slice_values(self, examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
@@ -175,7 +179,9 @@ class Tabular(ProblemBase):
         if unknown := [name for name in self.key if name not in known_ahead]:
             found.append(f"key: found {unknown[0]!r}, allowed columns that known_ahead names")
         if taken := [name for name in self.key if name in self.score_columns]:
-            found.append(f"key: found {taken[0]!r}, allowed names the answers do not have")
+            found.append(
+                f"key: found {taken[0]!r}, allowed a name that is not a column of the predictions"
+            )
         return found
 
 

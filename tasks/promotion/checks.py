@@ -51,8 +51,8 @@ class Check:
 
     Attributes:
         name: What is checked.
-        passed: Whether it holds.
-        detail: The numbers, in words.
+        passed: Whether the condition holds.
+        detail: The numbers, as a sentence.
     """
 
     name: str

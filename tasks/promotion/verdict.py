@@ -11,7 +11,7 @@ from tasks.errors import JudgementError
 from tasks.evaluation.evaluate import evaluate, evaluate_days, evaluate_slices
 from tasks.evaluation.prediction_interval import prediction_interval
 from tasks.promotion.checks import Status, Verdict
-from tasks.promotion.gate import choose_challenger, judge, refuse
+from tasks.promotion.gate import judge, judge_in_order, rank_challengers, refuse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 CHAMPION, BASELINE = "champion", "baseline"
 """Names of these two among the scorers; the others are candidates."""
 REASONS_TOLD = 3
-"""Bad days whose reason is told; of more the number."""
+"""Most bad days whose reason is shown; of further ones only the number is."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What all scorers say of the same unseen examples.
+    """The scores of all scorers on the same holdout.
 
     Attributes:
-        training: ``day`` and ``target`` of the examples the candidates learned from.
+        training: ``day`` and ``target`` of the training examples.
         holdout: Later examples that no scorer has seen.
         scores: Scorer to its scores of the holdout: every candidate, the baseline, and the
             champion where it could be scored.
@@ -53,9 +53,9 @@ class ChampionFacts:
 
     Attributes:
         version: Version in the registry.
-        candidate: Recipe it was fitted from.
+        candidate: Candidate it was fitted from.
         edited: Whether the model's code is another now.
-        fault: Why it cannot be scored or compared, in words.
+        fault: Why it cannot be scored or compared.
     """
 
     version: str
@@ -66,11 +66,12 @@ class ChampionFacts:
 
 @dataclass(frozen=True)
 class Decision:
-    """A verdict and what it rests on.
+    """A verdict and its evidence.
 
     Attributes:
         verdict: PROMOTED or KEPT, with reasons and checks.
-        challenger: The candidate that was judged; the first one where none could be.
+        challenger: The best candidate that passes, or the best of all where none does; the first
+            one where none could be compared.
         figures: Every scorer's metrics; None where the challenger could not be measured.
         slices: Challenger against champion, group by group.
         prediction_interval: Where the challenger's primary metric of one day to come should fall.
@@ -97,7 +98,7 @@ def decide(
         spec: The model.
         evidence: Scores of the holdout.
         champion: The champion, None before the first promotion.
-        checked: What was checked before, such as for leaks.
+        checked: Checks made before, such as those for leaks.
         refused: Candidate to the reason why it must not be promoted, whatever its figures.
         notes: What else a person should know, told after the reasons.
 
@@ -106,7 +107,7 @@ def decide(
     """
     for by in spec.slices:  # also where there is no champion yet: a fault must not wait for one
         spec.problem.slice_values(evidence.holdout, by)
-    found = _judge(spec, evidence, champion, checked)
+    found = _judge(spec, evidence, champion, checked, refused or {})
     verdict = found.verdict
     if champion and champion.edited:
         verdict = _add_reasons(verdict, _told_of_edit(champion))
@@ -121,7 +122,7 @@ def early_verdict(held: Sequence[str], rejected: Mapping[date, str]) -> Verdict:
     """The verdict of a night that ends before anything is fitted.
 
     Args:
-        held: Why there is nothing fresh to learn from, in words.
+        held: Why there are no fresh data, as a sentence.
         rejected: Bad day to the reason; counts where there is any.
     """
     if not rejected:
@@ -141,21 +142,24 @@ def why_not_comparable(
     Args:
         champion: The champion.
         as_of: As-of date of the night.
-        last_judged: Newest as-of date of which a challenger was judged, if any.
+        last_judged: Newest as-of date on which a challenger was compared, if any.
         holdout_from: First day of the night's holdout.
     """
     if as_of < champion.as_of:
         return (
-            f"This is a backfill: the champion, version {champion.version}, was made as of "
-            f"{champion.as_of}, later than {as_of}."
+            f"This night is a backfill: the champion, version {champion.version}, was made as of "
+            f"{champion.as_of}, later than {as_of}. A backfill never changes the champion."
         )
     if last_judged and as_of < last_judged:
-        return f"This is a backfill: the night of {last_judged} has been judged, {as_of} is older."
+        return (
+            f"This night is a backfill: the night of {last_judged} was decided before, and {as_of} "
+            "is older. A backfill never changes the champion."
+        )
     if champion.twin_learned_through >= holdout_from:
         return (
-            f"The champion, version {champion.version}, learned from days through "
-            f"{champion.twin_learned_through}, inside the holdout that begins on "
-            f"{holdout_from}: it cannot be judged on days it has seen."
+            f"The champion, version {champion.version}, was trained on days up to "
+            f"{champion.twin_learned_through}, but the holdout begins on {holdout_from}: it "
+            "cannot be compared on days it was trained on."
         )
     return None
 
@@ -165,34 +169,41 @@ def _judge(
     evidence: Evidence,
     champion: ChampionFacts | None,
     checked: Sequence[Check],
+    refused: Mapping[str, str],
 ) -> Decision:
     challenger, recipe = evidence.candidates[0], champion.candidate if champion else None
     figures: Evaluation | None = None
-    slices: tuple[SliceResult, ...] = ()
-    try:
-        figures = _measure(spec, evidence)
-        chosen = choose_challenger(figures, evidence.candidates, recipe, spec.gate)
-        slices = _compare_slices(spec, evidence, chosen)
-        verdict = judge(
+    slices: dict[str, tuple[SliceResult, ...]] = {}
+
+    def judge_one(name: str) -> Verdict:
+        assert figures is not None
+        slices[name] = _compare_slices(spec, evidence, name)
+        return judge(
             figures,
-            challenger=chosen,
+            challenger=name,
             champion=CHAMPION if champion else None,
             baseline=BASELINE,
-            same_recipe=recipe == chosen,
+            same_recipe=recipe == name,
             gate=spec.gate,
-            slices=slices,
+            slices=slices[name],
             checked=checked,
         )
-        challenger = chosen
+
+    try:
+        figures = _measure(spec, evidence)
+        ranked = rank_challengers(figures, evidence.candidates, recipe, spec.gate)
+        if not all(check.passed for check in checked) or (champion and champion.fault):
+            ranked = ranked[:1]  # no other can pass either
+        challenger, verdict = judge_in_order(ranked, judge_one, refused)
     except JudgementError as error:
-        verdict = Verdict(Status.KEPT, (f"Cannot judge: {error}.",))
+        verdict = Verdict(Status.KEPT, (f"No comparison is possible: {error}.",))
     if figures is None or challenger not in figures.metrics:
         return Decision(verdict, challenger)
     alone = evaluate_days(
         spec.problem, evidence.holdout, {challenger: evidence.scores[challenger]}
     )[challenger]
     interval = prediction_interval(list(alone.values()), spec.gate.confidence)
-    return Decision(verdict, challenger, figures, slices, interval)
+    return Decision(verdict, challenger, figures, slices.get(challenger, ()), interval)
 
 
 def _measure(spec: ModelSpec, evidence: Evidence) -> Evaluation:
@@ -228,7 +239,7 @@ def _compare_slices(
 def _told_of_edit(champion: ChampionFacts) -> str:
     return (
         f"The model's code has changed since version {champion.version} was made: the champion "
-        "was asked through its own code, on the same raw days."
+        "was scored with its own code, on the same raw days."
     )
 
 

@@ -1,4 +1,4 @@
-"""What past nights of a model said: their reports, as they stand on disk."""
+"""Reports of past nights, read from disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 MATURE = (Status.PROMOTED, Status.KEPT)
-"""Verdicts of nights that judged a challenger."""
+"""Verdicts of nights that compared a challenger."""
 DAYS = "days.json"
 
 
@@ -34,9 +34,9 @@ def past_reports(model: str, until: date, count: int = 60) -> list[Report]:
 
 
 def last_judged(model: str) -> date | None:
-    """The newest as-of date of which a challenger was judged."""
-    judged = (report for report in _newest_first(model) if report["verdict"] in MATURE)
-    newest = next(judged, None)
+    """The newest as-of date with a PROMOTED or KEPT verdict."""
+    decided = (report for report in _newest_first(model) if report["verdict"] in MATURE)
+    newest = next(decided, None)
     return date.fromisoformat(newest["as_of"]) if newest else None
 
 
@@ -48,11 +48,11 @@ def keep_days(model: str, as_of: date, days: Mapping[date, str]) -> None:
 
 
 def revised_days(model: str, as_of: date, days: Mapping[date, str]) -> dict[str, Any] | None:
-    """What has become of the days that an earlier night saw; None where there was none.
+    """Days that changed or came late since an earlier night; None where there was no earlier night.
 
     Args:
         model: Name of the model.
-        as_of: The night that looks back.
+        as_of: The night that compares.
         days: Its days with their fingerprints.
 
     Returns:
@@ -81,7 +81,7 @@ def revised_days(model: str, as_of: date, days: Mapping[date, str]) -> dict[str,
 
 
 def report_folder(model: str, as_of: date) -> Path:
-    """Where the report of a night lives."""
+    """Folder of a night's report."""
     return _folder(model) / as_of.isoformat()
 
 

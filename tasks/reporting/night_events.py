@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def night_events(
     report: Report, earlier: Report | None, oldest_champion: timedelta
 ) -> dict[str, str]:
-    """The events of a night: name to what it says in a sentence.
+    """The events of a night: name to a sentence.
 
     Args:
         report: The night's report.

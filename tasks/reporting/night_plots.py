@@ -1,4 +1,4 @@
-"""The pictures of a night's report."""
+"""The plots of a night's report."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 def draw_plots(
     spec: ModelSpec, evidence: Evidence, decided: Decision, importances: Mapping[str, float]
 ) -> dict[str, bytes]:
-    """The pictures of a night that was judged: title to PNG.
+    """The plots of a night that compared a challenger: title to PNG.
 
     Args:
         spec: The model.
-        evidence: The holdout and what each scorer says of it.
+        evidence: The holdout and the scores of each scorer.
         decided: The verdict with its figures.
         importances: Input to its importance for the challenger.
     """
@@ -54,22 +54,22 @@ def draw_plots(
 
 
 def draw_drift(shifts: Sequence[Shift]) -> dict[str, bytes]:
-    """The picture of the columns that moved most: title to PNG."""
+    """The plot of the columns that drifted most: title to PNG."""
 
     return {"Drift": plots.drift(shifts, drift.LARGE)}
 
 
 def draw_nights(reports: Sequence[Report]) -> dict[str, bytes]:
-    """The picture of the last nights, from two on that were judged: title to PNG."""
+    """The plot of the last nights, if at least two compared a challenger: title to PNG."""
 
-    judged = [report for report in reports if "challenger" in report["metrics"]]
-    if len(judged) < 2:
+    compared = [report for report in reports if "challenger" in report["metrics"]]
+    if len(compared) < 2:
         return {}
-    metric = judged[-1]["metric"]
+    metric = compared[-1]["metric"]
     nights = {
         report["as_of"]: Estimate(**report["metrics"]["challenger"][metric])
-        for report in judged
+        for report in compared
         if metric in report["metrics"]["challenger"]
     }
-    promoted = [report["as_of"] for report in judged if report["verdict"] == Status.PROMOTED]
+    promoted = [report["as_of"] for report in compared if report["verdict"] == Status.PROMOTED]
     return {"Nights": plots.nights(metric, nights, promoted)}

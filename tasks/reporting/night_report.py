@@ -55,14 +55,14 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class JudgedFacts:
-    """What was fitted, judged and registered.
+    """Results of fitting, comparison and registration.
 
     Attributes:
         challenger: Name of tonight's best candidate.
         fits: Every candidate that could be fitted and scored.
         split: Days to train on and days held out.
-        figures: ``Evaluation`` as JSON; None where nothing could be judged.
-        prediction_interval: Where the primary metric of a live day should fall.
+        figures: ``Evaluation`` as JSON; None where nothing could be compared.
+        prediction_interval: Prediction interval of the primary metric on a live day.
         run: Its MLflow run, if any.
         version: The version that was registered, if any.
     """
@@ -78,20 +78,20 @@ class JudgedFacts:
 
 @dataclass(frozen=True)
 class NightFacts:
-    """Everything a report tells of; what a night did not come to is None.
+    """Everything a report shows; None for steps that the night did not reach.
 
     Attributes:
         spec: The model.
         as_of: As-of date.
         verdict: What was decided.
-        late: Whether the night stands for earlier ones that were missed.
+        late: Whether the night replaces earlier ones that were missed.
         data: Its days.
-        judged: What was fitted and judged.
+        judged: Results of fitting and comparison.
         champion: The champion before the night.
         live: How past predictions did.
-        drifted: How unlike those before the newest week is.
-        delivered: What the app reads now.
-        revised: What became of the days an earlier night saw (``archive.revised_days``).
+        drifted: Drift of the newest week.
+        delivered: The published predictions.
+        revised: Days that changed since an earlier night (``archive.revised_days``).
         seconds: Step to seconds, ``total`` included.
         links: Name to address or path.
     """
@@ -112,7 +112,7 @@ class NightFacts:
 
 
 def build_report(night: NightFacts) -> Report:
-    """Everything there is to say of a night, as plain JSON types."""
+    """The report of a night, as plain JSON types."""
     problem, judged, live = night.spec.problem, night.judged, night.live
     return {
         "model": night.spec.name,
@@ -146,7 +146,7 @@ def build_report(night: NightFacts) -> Report:
 
 def reasons(verdict: Verdict, late: bool) -> list[str]:
     """Why the night ended so, and that a late night stands for those that were missed."""
-    missed = "Nights were missed before it: it takes in every day since the last one."
+    missed = "Earlier nights were missed: this night uses every day since the last one."
     return [*verdict.reasons, *([missed] if late else [])]
 
 
@@ -181,7 +181,7 @@ def split(judged: JudgedFacts | None) -> SplitPart | None:
 
 
 def challenger(judged: JudgedFacts | None) -> ChallengerPart:
-    """What was judged, and what was registered of it."""
+    """The challenger, and its registered version."""
     if judged is None:
         return {"version": None, "run_id": None, "candidate": None}
     return {"version": judged.version, "run_id": judged.run, "candidate": judged.challenger}
@@ -221,7 +221,7 @@ def comparison(judged: JudgedFacts | None) -> dict[str, Estimates]:
 
 
 def looks(judged: JudgedFacts | None, before: Champion | None) -> dict[str, Any]:
-    """Every look at another recipe: its gain over the champion's, both fitted tonight."""
+    """Every other recipe: its gain over the champion's recipe, both fitted tonight."""
     if judged is None or judged.figures is None or before is None:
         return {}
     recipe, differences = before.candidate, judged.figures["differences"]

@@ -19,7 +19,7 @@ class Days(TypedDict):
 
 
 class ChallengerPart(TypedDict):
-    """What was judged, and what was registered of it."""
+    """The challenger, and its registered version."""
 
     version: str | None
     run_id: str | None

@@ -1,4 +1,4 @@
-"""Words and numbers as every report writes them."""
+"""Words and number formats of every report."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def figure(metric: Mapping[str, float] | None) -> str:
 
 
 def capitalized(text: str) -> str:
-    """With a capital first letter; the others stay."""
+    """With a capital first letter."""
     return text[:1].upper() + text[1:]

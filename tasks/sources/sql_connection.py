@@ -1,4 +1,4 @@
-"""A database as a source: read only, never waited for without end, secrets never shown."""
+"""A database connection for a source: read only, with time limits, secrets never shown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POSTGRES = {
     "intervalstyle": "postgres",
     "extra_float_digits": "1",
 }
-"""What PostgreSQL's words for a value depend on: a checksum must not."""
+"""Settings that PostgreSQL's text of a value depends on; fixed for stable checksums."""
 WRONG_SETTINGS = {
     "28000": "login",
     "28P01": "login",
@@ -39,13 +39,13 @@ WRONG_SETTINGS = {
     "42P01": "table",
     "3F000": "table",
 }
-"""SQLSTATE to what a person must correct."""
+"""SQLSTATE to the setting that a person must correct."""
 REFUSED = re.compile(
     r"password authentication failed|no password supplied|does not exist|pg_hba\.conf"
     r"|no such (table|column)|syntax error|one statement|unable to open database file"
     r"|role .* is not permitted"
 )
-"""What drivers say, without a SQLSTATE, of a wrong setting."""
+"""Driver messages, without a SQLSTATE, that mean a wrong setting."""
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def connected(url: str) -> Iterator[Connection]:
     Raises:
         SourceSettingsError: Where address, login, table or column are wrong.
         SourceOutageError: Where the database does not answer, is locked, or the connection breaks.
-        SourceError: Where it cannot give the data.
+        SourceError: Where the data cannot be read.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -98,23 +98,24 @@ def _filled_url(url: str) -> str:
 
 
 def _existing_file(address: URL) -> URL:
-    """SQLite makes a file that is not there; a relative one starts at the project's root."""
+    """Check that the database file exists, because SQLite would create it."""
     name = address.database or ""
     if not name or name == ":memory:" or name.startswith("file:"):
         raise SourceSettingsError(
-            f"{address}: found no file; expected one such as sqlite:////path/to/file.db."
+            f"{address}: found no file name; expected an address such as "
+            "sqlite:////path/to/file.db."
         )
     place = settings.PROJECT / Path(name).expanduser()
     if not place.is_file():
         raise SourceSettingsError(
             f"{address}: found no such file as {place}; expected an SQLite database. Correct the "
-            "url in the model's source; a path from / on has four slashes."
+            "url in the model's source; an absolute path has four slashes."
         )
     return address.set(database=str(place))
 
 
 def _limits(address: URL) -> dict[str, Any]:
-    """How long a driver may wait, and how it notices that the other side is gone."""
+    """How long a driver may wait, and how it notices a dead connection."""
     if address.get_backend_name() == "sqlite":
         return {"timeout": LOCK_SECONDS}
     if address.get_backend_name() == "postgresql":
@@ -122,12 +123,12 @@ def _limits(address: URL) -> dict[str, Any]:
         return {"connect_timeout": CONNECT_SECONDS, "keepalives_count": 3, **alive}
     raise SourceSettingsError(
         f"SqlDays: found {address.get_backend_name()}; expected postgresql or sqlite. Read other "
-        "databases through functions of your own, with DataFrameDays."
+        "databases with your own functions through DataFrameDays."
     )
 
 
 def _prepare(connection: Connection) -> None:
-    """Reading only, with bounds on waiting, for this transaction."""
+    """Make this transaction read only, with time limits."""
     import sqlalchemy as sql
 
     if connection.dialect.name == "sqlite":
@@ -163,8 +164,8 @@ def _in_words(error: Exception, url: str, address: URL) -> SourceError:
         )
     if state.startswith(("08", "57", "53", "40")) or _is_broken(error, cause):
         return SourceOutageError(
-            f"{url}: does not answer, or broke off: {said}. Start it, or correct the url in the "
-            "model's source."
+            f"{url}: the database does not answer, or closed the connection: {said}. Start it, or "
+            "correct the url in the model's source."
         )
     return SourceError(f"{url}: cannot be read: {said}.")
 

@@ -33,7 +33,7 @@ def prepare_nights(config: BacktestConfig) -> replay.Plan:
     """Clean the days and extract the features of all nights; days in the store are reused.
 
     Raises:
-        BacktestError: Where there is too little history, with what there is.
+        BacktestError: Where there is too little history; says how much there is.
     """
     from prefect.client.orchestration import get_client
 
@@ -103,7 +103,7 @@ def measure_windows(
     """The best candidate on shorter windows."""
     spec = load_spec(plan.model)
     longest = max(len(night.matured) for night in plan.nights)
-    served = {f"{longest} days, as the spec says": [each.shipped[leader] for each in fitted]}
+    served = {f"{longest} days, as in the spec": [each.shipped[leader] for each in fitted]}
     for days in replay.windows_to_try(plan.nights):
         tell = tell_progress(f"{days} days", "nights")
         served[f"{days} days"] = []
@@ -122,7 +122,7 @@ def publish_backtest(
     staleness: Mapping[str, Any],
     windows: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write what was found to disk and to Prefect, as text, tables and a picture."""
+    """Write the result to disk and to Prefect, as text, tables and a plot."""
 
     spec = load_spec(plan.model)
     served = {
@@ -146,6 +146,6 @@ def publish_backtest(
 
 
 def end_backtest(found: dict[str, Any]) -> State:
-    """The flow's last state says what was found."""
+    """The flow's last state holds the result."""
     message = " ".join(found["answer"])[:1000]
     return State(type=StateType.COMPLETED, name=REPLAYED, message=message, data=found)

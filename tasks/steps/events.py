@@ -12,7 +12,7 @@ def announce(model: str, as_of: date | None, events: Mapping[str, str]) -> None:
     Args:
         model: Name of the model.
         as_of: The night they are about, if any.
-        events: Name to what it says in a sentence.
+        events: Name to a sentence.
     """
     from prefect.events import emit_event
 

@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.clean_process import version_answers
 from tasks.promotion import leaks, verdict
+from tasks.promotion.gate import too_large
 from tasks.registry import aliases, versions
 from tasks.registry.client import open_registry
 from tasks.reporting.archive import last_judged
@@ -21,7 +22,7 @@ from tasks.spec.loading import load_spec
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.state import Incumbent, Judged
 from tasks.steps.train import settled
-from tasks.store import frames
+from tasks.store import frames, models
 from tasks.training import fit, importance
 from tasks.training.fit_results import usable_fits
 
@@ -39,7 +40,7 @@ log.setLevel(logging.INFO)  # the root's WARNING would keep the lines of a night
 
 @task(task_run_name="look for leaks", **OUTSIDE)
 def look_for_leaks(night: Night, clean: Cleaned, examples: Examples) -> tuple[Check, ...]:
-    """Look for features that know what they could not have known."""
+    """Check the features for leaks."""
     spec, held_out = load_spec(night.model), examples.split.holdout
     days = leaks.rebuild_days(night.days, held_out)
     tested = days[len(days) // 2]
@@ -56,7 +57,7 @@ def look_for_leaks(night: Night, clean: Cleaned, examples: Examples) -> tuple[Ch
 
 @task(task_run_name="score the champion", **OUTSIDE)
 def score_champion(night: Night, examples: Examples) -> Incumbent:
-    """Score tonight's holdout with the champion's twin, now, on the same rows."""
+    """Score tonight's holdout with the champion's twin, on the same rows."""
     spec, client, held_out = load_spec(night.model), open_registry(), examples.split.holdout
     _finish_change(client, night)
     champion = versions.read_champion(client, spec.name, before_night=night.key)
@@ -99,7 +100,7 @@ def judge_night(
     incumbent: Incumbent,
     checked: Sequence[Check] = (),
 ) -> Judged:
-    """Compare challenger, champion and baseline on the same unseen days."""
+    """Compare challenger, champion and baseline on the same holdout."""
     spec, started = load_spec(night.model), time.time()
     fits, faults = usable_fits(made)
     evidence = _read_evidence(spec, examples, fits, incumbent)
@@ -109,7 +110,7 @@ def judge_night(
         evidence,
         _facts_of(spec, incumbent),
         checked,
-        refused=_refused(spec, examples, found, incumbent),
+        refused=_too_large(spec, fits) | _refused(spec, examples, found, incumbent),
         notes=(*_searched(found), *faults),
     )
     log.info("judge     %s: %s", decided.verdict.status, decided.verdict.reasons[0])
@@ -154,6 +155,11 @@ def _facts_of(spec: ModelSpec, incumbent: Incumbent) -> verdict.ChampionFacts | 
     return verdict.ChampionFacts(champion.version, champion.candidate, edited, incumbent.fault)
 
 
+def _too_large(spec: ModelSpec, fits: Mapping[str, fit.Fit]) -> dict[str, str]:
+    places = {name: models.model_file("models", each.key)[0] for name, each in fits.items()}
+    return too_large({n: file.stat().st_size / 1e6 for n, file in places.items()}, spec.gate)
+
+
 def _refused(
     spec: ModelSpec, examples: Examples, found: Mapping[str, Settled], incumbent: Incumbent
 ) -> dict[str, str]:
@@ -178,14 +184,10 @@ def _draw(
 ) -> dict[str, bytes]:
     if decided.figures is None:
         return {}
-    moved = importance.measure_reliance(spec, fits[decided.challenger], evidence.holdout)
+    moved = importance.measure_importance(spec, fits[decided.challenger], evidence.holdout)
     return draw_plots(spec, evidence, decided, moved)
 
 
 def _finish_change(client: Client, night: Night) -> None:
-    finished = aliases.finish_change(client, night.name)
-    if finished:
-        log.warning(
-            "champion  a change of champion was cut off: ended it, version %s is the champion",
-            finished,
-        )
+    if ended := aliases.finish_change(client, night.name):
+        log.warning("champion  %s", ended.told)

@@ -1,4 +1,4 @@
-"""What a night leaves behind for others to read: its MLflow run and the links to it."""
+"""A night's MLflow run, and the links to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def night_run(night: Night, clean: Cleaned, examples: Examples, judged: Judged) -> runs.NightRun:
-    """What MLflow keeps of a night: parameters, figures with intervals, candidates, data."""
+    """The MLflow run of a night: parameters, metrics with intervals, candidates, data."""
     spec, split = load_spec(night.model), examples.split
     measured = judged.figures["metrics"] if judged.figures else {}
     metrics = runs.role_metrics(measured, judged.challenger)
@@ -85,7 +85,7 @@ def _children(
 
 
 def _note(reasons: Sequence[str]) -> str:
-    """The description of the run: the reasons, and the way to its run in Prefect."""
+    """The description of the run: the reasons, and the link to its run in Prefect."""
     page = runtime.flow_run.ui_url if runtime.deployment.id else None
     return " ".join(reasons) + (f"\n\n[Log and report in Prefect]({page})" if page else "")
 
@@ -98,10 +98,10 @@ def _params(estimator: Any, found: tuning.Settled) -> dict[str, str]:
 
 
 def links(folder: Path, run: str | None, run_page: str | None) -> dict[str, str]:
-    """Where to look further: the report's file, the runs in Prefect and MLflow.
+    """Links to the report's file and to the runs in Prefect and MLflow.
 
     Args:
-        folder: Where the report lives.
+        folder: Folder of the report.
         run: The MLflow run, if any.
         run_page: Its page, below the address of MLflow's pages.
     """

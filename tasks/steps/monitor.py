@@ -77,13 +77,14 @@ def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> drift.Dri
     counted = drift.count_rows({day: ref.rows for day, ref in clean.refs.items()}, night.as_of)
     check = drift.check_drift(shifts, spec.drift_limit)
     far = [shift.column for shift in shifts if shift.alarming]
-    log.info("drift     %s", f"far from usual: {', '.join(far)}" if far else check.detail)
+    log.info("drift     %s", f"drifted: {', '.join(far)}" if far else check.detail)
     return drift.Drifted(tuple(shifts), counted, check)
 
 
 @task(task_run_name="revert the champion", **OUTSIDE)
 def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
-    """Put the predecessor back, after proving that it loads and predicts; else the champion stays.
+    """Make the predecessor champion again after checking that it loads and predicts; otherwise the
+    champion stays.
 
     The version that is reverted is never promoted again from the same code and data.
     """
@@ -91,32 +92,35 @@ def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
     assert live.loss is not None
     why = (
         f"{live.loss.days} graded days: {title(spec.problem.primary)} {live.loss.relative:+.1%} "
-        f"against version {live.previous} on the same rows, at {spec.revert.confidence:.1%} "
-        "certainly worse"
+        f"against version {live.previous} on the same rows, worse at the confidence level "
+        f"{spec.revert.confidence:.1%}"
     )
     config = RollbackConfig(model=night.name, to=int(live.previous or 0), why=why)
     target = str(config.to)
     try:
         rollback.prove_version(config, target)
     except rollback.RollbackError as error:
-        text = f"Version {live.champion} should go back ({why}), but: {error}"
+        text = (
+            f"Version {live.champion} should be reverted ({why}), but the predecessor is not "
+            f"usable: {error}"
+        )
         log.warning("revert    %s", text)
         announce(night.name, night.as_of, {"nightly.champion.not-reverted": text})
         return replace(live, reverted=text)
     rollback.restore_champion(config, target)
     text = f"Version {live.champion} was reverted, version {target} is the champion again: {why}."
     log.warning("revert    %s", text)
-    return replace(live, reverted=text, taken_back=True)
+    return replace(live, reverted=text, has_reverted=True)
 
 
 def end_monitor(night: Night, live: live_days.Live) -> State:
-    """Draw the page of nights anew; the flow's last state is ``REVERTED`` or ``GRADED``."""
+    """Draw the page of nights again; the flow's last state is ``REVERTED`` or ``GRADED``."""
     write_history(night.name, night.as_of)
     said = (
         "; ".join(live_days.lines(live, load_spec(night.model)))
-        or "No day with labels to grade yet."
+        or "There is no day with final labels to grade yet."
     )
-    name = "REVERTED" if live.taken_back else "GRADED"
+    name = "REVERTED" if live.has_reverted else "GRADED"
     return State(type=StateType.COMPLETED, name=name, message=said, data=json.loads(_dump(live)))
 
 

@@ -1,4 +1,4 @@
-"""The steps from a champion to what the app reads, as Prefect tasks."""
+"""The steps from a champion to published predictions, as Prefect tasks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from prefect.context import FlowRunContext
 
 from tasks import settings
 from tasks.clean_process import version_answers
+from tasks.features.contract import as_declared
 from tasks.predictions import publish, sql_table
 from tasks.registry import versions
 from tasks.registry.client import open_registry
@@ -32,19 +33,19 @@ log = logging.getLogger("nightly")
 
 
 def predicts(spec: ModelSpec) -> bool:
-    """Whether it is known what the app asks of the model."""
+    """Whether the model makes predictions for an app."""
     return spec.requests is not None or spec.problem.user_column is not None
 
 
 @task(task_run_name="predict the day after {night.as_of}", **OUTSIDE)
 def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
-    """Predict what the app asks of the next day, with the champion and with the one before it.
+    """Predict for the next day, with the champion and with its predecessor.
 
     The predictions of both are kept for the day their labels arrive; the app reads the champion's.
     """
     spec, day = load_spec(night.model), night.as_of + timedelta(days=1)
     if not predicts(spec):
-        log.info("predict   the spec names no requests: nothing is predicted")
+        log.info("predict   the spec defines no requests, so there are no predictions")
         return None
     client, last = open_registry(), publish.last_published(night.name)
     champion = versions.read_champion(client, night.name)
@@ -56,7 +57,8 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
         return replace(made, fault=fault)
     requests = spec.requests(night.as_of) if spec.requests else None
     if requests is not None and requests.empty:
-        return replace(made, fault="nothing is asked")
+        return replace(made, fault="there are no requests")
+    requests = requests if requests is None else as_declared(requests, spec.contract)
     ahead = version_answers.DayAhead(day, requests, list(night.days), clean.refs)
     found, inputs = version_answers.predict_ahead(client, spec, champion, ahead)
     fault = _fault_of(spec, night, found, last)
@@ -83,7 +85,11 @@ def publish_predictions(
     if made is None:
         return None
     if made.fault:
-        stays = f"Those of {made.stays} stay." if made.stays else "The app has none."
+        stays = (
+            (f"The app still reads those of {made.stays}.")
+            if made.stays
+            else "The app has no predictions."
+        )
         text = f"Predictions of {night.name} for {made.day} are refused: {made.fault}. {stays}"
         log.warning("publish   %s", text)
         announce(night.name, night.as_of, {"nightly.predictions.refused": text})
@@ -110,7 +116,8 @@ def publish_predictions(
 
 
 def deliver_predictions(night: Night, clean: Cleaned) -> publish.Predictions | None:
-    """Predict and publish; what fails here fails no night, and the app keeps what it has."""
+    """Predict and publish; a failure here does not fail the night, and the app keeps its
+    predictions."""
     found: Any = predict_ahead(night, clean, return_state=True).result(raise_on_failure=False)
     if not isinstance(found, BaseException):
         state = publish_predictions(night, found, return_state=True)
@@ -120,7 +127,7 @@ def deliver_predictions(night: Night, clean: Cleaned) -> publish.Predictions | N
     last = publish.last_published(night.name)
     stays = last["as_of"] if last else None
     fault = f"{type(found).__name__}: {found}"
-    text = f"The predictions of {night.name} were not made anew: {fault}"
+    text = f"The predictions of {night.name} were not renewed: {fault}"
     announce(night.name, night.as_of, {"nightly.predictions.refused": text})
     return publish.Predictions(
         night.as_of + timedelta(days=1), fault=fault, stays=stays, failed=True
@@ -130,7 +137,7 @@ def deliver_predictions(night: Night, clean: Cleaned) -> publish.Predictions | N
 def end_predict(night: Night, made: publish.Predictions | None) -> State:
     """The flow's last state: ``PUBLISHED``, or why not."""
     if made is None:
-        text = "The spec names no requests: nothing is predicted."
+        text = "The spec defines no requests, so there are no predictions."
         return State(type=StateType.COMPLETED, name="NOTHING ASKED", message=text)
     kind, name = StateType.COMPLETED, "PUBLISHED"
     text = f"{made.rows:,} predictions of {night.name} for {made.day}, by version {made.version}."

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nightly")
 PROBE_ROWS = 100
-"""Rows that a packaged model must predict as the trained one did."""
+"""Rows on which a packaged model must predict the same as the trained one."""
 
 
 @task(task_run_name="log the night to MLflow", **OUTSIDE)
@@ -92,7 +92,8 @@ def _described(examples: Examples, judged: Judged, shipped: Mapping[str, Any]) -
 def check_version(
     night: Night, examples: Examples, judged: Judged, shipped: dict[str, Any], version: str
 ) -> Judged:
-    """Load the version as an app will, in a process of its own; one that fails is not promoted."""
+    """Load the version as an app will, in a separate process; a version that fails is not
+    promoted."""
 
     spec, client = load_spec(night.model), open_registry()
     trusted = fit.trusted_types(spec)
@@ -127,7 +128,7 @@ def promote_version(night: Night, version: str) -> str:
 
 @task(task_run_name="clean up after {night.name}", cache_policy=NO_CACHE)
 def clean_up(night: Night) -> None:
-    """Keep store and registry within their limits; a fault here fails no night."""
+    """Keep store and registry within their limits; a failure here does not fail the night."""
     spec = load_spec(night.model)
     clean = cleaning.clean_keys(spec, night.days)
     keep = {"clean": clean.values(), "counts": clean.values()}
@@ -138,4 +139,4 @@ def clean_up(night: Night) -> None:
         if files or retired:
             log.info("clean up  %d files, versions %s", len(files), ", ".join(retired) or "none")
     except Exception:
-        log.exception("clean up  failed; nothing a night needs is lost")
+        log.exception("clean up  failed; no file that a night needs is lost")

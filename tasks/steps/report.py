@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightly")
 SUPERSEDED = "SUPERSEDED"
 NIGHTS_SHOWN, NIGHTS_LISTED = 60, 30
-"""Nights in the picture, and in the table of MLflow's experiment."""
+"""Most nights in the plot, and in the table of MLflow's experiment."""
 
 
 @task(task_run_name="publish the report", cache_policy=NO_CACHE)
@@ -59,7 +59,7 @@ def publish_report(
     drifted: Drifted | None = None,
     delivered: publish.Predictions | None = None,
 ) -> Report:
-    """Write the night's report to disk, Prefect and MLflow, and remember the verdict."""
+    """Write the night's report to disk, Prefect and MLflow, and record the verdict."""
     client, folder = open_registry(), archive.report_folder(night.name, night.as_of)
     facts = night_report.NightFacts(
         spec=load_spec(night.model),
@@ -89,7 +89,7 @@ def publish_report(
 
 
 def end_again(night: Night) -> State:
-    """The last state of a run with nothing to do: its night was decided, or a later one was."""
+    """The last state of a run whose night, or a later one, was decided before."""
     assert night.decided is not None
     if not night.late:
         ended = end_night(night.decided)
@@ -98,8 +98,8 @@ def end_again(night: Night) -> State:
         type=StateType.COMPLETED,
         name=SUPERSEDED,
         message=(
-            f"The night of {night.due} was missed; that of {night.as_of} has taken in every day "
-            f"since and ended {night.decided['verdict']}. Nothing was left to do."
+            f"The night of {night.due} was missed; the night of {night.as_of} has used every day "
+            f"since then and ended {night.decided['verdict']}. There is nothing left to do."
         ),
         data=night.decided,
     )
@@ -143,7 +143,7 @@ def _judged_facts(
 def _champion_before(
     client: Client, night: Night, judged: Judged | None
 ) -> versions.Champion | None:
-    """The champion that was judged; of a night that judged nobody, the one that stands."""
+    """The champion of the comparison; of a night without one, the current champion."""
     if judged:
         return judged.incumbent.champion
     return versions.read_champion(client, night.name)

@@ -23,7 +23,7 @@ log = logging.getLogger("nightly")
 
 
 def shipped_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Cache key of the model that ships."""
+    """Cache key of the shipped model."""
     spec, (training, _holdout, matured) = spec_and_refs(parameters)
     candidate = parameters["judged"].challenger
     found = tuning.settle(spec, candidate, parameters["night"].as_of, training)
@@ -33,7 +33,7 @@ def shipped_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
 
 @cached_task(shipped_key, task_run_name="refit {judged.challenger} on all matured days")
 def refit_challenger(night: Night, examples: Examples, judged: Judged) -> dict[str, Any]:
-    """Fit the challenger's recipe on all matured days: this is what ships."""
+    """Fit the challenger's recipe on all matured days, as the shipped model."""
     spec, split = load_spec(night.model), examples.split
     found = tuning.settle(spec, judged.challenger, night.as_of, examples.of(split.train))
     made, _ = stored_fits.fit_and_keep(
@@ -44,7 +44,7 @@ def refit_challenger(night: Night, examples: Examples, judged: Judged) -> dict[s
 
 
 def twin_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Cache key of a candidate: its code and its very examples."""
+    """Cache key of a candidate: its code and its examples."""
     spec, (training, holdout, _matured) = spec_and_refs(parameters)
     candidate = parameters["candidate"]
     found = tuning.recall(spec, candidate, parameters["night"].as_of, training)
@@ -58,7 +58,7 @@ def twin_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
 def fit_candidate(night: Night, examples: Examples, candidate: str) -> dict[str, Any]:
     """Fit one candidate without the holdout, and score the holdout with it.
 
-    Where its parameters are due, they are searched first.
+    Where a search of its hyperparameters is due, it runs first.
     """
     spec, split = load_spec(night.model), examples.split
     training = examples.of(split.train)

@@ -18,7 +18,7 @@ def parse_url(url: str) -> URL:
     """The parts of a URL; PostgreSQL is reached with psycopg unless another driver is named.
 
     Raises:
-        AddressError: Where it is no URL.
+        AddressError: Where it is not a URL.
     """
     import sqlalchemy
     from sqlalchemy.exc import ArgumentError
@@ -26,7 +26,7 @@ def parse_url(url: str) -> URL:
     try:
         address = sqlalchemy.make_url(url)
     except (ArgumentError, ValueError):
-        raise AddressError("it is no such address") from None
+        raise AddressError("it is not a database URL") from None
     if address.drivername in ("postgres", "postgresql"):
         return address.set(drivername="postgresql+psycopg")
     return address
@@ -51,7 +51,7 @@ def open_engine(address: URL, **connect_args: Any) -> Engine:
     except ModuleNotFoundError as error:
         raise AddressError(f"the package {error.name!r} is not installed") from None
     except (ArgumentError, NoSuchModuleError):
-        raise AddressError("it is no such address") from None
+        raise AddressError("it is not a database URL") from None
 
 
 def secrets_of(address: URL) -> list[str]:

@@ -25,10 +25,10 @@ def lock(name: str, wait: float = 0.0, poll: float = 0.2) -> Iterator[None]:
     Args:
         name: Name of the lock.
         wait: Seconds to wait for another holder.
-        poll: Seconds between two looks while waiting.
+        poll: Seconds between two attempts while waiting.
 
     Raises:
-        LockedError: Where another process still holds it then; says which, and since when.
+        LockedError: Where another process still holds it; names the process and since when.
         StoreError: Where the folder of the locks cannot be written.
     """
     place = settings.ensure_home() / "locks" / f"{name}.lock"

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tasks.spec import Gate
 from tests import nights
 from tests.nights import (
     champion_of,
@@ -289,6 +290,26 @@ def test_a_changed_parameter_is_another_night(
     assert before["split"]["holdout_days"] == 7
     assert after["split"]["holdout_days"] == 6
     assert any("code has changed since version 1" in reason for reason in after["reasons"])
+
+
+def test_a_recipe_too_large_to_ship_does_not_keep_the_next_best_out(
+    tmp_path: Path, empty_registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forest that is better than all others and larger than the gate allows."""
+    from tasks.promotion import gate
+    from tasks.steps import judge
+
+    def first_is_large(sizes: dict[str, float], bounds: Gate) -> dict[str, str]:
+        return gate.too_large(sizes | {"logistic": 250.0}, bounds)
+
+    place = make_place(tmp_path, 30, empty_registry)
+    monkeypatch.setenv("NIGHTLY_HOME", str(place.home))
+    monkeypatch.setattr(judge, "too_large", first_is_large)
+    report = run_night(place.model)
+    assert (report["verdict"], report["challenger"]["candidate"]) == ("PROMOTED", "tree")
+    told = "logistic is passed over: The model alone has 250.0 MB, bound 100 MB."
+    assert told in report["reasons"]
+    assert champion_of() == "1"
 
 
 def test_a_version_that_fails_its_check_is_not_promoted(

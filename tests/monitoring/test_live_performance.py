@@ -56,7 +56,7 @@ def test_a_day_without_the_metric_tells_nothing() -> None:
     st.floats(0, 0.1),
 )
 @settings(max_examples=150)
-def test_a_better_champion_is_never_taken_back_for_it(
+def test_a_better_champion_is_never_reverted_for_it(
     pairs: list[tuple[float, float]], gain: float
 ) -> None:
     """The decision is monotone: raising every day's figure turns no stay into a revert."""
@@ -66,7 +66,7 @@ def test_a_better_champion_is_never_taken_back_for_it(
     assert before.revert or not after.revert
 
 
-def test_honest_champions_are_seldom_taken_back() -> None:
+def test_honest_champions_are_seldom_reverted() -> None:
     """Two that differ in nothing but noise, looked at on each of sixty nights."""
     random = np.random.default_rng(1)
     taken = 0
@@ -157,7 +157,7 @@ def test_a_graded_day_reads_as_a_sentence() -> None:
     }
     assert to_text(record, "m", "NDCG@10") == (
         "2026-11-22: NDCG@10 0.221, inside the promised 0.200 to 0.260; version 2 had 0.210 "
-        "(412 of 2,470 asked were labelled)"
+        "(412 of 2,470 predictions have a label)"
     )
     outside = {**record, "metrics": {"m": 0.1}, "previous": {}}
     assert "OUTSIDE the promised" in to_text(outside, "m", "NDCG@10")

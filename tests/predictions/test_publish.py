@@ -64,7 +64,7 @@ def test_what_must_not_reach_the_app_is_told(changes: dict[str, object], fault: 
 
 
 def test_none_and_too_few_are_told() -> None:
-    assert fault_of(answers().head(0), KEYS, "score", None, 0.5) == "there is none"
+    assert fault_of(answers().head(0), KEYS, "score", None, 0.5) == "there are no predictions"
     found = fault_of(answers(), KEYS, "score", 81, 0.5)
     assert found == "40 rows, and 81 the last time; at least 50% expected"
     assert fault_of(answers(), KEYS, "score", 80, 0.5) is None
@@ -154,7 +154,7 @@ def test_a_reader_sees_one_whole_night(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("nonsense", "NIGHTLY_PREDICTIONS_URL cannot be used: it is no such address"),
+        ("nonsense", "NIGHTLY_PREDICTIONS_URL cannot be used: it is not a database URL"),
         ("oracle+cx_oracle://a:b@c/d", "the package 'cx_Oracle' is not installed"),
         ("postgresql+psycopg://me:secret@127.0.0.1:1/app", r"me:\*\*\*@127\.0\.0\.1:1/app"),
         ("sqlite:////no/such/folder/app.db", "unable to open database file"),

@@ -162,7 +162,7 @@ def test_recommendation_labels_refuse_what_would_flatter_or_break():
         BASKET.label(candidates[candidates["user"] == 3], bought)
     with pytest.raises(ValueError, match="2 candidates are doubled"):
         BASKET.label(pd.concat([candidates, candidates.iloc[:2]]), bought)
-    with pytest.raises(ValueError, match="1 users who were not asked for"):
+    with pytest.raises(ValueError, match="1 users who are not in the requests"):
         BASKET.label(pd.concat([candidates, candidates.iloc[:1].assign(user=9)]), bought)
     with pytest.raises(ValueError, match="item are missing"):
         BASKET.label(candidates.drop(columns="item"), bought)

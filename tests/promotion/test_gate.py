@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tasks.evaluation.estimates import Difference, Estimate, Evaluation, SliceResult
 from tasks.metrics import JudgementError
 from tasks.promotion.checks import Check, Status, Verdict
-from tasks.promotion.gate import choose_challenger, confirm, judge, refuse
+from tasks.promotion.gate import confirm, judge, judge_in_order, rank_challengers, refuse, too_large
 from tasks.spec import Gate
 
 GATE = Gate(calibration=0.03)
@@ -226,26 +226,72 @@ def _race(values, gains, greater=True):
 @pytest.mark.parametrize(
     ("values", "gains", "incumbent", "greater", "expected"),
     [
-        ({"a": 0.3, "b": 0.5, "c": 0.4}, {}, None, True, "b"),
-        ({"a": 0.3, "b": 0.5, "c": 0.4}, {}, None, False, "a"),
-        ({"a": 0.5, "b": 0.5, "c": 0.5}, {}, None, True, "a"),
+        ({"a": 0.3, "b": 0.5, "c": 0.4}, {}, None, True, "bca"),
+        ({"a": 0.3, "b": 0.5, "c": 0.4}, {}, None, False, "acb"),
+        ({"a": 0.5, "b": 0.5, "c": 0.5}, {}, None, True, "abc"),
         ({"a": 0.5, "b": 0.5, "c": 0.5}, {}, "c", True, "c"),
         ({"a": 0.6, "b": 0.5, "c": 0.4}, {("a", "b"): 0.003}, "b", True, "b"),
-        ({"a": 0.6, "b": 0.5, "c": 0.4}, {("a", "b"): 0.03}, "b", True, "a"),
-        ({"a": 0.6, "b": 0.5, "c": 0.7}, {("a", "b"): 0.03, ("c", "b"): 0.03}, "b", True, "c"),
-        ({"a": 0.6, "c": 0.7}, {}, "b", True, "c"),
-        ({"a": math.nan, "b": 0.2, "c": 0.1}, {}, "a", True, "b"),
+        ({"a": 0.6, "b": 0.5, "c": 0.4}, {("a", "b"): 0.03}, "b", True, "ab"),
+        ({"a": 0.6, "b": 0.5, "c": 0.7}, {("a", "b"): 0.03, ("c", "b"): 0.03}, "b", True, "cab"),
+        ({"a": 0.6, "c": 0.7}, {}, "b", True, "ca"),
+        ({"a": math.nan, "b": 0.2, "c": 0.1}, {}, "a", True, "bc"),
     ],
 )
-def test_choice_of_the_challenger(values, gains, incumbent, greater, expected):
+def test_order_in_which_challengers_are_judged(values, gains, incumbent, greater, expected):
     found = _race(values, gains, greater)
-    assert choose_challenger(found, ["a", "b", "c"], incumbent, GATE) == expected
+    assert rank_challengers(found, ["a", "b", "c"], incumbent, GATE) == list(expected)
+
+
+def _judged(passes, name):
+    check = Check("calibration", passes, f"Calibration of {name}.")
+    return Verdict(Status.PROMOTED if passes else Status.KEPT, (f"What {name} did.",), (check,))
+
+
+@pytest.mark.parametrize(
+    ("ranked", "passing", "refused", "chosen", "status", "told"),
+    [
+        ("a", "a", "", "a", "PROMOTED", []),
+        ("a", "", "", "a", "KEPT", []),
+        ("ab", "ab", "", "a", "PROMOTED", []),
+        ("ab", "b", "", "b", "PROMOTED", ["a is passed over: Calibration of a."]),
+        ("ab", "", "", "a", "KEPT", ["b is not promoted either: Calibration of b."]),
+        (
+            "abc", "c", "", "c", "PROMOTED",
+            ["a is passed over: Calibration of a.", "b is passed over: Calibration of b."],
+        ),
+        ("abc", "bc", "", "b", "PROMOTED", ["a is passed over: Calibration of a."]),
+        ("ab", "ab", "a", "b", "PROMOTED", ["a is passed over: Rolled back a."]),
+        ("ab", "a", "a", "a", "PROMOTED", ["b is not promoted either: Calibration of b."]),
+        ("ab", "ab", "ab", "a", "PROMOTED", ["b is not promoted either: Rolled back b."]),
+    ],
+)  # fmt: skip
+def test_the_first_that_passes_is_the_challenger(ranked, passing, refused, chosen, status, told):
+    """A verdict on one that is refused is left for the caller to turn."""
+    asked = []
+
+    def judge_one(name):
+        asked.append(name)
+        return _judged(name in passing, name)
+
+    name, verdict = judge_in_order(
+        list(ranked), judge_one, {n: f"Rolled back {n}." for n in refused}
+    )
+    assert (name, verdict.status) == (chosen, status)
+    assert verdict.reasons == (f"What {chosen} did.", *told)
+    assert verdict.checks == _judged(chosen in passing, chosen).checks
+    assert asked == list(ranked[: len(asked)])  # none after the first that passes
+    assert len(asked) == len({*asked})
+
+
+def test_a_model_larger_than_a_package_may_be_is_refused():
+    found = too_large({"tree": 99.9, "forest": 250.04, "edge": 100.0}, GATE)
+    assert found == {"forest": "The model alone has 250.0 MB, bound 100 MB."}
 
 
 def test_no_usable_candidate_says_why():
     found = replace(_race({}, {}), unusable={"a": "7 of 9 scores are not finite"})
     with pytest.raises(JudgementError, match="a: 7 of 9 scores"):
-        choose_challenger(found, ["a"], None, GATE)
+        rank_challengers(found, ["a"], None, GATE)
 
 
 def test_a_promotion_stands_only_with_every_check_of_its_package() -> None:

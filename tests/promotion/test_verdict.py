@@ -92,7 +92,7 @@ def test_candidates_that_are_all_unusable_keep_the_champion() -> None:
     broken = np.full(len(HOLDOUT), np.nan)
     found = night(replace(EVIDENCE, scores=SCORES | {"good": broken, "bad": broken}))
     assert found.verdict.status == "KEPT"
-    assert found.verdict.reasons[0].startswith("Cannot judge: no candidate can be judged")
+    assert found.verdict.reasons[0].startswith("Cannot judge: no candidate can be compared")
     assert (found.figures, found.slices, found.prediction_interval) == (None, (), None)
 
 
@@ -117,6 +117,49 @@ def test_what_was_rolled_back_is_refused_and_only_that() -> None:
     assert (found.verdict.status, found.verdict.reasons[0]) == ("KEPT", why)
     assert found.verdict.reasons[1:] == night().verdict.reasons
     assert night(refused={"bad": why}) == night()
+
+
+BOLD = 1 / (1 + np.exp(-20 * (2 * HOLDOUT["target"] - 1 + 0.3 * RANDOM.normal(size=len(HOLDOUT)))))
+RACE = Evidence(TRAINING, HOLDOUT, SCORES | {"bold": np.asarray(BOLD)}, ["bold", "good"])
+STRICT = replace(toy, gate=replace(toy.gate, surprise=0.05))
+
+
+def test_one_that_is_too_good_does_not_keep_the_champions_own_refit_out() -> None:
+    found = decide(STRICT, RACE, FACTS)
+    assert (found.verdict.status, found.challenger) == ("PROMOTED", "good")
+    (told,) = [reason for reason in found.verdict.reasons if "bold" in reason]
+    assert told.startswith("bold is passed over: ")
+    assert "too good to be believed without a person" in told
+    assert found.verdict == replace(
+        decide(STRICT, replace(RACE, candidates=["good"]), FACTS).verdict,
+        reasons=found.verdict.reasons,
+    )
+    assert found.prediction_interval == night().prediction_interval
+
+
+def test_where_none_passes_the_best_is_told_of_first() -> None:
+    worse = guess(20.0)
+    evidence = replace(RACE, scores=RACE.scores | {"good": worse})
+    found = decide(STRICT, evidence, FACTS)
+    assert (found.verdict.status, found.challenger) == ("KEPT", "bold")
+    assert "too good to be believed" in found.verdict.reasons[0]
+    assert any(r.startswith("good is not promoted either: ") for r in found.verdict.reasons)
+
+
+def test_on_the_first_night_the_next_best_is_the_first_champion() -> None:
+    """The best one's probabilities are none: a gate on calibration lets the second through."""
+    scores = {n: s for n, s in RACE.scores.items() if n != "champion"} | {"bold": BOLD * 0.01}
+    careful = replace(toy, gate=replace(toy.gate, calibration=0.2))
+    found = decide(careful, replace(RACE, scores=scores), None)
+    assert (found.verdict.status, found.challenger) == ("PROMOTED", "good")
+    assert any(r.startswith("bold is passed over: Calib") for r in found.verdict.reasons)
+
+
+def test_one_that_was_rolled_back_does_not_keep_the_others_out() -> None:
+    found = night(RACE, refused={"bold": "Version 3 was rolled back: complaints."})
+    assert (found.verdict.status, found.challenger) == ("PROMOTED", "good")
+    told = "bold is passed over: Version 3 was rolled back: complaints."
+    assert told in found.verdict.reasons
 
 
 def test_a_failed_check_keeps_the_champion() -> None:
@@ -159,9 +202,19 @@ CHAMPION = cast(
         ("2026-03-11", "2026-03-10", "2026-03-04", None),
         ("2026-03-10", "2026-03-10", "2026-03-04", None),
         ("2026-03-11", None, "2026-03-04", None),
-        ("2026-03-09", None, "2026-03-04", "This is a backfill: the champion, version 2, was made"),
-        ("2026-03-11", "2026-03-12", "2026-03-04", "This is a backfill: the night of 2026-03-12"),
-        ("2026-03-11", None, "2026-03-03", "cannot be judged on days it has seen"),
+        (
+            "2026-03-09",
+            None,
+            "2026-03-04",
+            "This night is a backfill: the champion, version 2, was made",
+        ),
+        (
+            "2026-03-11",
+            "2026-03-12",
+            "2026-03-04",
+            "This night is a backfill: the night of 2026-03-12",
+        ),
+        ("2026-03-11", None, "2026-03-03", "cannot be compared on days it was trained on"),
     ],
 )
 def test_a_challenger_is_compared_only_on_later_days_unseen_by_the_champion(

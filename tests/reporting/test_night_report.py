@@ -141,7 +141,7 @@ def test_looks_are_at_other_recipes_than_the_champions() -> None:
 def test_a_late_night_says_that_it_stands_for_others() -> None:
     assert build_report(replace(HELD, late=True))["reasons"] == [
         "The source is stale.",
-        "Nights were missed before it: it takes in every day since the last one.",
+        "Earlier nights were missed: this night uses every day since the last one.",
     ]
 
 

@@ -63,7 +63,7 @@ def test_a_column_missing_where_the_target_is_and_a_telling_name_are() -> None:
     found = suspected(late.drop(columns=["closed_at", "fee"]))
     assert found == {
         "grade": "it is missing where the target is",
-        "days_until_closed": "its name says so",
+        "days_until_closed": "its name suggests it",
     }
 
 
@@ -108,7 +108,13 @@ def test_numbers_with_a_decimal_comma_are_told() -> None:
     assert words.startswith("Numbers with a decimal comma are read as texts: price.")
 
 
+def test_codes_are_told() -> None:
+    codes = pd.Series(["00042", "7"]).repeat(len(ROWS) // 2).to_numpy()
+    (words,) = row_warnings(ROWS.assign(sku=pd.Series(codes, dtype="str")))
+    assert words.startswith("Numbers with leading zeros") and words.endswith("texts: sku.")
+
+
 def test_repeated_rows_are_told() -> None:
     assert row_warnings(ROWS) == []
     (words,) = row_warnings(pd.concat([ROWS, ROWS.head(400)]))
-    assert words.startswith("10.0% of the rows repeat another")
+    assert words.startswith("10.0% of the rows equal another of their day, and all count.")

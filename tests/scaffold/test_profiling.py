@@ -32,7 +32,8 @@ def described(values: Any, name: str = "some") -> Column:
     [
         ([1.5, 2.0, None], "number"),
         ([1, 2, 2], "whole"),
-        ([1.0, 2.0, None], "number"),  # missing values make whole numbers floats
+        ([1.0, 2.0, None], "number"),  # as pandas reads whole numbers with gaps
+        (pd.array([1, 2, None], "Int64"), "whole"),
         ([Decimal("1.5"), Decimal("2")], "number"),
         ([True, False, None], "flag"),
         ([True, False, True], "flag"),
