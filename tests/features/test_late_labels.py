@@ -191,7 +191,7 @@ def test_a_late_column_that_no_row_has_is_named(tmp_path: Any) -> None:
 
     write_day(tmp_path, nth_day(1), rows=20)
     spec = late_spec(2, source=ParquetDays(str(tmp_path)), late=("refnd",))
-    with pytest.raises(SpecError, match="late names refnd, which the rows do not have"):
+    with pytest.raises(SpecError, match="late names refnd, but the rows have no such column"):
         clean_days(spec, spec.source.list_days(nth_day(1)))
 
 

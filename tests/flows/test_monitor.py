@@ -173,7 +173,7 @@ def test_live_lines_count_the_promises_kept() -> None:
 
     live = live_days.Live(days=(day(1, 0.8), day(2, 0.2), day(3, 0.85)))
     assert live_days.lines(live, toy) == [
-        "2026-01-03: average precision 0.850, inside the promised 0.700 to 0.900 "
+        "2026-01-03: average precision 0.850, inside the prediction interval 0.700 to 0.900 "
         "(9 of 10 predictions have a label)",
         "inside the prediction interval on 2 of the last 3 graded days",
     ]
