@@ -37,6 +37,10 @@ class Problem(Protocol):
         """Column of the clean rows that holds the label of each, where there is one; else None."""
 
     @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Columns of the clean rows that hold the outcome."""
+
+    @property
     def scores_classes(self) -> bool:
         """Whether each of ``score_columns`` is the probability of one class."""
 
@@ -174,6 +178,10 @@ class ProblemBase:
     @property
     def target_column(self) -> str | None:
         return None
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        return (self.target_column,) if self.target_column else ()
 
     @property
     def scores_classes(self) -> bool:

@@ -83,6 +83,10 @@ class Recommendation(ProblemBase):
         return self.user
 
     @property
+    def label_columns(self) -> tuple[str, ...]:
+        return (self.item, self.rating) if self.rating else (self.item,)
+
+    @property
     def keys(self) -> tuple[str, ...]:
         return ("day", "target", "relevant", self.user, self.item)
 

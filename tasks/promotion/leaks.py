@@ -192,8 +192,7 @@ def _late_columns(
 
     Where the raw rows have none of them, those that the target is made of.
     """
-    problem = spec.problem
-    labels = [getattr(problem, name, None) for name in ("target", "item", "rating")]
+    labels = spec.problem.label_columns
     named = [name for name in outcomes(spec, accepted) if name in (*labels, *spec.late)]
     if named:
         return named

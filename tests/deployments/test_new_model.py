@@ -142,7 +142,7 @@ def test_it_says_what_it_left_out_and_why(tmp_path: Path) -> None:
     )  # fmt: skip
     assert names["ALIKE"] == ("town", "shop_id")
     assert names["TYPES"] == {"shop_id": "str", "vip": "float64"}
-    for words in ("closed_at: it is later", "fee: alone", "order_id", "country", "no zone"):
+    for words in ("closed_at: it is later", "fee: alone", "order_id", "country", "no time zone"):
         assert any(words in warning for warning in plan.warnings), words
     doc = ast.get_docstring(module)
     assert doc is not None
@@ -316,12 +316,12 @@ WRONG: dict[str, tuple[list[str], Callable[[pd.DataFrame], pd.DataFrame] | None,
     "no zone": (["--timezone", "Mars"], None, "--timezone: found 'Mars'"),
     "one value": ([], constant, "--target 'rain': found 1.0 in every row"),
     "times that are none": ([], written, "'date'"),
-    "too short": ([], lambda rows: rows.head(6), "has 6 day(s); expected 10 at least"),
+    "too short": ([], lambda rows: rows.head(6), "has 6 day(s); expected at least 10"),
     "the target is the time": (["--target", "date"], None, "found the column of --time"),
-    "half a recommendation": (["--user", "kind"], None, "--user and --item go together"),
+    "half a recommendation": (["--user", "kind"], None, "Found only one of --user and --item"),
     "no folder": (["--out", "gone/x.py"], None, "there is no folder"),
     "no Python file": (["--out", "x.txt"], None, "ends in .py"),
-    "a table of a file": (["--table", "x"], None, "goes with the URL of a database"),
+    "a table of a file": (["--table", "x"], None, "expected the URL of a database"),
     "a password": (
         ["--from", "postgresql+psycopg://me:s3cret@host/db", "--table", "x"], None, "${",
     ),
@@ -371,7 +371,7 @@ def test_a_file_that_exists_is_kept_unless_told_otherwise(
     first = out.read_text()
     out.write_text(first.replace("days(", "days( "))
     code, said = say(usual, monkeypatch, capsys)
-    assert (code, "say --force" in said) == (2, True)
+    assert (code, "set --force" in said) == (2, True)
     assert say([*usual, "--force"], monkeypatch, capsys)[0] == 0
     assert out.read_text() == first
     other = tmp_path / "serve.py"

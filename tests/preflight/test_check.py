@@ -319,7 +319,7 @@ def test_what_is_odd_about_the_inputs_is_told_of(folder: Path) -> None:
         "Nearly every row has a different value: code. Check that these columns are not ids" in told
     )
     assert "Constant on these days: same." in told
-    assert "Mostly missing in these days: gone 66%." in told
+    assert "Mostly missing on these days: gone 66%." in told
 
 
 @given(

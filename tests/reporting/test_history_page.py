@@ -254,7 +254,7 @@ def test_inside_is_filled_and_outside_is_open() -> None:
 def test_a_live_day_without_a_promise_is_not_counted_as_kept() -> None:
     html = history_page.to_html([night(0)], [graded(0, 0.2, promised=None)])
     assert "no live day has a prediction interval yet." in state(html)
-    assert cells(html)[0]["Live"] == "0.200, no promise"
+    assert cells(html)[0]["Live"] == "0.200, no interval"
 
 
 def test_the_predecessor_is_a_line_between_days_that_follow_each_other() -> None:
