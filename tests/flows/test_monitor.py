@@ -71,7 +71,7 @@ def test_a_night_grades_the_answers_of_the_night_before(model: Path) -> None:
     assert 0.7 < graded["metrics"]["average_precision"] < 1
     assert "average precision 0." in second["live_lines"][0]
     page = Path(second["links"]["history"]).read_text()
-    assert "inside the promise" in page
+    assert "inside the prediction interval" in page
     assert str(nth_day(39)) in page
     third = run_night(model, nth_day(40))
     (graded,) = third["live"]
@@ -173,7 +173,7 @@ def test_live_lines_count_the_promises_kept() -> None:
 
     live = live_days.Live(days=(day(1, 0.8), day(2, 0.2), day(3, 0.85)))
     assert live_days.lines(live, toy) == [
-        "2026-01-03: average precision 0.850, inside the promised 0.700 to 0.900 "
+        "2026-01-03: average precision 0.850, inside the prediction interval 0.700 to 0.900 "
         "(9 of 10 predictions have a label)",
         "inside the prediction interval on 2 of the last 3 graded days",
     ]

@@ -234,7 +234,8 @@ def test_live_days_are_held_to_the_promise_in_its_direction() -> None:
     )
     assert [row["Live"] for row in cells(html)] == ["", "0.300, better", "0.200", "0.180, worse"]
     assert tips(chart(html, "NDCG@10"))[0] == (
-        "2026-11-19: 0.180, worse than the promised 0.190 to 0.260; 412 of 2,470 labelled"
+        "2026-11-19: 0.180, worse than the prediction interval 0.190 to 0.260; "
+        "412 of 2,470 labelled"
     )
     lower = [report | {"greater_is_better": False} for report in reports]
     html = history_page.to_html(lower, live)
@@ -253,8 +254,8 @@ def test_inside_is_filled_and_outside_is_open() -> None:
 
 def test_a_live_day_without_a_promise_is_not_counted_as_kept() -> None:
     html = history_page.to_html([night(0)], [graded(0, 0.2, promised=None)])
-    assert "no live day had a promise yet." in state(html)
-    assert cells(html)[0]["Live"] == "0.200, no promise"
+    assert "no live day has a prediction interval yet." in state(html)
+    assert cells(html)[0]["Live"] == "0.200, no interval"
 
 
 def test_the_predecessor_is_a_line_between_days_that_follow_each_other() -> None:

@@ -118,7 +118,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "lambda": (
         lambda: only(NUMBERS, FunctionTransformer(lambda x: x), LogisticRegression()),
-        "It holds <lambda>, which has no name to be found again by: define a function at the top",
+        "The model holds <lambda>, which cannot be loaded by name. Define a function at the top",
     ),
     "distribution": (
         lambda: only(
