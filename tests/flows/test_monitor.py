@@ -71,7 +71,7 @@ def test_a_night_grades_the_answers_of_the_night_before(model: Path) -> None:
     assert 0.7 < graded["metrics"]["average_precision"] < 1
     assert "average precision 0." in second["live_lines"][0]
     page = Path(second["links"]["history"]).read_text()
-    assert "inside the promise" in page
+    assert "inside the prediction interval" in page
     assert str(nth_day(39)) in page
     third = run_night(model, nth_day(40))
     (graded,) = third["live"]

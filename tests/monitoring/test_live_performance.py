@@ -156,8 +156,8 @@ def test_a_graded_day_reads_as_a_sentence() -> None:
         "labelled": 412,
     }
     assert to_text(record, "m", "NDCG@10") == (
-        "2026-11-22: NDCG@10 0.221, inside the prediction interval 0.200 to 0.260; version 2 had 0.210 "
-        "(412 of 2,470 predictions have a label)"
+        "2026-11-22: NDCG@10 0.221, inside the prediction interval 0.200 to 0.260; "
+        "version 2 had 0.210 (412 of 2,470 predictions have a label)"
     )
     outside = {**record, "metrics": {"m": 0.1}, "previous": {}}
     assert "OUTSIDE the promised" in to_text(outside, "m", "NDCG@10")

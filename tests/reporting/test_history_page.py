@@ -234,7 +234,8 @@ def test_live_days_are_held_to_the_promise_in_its_direction() -> None:
     )
     assert [row["Live"] for row in cells(html)] == ["", "0.300, better", "0.200", "0.180, worse"]
     assert tips(chart(html, "NDCG@10"))[0] == (
-        "2026-11-19: 0.180, worse than the prediction interval 0.190 to 0.260; 412 of 2,470 labelled"
+        "2026-11-19: 0.180, worse than the prediction interval 0.190 to 0.260; "
+        "412 of 2,470 labelled"
     )
     lower = [report | {"greater_is_better": False} for report in reports]
     html = history_page.to_html(lower, live)
