@@ -112,13 +112,13 @@ CASES: dict[str, tuple[str | Callable[[Path], str], int, str]] = {
     "a password in the model": (
         "SqlDays('postgresql://joe:sesame@host/x', 'orders', time='at')",
         2,
-        "found a password in the address; expected it in the environment",
+        "found a password in the address; expected it in an environment variable",
     ),
     "a function of no days": (no_days, 2, "found None; expected a list of dates"),
     "another time zone": (
         "CsvDays('x.csv', time='at', timezone='Europe/Berlin')",
         2,
-        "timezone: found 'UTC', allowed that of its source, 'Europe/Berlin'",
+        "timezone: found 'UTC', allowed the time zone of its source, 'Europe/Berlin'",
     ),
 }
 
