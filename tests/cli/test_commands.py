@@ -98,7 +98,7 @@ def test_a_state_directory_that_cannot_be_made_is_one_clear_line(tmp_path: Path)
     ended = run(tmp_path / "file" / "home")
     assert ended.returncode == 2
     first, second = ended.stderr.splitlines()
-    assert "file/home cannot be made: Not a directory. Set NIGHTLY_HOME to a directory" in first
+    assert "file/home cannot be created: Not a directory. Set NIGHTLY_HOME to a directory" in first
     assert second == "The champion is unchanged."
 
 

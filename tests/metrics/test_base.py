@@ -173,7 +173,7 @@ def test_a_mean_over_days_is_that_of_the_drawn_rows_that_count(values, seed):
     ("function", "words"),
     [
         (lambda examples, _: examples["nothing"], "function raised KeyError"),
-        (lambda *_: 0.5, r"gave shape \(\) for 2 rows, expected \(2,\)"),
+        (lambda *_: 0.5, r"returned shape \(\) for 2 rows, expected \(2,\)"),
         (lambda _, score: score / 0.0, "infinite"),
     ],
 )

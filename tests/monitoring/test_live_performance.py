@@ -160,5 +160,5 @@ def test_a_graded_day_reads_as_a_sentence() -> None:
         "version 2 had 0.210 (412 of 2,470 predictions have a label)"
     )
     outside = {**record, "metrics": {"m": 0.1}, "previous": {}}
-    assert "OUTSIDE the promised" in to_text(outside, "m", "NDCG@10")
+    assert "OUTSIDE the prediction interval" in to_text(outside, "m", "NDCG@10")
     assert "no NDCG@10" in to_text({**record, "metrics": {}}, "m", "NDCG@10")

@@ -124,7 +124,7 @@ def test_labels_of_another_kind_are_refused_with_what_to_do() -> None:
     assert LATE.label_fault(rows(late=[True, False])) == ""
     assert "found 0.0, 2.0; expected 0 and 1" in LATE.label_fault(rows(late=[0.0, 2.0]))
     assert "found 'pink' in 1 of 2 rows" in COLOUR.label_fault(rows(colour=["red", "pink"]))
-    with pytest.raises(SpecError, match="found 'late', which the clean rows do"):
+    with pytest.raises(SpecError, match="found 'late', but the clean rows have no such"):
         LATE.label_fault(rows(x=[1.0]))
 
 
@@ -155,7 +155,7 @@ def test_days_without_a_positive_leave_the_rest_judged() -> None:
     few = examples[examples["day"] <= "2026-01-03"].assign(target=0)
     few.iloc[7, 2] = 1
     short = {name: values[: len(few)] for name, values in score.items()}
-    with pytest.raises(JudgementError, match="A longer holdout"):
+    with pytest.raises(JudgementError, match="Use a longer holdout"):
         evaluate(Classification("late"), few, short, **SETTINGS)  # type: ignore[arg-type]
 
 
@@ -180,5 +180,5 @@ def test_a_metric_of_ones_own_may_decide() -> None:
 
 def test_a_shape_that_does_not_fit_is_refused() -> None:
     odd = SimpleNamespace(classes_=[0, 1], predict_proba=lambda inputs: np.ones((len(inputs), 1)))
-    with pytest.raises(ValueError, match=r"gave shape \(2, 1\), expected \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"returned shape \(2, 1\), expected \(2, 2\)"):
         COLOUR.score(odd, pd.DataFrame({"x": [1, 2]}))

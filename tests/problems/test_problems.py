@@ -137,7 +137,7 @@ def test_tabular_labels_refuse_what_does_not_fit():
     features = pd.DataFrame({"seats": [1.0, 2.0, 3.0, 4.0]})
     with pytest.raises(ValueError, match="3 rows for 4 requests"):
         LATE.label(features.iloc[:3], rows)
-    with pytest.raises(ValueError, match="another index"):
+    with pytest.raises(ValueError, match="a different index"):
         LATE.label(features.iloc[::-1], rows)
     with pytest.raises(ValueError, match="expected 0 and 1"):
         Classification("delay").label(features, rows)
@@ -158,7 +158,7 @@ def test_recommendation_labels_count_items_outside_the_candidates():
 
 def test_recommendation_labels_refuse_what_would_flatter_or_break():
     candidates, bought = _candidates(), _purchases()
-    with pytest.raises(ValueError, match="1 of 2 users have no candidates"):
+    with pytest.raises(ValueError, match="1 of 2 users have no item candidates"):
         BASKET.label(candidates[candidates["user"] == 3], bought)
     with pytest.raises(ValueError, match="2 candidates are doubled"):
         BASKET.label(pd.concat([candidates, candidates.iloc[:2]]), bought)
@@ -195,7 +195,7 @@ def test_missing_columns_and_unlabelled_holdouts_say_so():
     examples = BASKET.label(_candidates(), _purchases())
     with pytest.raises(ValueError, match="'popularity' is not among"):
         BASKET.baseline_scores(examples, examples.drop(columns="popularity"))
-    with pytest.raises(JudgementError, match="none of the 4 candidates"):
+    with pytest.raises(JudgementError, match="none of the 4 item candidates"):
         BASKET.check_examples(examples.assign(target=0))
     with pytest.raises(JudgementError, match="one class"):
         LATE.check_examples(pd.DataFrame({"target": [1, 1]}))

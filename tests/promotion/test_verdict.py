@@ -131,7 +131,7 @@ def test_one_that_is_too_good_does_not_keep_the_champions_own_refit_out() -> Non
     assert (found.verdict.status, found.challenger) == ("PROMOTED", "good")
     (told,) = [reason for reason in found.verdict.reasons if "bold" in reason]
     assert told.startswith("bold is passed over: ")
-    assert "too good to be believed without a person" in told
+    assert "a gain this large needs a person's review" in told
     assert found.verdict == replace(
         decide(STRICT, replace(RACE, candidates=["good"]), FACTS).verdict,
         reasons=found.verdict.reasons,
@@ -144,7 +144,7 @@ def test_where_none_passes_the_best_is_told_of_first() -> None:
     evidence = replace(RACE, scores=RACE.scores | {"good": worse})
     found = decide(STRICT, evidence, FACTS)
     assert (found.verdict.status, found.challenger) == ("KEPT", "bold")
-    assert "too good to be believed" in found.verdict.reasons[0]
+    assert "a gain this large needs a person's review" in found.verdict.reasons[0]
     assert any(r.startswith("good is not promoted either: ") for r in found.verdict.reasons)
 
 

@@ -395,7 +395,7 @@ REQUEST = "API request to http://someone:secret@mlflow:5000/api/2.0/runs/get fai
     ("said", "expected"),
     [
         ("exception (Connection refused)", "refuses the connection"),
-        ("exception (Failed to resolve 'mlflow')", "is not known by that name"),
+        ("exception (Failed to resolve 'mlflow')", "cannot be found under that host name"),
         ("timeout exception (Read timed out.)", "does not answer"),
         (
             "exception (too many 503 error responses)",

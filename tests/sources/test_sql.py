@@ -285,7 +285,7 @@ def test_what_sqlite_does_not_understand_is_told(tmp_path: Path) -> None:
     ):
         orders(url, timezone="Europe/Berlin").list_days(date.max)
     run(url, "UPDATE orders SET at = '2026-11-20'", "INSERT INTO orders VALUES ('2026-11-20', 'x')")
-    with pytest.raises(ColumnsError, match="values in column 'n' that make no column"):
+    with pytest.raises(ColumnsError, match="values in column 'n' that do not form one column"):
         orders(url).read_days([FIRST])
 
 

@@ -19,7 +19,7 @@ from tests.nights import PROJECT, write_model
 from tests.toy import toy
 
 WRONG: dict[str, tuple[object, str]] = {
-    "name": ("Toy!", "name: found 'Toy!', allowed small letters, digits, - and _"),
+    "name": ("Toy!", "name: found 'Toy!', allowed lower-case letters, digits, - and _"),
     "question": ("", "question: found '', allowed a sentence"),
     "source": ("folder", "source: found 'folder', allowed a source of tasks.sources"),
     "contract": (dict, "contract: found <class 'dict'>, allowed a pandera DataFrameModel class"),
@@ -37,7 +37,7 @@ WRONG: dict[str, tuple[object, str]] = {
     "label_delay": (None, "label_delay: found None, allowed days(n), n at least 0"),
     "gate": ({}, "gate: found {}, allowed a Gate"),
     "trusted": (("os",), "trusted: found ('os',), allowed a tuple of full names such as"),
-    "fit_limit": (days(0), "fit_limit: found 0:00:00, allowed None or a timedelta of 1 s at least"),
+    "fit_limit": (days(0), "fit_limit: found 0:00:00, allowed None or a timedelta of at least 1 s"),
     "candidates": ({}, "candidates: found {}, allowed a dict of name to estimator"),
 }
 
@@ -72,10 +72,10 @@ def test_slices_are_columns_and_functions_with_names_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("candidates", "message"),
     [
-        ({"Big": LogisticRegression()}, "found the name 'Big', allowed small letters"),
-        ({"champion": LogisticRegression()}, "found the name 'champion', allowed any but this"),
+        ({"Big": LogisticRegression()}, "found the name 'Big', allowed lower-case letters"),
+        ({"champion": LogisticRegression()}, "found the name 'champion', allowed any other name"),
         ({"a": LogisticRegression}, "allowed an instance of a scikit-learn estimator"),
-        ({"a": object()}, "(no fit, predict, get_params here)"),
+        ({"a": object()}, "(it has no fit, predict, get_params)"),
     ],
 )
 def test_wrong_candidates(candidates: dict[str, object], message: str) -> None:

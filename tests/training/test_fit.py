@@ -130,8 +130,8 @@ class Foreign(BaseEstimator):
     ("estimator", "message"),
     [
         (Raises(), "Candidate 'c' of model toy: fit on 180 rows raised ValueError: no such luck"),
-        (Holes(), "c of model toy: 60 of 60 scores are not finite, expected numbers"),
-        (Foreign(), "Candidate 'c' of model toy: It holds types that are not trusted"),
+        (Holes(), "c of model toy: 60 of 60 scores are not finite; expected finite numbers"),
+        (Foreign(), "Candidate 'c' of model toy: The model holds types that are not trusted"),
     ],
 )
 def test_a_candidate_that_fails_says_which_and_why(
