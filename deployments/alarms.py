@@ -109,7 +109,9 @@ def _read_automation(entry: Any, block: UUID, number: int) -> AutomationCore:
         raise AlarmsError(f"{where}: expected name, description, trigger and actions.")
     where = f"{FILE.name}, {entry.get('name', f'entry {number}')!r}"
     if not isinstance(entry.get("actions"), list) or not entry["actions"]:
-        raise AlarmsError(f"{where}: found no list of actions; expected 'actions' to be a list.")
+        raise AlarmsError(
+            f"{where}: found no actions; expected 'actions' to be a list of at least one."
+        )
     actions = [_read_action(action, block, where) for action in entry["actions"]]
     trigger = _read(EventTrigger, entry.get("trigger"), where)
     complete = entry | {"trigger": trigger, "actions": actions, "tags": [OURS]}

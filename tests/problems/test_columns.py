@@ -59,7 +59,7 @@ def test_a_function_is_a_slice_under_its_own_name() -> None:
     ("by", "words"),
     [
         (broken, "function broken raised KeyError: 'nothing'; the columns it gets are day, age"),
-        (short, "function short gave 2 values for 240 rows"),
+        (short, "function short returned 2 values for 240 rows"),
         ("shop", "column 'shop' is not among the features; found day, age, target"),
     ],
 )
@@ -79,7 +79,7 @@ def test_of_a_recommendation_a_function_describes_the_user() -> None:
         }
     )
     assert problem.slice_values(examples, age_band).tolist() == ["young", "young", "old"]
-    with pytest.raises(SpecError, match="column 'item' differs within one user's candidates"):
+    with pytest.raises(SpecError, match="column 'item' differs within one user's item candidates"):
         problem.slice_values(examples, "item")
 
 

@@ -172,11 +172,13 @@ def test_a_day_on_which_nobody_bought_has_no_examples() -> None:
 
 def test_a_key_that_the_requests_lack_is_named() -> None:
     requests = pd.DataFrame({"carrier": ["AA"]})
-    with pytest.raises(ValueError, match=r"problem\.key: found flight, which the requests lack"):
+    with pytest.raises(
+        ValueError, match=r"problem\.key: found flight, which the requests do not have"
+    ):
         LATE.answers(requests, requests, np.array([0.5]))
 
 
 def test_features_with_another_index_are_refused() -> None:
     requests = pd.DataFrame({"carrier": ["AA"], "flight": [1]})
-    with pytest.raises(ValueError, match="another index than that of the requests"):
+    with pytest.raises(ValueError, match="a different index than that of the requests"):
         LATE.answers(requests, requests.set_axis([4]), np.array([0.5]))

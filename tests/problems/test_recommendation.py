@@ -71,7 +71,7 @@ def test_each_fault_says_what_is_allowed(problem: Recommendation, words: str) ->
 
 
 def test_columns_the_rows_do_not_have_are_named() -> None:
-    with pytest.raises(SpecError, match="found 'film', which the clean rows do not have"):
+    with pytest.raises(SpecError, match="found 'film', but the clean rows have no such"):
         STARS.label_fault(rated().drop(columns="film"))
     with pytest.raises(SpecError, match="found 'stars' of type str, expected numbers"):
         STARS.label_fault(rated().assign(stars="good"))

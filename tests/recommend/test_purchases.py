@@ -147,7 +147,7 @@ def test_latent_factors_of_full_rank_rebuild_the_order() -> None:
 
 
 def test_history_that_reaches_into_the_day_is_refused() -> None:
-    with pytest.raises(ValueError, match="end before the day"):
+    with pytest.raises(ValueError, match="not ascending by day, or not before the requested day"):
         log_of([("a", "x", 1), ("a", "y", 0)], ["a"])
 
 
@@ -164,7 +164,7 @@ def test_rank_by_keeps_the_order_of_its_column() -> None:
     X = pd.DataFrame({"a": [0.0, 5.0, -2.0, 90.0]})  # noqa: N806
     model = clone(RankBy("a")).fit(X, np.array([0, 1, 0, 1]))
     assert list(np.argsort(model.predict_proba(X)[:, 1])) == [2, 0, 1, 3]
-    with pytest.raises(ValueError, match="no column 'b' among a"):
+    with pytest.raises(ValueError, match="found no column 'b'; expected one of a"):
         RankBy("b").fit(X, np.array([0, 1, 0, 1]))
 
 

@@ -45,9 +45,9 @@ def test_postgresql_is_reached_with_psycopg(scheme: str) -> None:
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("no url", "no such address"),
-        ("postgresql://host:port/shop", "no such address"),
-        ("sqllite:///x.db", "no such address"),
+        ("no url", "not a database URL"),
+        ("postgresql://host:port/shop", "not a database URL"),
+        ("sqllite:///x.db", "not a database URL"),
         ("mysql+pymysql://u:secret@host/shop", "the package 'pymysql' is not installed"),
     ],
 )

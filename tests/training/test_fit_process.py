@@ -83,8 +83,14 @@ def test_it_is_the_very_fit_of_this_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("candidate", "message"),
     [
-        ("hangs", "its fit took longer than 0:00:03 (h:mm:ss) and was stopped. Make it cheaper"),
-        ("raises", "fit on 120 rows raised ValueError: no such luck. Repair it in the spec's"),
+        (
+            "hangs",
+            "its fit took longer than 0:00:03 (h:mm:ss) and was stopped. Make the fit cheaper",
+        ),
+        (
+            "raises",
+            "fit on 120 rows raised ValueError: no such luck. Correct this candidate in the spec",
+        ),
         (
             "dies",
             "the process that fits it failed: it was killed, probably because the machine ran "
@@ -110,5 +116,7 @@ def test_a_spec_that_no_other_process_can_find_says_so() -> None:
     import dataclasses
 
     assert load_spec(address_of(toy)).name == "toy"
-    with pytest.raises(SpecError, match="fit_limit needs the spec as a name at the top of its"):
+    with pytest.raises(
+        SpecError, match="fit_limit needs the spec to be a name at the top level of its"
+    ):
         address_of(dataclasses.replace(toy, fit_limit=timedelta(seconds=5)))

@@ -121,7 +121,9 @@ def test_a_search_that_never_ends_keeps_the_best_so_far(tmp_path: Path, home: Pa
     refs = examples(spec, tmp_path / "days")
     found = tuning.settle(spec, "tree", date(2026, 2, 8), refs)
     assert (found.parameters, found.tried) == ({}, 1)
-    assert "the parameters it is written with: searched on 2026-02-08, 1 fits" in found.told("t")
+    assert "the parameters in the spec, found by the search of 2026-02-08 (1 fits" in found.told(
+        "t"
+    )
     assert [record["parameters"] for record in records(home)] == [{}]
     assert not list((home / "store" / "tuned").glob(".*"))
 
@@ -168,7 +170,7 @@ def test_a_night_searches_and_goes_on_without_what_hangs(
     assert report["verdict"] == "PROMOTED"
     assert list(report["candidates"]) == ["tree"]
     told, fault = report["reasons"][-2:]
-    assert "Candidate tree is fitted with max_depth=3: searched on 2026-02-09" in told
+    assert "Candidate tree is fitted with max_depth=3, found by the search of 2026-02-09" in told
     assert "Candidate 'hangs' of model toy: its fit took longer than 0:00:03" in fault
     assert champion_of() == "1"
     client = open_registry()
