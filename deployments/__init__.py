@@ -1,1 +1,1 @@
-"""The models kept fresh, one file each, and how they are served."""
+"""The models, one file each, and the commands around them."""

@@ -1,6 +1,6 @@
-"""The alarms: ``python deployments/alarms.py`` puts automations.yaml on the Prefect server.
+"""The alarms: ``python deployments/alarms.py`` installs automations.yaml on the Prefect server.
 
-Run it again after any change: what is so already is left alone.
+Run it again after any change: unchanged automations are left alone.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from prefect.types import SecretDict
 from pydantic import BaseModel, ValidationError
 
 from tasks import settings
+from tasks.errors import WrongInputError
 from tasks.spec import SpecError
 from tasks.spec.loading import load_spec
 
@@ -42,7 +43,7 @@ SCHEDULES = settings.PROJECT / "prefect.yaml"
 OURS = "nightly-alarms"
 """Tag of our automations, and name of the block that posts to the webhook."""
 LOADING = 1.0
-"""Seconds within which the server heeds an automation that it has stored."""
+"""Seconds after which the server applies a stored automation."""
 ACTIONS: dict[str, type[BaseModel]] = {
     kind.model_fields["type"].default: kind for kind in get_args(ActionTypes)
 }
@@ -50,12 +51,12 @@ ACTIONS: dict[str, type[BaseModel]] = {
 Read = TypeVar("Read", bound=BaseModel)
 
 
-class AlarmsError(ValueError):
-    """What is asked cannot be put in place: a wrong file, a missing setting or block."""
+class AlarmsError(WrongInputError, ValueError):
+    """The alarms cannot be installed: a wrong file, a missing setting or block."""
 
 
 class Change(NamedTuple):
-    """What is to be done about one automation; ``id`` is the server's, where it has it."""
+    """A change to one automation; ``id`` is the server's, where it exists."""
 
     word: Literal["created", "updated", "unchanged", "removed"]
     alarm: AutomationCore
@@ -66,11 +67,11 @@ def alarms_parser() -> argparse.ArgumentParser:
     """The options of ``deployments/alarms.py``."""
     parser = argparse.ArgumentParser(
         prog="deployments/alarms.py",
-        description="Put the alarms of deployments/automations.yaml on the Prefect server.",
-        epilog="Where they go: NIGHTLY_WEBHOOK_URL, or NIGHTLY_ALARM_BLOCK=type/name. "
-        "Exit code: 0 in place; 2 wrong setting or file; 1 failure.",
+        description="Install the alarms of deployments/automations.yaml on the Prefect server.",
+        epilog="Messages go to NIGHTLY_WEBHOOK_URL, or to NIGHTLY_ALARM_BLOCK=type/name. "
+        "Exit code: 0 installed; 2 wrong setting or file; 1 failure.",
     )
-    parser.add_argument("--test", action="store_true", help="send one message to see it arrive")
+    parser.add_argument("--test", action="store_true", help="send one test message")
     return parser
 
 
@@ -78,12 +79,12 @@ def read_automations(text: str, block: UUID, ui: str) -> list[AutomationCore]:
     """The automations of a YAML text, as Prefect's own model reads them.
 
     Args:
-        text: What the file holds.
+        text: Content of the file.
         block: Id of the notification block that sends.
         ui: Address of the Prefect UI, for links.
 
     Raises:
-        AlarmsError: With the entry at fault; also for a key that Prefect would drop silently.
+        AlarmsError: Names the wrong entry; also for a key that Prefect would drop silently.
     """
     try:
         entries = yaml.safe_load(text.replace("PREFECT_UI_URL", ui))
@@ -95,7 +96,10 @@ def read_automations(text: str, block: UUID, ui: str) -> list[AutomationCore]:
     names = [one.name for one in read]
     for name in names:
         if names.count(name) > 1:
-            raise AlarmsError(f"{FILE.name}: {name!r} is there twice.")
+            raise AlarmsError(
+                f"{FILE.name}: {name!r} is there twice; expected each name once. Rename one of "
+                "them."
+            )
     return read
 
 
@@ -105,7 +109,7 @@ def _read_automation(entry: Any, block: UUID, number: int) -> AutomationCore:
         raise AlarmsError(f"{where}: expected name, description, trigger and actions.")
     where = f"{FILE.name}, {entry.get('name', f'entry {number}')!r}"
     if not isinstance(entry.get("actions"), list) or not entry["actions"]:
-        raise AlarmsError(f"{where}: it has no list of actions.")
+        raise AlarmsError(f"{where}: found no list of actions; expected 'actions' to be a list.")
     actions = [_read_action(action, block, where) for action in entry["actions"]]
     trigger = _read(EventTrigger, entry.get("trigger"), where)
     complete = entry | {"trigger": trigger, "actions": actions, "tags": [OURS]}
@@ -117,7 +121,7 @@ def _read_automation(entry: Any, block: UUID, number: int) -> AutomationCore:
 def _read_action(action: Any, block: UUID, where: str) -> BaseModel:
     named = action.get("type") if isinstance(action, dict) else action
     if named not in ACTIONS:
-        raise AlarmsError(f"{where}: Prefect has no action {named!r}.")
+        raise AlarmsError(f"{where}: found the action {named!r}; expected one that Prefect knows.")
     sends = {"block_document_id": block} if named == "send-notification" else {}
     return _read(ACTIONS[named], action | sends, where)
 
@@ -139,7 +143,7 @@ def _read(kind: type[Read], found: Any, where: str) -> Read:
 
 
 def plan_changes(found: Sequence[Automation], wanted: Iterable[AutomationCore]) -> list[Change]:
-    """What makes of the automations a server has the ones wanted; only ours are touched."""
+    """The changes from the server's automations to the wanted ones, among those with our tag."""
     left = [one for one in found if OURS in one.tags]
     changes: list[Change] = []
     for one in wanted:
@@ -154,10 +158,10 @@ def plan_changes(found: Sequence[Automation], wanted: Iterable[AutomationCore]) 
 
 
 def apply_changes(client: SyncPrefectClient, changes: Iterable[Change]) -> None:
-    """Do on the server what was planned.
+    """Apply the changes on the server.
 
     Raises:
-        AlarmsError: Where the server refuses an automation, such as for a wrong template.
+        AlarmsError: Where the server refuses an automation, such as one with a wrong template.
     """
     for word, alarm, number in changes:
         try:
@@ -177,7 +181,7 @@ def apply_changes(client: SyncPrefectClient, changes: Iterable[Change]) -> None:
 
 
 def save_webhook(url: str) -> tuple[UUID, str]:
-    """Save the block that posts {"text": ...} to the webhook; its id, and the host for people."""
+    """Save the block that posts {"text": ...} to the webhook; returns its id and host."""
     block = CustomWebhookNotificationBlock(
         name=OURS,
         url="{{url}}",
@@ -190,20 +194,23 @@ def save_webhook(url: str) -> tuple[UUID, str]:
 
 
 def find_block(client: SyncPrefectClient, kind: str, name: str) -> tuple[UUID, str]:
-    """The id of a block that can notify, and what to call it.
+    """The id of a notification block, and its name for people.
 
     Raises:
-        AlarmsError: Where there is none, or it cannot notify.
+        AlarmsError: Where the block does not exist or cannot notify.
     """
     try:
         found = client.read_block_document_by_name(name, kind, include_secrets=False)
     except ObjectNotFound:
         raise AlarmsError(
-            f"NIGHTLY_ALARM_BLOCK: the Prefect server has no block {kind}/{name}. "
-            "`prefect block ls` shows what it has."
+            f"NIGHTLY_ALARM_BLOCK: the Prefect server has no block {kind}/{name}. `prefect block "
+            "ls` lists its blocks."
         ) from None
     if not found.block_schema or "notify" not in found.block_schema.capabilities:
-        raise AlarmsError(f"NIGHTLY_ALARM_BLOCK: {kind}/{name} is no block that can notify.")
+        raise AlarmsError(
+            f"NIGHTLY_ALARM_BLOCK: {kind}/{name} is not a notification block. Name a block that "
+            "can send notifications."
+        )
     return found.id, f"{kind}/{name}"
 
 
@@ -211,8 +218,8 @@ def scheduled_models(text: str) -> list[str]:
     """Names of the models that the deployments of a prefect.yaml schedule.
 
     Raises:
-        AlarmsError: Where the text is no such file.
-        SpecError: Where one is not there.
+        AlarmsError: Where the text is not a valid prefect.yaml.
+        SpecError: Where a model does not exist.
     """
     try:
         deployments = yaml.safe_load(text)["deployments"]
@@ -229,7 +236,7 @@ def scheduled_models(text: str) -> list[str]:
 
 
 def start_watch(client: SyncPrefectClient, models: Iterable[str], today: date) -> None:
-    """Say of each model that it is watched: a first night that never comes is then missed too."""
+    """Emit an event for each model, so that a first night that never runs is noticed too."""
     events = [
         Event.model_validate(
             {
@@ -239,7 +246,7 @@ def start_watch(client: SyncPrefectClient, models: Iterable[str], today: date) -
                     "prefect.resource.name": model,
                 },
                 "payload": {
-                    "text": "the watch began; no night was heard of since.",
+                    "text": "alarms were installed; no night has reported since.",
                     "as_of": today.isoformat(),
                 },
             }
@@ -250,10 +257,10 @@ def start_watch(client: SyncPrefectClient, models: Iterable[str], today: date) -
 
 
 def send_test(client: SyncPrefectClient, kind: str, name: str) -> None:
-    """Send one message through a block, from here; an alarm is sent by the server.
+    """Send one test message from this process; alarms are sent by the server.
 
     Raises:
-        AlarmsError: Where it does not arrive; without the address, which is a secret.
+        AlarmsError: Where it is not delivered; the secret address is not shown.
     """
     document = client.read_block_document_by_name(name, kind)
     try:
@@ -263,29 +270,35 @@ def send_test(client: SyncPrefectClient, kind: str, name: str) -> None:
             sender.notify("This is a test: alarms arrive here.", subject="nightly: test")
     except httpx.HTTPStatusError as error:
         answer = error.response.status_code
-        raise AlarmsError(f"The test was not delivered: the webhook answers {answer}.") from None
+        raise AlarmsError(
+            f"The test message was not delivered: the webhook answers {answer}. Check "
+            "NIGHTLY_WEBHOOK_URL."
+        ) from None
     except Exception as error:
-        raise AlarmsError(f"The test was not delivered: {type(error).__name__}.") from None
+        raise AlarmsError(
+            f"The test message was not delivered: {type(error).__name__}. Check "
+            "NIGHTLY_WEBHOOK_URL or the block, and the network."
+        ) from None
 
 
 def put_in_place(*, test: bool) -> None:
-    """Create, update and remove automations until the server's are the file's, and say so.
+    """Create, update and remove automations until the server has those of the file, and print it.
 
     Raises:
-        AlarmsError, SettingsError, SpecError: With the setting, entry or model at fault.
-        httpx.HTTPError, RuntimeError: Where the server does not answer as Prefect's does.
+        AlarmsError, SettingsError, SpecError: Names the wrong setting, entry or model.
+        httpx.HTTPError, RuntimeError: Where the server's answer is not that of Prefect.
     """
     webhook, block = settings.webhook_url(), settings.alarm_block()
     if not PREFECT_API_URL.value():
         raise AlarmsError(
-            "PREFECT_API_URL is not set: name the Prefect server that watches, such as "
+            "PREFECT_API_URL is not set. Set it to the address of the Prefect server, such as "
             "http://127.0.0.1:4200/api."
         )
     if bool(webhook) == bool(block):
         raise AlarmsError(
-            "Set where alarms go, one of the two: NIGHTLY_WEBHOOK_URL (Slack or any address that "
-            'takes {"text": "..."}), or NIGHTLY_ALARM_BLOCK=type/name (a notification block of '
-            "the Prefect server: e-mail, Teams, PagerDuty)."
+            "No destination of the alarms is set. Set one of the two: NIGHTLY_WEBHOOK_URL (Slack "
+            'or any address that takes {"text": "..."}), or NIGHTLY_ALARM_BLOCK=type/name (a '
+            "notification block of the Prefect server: e-mail, Teams, PagerDuty)."
         )
     text = FILE.read_text(encoding="utf-8")
     ui = str(PREFECT_UI_URL.value())
@@ -321,10 +334,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except PrefectHTTPStatusError as error:
         code = error.response.status_code
-        hint = " Is PREFECT_API_AUTH_STRING set?" if code == httpx.codes.UNAUTHORIZED else ""
+        hint = " Check PREFECT_API_AUTH_STRING." if code == httpx.codes.UNAUTHORIZED else ""
         return _fail(f"{PREFECT_API_URL.value()} answers {code}.{hint}", 1)
     except (httpx.HTTPError, RuntimeError):
-        return _fail(f"No Prefect server answers at {PREFECT_API_URL.value()}.", 1)
+        return _fail(
+            f"No Prefect server answers at {PREFECT_API_URL.value()}. Start it, or correct "
+            "PREFECT_API_URL.",
+            1,
+        )
     return 0
 
 

@@ -81,7 +81,7 @@ class FlightContract(pa.DataFrameModel):
 
 
 def clean(rows: pd.DataFrame) -> pd.DataFrame:
-    """The schedule, the keys of its history, and what became of each flight.
+    """The schedule, the keys of its history, and the outcome of each flight.
 
     ``late`` is 1 after more than 15 minutes, missing where a flight never arrived as planned.
     """
@@ -98,12 +98,12 @@ def clean(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def requests(as_of: date) -> pd.DataFrame:
-    """The departures planned for the next day; of the replayed year nothing else is taken."""
+    """The departures planned for the next day, and no other column of the replayed year."""
     return SOURCE.read_days([as_of + days(1)])[list(PLAN)]
 
 
 def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """The plan of each flight and how flights like it did, up to the evening before."""
+    """The plan of each flight and the past of similar flights, up to the evening before."""
     today = day["day"].iloc[0] if len(day) else history["day"].iloc[-1]
     age = (today - history["day"]).dt.days.to_numpy()
     arrived = history["late"].notna().to_numpy(dtype="float64")

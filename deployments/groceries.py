@@ -49,7 +49,7 @@ def load_raw() -> pd.DataFrame:
 
 
 class GroceryContract(pa.DataFrameModel):
-    """One line of a receipt. Lines of quantity 0 and of unknown products are no purchases."""
+    """One line of a receipt. Lines of quantity 0 and of unknown products are not purchases."""
 
     household_id: Series[int] = pa.Field(gt=0)
     store_id: Series[int] = pa.Field(gt=0)
@@ -86,7 +86,7 @@ def clean(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def features(requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """About a hundred products for each household, with what is known of them that morning."""
+    """About a hundred products for each household, with features known that morning."""
     log = Purchases.encode(requests, history, USER, ITEM)
     own = log.of_asked()
     tifu = TifuKnn(own=0.8, across=0.8).fit(log)

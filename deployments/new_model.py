@@ -1,4 +1,4 @@
-"""A start: looks at your data, writes a model file that runs at once, and says what to look at.
+"""Reads your data, writes a first model file that runs at once, and says what to check.
 
 ``python deployments/new_model.py --from my.parquet --time ordered_at --target churned``
 """
@@ -29,6 +29,7 @@ from tasks.settings import PROJECT
 from tasks.sources import SourceError
 from tasks.spec import SpecError
 from tasks.spec.loading import load_spec
+from tasks.store.secrets import without_login
 
 DATABASES = ("postgresql", "sqlite")
 TABLES = (".csv", ".tsv", ".txt")
@@ -42,7 +43,7 @@ def new_model_parser() -> argparse.ArgumentParser:
     """The options of ``deployments/new_model.py``."""
     parser = argparse.ArgumentParser(
         prog="deployments/new_model.py",
-        description="Write deployments/NAME.py, a first model on your data, to be edited.",
+        description="Write deployments/NAME.py, a first model on your data, for you to edit.",
         epilog="Exit code: 0 written; 2 wrong call or data; 1 failure.",
     )
     parser.add_argument(
@@ -53,26 +54,30 @@ def new_model_parser() -> argparse.ArgumentParser:
         help="a Parquet or CSV file, a folder of such files, or the URL of a database",
     )
     parser.add_argument("--table", help="table of the database")
-    parser.add_argument("--query", help="or a query in place of the table")
-    parser.add_argument("--time", metavar="COLUMN", help="says when a row happened")
-    parser.add_argument("--target", metavar="COLUMN", help="what is to be predicted")
-    parser.add_argument("--user", metavar="COLUMN", help="for a recommendation: who takes")
-    parser.add_argument("--item", metavar="COLUMN", help="for a recommendation: what is taken")
-    parser.add_argument("--rating", metavar="COLUMN", help="how much the user liked it")
+    parser.add_argument("--query", help="or a query instead of the table")
+    parser.add_argument("--time", metavar="COLUMN", help="column that says when a row happened")
+    parser.add_argument("--target", metavar="COLUMN", help="column to predict")
+    parser.add_argument("--user", metavar="COLUMN", help="for a recommendation: column of the user")
+    parser.add_argument("--item", metavar="COLUMN", help="for a recommendation: column of the item")
+    parser.add_argument(
+        "--rating", metavar="COLUMN", help="for a recommendation: column of the rating"
+    )
     parser.add_argument(
         "--problem",
         choices=("classification", "multiclass", "regression"),
-        help="where the values of the target allow several",
+        help="kind of problem, where the target allows several",
     )
-    parser.add_argument("--timezone", default="UTC", help="of the days, such as Europe/Berlin")
-    parser.add_argument("--name", help="of the model (default: after --out, or the data)")
+    parser.add_argument(
+        "--timezone", default="UTC", help="time zone of the days, such as Europe/Berlin"
+    )
+    parser.add_argument("--name", help="name of the model (default: from --out, or from the data)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: deployments/NAME.py")
-    parser.add_argument("--force", action="store_true", help="write over a file that exists")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
     return parser
 
 
 def main() -> int:
-    """Do what the command line asks; one message where it cannot be done."""
+    """Write a model file for the command's options, or print one message."""
     asked = new_model_parser().parse_args()
     try:
         plan, text, out = make(asked, datetime.now(UTC))
@@ -88,14 +93,14 @@ def main() -> int:
 
 
 def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
-    """The plan, the text of the model file, and where it goes; nothing is written.
+    """The plan, the text of the model file, and its path; nothing is written.
 
     Args:
         asked: From ``new_model_parser``.
-        now: This moment, with its time zone.
+        now: The current time, with its time zone.
 
     Raises:
-        InferError: A wrong call, or data of which no model can be made.
+        InferError: A wrong option, or data from which no model can be made.
         SourceError: The data cannot be read.
         SpecError: The model would not run.
     """
@@ -107,11 +112,11 @@ def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
     source: Any = getattr(sources, imported)(**arguments, **zone)
     listed = list(source.list_days(date.max))
     if not listed:
-        raise InferError(f"--from {asked.origin}: found no rows; expected a history of days.")
+        raise InferError(f"--from {asked.origin}: found no rows; expected rows of several days.")
     rows, looked = read_sample(source, listed)
     wish = Asked(
         name=name,
-        origin=hide_password(asked.origin),
+        origin=without_login(asked.origin),
         source=as_code(arguments),
         imported=imported,
         time=asked.time,
@@ -132,13 +137,15 @@ def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
 
 
 def check_call(asked: argparse.Namespace) -> None:
-    """Raise InferError where the options do not go together."""
+    """Raise InferError where the options do not fit together."""
     if (asked.user is None) != (asked.item is None):
-        raise InferError("--user and --item go together: a recommendation needs both.")
+        raise InferError("Found only one of --user and --item; a recommendation needs both.")
     if asked.user is None and asked.target is None:
-        raise InferError("Name what is to be predicted: --target, or --user and --item.")
+        raise InferError("Name column to predict: --target, or --user and --item.")
     if asked.user is not None and asked.target is not None:
-        raise InferError("--target and --user: expected one of them; ratings go into --rating.")
+        raise InferError(
+            "Found both --target and --user; expected one of them. Name a rating with --rating."
+        )
     try:
         ZoneInfo(asked.timezone)
     except (KeyError, OSError, ValueError):
@@ -147,36 +154,40 @@ def check_call(asked: argparse.Namespace) -> None:
         ) from None
     if asked.name is not None and not NAME.fullmatch(asked.name):
         raise InferError(
-            f"--name: found {shown(asked.name)}; expected small letters, digits and _, a letter "
-            "first, 63 at most."
+            f"--name: found {shown(asked.name)}; expected lower-case letters, digits and _, "
+            "beginning with a letter, at most 63."
         )
 
 
 def name_after(origin: str) -> str:
-    """A name for the model after its file, folder or table."""
+    """A name for the model from its file, folder or table."""
     stem = Path(urlsplit(origin).path).name.split(".")[0] if "/" in origin else origin.split(".")[0]
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")[:63]
     if not NAME.fullmatch(name):
-        raise InferError(f"No name for the model can be made of {shown(origin)}. Say --name.")
+        raise InferError(f"No model name can be made from {shown(origin)}. Set --name.")
     return name
 
 
 def free_place(asked: argparse.Namespace, name: str) -> Path:
-    """Where the file goes.
+    """Path of the new file.
 
     Raises:
-        InferError: Where a file is there already, or no folder.
+        InferError: Where the file exists already, or its folder does not.
     """
     out: Path = asked.out or PROJECT / "deployments" / f"{name}.py"
     if out.suffix != ".py":
         raise InferError(f"--out: found {shown(str(out))}; expected a name that ends in .py.")
     if not out.resolve().parent.is_dir():
-        raise InferError(f"--out: there is no folder {out.resolve().parent}. Make it first.")
+        raise InferError(f"--out: there is no folder {out.resolve().parent}. Create it first.")
     if out.exists():
         if not SPEC.search(out.read_text(encoding="utf-8", errors="replace")):
-            raise InferError(f"{out}: found a file that is no model. Choose another --name.")
+            raise InferError(
+                f"{out}: found a file that is not a model file. Choose another --name."
+            )
         if not asked.force:
-            raise InferError(f"{out}: exists already. Choose another --name, or say --force.")
+            raise InferError(
+                f"{out}: the file exists already. Choose another --name, or set --force."
+            )
     return out
 
 
@@ -184,7 +195,7 @@ def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
     """Class and arguments of the source that reads the data.
 
     Raises:
-        InferError: Where it is neither a table's file, a folder of such, nor a database.
+        InferError: Where it is not a table's file, a folder of such files or a database.
     """
     origin: str = asked.origin
     scheme = origin.split("://")[0].split("+")[0] if "://" in origin else ""
@@ -196,7 +207,9 @@ def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
         return kind, {"path": origin, **time}
     path = Path(origin).expanduser().resolve()
     if not path.exists():
-        raise InferError(f"--from {origin}: no such file or folder, seen from {Path.cwd()}.")
+        raise InferError(
+            f"--from {origin}: found no such file or folder, relative to {Path.cwd()}."
+        )
     files = [path] if path.is_file() else sorted(f for f in path.iterdir() if _is_data(f))
     if not files:
         raise InferError(f"--from {origin}: found no .parquet or .csv file in this folder.")
@@ -206,7 +219,7 @@ def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
     if path.is_dir() and all(DAY.match(file.name) for file in files):
         time = {}
     elif not time:
-        raise InferError("Name the column that says when a row happened: --time.")
+        raise InferError("Set --time to the column that says when a row happened.")
     place = {"path": _from_project(path)}
     if _suffix(files[0].name) not in TABLES:
         return "ParquetDays", {**place, **time}
@@ -214,13 +227,13 @@ def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
 
 
 def as_code(arguments: Mapping[str, str]) -> tuple[str, ...]:
-    """The arguments of a source as code: where the data are needs no name."""
+    """The arguments of a source as code, the location without a keyword."""
     where, *others = arguments.items()
     return (literal(where[1]), *(f"{key}={literal(value)}" for key, value in others))
 
 
 def try_out(name: str, text: str, listed: Sequence[date]) -> None:
-    """Load the file as a night would, and split the history by it.
+    """Load the file as a night would, and split the history.
 
     Raises:
         SpecError: Where it does not load.
@@ -239,7 +252,7 @@ def try_out(name: str, text: str, listed: Sequence[date]) -> None:
 
 
 def write_whole(out: Path, text: str) -> None:
-    """Write the file whole or not at all."""
+    """Write the file atomically."""
     half = out.with_name(f".{out.name}.tmp")
     try:
         half.write_text(text, encoding="utf-8")
@@ -249,7 +262,7 @@ def write_whole(out: Path, text: str) -> None:
 
 
 def summary(plan: Plan, text: str, out: Path, today: date) -> str:
-    """What was found and written, and what comes next."""
+    """The message on what was found and written, and the next steps."""
     model = plan.name if out.resolve().parent == PROJECT / "deployments" else os.fspath(out)
     old = f" --as-of {plan.last}" if (today - plan.last).days > 1 else ""
     ahead = ", ".join(map(told, plan.ahead))
@@ -259,8 +272,8 @@ def summary(plan: Plan, text: str, out: Path, today: date) -> str:
         *(textwrap.fill(f"! {one}", 100, subsequent_indent="  ") for one in plan.warnings),
         "",
         *textwrap.wrap(f"Known ahead  {ahead}", 100, subsequent_indent=" " * 13),
-        "             Is each known before the day begins? Only you can tell.",
-        f"Judged on    the last {plan.windows.holdout} days",
+        "             Check that each is known before the day begins. Only you can tell.",
+        f"Holdout      the last {plan.windows.holdout} days",
         f"Wrote        {out} ({len(text.splitlines())} lines)",
         "",
         "Next:",
@@ -272,18 +285,18 @@ def summary(plan: Plan, text: str, out: Path, today: date) -> str:
     return "\n".join(lines)
 
 
-def hide_password(origin: str) -> str:
-    """Where the data come from, for people: a URL without what stands before its host."""
-    return re.sub(r"(?<=://)[^/@]*@", "", origin)
-
-
 def _database(asked: argparse.Namespace, scheme: str) -> tuple[str, dict[str, str]]:
     if scheme not in DATABASES:
-        raise InferError(f"--table: goes with the URL of a database; found --from {asked.origin}.")
+        raise InferError(
+            f"--table and --query: found --from {asked.origin}; expected the URL of a database "
+            "there."
+        )
     if bool(asked.table) == bool(asked.query):
-        raise InferError("A database needs --table or --query, one of them.")
+        raise InferError(
+            "A database needs either --table or --query; expected exactly one of them."
+        )
     if not asked.time:
-        raise InferError("Name the column that says when a row happened: --time.")
+        raise InferError("Set --time to the column that says when a row happened.")
     named = {"table": asked.table} if asked.table else {"query": asked.query}
     return "SqlDays", {"url": asked.origin, **named, "time": asked.time}
 
@@ -302,7 +315,7 @@ def _from_project(path: Path) -> str:
 
 
 def _dialect(file: Path) -> dict[str, str]:
-    """Delimiter and encoding of a CSV file, where they are not the usual ones."""
+    """Delimiter and encoding of a CSV file, where they differ from the defaults."""
     if file.suffix in (".gz", ".zst", ".bz2"):
         return {}
     found = {}

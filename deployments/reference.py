@@ -1,6 +1,6 @@
 """The reference: ``python deployments/reference.py > deployments/REFERENCE.md``.
 
-One page of everything a model file may say, made from the docstrings; a test keeps the two equal.
+One page of everything a model file may use, made from the docstrings; a test keeps the two equal.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 INTRODUCTION = """# Reference
 
-What a model file may say, made from the docstrings by `python deployments/reference.py`. A field
-without a default must be given. `days(7)` is a length of seven days."""
+Everything a model file may use, made from the docstrings by `python deployments/reference.py`. A
+field without a default must be given. `days(7)` is a length of seven days."""
 PARTS: dict[str, tuple[str, ...]] = {
     "The spec": ("spec:ModelSpec", "spec:Gate", "spec:Revert"),
     "Sources": (
@@ -55,7 +55,7 @@ def reference() -> str:
 
 
 def describe(room: str, name: str) -> list[str]:
-    """Heading, words and table of a class or function of a module."""
+    """Heading, description and table of a class or function of a module."""
     thing = getattr(import_module(room), name)
     text = inspect.getdoc(thing) or ""
     sections = re.split(r"\n(Attributes|Args|Returns|Raises):\n", text)
@@ -77,7 +77,7 @@ def describe(room: str, name: str) -> list[str]:
 
 
 def defaults(thing: Any) -> dict[str, str]:
-    """Field or argument to its default in words, empty where it must be given."""
+    """Field or argument to its default as text, empty where it must be given."""
     if dataclasses.is_dataclass(thing):
         found = {}
         for field in dataclasses.fields(thing):

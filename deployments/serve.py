@@ -1,7 +1,7 @@
 """Everything on one machine: Prefect with its schedules, a worker and the MLflow pages.
 
 ``python deployments/serve.py`` runs until Ctrl-C or SIGTERM and then ends what it started, and
-nothing else. All of it listens on 127.0.0.1 alone; Prefect asks for a password.
+nothing else. Everything listens only on 127.0.0.1; Prefect asks for a password.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ import psutil
 
 from tasks import settings
 from tasks.cli.environment import DEFAULTS
+from tasks.errors import NightlyError
 from tasks.store import files, locks
 
 PREFECT = (sys.executable, "-m", "prefect")
 POOL = "nightly"
 AT_ONCE = 3
-"""Runs at a time, one of each deployment: a rollback waits for no night and no backtest."""
+"""Runs at a time, one of each deployment, so that a rollback does not wait for a night."""
 PATIENCE = 120.0
 """Seconds a server may take to answer after its start."""
 GRACE = 15.0
-"""Seconds a process has to end by itself when it is told to."""
+"""Seconds a process may take to end after it is told to."""
 
 
-class ServeError(RuntimeError):
-    """Something that should run does not; the message says what, and where its log is."""
+class ServeError(NightlyError, RuntimeError):
+    """A process does not run or answer; the message names it and its log."""
 
 
 def main() -> None:
-    """Start everything, say where it is, and stay until told to end."""
+    """Start everything, print the addresses, and run until told to end."""
     asked = serve_parser().parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -71,7 +72,7 @@ def serve_parser() -> argparse.ArgumentParser:
 
 
 class _Processes:
-    """What was started: each in a session of its own, noted on disk before anything depends on it.
+    """The started processes, each in a separate session and recorded on disk.
 
     Args:
         folder: Where the logs and the note live.
@@ -105,17 +106,19 @@ class _Processes:
         files.write_json(self.folder / "processes.json", note)
 
     def check(self) -> None:
-        """See that all are still there.
+        """Check that all are still running.
 
         Raises:
             ServeError: Where one has ended.
         """
         for name, process in self.running.items():
             if process.poll() is not None:
-                raise ServeError(f"{name} ended with {process.returncode}. {self.tail(name)}")
+                raise ServeError(
+                    f"{name} ended with exit code {process.returncode}. {self.tail(name)}"
+                )
 
     def tail(self, name: str) -> str:
-        """Where the log of a process is, and its last lines."""
+        """Path of a process's log, and its last lines."""
         log = self.folder / f"{name}.log"
         if not log.exists():
             return ""
@@ -178,7 +181,7 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
 
 
 def _environment(asked: argparse.Namespace, folder: Path) -> dict[str, str]:
-    """What the processes get: addresses, the password and safe settings."""
+    """Environment of the processes: addresses, the password and safe settings."""
     found = {name: os.environ.get(name, value) for name, value in DEFAULTS.items()}
     found["NIGHTLY_HOME"] = str(settings.home())
     found["NIGHTLY_MLFLOW_UI"] = f"http://127.0.0.1:{asked.mlflow_port}"
@@ -200,7 +203,7 @@ def _environment(asked: argparse.Namespace, folder: Path) -> dict[str, str]:
 
 
 def _password(file: Path) -> str:
-    """``user:password`` for Prefect: read, or made at random and kept for its owner alone."""
+    """``user:password`` for Prefect: read, or made at random and stored for its owner only."""
     if not file.exists():
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
             new.write(f"nightly:{secrets.token_urlsafe(24)}\n")
@@ -208,7 +211,7 @@ def _password(file: Path) -> str:
 
 
 def _write_variables(folder: Path, environment: Mapping[str, str]) -> Path:
-    """A file for a shell to source, so that the ``prefect`` command reaches this server."""
+    """Write a file for a shell to source, so that the ``prefect`` command reaches this server."""
     file = folder / "environment"
     named = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "NIGHTLY_HOME")
     lines = "".join(f"export {name}={json.dumps(environment[name])}\n" for name in named)
@@ -243,7 +246,9 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
     )
     if ended.returncode:
         said = (ended.stdout + ended.stderr).strip()
-        raise ServeError(f"{' '.join(command[1:])} ended with {ended.returncode}:\n{said}")
+        raise ServeError(
+            f"{' '.join(command[1:])} ended with exit code {ended.returncode}:\n{said}"
+        )
 
 
 def _wait_for(address: str, name: str, processes: _Processes) -> None:
@@ -263,8 +268,8 @@ def _free(port: int, option: str) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise ServeError(
-                f"Port {port} is taken ({error.strerror}). End what uses it, or choose another "
-                f"with {option}."
+                f"Port {port} is taken ({error.strerror}). End the process that uses it, or "
+                f"choose another port with {option}."
             ) from error
 
 
@@ -273,10 +278,10 @@ def _noted(pid: int) -> dict[str, float]:
 
 
 def _end_processes(note: Path) -> None:
-    """End every process that the note names, with its children, and forget them.
+    """End every recorded process with its children, and remove the record.
 
-    A number that now belongs to another process is told by its time of creation. The worker's flow
-    runs end first, so that they can still tell the server.
+    A process id that now belongs to another process is recognised by its creation time. The
+    worker's flow runs end first, so that they can still report to the server.
     """
     noted = files.read_json(note) if note.exists() else {}
     for name in ("worker", "mlflow", "prefect"):

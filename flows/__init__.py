@@ -1,1 +1,1 @@
-"""The stories: what happens in which order."""
+"""The flows: what happens in which order."""

@@ -1,4 +1,4 @@
-"""Many nights replayed: does nightly retraining pay, and with which window and gate?"""
+"""Replay of many nights: does nightly retraining pay, and with which window and gate?"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tasks.steps.config import BacktestConfig
 
 @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
 def backtest(config: BacktestConfig) -> State:
-    """Replay nights as if each were tonight; the champion and the registry are not touched."""
+    """Replay past nights; the champion and the registry are not changed."""
     plan = prepare_nights(config)
     fits = [fit_night.submit(plan, number) for number in range(len(plan.nights))]
     fitted = [fit.result() for fit in fits]

@@ -1,4 +1,4 @@
-"""The champion at work: its answers graded as labels come, itself taken back if need be."""
+"""Monitoring: past predictions graded as labels arrive, and a worse champion reverted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.steps.prepare import clean_days
 
 @flow
 def monitor(config: RetrainConfig) -> State:
-    """Grade past answers on labels that have come; nothing is trained."""
+    """Grade past predictions on labels that have arrived; nothing is trained."""
     with only_night(config.model):
         night = open_night(config)
         if night.held:

@@ -1,4 +1,4 @@
-"""The champion's fresh answers to what the app asks of the next day."""
+"""The champion's predictions for the app's requests of the next day."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.steps.prepare import clean_days
 
 @flow
 def predict(config: RetrainConfig) -> State:
-    """Answer what the app asks of the day after the as-of date; nothing is trained."""
+    """Publish predictions for the day after the as-of date; nothing is trained."""
     with only_night(config.model):
         night = open_night(config)
         if night.held:

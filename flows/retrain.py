@@ -1,4 +1,4 @@
-"""The night: fresh days in, a champion at least as good out."""
+"""The night: train on fresh days, and promote a challenger that passes the gate."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from tasks.promotion.checks import Status
 from tasks.steps.config import RetrainConfig
 from tasks.steps.judge import judge_night, look_for_leaks, score_champion
 from tasks.steps.monitor import grade_predictions, measure_drift, revert_champion
@@ -30,7 +31,7 @@ from tasks.steps.train import fit_candidate, refit_challenger
 
 @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
 def retrain(config: RetrainConfig) -> State:
-    """Retrain one model for one as-of date; the champion changes only for the better."""
+    """Retrain one model for one as-of date; the champion changes only if every check passes."""
     with only_night(config.model):
         night = open_night(config)
         if night.decided:
@@ -57,11 +58,11 @@ def retrain(config: RetrainConfig) -> State:
 
         run = log_night(night, clean, examples, judged)
         version = None
-        if judged.verdict.status == "PROMOTED":
+        if judged.verdict.status is Status.PROMOTED:
             shipped = refit_challenger(night, examples, judged)
             version = register_version(night, examples, judged, shipped, run)
             judged = check_version(night, examples, judged, shipped, version)
-            if judged.verdict.status == "PROMOTED":
+            if judged.verdict.status is Status.PROMOTED:
                 promote_version(night, version)
 
         clean_up(night)

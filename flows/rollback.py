@@ -1,4 +1,4 @@
-"""The way back: an earlier version is proven to work and is the champion again."""
+"""Rollback: an earlier version is checked and becomes champion again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tasks.steps.rollback import (
 
 @flow
 def rollback(config: RollbackConfig) -> State:
-    """Put an earlier champion back; the version it takes over from is never promoted again."""
+    """Make an earlier version champion again; the version it replaces is never promoted again."""
     with only_change(config.model):
         target = choose_version(config)
         prove_version(config, target)

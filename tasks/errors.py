@@ -1,11 +1,33 @@
-"""Errors that several packages raise or catch."""
+"""The base of every error, and those that several packages raise or catch."""
 
 from __future__ import annotations
 
+from typing import ClassVar
 
-class JudgementError(Exception):
+
+class NightlyError(Exception):
+    """Base of every error that this project raises.
+
+    Attributes:
+        exit_code: How a command ends that fails with it: 2 where a person must correct the call,
+            the model file or a setting, else 1.
+        may_pass: Whether the same again may succeed with nothing corrected.
+    """
+
+    exit_code: ClassVar[int] = 1
+    may_pass: ClassVar[bool] = True
+
+
+class WrongInputError(NightlyError):
+    """Base of the errors that a person must correct: in the call, the model file or a setting."""
+
+    exit_code = 2
+    may_pass = False
+
+
+class JudgementError(NightlyError):
     """The holdout or the scores do not allow a judgement; the message says why."""
 
 
-class SpecError(ValueError):
+class SpecError(WrongInputError, ValueError):
     """A model file or its settings are wrong; the message lists every fault."""

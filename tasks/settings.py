@@ -1,4 +1,4 @@
-"""Where things live: the environment decides, and defaults stand beside pyproject.toml."""
+"""Paths and settings from the environment, with defaults beside pyproject.toml."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.errors import WrongInputError
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-class SettingsError(RuntimeError):
+class SettingsError(WrongInputError, RuntimeError):
     """What the environment says cannot be used."""
 
 
@@ -23,7 +25,7 @@ def home() -> Path:
 
 
 def ensure_home() -> Path:
-    """The state directory, made for its owner alone where it does not exist.
+    """The state directory, created for its owner only where it does not exist.
 
     Raises:
         SettingsError: Where it is a file, or cannot be made or written.
@@ -33,8 +35,8 @@ def ensure_home() -> Path:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(
-            f"The state directory {place} cannot be made: {error.strerror}. "
-            "Set NIGHTLY_HOME to a directory that you may write."
+            f"The state directory {place} cannot be created: {error.strerror}. Set NIGHTLY_HOME "
+            "to a directory that you may write."
         ) from error
     if not os.access(place, os.W_OK | os.X_OK):
         raise SettingsError(
@@ -45,7 +47,7 @@ def ensure_home() -> Path:
 
 @contextmanager
 def borrowed_home() -> Iterator[None]:
-    """Another state directory for a moment, which sees the days cut from packages before."""
+    """A temporary state directory that has the days already made from packages."""
     kept = home() / "data"
     with tempfile.TemporaryDirectory(prefix="nightly-check-") as place:
         data = Path(place) / "data"
@@ -68,7 +70,7 @@ def tracking_uri() -> str:
 
 
 def mlflow_pages() -> str | None:
-    """Where people look at MLflow: ``NIGHTLY_MLFLOW_UI``, else its server, if there is one."""
+    """Address of the MLflow pages: ``NIGHTLY_MLFLOW_UI``, else its server, if there is one."""
     server = tracking_uri()
     return os.environ.get("NIGHTLY_MLFLOW_UI") or (server if server.startswith("http") else None)
 
@@ -98,8 +100,9 @@ def webhook_url() -> str | None:
     url = os.environ.get("NIGHTLY_WEBHOOK_URL")
     if url and not re.fullmatch(r"https?://[^\s/]+\S*", url):
         raise SettingsError(
-            "NIGHTLY_WEBHOOK_URL: expected an address such as https://hooks.slack.com/services/…; "
-            "what was found is not shown, for it is a secret."
+            "NIGHTLY_WEBHOOK_URL: expected an address such as "
+            "https://hooks.slack.com/services/…; the value found is not shown, because it is a "
+            "secret."
         )
     return url or None
 
@@ -120,5 +123,7 @@ def alarm_block() -> tuple[str, str] | None:
 def _whole_number(name: str, default: int, least: int) -> int:
     named = os.environ.get(name, str(default))
     if not named.isdigit() or int(named) < least:
-        raise SettingsError(f"{name}: found {named!r}, expected a whole number from {least} on.")
+        raise SettingsError(
+            f"{name}: found {named!r}, expected a whole number of at least {least}."
+        )
     return int(named)

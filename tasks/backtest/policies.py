@@ -1,4 +1,4 @@
-"""Ways to decide on a promotion, to be compared by a backtest; the house's own is one of them."""
+"""Promotion policies that a backtest compares, among them the gate of a night."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.promotion.gate import choose_challenger, judge
+from tasks.promotion.checks import Status
+from tasks.promotion.gate import judge, judge_in_order, rank_challengers
 
 if TYPE_CHECKING:
     from tasks.evaluation.estimates import Evaluation
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Look:
-    """What a policy may look at on one night.
+    """What a policy knows on one night.
 
     Attributes:
-        figures: Tonight's twins, the champion's twin and the baseline on the same unseen days.
+        figures: Evaluation of tonight's twins, the champion's twin and the baseline on the same
+            holdout.
         last_day: The primary metric of each scorer on the last of these days alone.
         candidates: Scorers that may be promoted, in the spec's order.
         champion: Scorer that is champion, None on the first night.
@@ -40,13 +42,13 @@ BASELINE = "baseline"
 
 
 def best(look: Look) -> str:
-    """The candidate with the best primary metric; equal ones: the first declared."""
+    """The candidate with the best primary metric; of equal ones, the first in the spec."""
     sign = 1 if look.figures.greater_is_better else -1
     return max(look.candidates, key=lambda name: sign * look.figures.primary(name).value)
 
 
 def always(look: Look) -> str | None:
-    """Promote tonight's best candidate, whatever the champion does."""
+    """Always promote tonight's best candidate."""
     return best(look)
 
 
@@ -57,7 +59,7 @@ def larger(look: Look) -> str | None:
 
 
 def larger_on_last_day(look: Look) -> str | None:
-    """Promote where the metric of the last day alone is better."""
+    """Promote where the metric of the last day is better."""
     sign = 1 if look.figures.greater_is_better else -1
     name = max(look.candidates, key=lambda name: sign * look.last_day[name])
     if look.champion is None or sign * (look.last_day[name] - look.last_day[look.champion]) > 0:
@@ -85,16 +87,18 @@ def clearly_better(look: Look) -> str | None:
 
 def two_questions(look: Look) -> str | None:
     """The house's gate: a refit unless it is worse, another recipe only where clearly better."""
-    chosen = choose_challenger(look.figures, look.candidates, look.recipe, look.gate)
-    verdict = judge(
-        look.figures,
-        challenger=chosen,
-        champion=look.champion,
-        baseline=BASELINE,
-        same_recipe=chosen == look.recipe,
-        gate=look.gate,
+    chosen, verdict = judge_in_order(
+        rank_challengers(look.figures, look.candidates, look.recipe, look.gate),
+        lambda name: judge(
+            look.figures,
+            challenger=name,
+            champion=look.champion,
+            baseline=BASELINE,
+            same_recipe=name == look.recipe,
+            gate=look.gate,
+        ),
     )
-    return chosen if verdict.status == "PROMOTED" else None
+    return chosen if verdict.status is Status.PROMOTED else None
 
 
 POLICIES: Mapping[str, Policy] = {

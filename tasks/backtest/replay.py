@@ -1,4 +1,4 @@
-"""Many nights replayed as if each were tonight; the registry and the champion are not touched."""
+"""Replay of many nights; the registry and the champion are not changed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.backtest.policies import BASELINE, POLICIES, Look
+from tasks.errors import WrongInputError
 from tasks.evaluation.evaluate import evaluate, evaluate_days
 from tasks.features import cleaning
 from tasks.features.examples import prepare_examples
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 
 
 BLOCK = 7
-"""Days in a row that are resampled together: what is wrong on Monday is often wrong on Tuesday."""
+"""Consecutive days resampled together, because errors of neighbouring days correlate."""
 PERIODS = (7, 30)
 """Nights between two fits on the staleness curve, besides every replayed night and once."""
 Tell = Callable[[int, int], None]
 
 
-class BacktestError(ValueError):
-    """What was asked cannot be replayed; the message says what can."""
+class BacktestError(WrongInputError, ValueError):
+    """The requested nights cannot be replayed; the message says which can."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,15 @@ class ReplayedNight:
 
     Attributes:
         as_of: Its date.
-        taught: Examples its twins learn from.
-        judged: Examples that judge, unseen by the twins.
-        matured: Examples that what it ships learns from.
+        training: Training examples of its twins.
+        holdout: Holdout examples, unseen by the twins.
+        matured: Training examples of the model it ships.
         served: Examples of the days after it, up to the next replayed night.
     """
 
     as_of: date
-    taught: tuple[frames.Ref, ...]
-    judged: tuple[frames.Ref, ...]
+    training: tuple[frames.Ref, ...]
+    holdout: tuple[frames.Ref, ...]
     matured: tuple[frames.Ref, ...]
     served: tuple[frames.Ref, ...]
 
@@ -80,7 +81,7 @@ class Path:
 
 
 def list_nights(as_of: date, label_delay: timedelta, nights: int, every: int) -> list[date]:
-    """As-of dates of the replayed nights, ascending; the days after the last are judged as well.
+    """As-of dates of the replayed nights, ascending; the days after the last one are scored too.
 
     Args:
         as_of: Last day whose data may be used.
@@ -103,7 +104,7 @@ def prepare_nights(
         spec: The model.
         nights: Their as-of dates, ascending.
         every: Days between two of them.
-        tell: Told of each night done.
+        tell: Called after each night.
 
     Raises:
         BacktestError: Where the history is too short for the first night, with how many fit.
@@ -118,8 +119,8 @@ def prepare_nights(
             split = split_days(spec, list(days), night)
         except HistoryError as error:
             raise BacktestError(
-                f"The first replayed night would be {nights[0]}, and on {night} the history is too "
-                f"short: {error} Ask for fewer nights."
+                f"The first replayed night would be {nights[0]}, and on {night} the history is "
+                f"too short: {error} Choose a smaller --nights."
             ) from error
         clean = cleaning.clean_days(spec, days)
         days = {day: mark for day, mark in days.items() if day in clean.refs}
@@ -136,8 +137,8 @@ def prepare_nights(
     return [
         ReplayedNight(
             as_of=night,
-            taught=of(split.train),
-            judged=of(split.holdout),
+            training=of(split.train),
+            holdout=of(split.holdout),
             matured=of(split.refit),
             served=of([night + timedelta(days=ahead) for ahead in range(1, every + 1)]),
         )
@@ -146,20 +147,20 @@ def prepare_nights(
 
 
 def fit_night(spec: ModelSpec, night: ReplayedNight) -> Fitted:
-    """Fit every candidate as that night would have, twins and what ships; a known fit is reused.
+    """Fit twins and shipped models of every candidate as that night would have; reuse stored fits.
 
     Raises:
         FitError: Where a candidate cannot be fitted.
     """
     keys: dict[str, dict[str, str]] = {"twins": {}, "shipped": {}}
-    for kind, refs in (("twins", night.taught), ("shipped", night.matured)):
+    for kind, refs in (("twins", night.training), ("shipped", night.matured)):
         for name in spec.candidates:
             keys[kind][name] = _fitted(spec, night, name, refs)
     return Fitted(**keys)
 
 
 def fit_window(spec: ModelSpec, night: ReplayedNight, candidate: str, days: int) -> str:
-    """Key of what ships where only the last so many matured days teach."""
+    """Key of the shipped model trained on only this many of the last matured days."""
     return _fitted(spec, night, candidate, night.matured[-days:])
 
 
@@ -167,7 +168,7 @@ def _fitted(
     spec: ModelSpec, night: ReplayedNight, candidate: str, refs: Sequence[frames.Ref]
 ) -> str:
     """Key of a candidate fitted with the parameters of that night."""
-    found = tuning.settle(spec, candidate, night.as_of, night.taught)
+    found = tuning.settle(spec, candidate, night.as_of, night.training)
     key = fit.model_key(spec, candidate, refs, found.parameters)
     if not has_model("models", key):
         stored_fits.fit_and_keep(spec, candidate, refs, found.parameters)
@@ -175,7 +176,7 @@ def _fitted(
 
 
 def windows_to_try(nights: Sequence[ReplayedNight]) -> list[int]:
-    """Shorter windows worth a look: a half and a quarter of what the shortest night has."""
+    """Shorter windows to compare: a half and a quarter of the shortest night's training days."""
     shortest = min(len(night.matured) for night in nights)
     return [length for length in (shortest // 2, shortest // 4) if length >= 2]
 
@@ -183,16 +184,16 @@ def windows_to_try(nights: Sequence[ReplayedNight]) -> list[int]:
 def look_at(
     spec: ModelSpec, night: ReplayedNight, fitted: Fitted, others: Mapping[str, str]
 ) -> tuple[Evaluation, dict[str, float]]:
-    """Figures of one night's holdout: its twins, the baseline, and other models by name.
+    """Evaluation on one night's holdout: its twins, the baseline, and other models by name.
 
     Returns:
         The evaluation, and each scorer's primary metric on the last day alone.
     """
-    holdout = fit.read_examples(night.judged)
+    holdout = fit.read_examples(night.holdout)
     models = {**fitted.twins, **others}
-    scores = {name: says(spec, key, night.judged) for name, key in models.items()}
-    learned = frames.read_days(night.taught, columns=["day", "target"])
-    scores[BASELINE] = spec.problem.baseline_scores(learned, holdout)
+    scores = {name: says(spec, key, night.holdout) for name, key in models.items()}
+    training = frames.read_days(night.training, columns=["day", "target"])
+    scores[BASELINE] = spec.problem.baseline_scores(training, holdout)
     figures = evaluate(
         spec.problem,
         holdout,
@@ -218,7 +219,7 @@ def follow_policies(
         spec: The model.
         nights: The replayed nights, ascending.
         fitted: Their models.
-        tell: Told of each night done.
+        tell: Called after each night.
     """
     paths: dict[str, list[tuple[str, int]]] = {name: [] for name in POLICIES}
     for index, night in enumerate(nights):
@@ -247,7 +248,7 @@ def follow_policies(
 def measure(
     spec: ModelSpec, nights: Sequence[ReplayedNight], served_by: Mapping[str, Sequence[str]]
 ) -> Evaluation:
-    """Every way of serving on the same served days, with intervals over blocks of days.
+    """Evaluation of every serving policy on the same days, with intervals over blocks of days.
 
     Args:
         spec: The model.
@@ -281,8 +282,8 @@ def refit_every(period: int | None, nights: int, every: int) -> list[int]:
 
 
 def says(spec: ModelSpec, key: str, refs: Sequence[frames.Ref]) -> np.ndarray:
-    """Scores that the model behind a key gives these examples."""
-    return fit.score(spec, f"Model {key[:12]}", _model(spec, key), fit.read_examples(refs))
+    """Scores of these examples from the stored model of a key."""
+    return fit.score(spec, f"Stored model {key[:12]}", _model(spec, key), fit.read_examples(refs))
 
 
 @functools.lru_cache(maxsize=32)
@@ -300,7 +301,10 @@ def _served(spec: ModelSpec, nights: Sequence[ReplayedNight], keys: Sequence[str
                 examples = frames.read_days(refs)
                 parts.append(
                     fit.score(
-                        spec, f"Model {keys[start][:12]}", _model(spec, keys[start]), examples
+                        spec,
+                        f"Stored model {keys[start][:12]}",
+                        _model(spec, keys[start]),
+                        examples,
                     )
                 )
             start = stop
@@ -329,7 +333,7 @@ class Plan:
     """What is replayed.
 
     Attributes:
-        model: How the model was named.
+        model: The model as named on the command line.
         as_of: Last day whose data may be used.
         every: Days between two nights.
         nights: The nights with their examples, ascending.

@@ -1,4 +1,4 @@
-"""What a backtest found: tables, a picture, and the answer in plain words."""
+"""The result of a backtest: tables, a plot, and the conclusion in plain words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COUNTS = ("promotions", "switches")
 
 
 def period_name(period: int | None) -> str:
-    """What refitting at this period is called; None is a single fit."""
+    """Name of refitting at this period; None is a single fit."""
     names = {None: "fitted once", 1: "every night"}
     return names.get(period, f"every {period} nights")
 
@@ -37,7 +37,7 @@ def build_review(
     policies: Mapping[str, Any],
     paths: Mapping[str, Path],
 ) -> Review:
-    """Everything that was found, as plain JSON types.
+    """The result as plain JSON types.
 
     Args:
         spec: The model.
@@ -54,7 +54,7 @@ def build_review(
             Evaluation.from_json(staleness["recipes"]), leader
         ),
         f"How often {leader} is refitted": _rows(curve, next(iter(curve.metrics))),
-        f"How many days {leader} learns from": _rows(lengths, next(iter(lengths.metrics))),
+        f"Number of training days of {leader}": _rows(lengths, next(iter(lengths.metrics))),
         "Gate policies": [
             row | {name: getattr(paths[row["name"]], name) for name in COUNTS}
             for row in _rows(gates, HOUSE)
@@ -83,7 +83,7 @@ def build_review(
 
 
 def draw_review(found: Review) -> bytes:
-    """The tables as one picture: relative differences with intervals."""
+    """The tables as one plot: relative differences with intervals."""
     return plots.comparisons(
         {
             name: {row["name"]: Estimate(**row["relative"]) for row in rows}
@@ -113,7 +113,7 @@ def to_terminal(found: Review) -> str:
 
 
 def to_markdown(found: Review, picture: bytes | None = None) -> str:
-    """The review as Markdown; with the picture inside where it is given."""
+    """The result as Markdown, with the plot inside where it is given."""
     out = [f"# {found['model']} · {_span(found)}", "", found["question"], ""]
     out += [f"- {sentence}" for sentence in found["answer"]]
     for name, rows in found["tables"].items():
@@ -171,7 +171,7 @@ def _choice(figures: Evaluation, what: str, reference: str | None = None) -> str
         if name != house and figures.difference(name, house).relative.low > 0
     }
     if not better:
-        return f"No other {what} is clearly better than {house!r}: keep it."
+        return f"No other {what} is clearly better than {house!r}: keep {house!r}."
     name = max(better, key=lambda one: better[one].value)
     return f"The {what} {name!r} is clearly better: {_share(better[name], figures)}."
 

@@ -1,1 +1,1 @@
-"""A version at work in a process of its own, with its own packaged code."""
+"""A version run in a separate process, with its own packaged code."""

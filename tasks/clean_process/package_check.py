@@ -1,4 +1,4 @@
-"""What must be true of a packaged model before any alias points at it."""
+"""Checks of a packaged model before an alias points at it."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def check_package(
     gate: Gate,
     sha256: str | None = None,
 ) -> tuple[Check, ...]:
-    """Load a downloaded model in a clean process with its own code, and hold it to what it was.
+    """Load a downloaded model in a clean process, and compare it with the trained one.
 
-    Nothing in the folder runs before its digest and its format have been found right; the first
-    check that fails is the last that is made.
+    Nothing in the folder runs before its digest and its format are verified; the first failed check
+    ends the checks.
 
     Args:
-        folder: The model as MLflow packages it, downloaded from where the app will get it.
+        folder: The model as MLflow packages it, downloaded as the app will do it.
         probe: A few rows of inputs.
         expected: What the trained estimator predicts for them, shape (rows,) or (rows, classes).
         trusted: Types the stored model may hold.
@@ -69,9 +69,13 @@ def check_package(
 
 def _unaltered(folder: Path, sha256: str | None) -> Check:
     if sha256 is None:
-        return Check("unaltered files", True, "Checked for the first time.")
+        return Check("unaltered files", True, "The files are checked for the first time.")
     same = files_digest(folder) == sha256
-    detail = "The files are those that were checked." if same else "A file of it was altered."
+    detail = (
+        "The files are unaltered since they were checked."
+        if same
+        else ("A file of the package was altered since it was checked.")
+    )
     return Check("unaltered files", same, detail)
 
 
@@ -81,7 +85,7 @@ def _size(folder: Path, bound: float) -> Check:
 
 
 def _format(folder: Path, trusted: Sequence[str]) -> Check:
-    """The package's own description may ask for pickle or for more types: it is not believed."""
+    """Check the package's format; its own metadata could ask for pickle or for more types."""
     import yaml
 
     name = "format"
@@ -94,31 +98,39 @@ def _format(folder: Path, trusted: Sequence[str]) -> Check:
             "mlflow.sklearn"
         )
         if not is_skops or set(described["flavors"]) != {"sklearn", "python_function"}:
-            return Check(name, False, "Its MLmodel file asks for another loader than skops.")
+            return Check(name, False, "The package's MLmodel file names a loader other than skops.")
         if loaded["model_path"] != flavor["pickled_model"] or stored.parent != folder:
-            return Check(name, False, "Its MLmodel file points at another file than its model.")
+            return Check(
+                name, False, "The package's MLmodel file points to a file other than its model."
+            )
         if not described.get("signature"):
-            return Check(name, False, "Its MLmodel file has no signature.")
+            return Check(name, False, "The package's MLmodel file has no signature.")
         held = untrusted_types(stored.read_bytes(), trusted)
         unknown = sorted({*asked.difference(trusted), *held})
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        return Check(name, False, f"It is no whole package: {type(error).__name__}: {error}.")
+        return Check(name, False, f"Incomplete package: {type(error).__name__}: {error}.")
     except Exception as error:
-        return Check(name, False, f"Its model cannot be read: {type(error).__name__}: {error}.")
+        return Check(
+            name, False, f"The package's model cannot be read: {type(error).__name__}: {error}."
+        )
     if unknown:
-        return Check(name, False, f"It holds types that are not trusted: {', '.join(unknown)}.")
-    return Check(name, True, "Stored by skops, trusted types only, with a signature.")
+        return Check(
+            name, False, f"The model holds types that are not trusted: {', '.join(unknown)}."
+        )
+    return Check(
+        name, True, "The model is stored by skops, with trusted types only and a signature."
+    )
 
 
 def _ask_clean_process(folder: Path, probe: pd.DataFrame) -> dict[str, Any] | str:
-    """What ``smoke_test.py`` found, or in words why it found nothing."""
+    """The result of ``smoke_test.py``, or why there is none."""
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "probe.parquet"
         probe.to_parquet(file, index=False)
         try:
             found: dict[str, Any] = json.loads(run_by_itself(SMOKE_TEST, folder, file))
         except CleanProcessError as error:
-            return f"It does not load and predict by itself: {error}."
+            return f"The package does not load and predict on its own: {error}."
     return found
 
 
@@ -134,16 +146,17 @@ def _answers(found: dict[str, Any], expected: np.ndarray, gate: Gate) -> tuple[C
         Check(
             "loads in a clean process",
             same,
-            f"{len(wanted)} rows predicted as by the trained model, bit for bit."
+            f"{len(wanted)} rows get bit for bit the same predictions as from the trained model."
             if same
-            else f"It predicts otherwise than the trained model: {worst:g} apart.",
+            else "The package predicts differently from the trained model: predictions differ by "
+            f"up to {worst:g}.",
         ),
         Check(
             "signature",
             found["enforces_signature"],
-            "Rows without a column are refused."
+            "Rows with a missing column are refused."
             if found["enforces_signature"]
-            else "Rows without a column are taken.",
+            else "Rows with a missing column are accepted, but the signature should refuse them.",
         ),
         Check("latency", latency <= bound, f"{latency:.0f} ms for 1,000 rows, bound {bound:g} ms."),
     )

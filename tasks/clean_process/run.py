@@ -1,4 +1,4 @@
-"""Run a script in a process that sees the libraries and nothing of this project."""
+"""Run a script in a process that sees the libraries but not this project."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tasks.errors import NightlyError
+
 TIME_OUT = 180
-"""Seconds the clean process may take before it counts as hanging."""
+"""Time limit of the clean process, in seconds."""
 
 
-class CleanProcessError(RuntimeError):
-    """A process of its own failed, or took too long."""
+class CleanProcessError(NightlyError, RuntimeError):
+    """The clean process failed, or took too long."""
 
 
 def run_by_itself(script: Path, *arguments: str | Path) -> str:
-    """What a script prints, run with nothing on its path but the libraries.
+    """Output of a script that runs with only the libraries on its path.
 
     Raises:
-        CleanProcessError: With the last line it said, or after ``TIME_OUT`` seconds.
+        CleanProcessError: With the last line of its output, or after ``TIME_OUT`` seconds.
     """
     hidden = ("PYTHON", "PREFECT_", "MLFLOW_", "NIGHTLY_")
     environment = {n: v for n, v in os.environ.items() if not n.startswith(hidden)}
@@ -42,7 +44,9 @@ def run_by_itself(script: Path, *arguments: str | Path) -> str:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise CleanProcessError(f"it did not end within {TIME_OUT} s") from error
+            raise CleanProcessError(
+                f"it did not end within its time limit of {TIME_OUT} s"
+            ) from error
     if ended.returncode:
         last = ended.stderr.strip().splitlines()[-1:] or [f"exit code {ended.returncode}"]
         raise CleanProcessError(last[0])

@@ -1,11 +1,10 @@
-"""Load a packaged model as an app would and score a probe with it, in a process of its own.
+"""Load a packaged model as an app would, and score a probe with it, in a separate process.
 
     python -P smoke_test.py MODEL_FOLDER PROBE.parquet
 
-Run by ``tasks.clean_process.package_check`` with nothing on the path but the libraries: the model
-brings its own code.
-Prints JSON: ``predictions`` (rows of numbers), ``latency_ms`` (for 1,000 rows, best of three) and
-``enforces_signature`` (whether rows without the first column are refused).
+Run by ``tasks.clean_process.package_check`` with only the libraries on the path: the model brings
+its own code. Prints JSON: ``predictions`` (rows of numbers), ``latency_ms`` (for 1,000 rows, best
+of three) and ``enforces_signature`` (whether rows without the first column are refused).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import time
 
 
 def main() -> None:
-    """Answer on standard output; whatever goes wrong ends the process with its words."""
+    """Print the result; an error ends the process with its message."""
     import mlflow
     import numpy as np
     import pandas as pd

@@ -1,4 +1,4 @@
-"""The command line of the flows: what is asked, what is shown, how it ends."""
+"""The commands of the flows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from tasks.cli.embedded_server import embedded_server
 from tasks.cli.environment import set_defaults
-from tasks.cli.exits import end_failed, fail, fail_outside, print_text
+from tasks.cli.exits import end_failed, fail, print_text
 from tasks.cli.parsers import (
     backtest_parser,
     monitor_parser,
@@ -21,25 +21,26 @@ from tasks.cli.parsers import (
     rollback_parser,
 )
 from tasks.cli.progress_bar import shown_progress
-from tasks.errors import SpecError
-from tasks.reporting.wording import EXIT_CODES
-from tasks.sources.base import SourceSettingsError
+from tasks.errors import NightlyError, SpecError
+from tasks.promotion.checks import Status
+from tasks.reporting.decisions import recall
 from tasks.spec.loading import load_spec
 from tasks.spec.values import shown
-from tasks.steps.decisions import recall
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
     from pydantic import BaseModel
+
+    from tasks.reporting.report_schema import Report
 
 
 Settings = TypeVar("Settings", bound="BaseModel")
 
 
 def answer_if_decided() -> None:
-    """Before anything heavy is imported: answer what needs no night, and exit.
+    """Handle --check and a night decided before, before heavy imports, and exit.
 
-    That is a check, or a night that was decided before.
+    Returns where a night has to run.
     """
     asked = retrain_parser().parse_args()
     set_defaults()
@@ -52,13 +53,13 @@ def answer_if_decided() -> None:
 
 
 def _check(asked: argparse.Namespace) -> int:
-    """Say what a night would do; nothing is written, not even compiled code."""
+    """Show what a night would do; nothing is written, not even compiled code."""
 
     sys.dont_write_bytecode = True
     try:
         spec = load_spec(asked.model)
     except SpecError as error:
-        return fail(str(error), 2)
+        return fail(str(error), error.exit_code)
     from tasks.preflight.check import check_model
     from tasks.preflight.result import OUTCOMES, to_json, to_text
 
@@ -69,7 +70,7 @@ def _check(asked: argparse.Namespace) -> int:
 
 
 def run_retrain(retrain: Callable[..., Any]) -> None:
-    """Run the flow for what the command line asks, show the report, and exit with its code."""
+    """Run the flow with the command's options, show the report, and exit with its code."""
     from tasks.steps.config import RetrainConfig
 
     asked = retrain_parser().parse_args()
@@ -82,7 +83,7 @@ def run_retrain(retrain: Callable[..., Any]) -> None:
 
 
 def run_rollback(rollback: Callable[..., Any]) -> None:
-    """Run the rollback the command line asks for, say what it did, and exit with its code."""
+    """Run the rollback, print what it did, and exit with its code."""
     from tasks.steps.config import RollbackConfig
     from tasks.steps.rollback import ROLLED_BACK, RollbackError, to_text
 
@@ -94,15 +95,14 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
     found = state.result(raise_on_failure=False)
     if state.name != ROLLED_BACK:
         if isinstance(found, RollbackError):
-            sys.exit(fail(str(found), 2))
-        sys.exit(fail_outside(found))
+            sys.exit(fail(str(found), found.exit_code))
+        sys.exit(end_failed(found))
     print_text(to_text(found))
     sys.exit(0)
 
 
 def run_backtest(backtest: Callable[..., Any]) -> None:
-    """Replay the nights the command line asks for, show what was found, and exit with its code."""
-    from tasks.backtest.replay import BacktestError
+    """Run the backtest, show its result, and exit with its code."""
     from tasks.backtest.report import to_terminal
     from tasks.steps.backtest import REPLAYED
     from tasks.steps.config import BacktestConfig
@@ -121,26 +121,26 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
         state = backtest(config, return_state=True)
     found = state.result(raise_on_failure=False)
     if state.name != REPLAYED:
-        wrong = isinstance(found, BacktestError | SourceSettingsError)
-        sys.exit(fail(f"{type(found).__name__}: {found}", 2 if wrong else 1))
+        code = found.exit_code if isinstance(found, NightlyError) else 1
+        sys.exit(fail(f"{type(found).__name__}: {found}", code))
     print_text(to_terminal(found))
     sys.exit(0)
 
 
 def run_predict(predict: Callable[..., Any]) -> None:
-    """Predict for the day the command line asks for, say what was published, and exit."""
+    """Run the predictions, print what was published, and exit."""
     _run_named(predict, predict_parser(), {"PUBLISHED": 0, "NOTHING ASKED": 0, "REFUSED": 3})
 
 
 def run_monitor(monitor: Callable[..., Any]) -> None:
-    """Grade what the command line asks for, say how it did, and exit."""
+    """Run the monitoring, print its result, and exit."""
     _run_named(monitor, monitor_parser(), {"GRADED": 0, "REVERTED": 0})
 
 
 def _run_named(
     flow: Callable[..., Any], parser: argparse.ArgumentParser, codes: Mapping[str, int]
 ) -> None:
-    """Run a flow of one model and one date; its last state's message is what is said."""
+    """Run a flow of one model and one date, and print the message of its last state."""
     from tasks.steps.config import RetrainConfig
 
     asked = parser.parse_args()
@@ -149,14 +149,15 @@ def _run_named(
         config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of)
         ready()
         state = flow(config, return_state=True)
-    if state.name in {**codes, "HELD": 0}:
+    ends = {**codes, Status.HELD: Status.HELD.exit_code}
+    if state.name in ends:
         print_text(f"{state.name}. {state.message}")
-        sys.exit(codes.get(state.name, 0))
+        sys.exit(ends[state.name])
     sys.exit(end_failed(state.result(raise_on_failure=False)))
 
 
 def _settings(kind: type[Settings], **given: object) -> Settings:
-    """What a flow takes; the first wrong setting is named, and the command ends."""
+    """The parameters of a flow; a wrong one ends the command with a message."""
     from pydantic import ValidationError
 
     try:
@@ -172,20 +173,20 @@ def _import_model(model: str) -> None:
     try:
         load_spec(model)
     except SpecError as error:
-        sys.exit(fail(str(error), 2))
+        sys.exit(fail(str(error), error.exit_code))
 
 
 def _end(state: State, asked: argparse.Namespace) -> int:
 
     found = state.result(raise_on_failure=False)
-    if state.name in EXIT_CODES and isinstance(found, dict):
-        return _show(found, asked, again=False)
+    if state.name in set(Status) and isinstance(found, dict):
+        return _show(cast("Report", found), asked, again=False)
     return end_failed(found)
 
 
-def _show(report: dict[str, Any], asked: argparse.Namespace, *, again: bool) -> int:
+def _show(report: Report, asked: argparse.Namespace, *, again: bool) -> int:
     from tasks.reporting.render import to_terminal
 
     text = json.dumps(report, indent=1, ensure_ascii=False)
     print_text(text if asked.json else to_terminal(report, again=again))
-    return EXIT_CODES[report["verdict"]]
+    return Status(report["verdict"]).exit_code

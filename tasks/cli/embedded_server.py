@@ -1,4 +1,4 @@
-"""Prefect's embedded server, for a night by hand."""
+"""Prefect's embedded server, for a night started by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.store.files import StoreError, read_json, write_json
 
 @contextmanager
 def embedded_server() -> Iterator[Callable[[], None]]:
-    """Prefect's embedded server, where no other is named, started while the model is imported.
+    """Start Prefect's embedded server while the model is imported, unless a server is configured.
 
     Yields:
         A function that waits until the server answers.
@@ -32,7 +32,7 @@ def embedded_server() -> Iterator[Callable[[], None]]:
     try:
         record = ensure_home() / "embedded-server.json"
     except SettingsError as error:
-        sys.exit(fail(str(error), 2))
+        sys.exit(fail(str(error), error.exit_code))
     _end_orphan(record)
     server = SubprocessASGIServer()
     starting = threading.Thread(target=server.start)
@@ -44,12 +44,12 @@ def embedded_server() -> Iterator[Callable[[], None]]:
             write_json(record, {"pid": server.server_process.pid, "started_by": os.getpid()})
         except StoreError as error:
             starting.join()
-            sys.exit(fail(str(error), 1))
+            sys.exit(fail(str(error), error.exit_code))
     yield starting.join  # Prefect stops the server at exit, after the last log has been sent
 
 
 def _end_orphan(record: Path) -> None:
-    """End the embedded server of a run that was killed before it could."""
+    """End the embedded server that a killed run left behind."""
     import psutil
 
     try:

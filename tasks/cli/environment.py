@@ -21,7 +21,7 @@ DEFAULTS = {
 
 
 def set_defaults() -> None:
-    """Before Prefect and MLflow are imported: what they read from the environment."""
+    """Set what Prefect and MLflow read from the environment, before they are imported."""
     verbose = {"-v", "--verbose"} & set(sys.argv[1:])
     for name, value in (DEFAULTS if verbose else DEFAULTS | QUIET).items():
         os.environ.setdefault(name, value)

@@ -5,26 +5,21 @@ from __future__ import annotations
 import os
 import sys
 
-from tasks.errors import SpecError
-from tasks.features.split import HistoryError
+from tasks.errors import NightlyError
 from tasks.registry.client import outage
-from tasks.settings import SettingsError
-from tasks.sources.base import SourceSettingsError
-from tasks.training.fit import FitError
 
-AGAIN = "Run the same command again: it ends what was begun, and does nothing twice."
+AGAIN = "Run the same command again: it continues where this run stopped and repeats nothing."
 OUTAGE = (
-    "The champion stays until another has passed every check. When the server answers again, run "
-    "the same command: it ends what was begun, and does nothing twice."
+    "The champion stays until another version has passed every check. When the server answers "
+    "again, run the same command: it continues where this run stopped and repeats nothing."
 )
 
 
 def end_failed(found: BaseException) -> int:
-
-    message = f"{type(found).__name__}: {found}"
-    if isinstance(found, SpecError | HistoryError | SettingsError | SourceSettingsError):
-        return fail(message, 2)
-    return fail(message, 1) if isinstance(found, FitError) else fail_outside(found)
+    """Say what a run failed with, and whether the same command again may get past it."""
+    if isinstance(found, NightlyError) and not found.may_pass:
+        return fail(f"{type(found).__name__}: {found}", found.exit_code)
+    return fail_outside(found)
 
 
 def print_text(text: str) -> None:
@@ -34,13 +29,13 @@ def print_text(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def fail(message: str, code: int, then: str = "The champion is untouched.") -> int:
+def fail(message: str, code: int, then: str = "The champion is unchanged.") -> int:
     print(f"nightly: {message}\n{then}", file=sys.stderr)
     return code
 
 
 def fail_outside(error: BaseException) -> int:
-    """A failure that the same command again may get past."""
+    """End with a failure after which the same command may succeed."""
 
     failed = outage(error)
     if failed:

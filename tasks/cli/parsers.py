@@ -10,10 +10,10 @@ def backtest_parser() -> argparse.ArgumentParser:
     """The options of ``flows/backtest.py``."""
     parser = argparse.ArgumentParser(
         prog="flows/backtest.py",
-        description="Replay many nights as if each were tonight; champion and registry stay.",
+        description="Replay many past nights; the champion and the registry are not changed.",
         epilog="Exit code: 0 replayed; 2 wrong call, or too little history; 1 failure.",
     )
-    parser.add_argument("--model", default="groceries", metavar="NAME", help="as for retrain.py")
+    parser.add_argument("--model", default="groceries", metavar="NAME", help="as in retrain.py")
     parser.add_argument("--nights", type=int, default=60, metavar="N", help="default: 60")
     parser.add_argument(
         "--every", type=int, default=1, metavar="K", help="days between two nights (default: 1)"
@@ -29,12 +29,15 @@ def rollback_parser() -> argparse.ArgumentParser:
     """The options of ``flows/rollback.py``."""
     parser = argparse.ArgumentParser(
         prog="flows/rollback.py",
-        description="Put an earlier champion back, after proving that it loads and predicts.",
-        epilog="Exit code: 0 rolled back; 2 nothing fit to go back to; 1 failure.",
+        description="Make an earlier version the champion again, after checking that it loads and "
+        "predicts.",
+        epilog="Exit code: 0 rolled back; 2 no suitable earlier version; 1 failure.",
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="name in the registry")
-    parser.add_argument("--to", type=int, metavar="VERSION", help="default: the champion before")
-    parser.add_argument("--why", default="no reason given", help="kept on the rolled back version")
+    parser.add_argument("--to", type=int, metavar="VERSION", help="default: the previous champion")
+    parser.add_argument(
+        "--why", default="no reason given", help="recorded on the version that is rolled back"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
     return parser
 
@@ -43,7 +46,7 @@ def predict_parser() -> argparse.ArgumentParser:
     """The options of ``flows/predict.py``."""
     return _night_parser(
         "flows/predict.py",
-        "Answer what the app asks of the day after the as-of date, with the champion.",
+        "Publish the champion's predictions for the day after the as-of date.",
         "Exit code: 0 published or held; 3 refused; 2 wrong call or spec; 1 failure.",
     )
 
@@ -52,7 +55,7 @@ def monitor_parser() -> argparse.ArgumentParser:
     """The options of ``flows/monitor.py``."""
     return _night_parser(
         "flows/monitor.py",
-        "Grade past answers on labels that have come; a champion that does worse goes back.",
+        "Grade past predictions on labels that have arrived; revert a champion that does worse.",
         "Exit code: 0 graded, reverted or held; 2 wrong call or spec; 1 failure.",
     )
 
@@ -65,12 +68,12 @@ def retrain_parser() -> argparse.ArgumentParser:
         "Exit code: 0 promoted, kept or held; 3 rejected; 2 wrong call or spec; 1 failure.",
     )
     parser.add_argument(
-        "--json", action="store_true", help="print report.json instead of the screen"
+        "--json", action="store_true", help="print report.json instead of the summary"
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="say in seconds what a night would do; nothing is written",
+        help="show within seconds what a night would do; nothing is written",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""The bar a person sees while a night runs."""
+"""The progress bar while a night runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shown_progress(verbose: bool) -> Iterator[None]:
-    """Show the newest step and a bar while a person watches and has not asked for the log."""
+    """Show the newest step and a progress bar in a terminal, unless the log is shown."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 

@@ -1,4 +1,4 @@
-"""Resampling whole days, and the intervals that come of it."""
+"""Resampling of whole days, and intervals from it."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ def interval(samples: Floats, days: int, confidence: float) -> Estimate:
 
 
 def lower_bound(samples: Floats, days: int, confidence: float) -> float:
-    """Lower end of a Student interval on the spread of the resamples, for levels far out.
+    """Lower end of a Student interval from the spread of the resamples, for high levels.
 
-    Out there the resamples have no quantile to give: those of 14 days never lie below what the
-    worst days among them leave, so that a stricter level would ask no more.
+    At high levels the resamples have no usable quantile: those of 14 days are never below the mean
+    of the worst days, so a stricter level would change nothing.
 
     Args:
         samples: Shape (resamples + 1,); the first is the estimate.

@@ -1,4 +1,4 @@
-"""What an evaluation holds: estimates, differences and slices, each with its interval."""
+"""Results of an evaluation: estimates, differences and slices, each with its interval."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class Difference:
     Attributes:
         absolute: In units of the metric.
         relative: As a share of the other scorer's absolute value, resample by resample.
-        lowest: Lower end of the absolute difference at the level asked of another recipe.
+        lowest: Lower end of the absolute difference at the confidence level required of another
+            recipe.
     """
 
     absolute: Estimate
@@ -72,11 +73,11 @@ class Evaluation:
         confidence: Level of the intervals.
         days: Number of holdout days.
         units: Number of rows, or of queries for a recommendation.
-        unit: What a unit is called, plural.
+        unit: Name of a unit, plural.
         first_day: First holdout day, ISO format.
         last_day: Last holdout day, ISO format.
-        metrics: Scorer to metric to estimate. Secondary metrics that the holdout leaves
-            undefined (no discovery was bought, say) are left out.
+        metrics: Scorer to metric to estimate. Secondary metrics that are undefined on the holdout
+            (such as without a bought discovery) are left out.
         differences: Scorer to other scorer to paired difference of the primary metric.
         unusable: Scorer to the reason why it has no metrics.
     """
@@ -153,8 +154,8 @@ class SliceResult:
         column: Name of the slice.
         group: Value of the column, as text; "missing" for a missing one.
         units: Rows or queries in the group.
-        scorer: Primary metric of the challenger, NaN where the group is not judged.
-        other: Primary metric of the champion, NaN where the group is not judged.
+        scorer: Primary metric of the challenger, NaN where the group is not compared.
+        other: Primary metric of the champion, NaN where the group is not compared.
         relative: Paired relative difference, positive is better; None where the group has too
             few units or leaves the metric undefined.
     """

@@ -1,4 +1,4 @@
-"""Every scorer on the same holdout: figures with intervals, differences paired, by whole days."""
+"""Metrics of every scorer on the same holdout, with intervals and paired differences by day."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def evaluate(
         estimates = {n: interval(values, clusters, confidence) for n, values in measured.items()}
         if not estimates[problem.primary].finite():
             raise JudgementError(
-                f"{title(problem.primary)} of {scorer} is undefined on some resamples of the"
-                f" {n_days} holdout days: too few of them have the outcomes it needs. A longer"
-                " holdout in the spec has more"
+                f"{title(problem.primary)} of {scorer} is undefined on some resamples of the "
+                f"{n_days} holdout days, because too few days have the outcomes it needs. Use a "
+                "longer holdout in the spec"
             )
         metrics[scorer] = {name: e for name, e in estimates.items() if e.finite()}
     primary = {scorer: measured[problem.primary] for scorer, measured in samples.items()}
@@ -98,7 +98,7 @@ def evaluate_days(
 ) -> dict[str, dict[str, float]]:
     """Primary metric of every scorer on each day alone: scorer to ISO day to value.
 
-    NaN where one day leaves the metric undefined. Unusable scorers are left out.
+    NaN where the metric is undefined on a day. Unusable scorers are left out.
     """
     day, labels = _day_codes(examples)
     usable, _ = _usable_scores(problem, scores, len(examples))
@@ -114,7 +114,7 @@ def measure_once(
 ) -> dict[str, float]:
     """Metrics of one scorer over all examples at once, without intervals.
 
-    NaN where they leave one undefined, such as where all are of one class.
+    NaN where a metric is undefined, such as where all examples are of one class.
 
     Raises:
         JudgementError: Where a metric of the spec fails.
@@ -157,7 +157,7 @@ def evaluate_slices(
 
     Raises:
         JudgementError: A score is unusable.
-        SpecError: A slice splits a query, has no column, or its function fails.
+        SpecError: A slice splits a query, its column does not exist, or its function fails.
     """
     import pandas as pd
 
@@ -240,7 +240,7 @@ def _day_codes(examples: pd.DataFrame) -> tuple[Ints, list[str]]:
     if (codes < 0).any():
         raise ValueError("examples: column day has missing values")
     if len(days) < 2:
-        raise JudgementError("the holdout has 1 day; an interval over days needs at least 2")
+        raise JudgementError("the holdout has 1 day, but an interval over days needs at least 2")
     return codes.astype(np.int64), [pd.Timestamp(day).date().isoformat() for day in days]
 
 

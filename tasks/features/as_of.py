@@ -19,16 +19,16 @@ def resolve_as_of(
     """The one date a night is keyed by.
 
     A scheduled night keeps the date it was due for, also when it starts late, is retried or runs
-    over midnight. One that starts after later nights were due stands for them all: it takes the
-    date of the newest, so that an outage ends with one night over every day since.
+    over midnight. A run that starts after later nights were due replaces them all: it takes the
+    date of the newest, so that an outage ends with one night over all missed days.
 
     Args:
-        asked: What the parameter says, if anything; it wins.
+        asked: The date given as parameter, if any; it takes precedence.
         listed: Complete days of the source, ascending.
         scheduled: When the run was due, with its time zone.
         started: When it started, with its time zone.
         timezone: Time zone of the model's days.
-        by_hand: Whether a person started it: then the newest complete day counts.
+        by_hand: Whether a person started it: then the newest complete day is used.
     """
     if asked is not None:
         return asked
@@ -42,7 +42,7 @@ def last_due(scheduled: datetime, started: datetime, timezone: str) -> datetime:
 
     Args:
         scheduled: One moment it was due, with its time zone.
-        started: The moment looked back from, with its time zone.
+        started: The latest moment considered, with its time zone.
         timezone: Time zone of the schedule's wall clock.
     """
     first = scheduled.astimezone(ZoneInfo(timezone))

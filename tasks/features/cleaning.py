@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 DAYS_AT_ONCE, ROWS_AT_ONCE = 400, 2_000_000
-"""Raw days, and about how many raw rows, read and checked in one go: memory of a first night."""
+"""Most raw days and about the most raw rows read at once: bounds the memory of a first night."""
 DAYS_AT_FIRST = 7
-"""Days of a source of which nobody knows yet how many rows a day has."""
+"""Days read at first, while the number of rows a day is unknown."""
 Progress = Callable[[int, int], None]
 """Called with (days done, days to do) on long steps."""
 
@@ -70,13 +70,13 @@ def clean_days(
     Args:
         spec: The model.
         fingerprints: Each wanted day with its fingerprint, ascending.
-        progress: Told how many days are done, on a long first night.
+        progress: Called with the number of days done, on a long first night.
 
     Raises:
         ContractError: Where a day lacks a column or has another type than the contract says.
         SourceError: Where a day cannot be read.
-        SpecError: Where ``known_ahead`` names a column that is neither raw nor clean, or the
-            problem one that is not clean or of another type.
+        SpecError: Where ``known_ahead`` or ``late`` names a column that is neither raw nor clean,
+            or the problem one that is not clean or of another type.
     """
 
     keys, new = clean_keys(spec, fingerprints), days_to_clean(spec, fingerprints)
@@ -96,7 +96,7 @@ def clean_days(
             folder = settings.home() / "quarantine" / spec.name
             files.write_parquet(folder / f"{batch[-1]}.parquet", accepted.quarantine)
         rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
-        check_known_ahead(spec, {*accepted.rows, *rows})
+        check_named_columns(spec, {*accepted.rows, *rows})
         refused |= _label_faults(spec, rows)
         rejected |= refused
         good = {day: keys[day] for day in batch if day not in refused}
@@ -131,18 +131,18 @@ def by_day(rows: pd.DataFrame, keys: Mapping[date, str]) -> dict[str, pd.DataFra
 
 
 def _days_at_once(rows: float) -> int:
-    """How many days to read in one go where one has so many rows."""
+    """How many days to read at once, given the rows of one day."""
     return max(1, min(DAYS_AT_ONCE, int(ROWS_AT_ONCE / max(rows, 1.0))))
 
 
-def check_known_ahead(spec: ModelSpec, columns: Collection[str]) -> None:
-    """Raise SpecError where ``known_ahead`` names a column that is neither raw nor clean."""
-    unknown = [name for name in spec.known_ahead if name not in columns]
-    if unknown:
-        raise SpecError(
-            f"Model {spec.name}: known_ahead names {', '.join(unknown)}, which the rows do not "
-            f"have. Their columns, raw and clean: {', '.join(sorted(columns))}."
-        )
+def check_named_columns(spec: ModelSpec, columns: Collection[str]) -> None:
+    """Raise SpecError where the spec names a column that is neither raw nor clean."""
+    for field in ("known_ahead", "late"):
+        if unknown := [name for name in getattr(spec, field) if name not in columns]:
+            raise SpecError(
+                f"Model {spec.name}: {field} names {', '.join(unknown)}, but the rows have no "
+                f"such column. Columns of the raw and clean rows: {', '.join(sorted(columns))}."
+            )
 
 
 def refusals(spec: ModelSpec, accepted: Accepted) -> dict[date, str]:
@@ -163,7 +163,7 @@ def refusals(spec: ModelSpec, accepted: Accepted) -> dict[date, str]:
 
 
 def _label_faults(spec: ModelSpec, rows: pd.DataFrame) -> dict[date, str]:
-    """Days with labels that the problem does not know, with the reason."""
+    """Days with labels that the problem does not accept, with the reason."""
     import pandas as pd
 
     try:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from tasks.errors import NightlyError
+from tasks.sources.tables import with_offset
 
 if TYPE_CHECKING:
     import pandas as pd
     from pandera.pandas import DataFrameModel
 
 
-SHOWN = 60
+LONGEST_VALUE = 60
 """Characters of a value that a reason shows."""
 CHECK = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
 WORDS = {
@@ -27,20 +31,26 @@ WORDS = {
     "str_matches": "does not match {}",
 }
 """Names of pandera's checks to what a value does that breaks them."""
+FLAGS = dict.fromkeys(("true", "yes", "t", "y", "1"), True)
+FLAGS |= dict.fromkeys(("false", "no", "f", "n", "0"), False)
+"""Words that are truth values where a contract coerces."""
+MOST_EXACT = 2**53
+"""The largest whole number up to which floats hold every one."""
 
 
-class ContractError(ValueError):
-    """Whole days do not fit the contract: a column is missing or has another type."""
+class ContractError(NightlyError, ValueError):
+    """A whole day breaks the contract: a column is missing or has another type."""
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """What became of raw rows.
+    """Raw rows sorted by the contract.
 
     Attributes:
-        rows: Rows that fit the contract, as it types them, with ``day``, in their order.
+        rows: Rows that fit the contract, in its types, with ``day``, in their order.
         quarantine: Rows that do not, as they came, with ``day`` and the text ``reason``.
-        counts: Indexed by ``day``: ``rows_in``, ``accepted``, ``quarantined``, ``duplicates``.
+        counts: Indexed by ``day``: ``rows_in``, ``accepted``, ``quarantined``, ``duplicates``,
+            the last always 0 where the contract names no key.
     """
 
     rows: pd.DataFrame
@@ -51,10 +61,13 @@ class Accepted:
 def accept_rows(raw: pd.DataFrame, contract: type[DataFrameModel]) -> Accepted:
     """Sort the rows of one or many days into accepted, quarantined and duplicate.
 
-    A row equal to an earlier one of its day in every column is a duplicate. A row that breaks the
-    contract is quarantined with every reason. Numbers and times are converted to the declared type
-    where nothing is lost, text only where the contract coerces; a value that cannot be converted
-    quarantines its row. ``unique`` holds within a day; a check of a whole column sees all days.
+    Equal rows are rows each: two of the same thing in one order. Only where the contract names
+    with ``unique`` what a row has once, a row equal to an earlier one of its day in every column is
+    a duplicate; rows that share that key and differ are quarantined, all of them. A row that breaks
+    the contract is quarantined with every reason. Numbers and times are converted to the declared
+    type where nothing is lost, text only where the contract coerces; a value that cannot be
+    converted quarantines its row. A column in which all is missing has the declared type.
+    ``unique`` holds within a day; a check of a whole column sees all days.
 
     Args:
         raw: Raw rows with the reserved column ``day``, which no check sees.
@@ -69,16 +82,16 @@ def accept_rows(raw: pd.DataFrame, contract: type[DataFrameModel]) -> Accepted:
         return _nothing(contract)
     schema = deepcopy(contract.to_schema())
     schema.drop_invalid_rows = False
-    rows = raw.reset_index(drop=True)
-    twice = _repeated(rows)
+    rows, keys = raw.reset_index(drop=True), _take_keys(schema)
+    twice = repeated(rows) if keys else pd.Series(False, index=rows.index)
     first = rows[~twice] if twice.any() else rows
     _check_columns(first, schema)
     typed, reasons = _typed(first, schema)
-    if typed is not first:
-        again = _repeated(typed)
+    if keys and typed is not first:
+        again = repeated(typed)
         twice.loc[again.index[again]] = True
         typed = typed[~again] if again.any() else typed
-    reasons += _not_unique(typed, schema)
+    reasons += _not_unique(typed, keys)
     accepted, more = _validated(typed, schema)
     broken = _joined([*reasons, *more])
     left = broken.index.intersection(accepted.index)
@@ -99,6 +112,30 @@ def accept_rows(raw: pd.DataFrame, contract: type[DataFrameModel]) -> Accepted:
     )
 
 
+def as_declared(rows: pd.DataFrame, contract: type[DataFrameModel]) -> pd.DataFrame:
+    """Rows that no contract judges, such as requests, in its types.
+
+    A column in which a value cannot be converted, or which the contract does not declare, stays as
+    it came.
+
+    Args:
+        rows: Raw rows, with all or some of the declared columns.
+        contract: pandera model of a row.
+    """
+    schema = contract.to_schema()
+    changed = {}
+    for name, column in _declared(rows, schema):
+        wanted, found = getattr(column.dtype, "type", None), rows[name]
+        if wanted is None or found.dtype == wanted:
+            continue
+        values = _converted(found, wanted, coerce=bool(schema.coerce or column.coerce))
+        if values is None or (values.isna() & found.notna()).any():
+            continue
+        if _holds_missing(wanted) or not found.isna().any():
+            changed[name] = values.astype(wanted)
+    return rows.assign(**changed) if changed else rows
+
+
 def over_limit(counts: pd.DataFrame, limit: float) -> pd.DataFrame:
     """The days of ``Accepted.counts`` whose quarantined share of rows is above ``limit``."""
     return counts[counts["quarantined"] > limit * counts["rows_in"]]
@@ -115,7 +152,8 @@ def _nothing(contract: type[DataFrameModel]) -> Accepted:
     return Accepted(rows, rows.assign(reason=pd.Series(dtype="str")), counts.astype("int64"))
 
 
-def _repeated(rows: pd.DataFrame) -> pd.Series[bool]:
+def repeated(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows equal an earlier one in every column."""
     import pandas as pd
 
     try:
@@ -132,15 +170,15 @@ def _check_columns(rows: pd.DataFrame, schema: Any) -> None:
         if column.required and not column.regex and name not in rows.columns:
             found = ", ".join(str(other) for other in rows.columns if other != "day")
             raise ContractError(
-                f"{rows['day'].min():%Y-%m-%d}: found no column {name!r}, only {found}; expected "
-                f"it as {column.dtype}. Deliver it, or change the contract."
+                f"{rows['day'].min():%Y-%m-%d}: found no column {name!r} among {found}; expected "
+                f"it with type {column.dtype}. Deliver the column, or change the contract."
             )
 
 
 def _wrong_type(rows: pd.DataFrame, name: object, found: object, expected: object) -> ContractError:
     return ContractError(
         f"{rows['day'].min():%Y-%m-%d}: found {found} in column {name!r}; expected {expected}. "
-        "Deliver it as the contract says, or change the contract."
+        "Deliver the column as the contract says, or change the contract."
     )
 
 
@@ -150,11 +188,12 @@ def _typed(rows: pd.DataFrame, schema: Any) -> tuple[pd.DataFrame, list[pd.Serie
     from pandera.engines.pandas_engine import Engine
 
     converted: dict[str, pd.Series[Any]] = {}
+    types: dict[str, Any] = {}
     bad = pd.Series(False, index=rows.index)
     reasons = []
-    for name, column in schema.columns.items():
+    for name, column in _declared(rows, schema):
         wanted = getattr(column.dtype, "type", None)
-        if name not in rows.columns or wanted is None or rows[name].dtype == wanted:
+        if wanted is None or rows[name].dtype == wanted:
             continue
         found = rows[name]
         coerce = bool(schema.coerce or column.coerce)
@@ -170,49 +209,173 @@ def _typed(rows: pd.DataFrame, schema: Any) -> tuple[pd.DataFrame, list[pd.Serie
         reasons.append(f"{name}: " + _shown(found[lost]) + f" is not {column.dtype}")
         reasons.append(absent[absent].map({True: f"{name}: is missing"}).astype("str"))
         bad |= lost | absent
-        converted[name] = values
+        converted[name], types[name] = values, wanted
     if not converted:
         return rows, []
     good = rows.assign(**converted)[~bad]
-    types = {name: schema.columns[name].dtype.type for name in converted}
     return good.astype(types), reasons
 
 
+def _declared(rows: pd.DataFrame, schema: Any) -> Iterator[tuple[str, Any]]:
+    """The columns that are there and declared, by their name or by a pattern of names."""
+    for name, column in schema.columns.items():
+        if column.regex:
+            found = [str(each) for each in rows.columns if re.match(name, str(each))]
+            yield from ((each, column) for each in found if each != "day")
+        elif name in rows.columns:
+            yield name, column
+
+
 def _converted(found: pd.Series[Any], wanted: Any, *, coerce: bool) -> pd.Series[Any] | None:
-    """The values as numbers or times, missing where they cannot be; None: left to pandera."""
+    """The values in the declared type, missing where they cannot be; None: left to pandera."""
+    import pandas as pd
+
+    types = pd.api.types
+    if found.isna().all():
+        return pd.Series(None, index=found.index, dtype=object)
+    if coerce and isinstance(found.dtype, pd.CategoricalDtype):
+        found = found.astype(object)
+    if types.is_bool_dtype(wanted):
+        return _as_flags(found, coerce=coerce)
+    if types.is_integer_dtype(wanted) or types.is_float_dtype(wanted):
+        return _as_numbers(found, wanted, coerce=coerce)
+    if types.is_datetime64_any_dtype(wanted):
+        return _as_times(found, getattr(wanted, "tz", None), coerce=coerce)
+    if types.is_string_dtype(wanted) and not types.is_object_dtype(wanted):
+        return _as_texts(found, coerce=coerce)
+    return None
+
+
+def _as_flags(found: pd.Series[Any], *, coerce: bool) -> pd.Series[Any] | None:
+    """Truth values; where the contract coerces also 0 and 1 and the words for yes and no."""
+    import pandas as pd
+
+    types = pd.api.types
+    if types.is_bool_dtype(found):
+        return found
+    if not coerce and not types.is_object_dtype(found):
+        return None
+
+    def flag(value: Any) -> bool | None:
+        if types.is_bool(value):
+            return bool(value)
+        if not coerce:
+            return None
+        if isinstance(value, str):
+            return FLAGS.get(value.strip().lower())
+        return bool(value) if types.is_number(value) and value in (0, 1) else None
+
+    return found.map(flag, na_action="ignore").astype("boolean")
+
+
+def _as_texts(found: pd.Series[Any], *, coerce: bool) -> pd.Series[Any] | None:
+    """Texts; where the contract coerces also those of numbers, whole ones without a point.
+
+    So the text of a number is the same, whether or not others of its column have decimals or gaps.
+    """
+    import pandas as pd
+
+    types = pd.api.types
+    if types.is_object_dtype(found) and not coerce:
+        return found.where(found.map(lambda value: isinstance(value, str)))
+    if not coerce or not (types.is_numeric_dtype(found) or types.is_object_dtype(found)):
+        return None
+    if types.is_integer_dtype(found):
+        return found.astype("str")
+
+    def text(value: Any) -> str:
+        number = float(value) if types.is_float(value) else 0.5
+        whole = number.is_integer() and abs(number) <= MOST_EXACT
+        return str(int(number) if whole else value)
+
+    return found.map(text, na_action="ignore")
+
+
+def _as_numbers(found: pd.Series[Any], wanted: Any, *, coerce: bool) -> pd.Series[Any] | None:
+    """Numbers; where the contract coerces also those written as text. No whole one is rounded."""
     import numpy as np
     import pandas as pd
 
     types = pd.api.types
-    if types.is_object_dtype(found):
-        for right, kind in ((types.is_bool_dtype, bool), (types.is_string_dtype, str)):
-            if right(wanted) and not (coerce and kind is str):
-                return found.where(found.map(lambda value, kind=kind: isinstance(value, kind)))
-    if types.is_integer_dtype(wanted) or types.is_float_dtype(wanted):
-        plain = types.is_numeric_dtype(found) and not types.is_bool_dtype(found)
-        text = found.dtype == object or types.is_string_dtype(found)
-        if not (plain or (coerce and text)):
-            return None
+    if coerce and types.is_bool_dtype(found):
+        found = found.astype("Int64")
+    plain = types.is_numeric_dtype(found) and not types.is_bool_dtype(found)
+    exact = types.is_object_dtype(found) and _are_numbers(found)
+    if not (plain or exact or (coerce and (found.dtype == object or types.is_string_dtype(found)))):
+        return None
+    if types.is_float_dtype(wanted):
         values = found if plain else pd.to_numeric(found, errors="coerce")
-        if types.is_float_dtype(wanted):
-            return values
-        limits = np.iinfo(getattr(wanted, "numpy_dtype", wanted))
-        whole = values.between(limits.min, limits.max)
-        if types.is_float_dtype(values):
-            whole &= (values % 1 == 0) & (values < float(limits.max))
-        return values.where(whole) if not whole.all() else values
-    if types.is_datetime64_any_dtype(wanted):
-        zoned = getattr(wanted, "tz", None) is not None
-        if types.is_datetime64_any_dtype(found):
-            same = (getattr(found.dtype, "tz", None) is not None) == zoned
-            return _in_bounds(found) if same else None
-        if coerce and not zoned and types.is_string_dtype(found):
-            return _in_bounds(pd.to_datetime(found, errors="coerce", format="ISO8601"))
-    return None
+        widest = float(np.finfo(_of_numpy(wanted)).max)
+        if widest < np.finfo("float64").max:
+            size = values.astype("float64").abs()
+            values = values.where((size <= widest) | (size == np.inf))
+        return values
+    limits = np.iinfo(_of_numpy(wanted))
+    values = found if plain else _whole_numbers(found, "UInt64" if limits.min == 0 else "Int64")
+    whole = values.between(limits.min, limits.max).fillna(False).astype(bool)
+    if types.is_float_dtype(values):
+        whole &= (values % 1 == 0) & (values < float(limits.max))
+    return values.where(whole) if not whole.all() else values
+
+
+def _of_numpy(wanted: Any) -> Any:
+    return getattr(wanted, "numpy_dtype", wanted)
+
+
+def _are_numbers(found: pd.Series[Any]) -> bool:
+    from numbers import Number
+
+    return all(
+        isinstance(value, Number) and not isinstance(value, bool) for value in found.dropna()
+    )
+
+
+def _whole_numbers(found: pd.Series[Any], kind: Any) -> pd.Series[Any]:
+    """Texts and exact numbers as whole numbers, long ones digit by digit; missing where none."""
+    import numpy as np
+    import pandas as pd
+
+    values = pd.to_numeric(found, errors="coerce")
+    if pd.api.types.is_integer_dtype(values):
+        return values
+    values, limits = values.astype("float64"), np.iinfo(kind.lower())
+    short = (values % 1 == 0) & values.between(max(limits.min, -MOST_EXACT), MOST_EXACT)
+    whole: pd.Series[Any] = values.where(short).astype("Int64").astype(kind)
+    long = values.abs() > MOST_EXACT
+    exact = [_as_whole(value, limits.min, limits.max) for value in found[long]]
+    whole[long] = pd.array(exact, dtype=kind)
+    return whole
+
+
+def _as_whole(value: object, low: int, high: int) -> int | None:
+    from decimal import Decimal, InvalidOperation
+
+    try:
+        exact = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    whole = exact.is_finite() and abs(exact) < 2 * MOST_EXACT**2 and exact % 1 == 0
+    return int(exact) if whole and low <= exact <= high else None
+
+
+def _as_times(found: pd.Series[Any], zone: Any, *, coerce: bool) -> pd.Series[Any] | None:
+    """Times with or without a zone, as declared; where the contract coerces also as text."""
+    import pandas as pd
+
+    types = pd.api.types
+    if types.is_datetime64_any_dtype(found):
+        same = (getattr(found.dtype, "tz", None) is None) == (zone is None)
+        return _in_bounds(found) if same else None
+    if not (coerce and types.is_string_dtype(found.dropna())):
+        return None
+    zoned = with_offset(found)
+    texts = found.where(zoned if zone is not None else ~zoned)
+    times = pd.to_datetime(texts, errors="coerce", format="ISO8601", utc=zone is not None)
+    return _in_bounds(times if zone is None else times.dt.tz_convert(zone))
 
 
 def _in_bounds(times: pd.Series[Any]) -> pd.Series[Any]:
-    """Times missing where nanoseconds cannot hold them."""
+    """Times, missing where they are outside the range of nanoseconds."""
     import pandas as pd
 
     zone = times.dt.tz
@@ -226,10 +389,10 @@ def _holds_missing(wanted: Any) -> bool:
     return not (isinstance(wanted, np.dtype) and wanted.kind in "iub")
 
 
-def _not_unique(rows: pd.DataFrame, schema: Any) -> list[pd.Series[Any]]:
-    """Reasons of rows that repeat, within their day, what the contract wants once; all of them.
+def _take_keys(schema: Any) -> list[list[str]]:
+    """The columns of which the contract wants each combination once.
 
-    Takes the rule out of ``schema``: pandera would hold it over all days at once.
+    Removes the rule from ``schema``: pandera would apply it to all days together.
     """
     together = [schema.unique] if isinstance(schema.unique, str) else list(schema.unique or [])
     keys = [together] if together else []
@@ -238,12 +401,17 @@ def _not_unique(rows: pd.DataFrame, schema: Any) -> list[pd.Series[Any]]:
         if column.unique:
             keys.append([name])
             column.unique = False
+    return keys
+
+
+def _not_unique(rows: pd.DataFrame, keys: list[list[str]]) -> list[pd.Series[Any]]:
+    """Reasons of rows that repeat, within their day, what the contract wants once; all of them."""
     reasons = []
     for key in keys:
         if set(key) <= set(rows.columns):
-            repeated = rows.duplicated(["day", *key], keep=False)
+            shared = rows.duplicated(["day", *key], keep=False)
             text = f"{', '.join(key)}: is not unique within the day"
-            reasons.append(repeated[repeated].map({True: text}).astype("str"))
+            reasons.append(shared[shared].map({True: text}).astype("str"))
     return reasons
 
 
@@ -281,10 +449,10 @@ def _reasons(cases: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _shown(values: pd.Series[Any]) -> pd.Series[str]:
-    """Values as a reason shows them: long texts by their beginning, without what no page shows."""
+    """Values as a reason shows them: long texts shortened, without unprintable characters."""
     text = values.astype("str")
-    begun = text.str.slice(0, SHOWN).str.replace(r"[\x00-\x1f]", "?", regex=True)
-    return begun.where(text.str.len() <= SHOWN, begun + "…")
+    begun = text.str.slice(0, LONGEST_VALUE).str.replace(r"[\x00-\x1f]", "?", regex=True)
+    return begun.where(text.str.len() <= LONGEST_VALUE, begun + "…")
 
 
 def _in_words(check: str) -> str:
@@ -316,6 +484,6 @@ def _whole_fault(rows: pd.DataFrame, case: pd.Series[Any]) -> ContractError:
         day = rows["day"].min()
         return ContractError(
             f"{day:%Y-%m-%d}: found a column {case['failure_case']!r} that the contract does not "
-            "name. Leave it out, or add it to the contract."
+            "name. Leave the column out, or add it to the contract."
         )
     return _wrong_type(rows, case["column"], case["failure_case"], case["check"])

@@ -32,21 +32,22 @@ def example_keys(
 
 
 def build_examples(spec: ModelSpec, day_rows: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """Features and target of one day; the features see only what was known before it began.
+    """Features and target of one day; the features see only what was known before the day began.
 
     Args:
         spec: The model.
         day_rows: Clean rows of one day.
-        history: Clean rows of whole earlier days, ascending by ``day``.
+        history: From ``day_and_history``.
 
     Returns:
         Examples: the columns of ``spec.features``, ``day`` and ``target``.
 
     Raises:
-        ValueError: Where ``history`` reaches into the day, or the features do not fit the requests.
+        ValueError: Where ``history`` includes the day itself, or the features do not fit the
+            requests.
     """
     if len(day_rows) and len(history) and history["day"].iloc[-1] >= day_rows["day"].iloc[0]:
-        raise ValueError(f"history of {day_rows['day'].iloc[0]:%Y-%m-%d} reaches into the day")
+        raise ValueError(f"history of {day_rows['day'].iloc[0]:%Y-%m-%d} includes the day itself")
     requests = spec.problem.requests(day_rows, spec.known_ahead)
     return spec.problem.label(scoring.make_features(spec, requests, history), day_rows)
 
@@ -74,13 +75,13 @@ def prepare_examples(
         fingerprints: Every day of the source up to the as-of date with its fingerprint.
         clean: Those days' clean rows.
         wanted: Days whose examples are needed, ascending.
-        progress: Told of each day done.
+        progress: Called after each day.
 
     Returns:
         Reference to the examples of each wanted day, and the days prepared just now.
 
     Raises:
-        SpecError: Where ``features`` gives other columns or types on some days than on others.
+        SpecError: Where ``features`` returns different columns or types on different days.
     """
     keys = example_keys(spec, clean_keys(spec, fingerprints), wanted)
     refs = frames.find_days("examples", list(keys.values()))
@@ -103,16 +104,13 @@ def prepare_examples(
 def day_and_history(
     spec: ModelSpec, rows: pd.DataFrame, day: date
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of clean rows ascending by ``day``: those of one day, and its history."""
-    import numpy as np
+    """The clean rows of one day, and what its features may see, of rows ascending by ``day``."""
+    import pandas as pd
 
-    stamps = rows["day"].to_numpy(dtype="datetime64[s]")
-    edges = [np.datetime64(d, "s") for d in (day - spec.lookback, day, day + days(1))]
-    first, start, stop = np.searchsorted(stamps, edges)
-    return (
-        rows.iloc[start:stop].reset_index(drop=True),
-        rows.iloc[first:start].reset_index(drop=True),
-    )
+    stamp = pd.Timestamp(day)
+    start, stop = rows["day"].searchsorted([stamp, stamp + days(1)])
+    today = rows.iloc[start:stop].reset_index(drop=True)
+    return today, scoring.history_of(spec, rows, stamp)
 
 
 def _history(spec: ModelSpec, listed: Mapping[date, object], day: date) -> list[date]:

@@ -1,4 +1,4 @@
-"""What the past says of a key: decayed, smoothed means of earlier days."""
+"""Decayed, smoothed means of a key over earlier days."""
 
 from __future__ import annotations
 
@@ -41,14 +41,18 @@ class PastMeans:
         return np.asarray(sums[self._where], dtype=np.float64)
 
     def mean(self, value: Floats, weight: Floats, prior: float, strength: float) -> Floats:
-        """Weighted mean of a key's past values, drawn to ``prior`` where there are few.
+        """Weighted mean of a key's past values, shrunk towards ``prior`` where there are few.
 
         Args:
-            value: Value of each past row; where its weight is 0 it does not count.
+            value: Value of each past row; where it is missing, such as a label that is not final,
+                or its weight is 0, the row does not count.
             weight: Weight of each past row.
-            prior: What is believed of a key never seen.
-            strength: How many rows the prior is worth.
+            prior: Value for a key never seen.
+            strength: Weight of the prior, in rows.
         """
+        missing = np.isnan(value)
+        if missing.any():
+            value, weight = np.where(missing, 0.0, value), np.where(missing, 0.0, weight)
         sums = self.total(value * weight)
         found: Floats = (sums + strength * prior) / (self.total(weight) + strength)
         return found

@@ -1,13 +1,16 @@
-"""Ask a model about raw days with its own packaged code, in a process of its own.
+"""Score raw days with a model's own packaged code, in a separate process.
 
     python -P scoring.py CODE_FOLDER JOB.json ROWS.feather MODEL.skops ANSWERS.feather
 
-Run by ``tasks.clean_process.version_answers`` with nothing on the path but the libraries: the
-package brings its spec, and with it cleaning, features and whatever helper code they use. The
-rows are those tonight's contract accepted. For days gone by it writes one line for each thing
-asked: ``day``, the position of its raw row or its user and item, and ``score``, or one for each
-class or level. For a day to come, with ``REQUESTS.feather`` as a sixth argument where the spec
-names requests, it writes what the app reads.
+Run by ``tasks.clean_process.version_answers`` with only the libraries on the path: the package
+brings its spec, and with it cleaning, features and their helper code. The rows are those that
+tonight's contract accepted. For past days it writes one row for each request: ``day``, the position
+of its raw row or its user and item, and ``score``, or one score for each class or level. For a
+future day, with ``REQUESTS.feather`` as a sixth argument where the spec defines requests, it writes
+the predictions that the app reads.
+
+It also runs with packages of older versions, whose ``tasks`` is another: it imports ``tasks.spec``
+alone, once the package is first on the path, and asks a spec for nothing that those lack.
 """
 
 from __future__ import annotations
@@ -19,29 +22,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.problems.predictions import POPULAR
-from tasks.spec.model_spec import ModelSpec
-
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def for_anyone(rows: pd.DataFrame, user: str) -> pd.DataFrame:
-    """Rows about a user never seen as rows about anyone: without a name, of kind ``popular``."""
-    import pandas as pd
-
-    whole = pd.api.types.is_integer_dtype(rows[user])
-    nobody = pd.array([pd.NA] * len(rows), dtype="Int64") if whole else None
-    kind = {"kind": POPULAR} if "kind" in rows else {}
-    return rows.assign(**{user: nobody}, **kind)
-
-
 CROWD = 10_000
-"""Users whose history one part of the requests is answered with, where there are more."""
+"""Most users in the history that one part of the requests sees."""
 
 
 def main() -> None:
-    """Answer into the last file named; whatever goes wrong ends the process with its words."""
+    """Write the predictions to the file named last; an error ends the process with its message."""
     code, job, rows, model, answers, *requests = sys.argv[1:]
     sys.path.insert(0, code)
     import pandas as pd
@@ -64,18 +54,19 @@ def main() -> None:
 
 
 def find_spec(file: str, module: str, model: str) -> Any:
-    """The packaged spec of that name; its module answers to the name it had when it was made."""
+    """The packaged spec of that name; its module is also importable under its original name."""
     made = importlib.import_module(file.removesuffix(".py").replace("/", "."))
     sys.modules.setdefault(module, made)
+    from tasks.spec import ModelSpec
 
     found = [v for v in vars(made).values() if isinstance(v, ModelSpec) and v.name == model]
     if not found:
-        raise LookupError(f"{file} in the package holds no spec named {model}")
+        raise LookupError(f"{file} in the package defines no spec named {model}")
     return found[0]
 
 
 def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any) -> Any:
-    """Scores of what is asked on one day, from the history before it."""
+    """Scores of one day's requests, from the history before that day."""
     import pandas as pd
 
     today, past = cleaned[cleaned["day"] == stamp], history_of(spec, cleaned, stamp)
@@ -83,7 +74,7 @@ def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any) -> Any:
     made = make_features(spec, requests, past)
     reserved = [name for name in ("day", "target", "relevant") if name in made]
     scores = spec.problem.score(estimator, spec.problem.inputs(made.drop(columns=reserved)))
-    user = getattr(spec.problem, "user", None)
+    user = user_of(spec.problem)
     keys = made[[user, spec.problem.item]] if user else {"row": today.index[made.index]}
     named = {"score": scores}
     if scores.ndim > 1:
@@ -94,32 +85,33 @@ def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any) -> Any:
 def answer_ahead(
     spec: Any, estimator: Any, cleaned: Any, named: Any, stamp: Any, keep: int
 ) -> tuple[Any, Any]:
-    """What the app reads for a day to come, and the inputs it was made of.
+    """The predictions the app reads for a future day, and the inputs they were made from.
 
     Args:
         spec: The model.
         estimator: Its fitted estimator.
         cleaned: Clean rows, ascending by ``day``.
-        named: Raw rows of what is asked, or None where the spec names nothing.
+        named: Raw rows of the requests, or None where the spec defines none.
         stamp: The day.
-        keep: Most rows of inputs to give back; None instead of more.
+        keep: Most rows of inputs to return; None is returned instead of more.
     """
     import pandas as pd
 
-    past, problem = history_of(spec, cleaned, stamp), spec.problem
+    past, problem = days_before(spec, cleaned, stamp), spec.problem
     asked = clean_requests(spec, named, stamp) if named is not None else None
     requests = problem.ask(asked, past, spec.known_ahead)
+    known = hide_open_labels(spec, past, stamp)
     answers: list[Any] = []
     inputs: list[Any] = []
     rows = 0
-    for part, seen in split_requests(spec, requests, past):
+    for part, seen in split_requests(spec, requests, known):
         answered, made = answer_batch(spec, estimator, seen, part)
         answers.append(answered)
         rows += len(made)
         inputs = [*inputs, made] if rows <= keep else []
     anyone = problem.ask_for_anyone(requests, past)
     if anyone is not None:
-        [(part, seen)] = split_requests(spec, anyone, past)
+        [(part, seen)] = split_requests(spec, anyone, known)
         answered, made = answer_batch(spec, estimator, seen, part)
         answers.append(for_anyone(answered, problem.user))
         rows += len(made)
@@ -128,10 +120,70 @@ def answer_ahead(
     return pd.concat(answers, ignore_index=True), kept
 
 
+def for_anyone(rows: pd.DataFrame, user: str) -> pd.DataFrame:
+    """Rows of an unknown user turned into rows for everyone else: no user, kind ``popular``."""
+    import pandas as pd
+
+    whole = pd.api.types.is_integer_dtype(rows[user])
+    nobody = pd.array([pd.NA] * len(rows), dtype="Int64") if whole else None
+    kind = {"kind": "popular"} if "kind" in rows else {}
+    return rows.assign(**{user: nobody}, **kind)
+
+
+def user_of(problem: Any) -> str | None:
+    """Column that names the user, where items are ranked for users; else None.
+
+    That is what ``Problem.user_column`` says. It is not asked here: this file also runs beside the
+    packaged code of older versions, whose problems do not have it.
+    """
+    return getattr(problem, "user", None)
+
+
 def history_of(spec: Any, cleaned: Any, stamp: Any) -> Any:
-    """The clean rows that a day's features may see, of rows ascending by ``day``; no copy."""
+    """What a day's features may see of clean rows ascending by ``day``: what was known before it.
+
+    Where there is no ``label_delay`` nothing is copied.
+    """
+    return hide_open_labels(spec, days_before(spec, cleaned, stamp), stamp)
+
+
+def days_before(spec: Any, cleaned: Any, stamp: Any) -> Any:
+    """The clean rows of a day's lookback, of rows ascending by ``day``; no copy."""
     first, last = cleaned["day"].searchsorted([stamp - spec.lookback, stamp])
     return cleaned.iloc[first:last].reset_index(drop=True)
+
+
+def hide_open_labels(spec: Any, past: Any, stamp: Any) -> Any:
+    """The rows before a day as they were known on the evening before it.
+
+    Labels are final ``label_delay`` after their day, as ``split_days`` has it: those of the days
+    before ``stamp - label_delay``. Of the others the target and what ``late`` names are missing.
+    Whole numbers and flags become ``float64``, on days of which all labels are final too. A row of
+    a recommendation is itself a label: it is left out as long as it is not final.
+
+    Args:
+        spec: The model; one made before there was ``late`` has no further late columns.
+        past: Clean rows ascending by ``day``, all before the day.
+        stamp: The day.
+    """
+    import numpy as np
+
+    if not spec.label_delay:
+        return past
+    final = past["day"].searchsorted(stamp - spec.label_delay)
+    target = getattr(spec.problem, "target", None)
+    if target is None:
+        return past.iloc[:final]
+    known = np.arange(len(past)) < final
+    late = [name for name in (target, *getattr(spec, "late", ())) if name in past]
+    return past.assign(**{name: _known_only(past[name], known) for name in late})
+
+
+def _known_only(column: Any, known: Any) -> Any:
+    import numpy as np
+
+    whole = isinstance(column.dtype, np.dtype) and column.dtype.kind in "biu"
+    return (column.astype("float64") if whole else column).where(known)
 
 
 def make_features(spec: Any, requests: Any, past: Any) -> Any:
@@ -148,14 +200,14 @@ def split_requests(spec: Any, requests: Any, past: Any) -> Iterator[tuple[Any, A
     """One day's requests in parts, each with the history that its features see.
 
     Where a recommendation's history is of more than ``CROWD`` users, a part sees that of ``CROWD``:
-    its own and, to learn from, others in an order of chance that is the same every night. So time
-    and memory of a part do not grow with the number of users, and what is counted over all users
-    has the same level in training and ahead.
+    its own, and others drawn in a random order that is the same every night. So time and memory of
+    a part do not grow with the number of users, and what is counted over all users has the same
+    level in training and in predictions.
     """
     import pandas as pd
     from pandas.util import hash_array
 
-    parts, user = spec.problem.batches(requests), getattr(spec.problem, "user", None)
+    parts, user = spec.problem.batches(requests), user_of(spec.problem)
     code, users = pd.factorize(past[user]) if user else ((), ())
     if len(users) <= CROWD:
         yield from ((part, past) for part in parts)
@@ -169,7 +221,7 @@ def split_requests(spec: Any, requests: Any, past: Any) -> Iterator[tuple[Any, A
 
 
 def answer_batch(spec: Any, estimator: Any, past: Any, requests: Any) -> tuple[Any, Any]:
-    """Answers to some requests, and the inputs they were made of beside what names them."""
+    """Predictions for some requests, and the inputs they were made from with their key columns."""
     problem = spec.problem
     made = spec.features(requests, past)
     made = made.drop(columns=[n for n in ("day", "target", "relevant") if n in made])
@@ -180,10 +232,10 @@ def answer_batch(spec: Any, estimator: Any, past: Any, requests: Any) -> tuple[A
 
 
 def clean_requests(spec: Any, named: Any, stamp: Any) -> Any:
-    """Requests as clean rows: what is known only later is missing in them.
+    """Requests as clean rows; columns that are known only later are missing values.
 
     Raises:
-        ValueError: Where a column that ``known_ahead`` names is missing.
+        ValueError: Where a column named in ``known_ahead`` is missing.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""The split by time: days to train on, days held out."""
+"""The split by time into training and holdout days."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+from tasks.errors import WrongInputError
+
 if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which days teach and which judge.
+    """The training and holdout days of a night.
 
     Attributes:
-        train: Days the judged twin learns from; each label was final when the holdout began.
+        train: Training days of the judged twin; each label was final when the holdout began.
         holdout: Later days, unseen by the twin.
-        refit: Days the shipped model learns from: all matured ones in the window.
+        refit: Training days of the shipped model: all matured days in the window.
     """
 
     train: tuple[date, ...]
@@ -31,7 +33,7 @@ class Split:
         return tuple(sorted({*self.train, *self.holdout, *self.refit}))
 
 
-class HistoryError(ValueError):
+class HistoryError(WrongInputError, ValueError):
     """The source has fewer days than lookback, training and holdout need."""
 
 
@@ -53,11 +55,11 @@ def split_days(spec: ModelSpec, listed: Sequence[date], as_of: date) -> Split:
     matured = [day for day in warm if day <= as_of - spec.label_delay]
     if not matured:
         raise HistoryError(_too_short(spec, len(listed)))
-    first_judged = matured[-1] - spec.holdout + timedelta(days=1)
-    holdout = [day for day in matured if day >= first_judged]
-    train_end = first_judged - spec.label_delay
-    learned = [day for day in matured if day < train_end]
-    train = _window(spec, learned, train_end - timedelta(days=1))
+    first_holdout = matured[-1] - spec.holdout + timedelta(days=1)
+    holdout = [day for day in matured if day >= first_holdout]
+    train_end = first_holdout - spec.label_delay
+    earlier = [day for day in matured if day < train_end]
+    train = _window(spec, earlier, train_end - timedelta(days=1))
     if len(train) < max(2, spec.holdout.days // 2):
         raise HistoryError(_too_short(spec, len(listed)))
     return Split(tuple(train), tuple(holdout), tuple(_window(spec, matured, matured[-1])))
@@ -71,8 +73,8 @@ def _window(spec: ModelSpec, matured: list[date], last: date) -> list[date]:
 def _too_short(spec: ModelSpec, found: int) -> str:
     needed = (spec.lookback + spec.holdout + spec.label_delay).days + max(2, spec.holdout.days // 2)
     return (
-        f"Model {spec.name}: the source has {found} day(s), and a night needs at least {needed}: "
+        f"Model {spec.name}: the source has {found} day(s), but a night needs at least {needed}: "
         f"{spec.lookback.days} of lookback, {spec.holdout.days} of holdout, "
-        f"{spec.label_delay.days} of label delay and some to learn from. "
-        "Add history, or make lookback or holdout shorter in the spec."
+        f"{spec.label_delay.days} of label delay and some training days. Add history, or make "
+        "lookback or holdout shorter in the spec."
     )

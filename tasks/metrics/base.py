@@ -10,7 +10,7 @@ classes; those of numbers are in ``tasks.metrics.regression``, of rankings in
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,33 +25,19 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-LESS_IS_BETTER = frozenset(
-    {
-        "log_loss",
-        "brier",
-        "calibration_error",
-        "mean_absolute_error",
-        "root_mean_squared_error",
-        "median_absolute_error",
-        "mean_absolute_percentage_error",
-        "mean_poisson_deviance",
-        "mean_pinball_loss",
-        "interval_width",
-    }
-)
 BLOCK_CELLS = 250_000
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of one's own: the mean of one number a row.
+    """A custom metric: the mean of one number per row.
 
     Attributes:
-        name: Small letters, digits and _.
-        function: ``function(examples, score)`` gives one number for each row, NaN where a row does
-            not count. ``examples`` holds the features, ``day`` and ``target``; ``score`` has shape
-            (rows,), or (rows, classes or levels). Of a recommendation the numbers of one user and
-            day are added up, and ``examples`` has the ``place`` of each item, 1 for the best.
+        name: Lower-case letters, digits and _.
+        function: ``function(examples, score)`` returns one number for each row, NaN where a row
+            does not count. ``examples`` holds the features, ``day`` and ``target``; ``score`` has
+            shape (rows,), or (rows, classes or levels). Of a recommendation the numbers of one user
+            and day are added up, and ``examples`` has the ``place`` of each item, 1 for the best.
         greater_is_better: Orientation.
     """
 
@@ -63,7 +49,7 @@ class Metric:
         """One number for each row.
 
         Raises:
-            JudgementError: Where the function raises, or gives anything else.
+            JudgementError: Where the function raises, or returns anything else.
         """
         try:
             values = np.asarray(self.function(examples, score), dtype=np.float64)
@@ -73,25 +59,107 @@ class Metric:
             ) from error
         if values.shape != (len(examples),):
             raise JudgementError(
-                f"metric {self.name}: its function gave shape {values.shape} for {len(examples):,}"
-                f" rows, expected ({len(examples)},): one number a row"
+                f"metric {self.name}: its function returned shape {values.shape} for "
+                f"{len(examples):,} rows, expected ({len(examples)},): one number per row"
             )
         if np.isinf(values).any():
-            raise JudgementError(f"metric {self.name}: its function gave infinite numbers")
+            raise JudgementError(
+                f"metric {self.name}: its function returned infinite numbers, expected finite "
+                "ones or NaN"
+            )
         return values
 
 
+@dataclass(frozen=True)
+class BuiltIn:
+    """What is to be known of a metric of this project.
+
+    Attributes:
+        name: As a problem reports it; ``K`` stands for a number of places.
+        title: Its name for people.
+        greater_is_better: Orientation.
+    """
+
+    name: str
+    title: str
+    greater_is_better: bool
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        BuiltIn("average_precision", "average precision", greater_is_better=True),
+        BuiltIn("roc_auc", "ROC AUC", greater_is_better=True),
+        BuiltIn("log_loss", "log loss", greater_is_better=False),
+        BuiltIn("brier", "Brier score", greater_is_better=False),
+        BuiltIn("calibration_error", "calibration error", greater_is_better=False),
+        BuiltIn("precision", "precision", greater_is_better=True),
+        BuiltIn("recall", "recall", greater_is_better=True),
+        BuiltIn("f1", "F1", greater_is_better=True),
+        BuiltIn("share_flagged", "share flagged", greater_is_better=True),
+        BuiltIn("accuracy", "accuracy", greater_is_better=True),
+        BuiltIn("balanced_accuracy", "balanced accuracy", greater_is_better=True),
+        BuiltIn("f1_macro", "F1 macro", greater_is_better=True),
+        BuiltIn("mean_absolute_error", "mean absolute error", greater_is_better=False),
+        BuiltIn("root_mean_squared_error", "root mean squared error", greater_is_better=False),
+        BuiltIn("median_absolute_error", "median absolute error", greater_is_better=False),
+        BuiltIn("r2", "R²", greater_is_better=True),
+        BuiltIn(
+            "mean_absolute_percentage_error",
+            "mean absolute percentage error",
+            greater_is_better=False,
+        ),
+        BuiltIn("mean_poisson_deviance", "mean poisson deviance", greater_is_better=False),
+        BuiltIn("mean_pinball_loss", "mean pinball loss", greater_is_better=False),
+        BuiltIn("interval_coverage", "interval coverage", greater_is_better=True),
+        BuiltIn("interval_width", "interval width", greater_is_better=False),
+        BuiltIn("ndcg_K", "NDCG@K", greater_is_better=True),
+        BuiltIn("ndcg_K_among_repeats", "NDCG@K among repeats", greater_is_better=True),
+        BuiltIn("ndcg_K_among_discoveries", "NDCG@K among discoveries", greater_is_better=True),
+        BuiltIn("recall_K", "recall@K", greater_is_better=True),
+        BuiltIn("recall_K_from_repeats", "recall@K from repeats", greater_is_better=True),
+        BuiltIn("recall_K_from_discoveries", "recall@K from discoveries", greater_is_better=True),
+    )
+}
+"""Every metric that a problem reports, custom metrics apart."""
+
+
 def title(metric: str) -> str:
-    """Name of a metric for people: ``ndcg_10`` gives ``NDCG@10``."""
-    spelled = {"ndcg": "NDCG", "roc_auc": "ROC AUC", "brier": "Brier score", "r2": "R²"}
-    spelled |= {"f1": "F1"}
-    text = re.sub("|".join(rf"\b{name}(?![a-z])" for name in spelled), _spell(spelled), metric)
-    return re.sub(r"_(\d+)", r"@\1", text).replace("_", " ")
+    """Name of a metric for people: ``ndcg_10`` gives ``NDCG@10``; of a custom one its words."""
+    general, places = _without_places(metric)
+    if general in METRICS:
+        return METRICS[general].title.replace("@K", f"@{places}")
+    return metric.replace("_", " ")
 
 
-def greater_is_better(metric: str) -> bool:
-    """Orientation of a metric of this house."""
-    return metric not in LESS_IS_BETTER
+def greater_is_better(metric: str, own: Sequence[Metric] = ()) -> bool:
+    """Orientation of a metric.
+
+    Args:
+        metric: Its name.
+        own: Custom metrics, which say it themselves.
+
+    Raises:
+        ValueError: Where the metric is neither among them nor in ``METRICS``.
+    """
+    told = {each.name: each.greater_is_better for each in own}
+    if metric in told:
+        return told[metric]
+    general, _ = _without_places(metric)
+    if general not in METRICS:
+        raise ValueError(
+            f"unknown metric {metric!r}: known are {', '.join([*told, *METRICS])}; a new one needs "
+            "a row in METRICS"
+        )
+    return METRICS[general].greater_is_better
+
+
+def _without_places(metric: str) -> tuple[str, str]:
+    """``ndcg_10`` gives ``ndcg_K`` and ``10``."""
+    places = re.search(r"_(\d+)(?=_|$)", metric)
+    if places is None:
+        return metric, ""
+    return f"{metric[: places.start()]}_K{metric[places.end() :]}", places[1]
 
 
 def daily_mean(values: Floats, day: Ints, counts: Floats) -> Floats:
@@ -107,7 +175,3 @@ def daily_mean(values: Floats, day: Ints, counts: Floats) -> Floats:
     sums = counts @ np.bincount(day[known], values[known], days)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(sums / (counts @ np.bincount(day[known], minlength=days)))
-
-
-def _spell(spelled: dict[str, str]) -> Callable[[re.Match[str]], str]:
-    return lambda found: spelled[found[0]]

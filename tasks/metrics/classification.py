@@ -65,7 +65,7 @@ def binary_metrics(
 
 
 DECIDED = ("precision", "recall", "f1", "share_flagged")
-"""Metrics of a yes or no."""
+"""Metrics of a yes/no decision."""
 
 
 def class_metrics(
@@ -164,7 +164,7 @@ def _over_classes(
 
 
 def _mean_of_defined(values: Floats) -> Floats:
-    """Mean over the columns that are numbers, one value a row; NaN where there is none."""
+    """Mean over the columns that are numbers, one value per row; NaN where there is none."""
     known = np.isfinite(values)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1))

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The queries that candidates are ranked in, one entry per candidate row.
+    """Ranking queries, one entry per item candidate.
 
     Attributes:
         query: Code of the (day, user) pair.
         tie: Order among equal scores, independent of the label and of the row's place.
         target: 1 where the item was bought.
-        relevant: Items the user bought that day, candidates or not; constant in a query.
+        relevant: Items the user bought that day, item candidates or not; constant in a query.
         day: Day codes; constant in a query.
         repeat: Whether the user had bought the item before, or None where the spec does not say.
     """
@@ -47,14 +47,14 @@ def ranking_metrics(
     """Means over queries of ranking metrics, scorer to metric to one value per row of ``counts``.
 
     ``ndcg_K``: binary relevance, ideal gain from min(K, relevant) items, so that a bought item
-    missing from the candidates counts as missed. ``recall_K``: share of ``relevant`` found in the
-    first K. ``recall_K_from_repeats`` and ``..._from_discoveries``: the parts of ``recall_K`` owed
-    to items bought before and never before; they add up to it. ``ndcg_K_among_repeats`` and
-    ``..._among_discoveries``: candidates of that sort ranked by themselves, the ideal being their
-    bought candidates, over the queries that have one; it judges order, not coverage.
+    missing from the item candidates counts as missed. ``recall_K``: share of ``relevant`` found in
+    the first K. ``recall_K_from_repeats`` and ``..._from_discoveries``: the parts of ``recall_K``
+    owed to items bought before and never before; they add up to it. ``ndcg_K_among_repeats`` and
+    ``..._among_discoveries``: item candidates of that kind ranked by themselves, the ideal being
+    those that were bought, over the queries that have one; it measures order, not coverage.
 
     Raises:
-        ValueError: A query has more bought candidates than ``relevant``.
+        ValueError: A query has more bought item candidates than ``relevant``.
     """
     days = counts.shape[1]
     sums = {(s, n): np.zeros(days) for s in scores for n in names}
@@ -68,11 +68,13 @@ def ranking_metrics(
             }
         bought = {kind: hits.sum(axis=1) for kind, hits in kinds.items()}
         if (bought[""] > relevant).any():
-            raise ValueError("a query has more bought candidates than its column relevant says")
+            raise ValueError(
+                "a query has more bought item candidates than its column relevant says"
+            )
         ideals = {kind: _ideal(n, k) for kind, n in bought.items()} | {"": _ideal(relevant, k)}
         for name in names:
-            judged = bought[name.split("_among_")[1]] > 0 if "_among_" in name else relevant > 0
-            queries[name] += np.bincount(day, judged, days)
+            counted = bought[name.split("_among_")[1]] > 0 if "_among_" in name else relevant > 0
+            queries[name] += np.bincount(day, counted, days)
         for scorer, score in scores.items():
             values = _query_values(block, score, relevant, ideals, k, recall_k)
             for name in names:

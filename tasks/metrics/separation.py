@@ -6,17 +6,17 @@ import numpy as np
 
 
 def separation(truth: np.ndarray, value: np.ndarray) -> float:
-    """How well a value alone separates: by its size where there is one, or by being there at all.
+    """How well one column separates the outcomes: by its values, or by being present at all.
 
-    Each is the area under the ROC curve in the better direction; a category of storms that only
-    hurricanes are given has nothing to separate among its values, and tells all by being there.
+    Each is the area under the ROC curve in the better direction. Example of the second: a storm
+    category that only hurricanes get separates them by being present, whatever its values.
     """
     there = np.isfinite(value)
     return max(_area(truth[there], value[there]), _area(truth, there))
 
 
 def _area(truth: np.ndarray, value: np.ndarray) -> float:
-    """Area under the ROC curve in the better direction; 0.5 where one outcome is all there is."""
+    """Area under the ROC curve in the better direction; 0.5 where there is only one outcome."""
     from scipy.stats import rankdata
 
     positive = int(truth.sum())

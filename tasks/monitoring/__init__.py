@@ -1,1 +1,1 @@
-"""The champion at work: live performance and drift."""
+"""Monitoring of the champion: live performance and drift."""

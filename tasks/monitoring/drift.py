@@ -1,8 +1,8 @@
-"""How unlike the weeks before it the newest week is, by the size of the change.
+"""Drift: how much the newest week differs from the weeks before it, as an effect size.
 
-A p-value fires on nearly every ordinary night once there are many rows. Here the newest week is
-compared with the weeks before it, and each of these with all others: a column that swings with the
-season has swung before, and what is told is how far it has gone beyond that.
+A p-value alarms on nearly every ordinary night once there are many rows. Here the newest week is
+compared with the weeks before it, and each of these with all others. So a seasonal column is
+measured against its own earlier changes.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 
 
 WEEKS, FEWEST = 26, 3
-"""Weeks looked at, where the window has so many, and weeks below which nothing is said."""
+"""Most weeks compared, and fewest weeks for a result."""
 WEEKDAYS = 8
-"""Days of the same weekday that a day's number of rows is compared with."""
+"""Number of days of the same weekday with which a day's number of rows is compared."""
 ROWS = 5_000
-"""Rows drawn of each week: the noise of the index is then about 0.004, whatever the traffic."""
+"""Rows drawn of each week: the noise of the index is then about 0.004, for any number of rows."""
 BINS = 10
 CATEGORIES = 50
 """Distinct values up to which a column of numbers counts as categories; rarer ones are pooled."""
 FLOOR = 1e-4
 """Smallest share of a bin: an empty one would make the index infinite."""
 LARGE, BEYOND = 0.25, 2.0
-"""Alarm: an index this large, and so many times the largest of the weeks before."""
+"""Alarm from this index on, if it is also this many times the largest of the weeks before."""
 MISSING, RARE = "(missing)", "(rare)"
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How unlike the earlier weeks one column is in the newest.
+    """How much one column of the newest week differs from the earlier weeks.
 
     Attributes:
         column: Its name.
-        psi: Population stability index against the earlier weeks, missing values a bin of their
-            own; 0 is the same.
+        psi: Population stability index against the earlier weeks, missing values are a separate
+            bin; 0 means no difference.
         usual: The largest such index of an earlier week against the others.
         missing: Share of missing values now less the share before.
         new: Share of rows now whose category was not there before.
@@ -60,7 +60,7 @@ class Shift:
 
     @property
     def alarming(self) -> bool:
-        """Whether a person should look: large, and far beyond what earlier weeks did."""
+        """Whether a person should look: a large index, far above those of earlier weeks."""
         return self.psi >= LARGE and self.psi >= BEYOND * self.usual
 
 
@@ -75,7 +75,7 @@ def measure_drift(examples: pd.DataFrame, newest: date, seed: int) -> list[Shift
         seed: Seed of the draw of rows.
 
     Returns:
-        None of them where there are fewer than three weeks.
+        Empty where there are fewer than three weeks.
     """
     age = ((np.datetime64(newest) - examples["day"].to_numpy("datetime64[D]")).astype(int)) // 7
     random = np.random.default_rng(seed)
@@ -93,7 +93,7 @@ def measure_drift(examples: pd.DataFrame, newest: date, seed: int) -> list[Shift
 
 
 def count_rows(rows: Mapping[date, int], newest: date) -> dict[str, Any] | None:
-    """The newest day's rows beside those of the same weekday before it.
+    """The newest day's number of rows, and those of the same weekday before it.
 
     Args:
         rows: Day to its number of rows.
@@ -118,23 +118,26 @@ def count_rows(rows: Mapping[date, int], newest: date) -> dict[str, Any] | None:
 
 
 def check_drift(shifts: Sequence[Shift], limit: float | None) -> Check:
-    """Whether the newest week is near enough to the others to be judged on.
+    """Check that the newest week is similar enough to earlier ones for a promotion.
 
     Args:
         shifts: From ``measure_drift``, the largest first.
-        limit: Index past which a person has to look first; None lets everything pass.
+        limit: Index above which a person has to look first; None passes everything.
     """
     name = "newest week like those before"
     if not shifts:
-        return Check(name, True, f"Fewer than {FEWEST} weeks to compare.")
+        return Check(name, True, f"There are fewer than {FEWEST} weeks to compare.")
     worst = shifts[0]
     said = (
-        f"{worst.column} moved most: index {worst.psi:.2f}, earlier weeks up to {worst.usual:.2f}"
+        f"{worst.column} drifted most: index {worst.psi:.2f}, earlier weeks at most "
+        f"{worst.usual:.2f}"
     )
     if limit is not None and worst.psi > limit and worst.alarming:
         return Check(name, False, f"{said}; bound {limit:g}.")
     alarming = sum(shift.alarming for shift in shifts)
-    return Check(name, True, f"{said}. {alarming} of {len(shifts)} columns are far from usual.")
+    return Check(
+        name, True, f"{said}. {alarming} of {len(shifts)} columns drifted far more than usual."
+    )
 
 
 def to_lines(shifts: Sequence[Shift], count: int = 10) -> list[str]:
@@ -207,12 +210,13 @@ def _binned(
 
 @dataclass(frozen=True)
 class Drifted:
-    """How unlike the weeks before it the newest week is.
+    """How much the newest week differs from the weeks before it.
 
     Attributes:
-        shifts: Every column, and the ``prediction`` that the app was shown, the largest first.
+        shifts: Every column, and the ``prediction`` that was published for the app, the largest
+            first.
         rows: The newest day's rows beside those of its weekday before (``drift.count_rows``).
-        check: What the verdict makes of it.
+        check: The check of the verdict.
     """
 
     shifts: tuple[Shift, ...]

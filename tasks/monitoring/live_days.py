@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
 
 
-SHOWN = 60
-"""Graded days that a night looks back on."""
+MOST_DAYS = 60
+"""Most graded days that a report shows."""
 
 
 @dataclass(frozen=True)
 class Live:
-    """How the champion's answers did on days whose labels have come.
+    """Live performance of the champion on days whose labels have arrived.
 
     Attributes:
         new: Days graded just now.
-        days: The graded days looked back on, ascending, the new ones among them.
+        days: The newest graded days, ascending, including the new ones.
         champion: Version that was champion when they were graded.
-        previous: Version before it.
-        loss: How the champion did against it, where both answered the same days.
-        reverted: What was done about it, in words.
-        taken_back: Whether the predecessor is champion again.
+        previous: The previous champion.
+        loss: The champion compared with it, where both predicted the same days.
+        reverted: What was done about it, as a sentence.
+        went_back: Whether the previous champion is champion again.
     """
 
     new: tuple[dict[str, Any], ...] = ()
@@ -43,23 +43,23 @@ class Live:
     previous: str | None = None
     loss: live_performance.Loss | None = None
     reverted: str | None = None
-    taken_back: bool = False
+    has_reverted: bool = False
 
     @property
     def worse(self) -> bool:
-        """Whether the champion has to go back."""
+        """Whether the champion must be reverted."""
         return self.loss is not None and self.loss.revert
 
 
 def grade_one(
     spec: ModelSpec, fingerprint: str, record: Mapping[str, Any], happened: frames.Ref
 ) -> dict[str, Any]:
-    """One day's answers beside what happened on it.
+    """The record of one graded day: its predictions compared with what happened.
 
     Args:
         spec: The model.
-        fingerprint: Of that day's data.
-        record: What was published about it.
+        fingerprint: Fingerprint of that day's data.
+        record: The record of what was published for it.
         happened: Its clean rows.
     """
     import pandas as pd
@@ -88,11 +88,11 @@ def past_days(model: str, until: date) -> list[dict[str, Any]]:
     """The newest graded days of a model, ascending."""
     files = sorted(live_folder(model).glob("????-??-??.json"))
     known = [file for file in files if file.stem <= until.isoformat()]
-    return [dict(read_json(file)) for file in known[-SHOWN:]]
+    return [dict(read_json(file)) for file in known[-MOST_DAYS:]]
 
 
 def lines(live: Live | None, spec: ModelSpec) -> list[str]:
-    """What a person should know of the live days, a sentence each."""
+    """The live performance in sentences."""
     if live is None or not live.days:
         return []
     metric, name = metric_shown(spec)
@@ -104,7 +104,9 @@ def lines(live: Live | None, spec: ModelSpec) -> list[str]:
     inside = sum(promised["low"] <= value <= promised["high"] for value, promised in told)
     said = [live_performance.to_text(live.days[-1], metric, name)]
     if len(told) > 1:
-        said.append(f"inside the promise on {inside} of the last {len(told)} graded days")
+        said.append(
+            f"inside the prediction interval on {inside} of the last {len(told)} graded days"
+        )
     return said + ([live.reverted] if live.reverted else [])
 
 
@@ -113,10 +115,10 @@ def metric_shown(spec: ModelSpec) -> tuple[str, str]:
 
 
 def ungraded(spec: ModelSpec, as_of: date, days: Mapping[date, str]) -> dict[date, dict[str, Any]]:
-    """Published days whose labels are final and that no record tells of as they are now."""
+    """Published days whose labels are final and that are not graded with their current data."""
     final = as_of - spec.label_delay
     found: dict[date, dict[str, Any]] = {}
-    for file in sorted(publish.folder_of(spec.name).glob("????-??-??.json"))[-SHOWN:]:
+    for file in sorted(publish.folder_of(spec.name).glob("????-??-??.json"))[-MOST_DAYS:]:
         record = read_json(file)
         day = date.fromisoformat(record["day"])
         graded = live_folder(spec.name) / f"{day}.json"
@@ -132,7 +134,7 @@ def ungraded(spec: ModelSpec, as_of: date, days: Mapping[date, str]) -> dict[dat
 
 
 def _fits(spec: ModelSpec, answers: Path) -> bool:
-    """Whether answers are of tonight's problem, and not of one before it."""
+    """Whether predictions have the columns of tonight's problem, not of an earlier one."""
     from pyarrow import parquet
 
     needed = {*spec.problem.answer_keys, *spec.problem.score_columns}

@@ -1,4 +1,4 @@
-"""How the app's answers did once the labels came: against the promise, against the predecessor."""
+"""Live performance: the app's predictions against the prediction interval and the predecessor."""
 
 from __future__ import annotations
 
@@ -21,22 +21,20 @@ if TYPE_CHECKING:
     from tasks.spec.gate import Revert
 
 
-FEWEST = 3
-"""Days from which an interval is told."""
 SLICE_UNITS = 50
-"""Units below which nothing is said of a slice on one day."""
+"""Fewest units of a slice to report it on one day."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """How much worse a champion did than its predecessor, on days that both answered.
+    """How much worse a champion did than its predecessor, on days that both predicted.
 
     Attributes:
         days: How many days.
         mean: Mean daily difference of the primary metric; negative is worse.
         relative: The same as a share of the predecessor's mean.
         high: Upper end of the one-sided interval of the mean.
-        revert: Whether the champion has to go back.
+        revert: Whether the champion must be reverted.
     """
 
     days: int
@@ -46,53 +44,25 @@ class Loss:
     revert: bool
 
 
-def promise(daily: Sequence[float], confidence: float) -> dict[str, float] | None:
-    """Where the primary metric of one day to come should fall, from the days that judged.
-
-    The prediction interval of one more draw from a normal distribution: mean +- t * s *
-    sqrt(1 + 1/n) (Hahn and Meeker, Statistical Intervals, 1991, section 4.3), on the logarithm
-    where all days are above zero, as such figures vary by a factor. The gate's own interval is
-    that of a mean of many days; a single day leaves it on most ordinary nights.
-
-    Args:
-        daily: The metric on each judged day; NaN where a day leaves it undefined.
-        confidence: Two-sided level.
-
-    Returns:
-        ``value`` (the mean), ``low`` and ``high``; None below three days.
-    """
-    from scipy import stats
-
-    found = np.asarray([value for value in daily if math.isfinite(value)], dtype=np.float64)
-    if len(found) < FEWEST:
-        return None
-    scaled = np.log(found) if (found > 0).all() else found
-    reach = float(stats.t.ppf((1 + confidence) / 2, len(found) - 1)) * float(scaled.std(ddof=1))
-    reach *= math.sqrt(1 + 1 / len(found))
-    ends = np.asarray([scaled.mean() - reach, scaled.mean() + reach])
-    low, high = np.exp(ends) if (found > 0).all() else ends
-    return {"value": float(found.mean()), "low": float(low), "high": float(high)}
-
-
 def grade_day(
     problem: Problem,
     answered: Mapping[str, pd.DataFrame],
     happened: pd.DataFrame,
     slices: Sequence[Slice] = (),
 ) -> dict[str, Any]:
-    """The metrics of one day's answers.
+    """The metrics of one day's predictions.
 
     Args:
         problem: What is predicted.
-        answered: ``champion`` and, where it answered too, ``previous``: what they answered.
+        answered: Predictions of ``champion`` and, where there are any, of ``previous``.
         happened: Clean rows of that day.
-        slices: In whose groups the metric is told too, where the answers and the clean rows have
-            the columns for it.
+        slices: Slices to report the metric for, where the predictions and the clean rows have their
+            columns.
 
     Returns:
         ``asked``, ``labelled``, ``unasked``, ``metrics``, ``previous`` (its metrics), ``slices``
-        and, where shares are promised, ``calibration``. Metrics that the day leaves undefined are
-        left out, and those of one's own that need what only the features have.
+        and, where the problem predicts shares, ``calibration``. Metrics that are undefined on the
+        day are left out, and custom metrics that need columns of the features.
     """
 
     examples, scores, counts = problem.match(answered, happened)
@@ -124,13 +94,13 @@ def grade_day(
 def compare(
     records: Sequence[Mapping[str, Any]], metric: str, greater: bool, policy: Revert
 ) -> Loss | None:
-    """Whether the champion of these days is worse than its predecessor; None where no day tells.
+    """Whether the champion is worse than its predecessor; None without comparable days.
 
-    Student's t on the paired daily differences, one-sided: days, not rows, are what varies, and
-    with few days the interval is as wide as few days deserve.
+    Student's t on the paired daily differences, one-sided: the days vary, not the rows, and few
+    days give a wide interval.
 
     Args:
-        records: Graded days on which the same two versions answered.
+        records: Graded days with predictions of the same two versions.
         metric: The primary metric.
         greater: Whether more of it is better.
         policy: The bounds.
@@ -167,15 +137,16 @@ def to_text(record: Mapping[str, Any], metric: str, title: str) -> str:
     value, promised = record["metrics"].get(metric), record["promised"]
     if value is None:
         return (
-            f"{record['day']}: {record['labelled']:,} of {record['asked']:,} labelled, no {title}"
+            f"{record['day']}: {record['labelled']:,} of {record['asked']:,} predictions have "
+            f"a label, {title} is undefined"
         )
     said = f"{record['day']}: {title} {value:.3f}"
     if promised:
         place = "inside" if promised["low"] <= value <= promised["high"] else "OUTSIDE"
-        said += f", {place} the promised {promised['low']:.3f} to {promised['high']:.3f}"
+        said += f", {place} the prediction interval {promised['low']:.3f} to {promised['high']:.3f}"
     if metric in record["previous"]:
         said += f"; version {record['previous_version']} had {record['previous'][metric]:.3f}"
-    return f"{said} ({record['labelled']:,} of {record['asked']:,} asked were labelled)"
+    return f"{said} ({record['labelled']:,} of {record['asked']:,} predictions have a label)"
 
 
 def _measure(

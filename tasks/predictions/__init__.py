@@ -1,1 +1,1 @@
-"""What the app reads, published whole or not at all."""
+"""Predictions for the app, published completely or not at all."""

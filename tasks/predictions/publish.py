@@ -1,8 +1,8 @@
-"""What the app reads: one whole night at any instant, as a Parquet file and as a SQL table."""
+"""Publish the predictions of one night for the app, as a Parquet file and as a SQL table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a night has the app read.
+    """The predictions of a night for the app.
 
     Attributes:
-        day: The day they are about.
+        day: The day they are for.
         version: Version that made them; None where there is no champion.
         rows: How many rows.
-        fault: Why they must not reach the app, in words; None where they may.
-        stays: As-of date of what the app reads instead, if anything.
+        fault: Why they must not be published; None where they may.
+        stays: As-of date of the predictions the app reads instead, if any.
         current: Whether the app reads these now.
-        failed: Whether the same night, run again, may do better.
-        candidate: Recipe of the version.
-        promised: Where the live metric of a day should fall (``grade.promise``).
+        failed: Whether running the same night again may succeed.
+        candidate: Candidate of the version.
+        promised: Prediction interval of the live metric of a day (``prediction_interval``).
     """
 
     day: date
@@ -53,24 +53,87 @@ def to_json(made: Predictions) -> dict[str, Any]:
 CURRENT = "current.parquet"
 INPUTS = "inputs.parquet"
 KEPT = 90
-"""Nights whose predictions stay on disk: labels may be long in coming."""
+"""Nights whose predictions are kept on disk, because labels may arrive late."""
 
 
-def stamped(answers: pd.DataFrame, day: date, version: str, made_at: datetime) -> pd.DataFrame:
-    """The answers with what a reader asks of them: for which day, by which version, made when.
+def stamped(predictions: pd.DataFrame, day: date, version: str, made_at: datetime) -> pd.DataFrame:
+    """The predictions with columns for the day, the version and the time they were made.
 
     Args:
-        answers: From ``Problem.answers``.
-        day: The day they are about; they were made as of the day before.
+        predictions: From ``Problem.answers``.
+        day: The day they are for; they were made as of the day before.
         version: Version of the model that gave them.
         made_at: When, UTC.
     """
-    return answers.assign(
+    return predictions.assign(
         day=day,
         as_of=day - timedelta(days=1),
         version=version,
         made_at=made_at.replace(tzinfo=None),
     )
+
+
+def why_not_now(as_of: date, last: Mapping[str, Any] | None, usable: bool) -> str | None:
+    """Why a night makes no predictions for the app, in words; None where it does.
+
+    Args:
+        as_of: The night.
+        last: The record of what the app reads now, if anything.
+        usable: Whether the data of the as-of date can be used.
+    """
+    if last and last["as_of"] > as_of.isoformat():
+        return f"this is a backfill, those of {last['as_of']} are newer"
+    return None if usable else f"the data of {as_of} cannot be used"
+
+
+def keep(
+    model: str,
+    as_of: date,
+    rows: pd.DataFrame,
+    inputs: pd.DataFrame | None,
+    previous: pd.DataFrame | None,
+) -> None:
+    """Keep a night's predictions on disk; the app does not read them before ``publish``.
+
+    Args:
+        model: Name of the model.
+        as_of: Its night.
+        rows: The champion's predictions, from ``stamped``.
+        inputs: What they were made of, for single requests; None leaves none, as none is better
+            than those of another version.
+        previous: What the champion's predecessor predicts for the same requests, if anything.
+    """
+    folder = folder_of(model)
+    files.write_parquet(folder / f"{as_of}.parquet", rows)
+    beside = {folder / INPUTS: inputs, folder / f"{as_of}.previous.parquet": previous}
+    for file, frame in beside.items():
+        if frame is None:
+            file.unlink(missing_ok=True)
+        else:
+            files.write_parquet(file, frame)
+
+
+def recent_predictions(model: str, column: str, nights: int, most: int, seed: int) -> pd.DataFrame:
+    """What the app was shown in the last nights: ``day`` and ``prediction``; of each day a draw.
+
+    Args:
+        model: Name of the model.
+        column: The score; nights that have none are of a problem before this one.
+        nights: How many nights.
+        most: Rows drawn of each.
+        seed: Seed of the draw.
+    """
+    import pandas as pd
+    from pyarrow import parquet
+
+    parts = []
+    for file in sorted(folder_of(model).glob("????-??-??.parquet"))[-nights:]:
+        if column in parquet.read_schema(file).names:
+            rows = pd.read_parquet(file, columns=[column])
+            drawn = rows.sample(min(len(rows), most), random_state=seed)
+            parts.append(drawn.assign(day=pd.Timestamp(file.stem)))
+    shown = pd.concat(parts) if parts else pd.DataFrame({"day": [], column: []})
+    return shown.rename(columns={column: "prediction"}).astype({"day": "datetime64[s]"})
 
 
 def forget_old(model: str) -> None:
@@ -81,33 +144,36 @@ def forget_old(model: str) -> None:
 
 
 def fault_of(
-    answers: pd.DataFrame, keys: Sequence[str], column: str, before: int | None, least: float
+    predictions: pd.DataFrame, keys: Sequence[str], column: str, before: int | None, least: float
 ) -> str | None:
-    """Why these answers must not reach the app, in words; None where they may.
+    """Why these predictions must not be published, as a sentence; None where they may.
 
     Args:
-        answers: What would be published.
-        keys: Columns by which the app looks an answer up.
+        predictions: What would be published.
+        keys: Columns by which the app looks a prediction up.
         column: The score.
         before: Rows published the last time, if ever.
-        least: Share of these below which the answers are too few.
+        least: Share of these below which the predictions are too few.
     """
-    scores = answers[column].to_numpy(dtype=np.float64)
+    scores = predictions[column].to_numpy(dtype=np.float64)
     broken = int((~np.isfinite(scores)).sum())
-    if not len(answers):
-        return "there is none"
+    if not len(predictions):
+        return "there are no predictions"
     if broken:
         return f"{broken:,} of {len(scores):,} are not finite"
     if len(scores) > 1 and (scores == scores[0]).all():
         return f"all {len(scores):,} are the same, {scores[0]:g}"
-    if before and len(answers) < least * before:
-        return f"{len(answers):,} rows, and {before:,} the last time; at least {least:.0%} expected"
-    twice = int(answers.duplicated(list(keys)).sum())
+    if before and len(predictions) < least * before:
+        return (
+            f"{len(predictions):,} rows, but {before:,} the last time; expected at least "
+            f"{least:.0%} of that"
+        )
+    twice = int(predictions.duplicated(list(keys)).sum())
     return f"{twice:,} rows have the same {', '.join(keys)} as another" if twice else None
 
 
 def folder_of(model: str) -> Path:
-    """Where the predictions of a model live."""
+    """Folder of a model's predictions."""
     return settings.home() / "predictions" / model
 
 
@@ -118,21 +184,21 @@ def last_published(model: str) -> dict[str, Any] | None:
 
 
 def publish(
-    model: str, as_of: date, answers: pd.DataFrame, keys: Sequence[str], url: str | None
+    model: str, as_of: date, predictions: pd.DataFrame, keys: Sequence[str], url: str | None
 ) -> None:
-    """Put the answers of one night before the app: table first, then the pointer to the file.
+    """Publish the predictions of one night: the table first, then the link to the file.
 
     Args:
         model: Name of the model.
         as_of: Its night.
-        answers: What the app reads, already in the file of that night.
-        keys: Columns by which the app looks an answer up.
+        predictions: The predictions, already in the file of that night.
+        keys: Columns by which the app looks a prediction up.
         url: Database that keeps a table of them, if any.
 
     Raises:
-        PublishError: Where the database cannot be reached or the table is another one.
+        PublishError: Where the database cannot be reached or the table has other columns.
         StoreError: Where the disk is full or read-only.
     """
     if url:
-        replace_table(url, table_name(model), answers, keys)
+        replace_table(url, table_name(model), predictions, keys)
     files.point_to(folder_of(model) / CURRENT, f"{as_of}.parquet")

@@ -1,13 +1,16 @@
-"""The table the app reads, replaced in one transaction."""
+"""The table of predictions, replaced in one transaction."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tasks.errors import NightlyError
+from tasks.store.database import AddressError, open_engine, parse_url, secrets_of
+from tasks.store.secrets import hidden
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,8 +20,8 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 20_000
 
 
-class PublishError(RuntimeError):
-    """The predictions cannot be published; those of an earlier night stay."""
+class PublishError(NightlyError, RuntimeError):
+    """The predictions cannot be published; the app still reads those of an earlier night."""
 
 
 def table_name(model: str) -> str:
@@ -27,7 +30,7 @@ def table_name(model: str) -> str:
 
 
 def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str]) -> None:
-    """Replace all rows of a table in one transaction, so that a reader sees the old or the new.
+    """Replace all rows of a table in one transaction: a reader sees the old or the new rows.
 
     The table is made where it does not exist, with the keys unique and thereby indexed. Rows are
     deleted, not truncated: PostgreSQL shows a truncated table as empty to readers that began
@@ -37,7 +40,7 @@ def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str])
         url: SQLAlchemy URL.
         table: Name of the table.
         rows: Its new content.
-        keys: Columns that name a row.
+        keys: Columns that identify a row.
 
     Raises:
         PublishError: Where the database cannot be reached, or the table has other columns.
@@ -54,7 +57,8 @@ def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str])
             if found != list(rows.columns):
                 raise PublishError(
                     f"Table {table} at {_shown(engine)} has the columns {', '.join(found)}; "
-                    f"expected {', '.join(rows.columns)}. Rename or drop it: it is made anew."
+                    f"expected {', '.join(rows.columns)}. Rename or drop the table: the next "
+                    "night creates it again."
                 )
             if engine.dialect.name == "postgresql":  # one writer at a time; readers go on
                 connection.exec_driver_sql(f"LOCK TABLE {target.name} IN SHARE ROW EXCLUSIVE MODE")
@@ -62,16 +66,17 @@ def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str])
             _insert(connection, target, rows)
     except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        said = hidden(cause, secrets_of(engine.url))
         raise PublishError(
-            f"The predictions cannot be written to {_shown(engine)}: {_hidden(cause, engine)}. "
-            "The table holds what it held."
+            f"The predictions cannot be written to {_shown(engine)}: {said}. The table is "
+            "unchanged."
         ) from None
     finally:
         engine.dispose()
 
 
 def _insert(connection: Connection, target: Table, rows: pd.DataFrame) -> None:
-    """Write all rows; PostgreSQL takes a stream of them ten times as fast as statements."""
+    """Write all rows; into PostgreSQL by COPY, which is ten times as fast as INSERT."""
     import sqlalchemy
 
     parts = (rows.iloc[at : at + ROWS_AT_ONCE] for at in range(0, len(rows), ROWS_AT_ONCE))
@@ -90,17 +95,11 @@ def _insert(connection: Connection, target: Table, rows: pd.DataFrame) -> None:
 
 
 def _engine(url: str) -> Engine:
-    import sqlalchemy
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-    from sqlalchemy.pool import NullPool
-
     try:
-        engine = sqlalchemy.create_engine(url, poolclass=NullPool)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        module = getattr(error, "name", None)
-        why = f"the package {module!r} is not installed" if module else "it is no such address"
+        engine = open_engine(parse_url(url))
+    except AddressError as error:
         raise PublishError(
-            f"NIGHTLY_PREDICTIONS_URL cannot be used: {why}. Expected an SQLAlchemy URL such as "
+            f"NIGHTLY_PREDICTIONS_URL cannot be used: {error}. Expected an SQLAlchemy URL such as "
             "postgresql+psycopg://user:password@host/database or sqlite:////path/to/file.db."
         ) from None
     if engine.dialect.name == "sqlite":
@@ -147,7 +146,7 @@ def _type(values: pd.Series[Any]) -> Any:
 
 
 def _sqlite_time(values: pd.Series[Any]) -> Any:
-    """SQLite keeps times as text: whole seconds as people write them."""
+    """SQLite stores times as text: whole seconds without a fraction."""
     from sqlalchemy.dialects.sqlite import DATETIME
 
     known = values.dropna()
@@ -163,8 +162,3 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _shown(engine: Engine) -> str:
     return engine.url.render_as_string(hide_password=True)
-
-
-def _hidden(text: str, engine: Engine) -> str:
-    password = engine.url.password
-    return re.sub(re.escape(str(password)), "***", text) if password else text

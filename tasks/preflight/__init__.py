@@ -1,1 +1,1 @@
-"""What a night would do and what is wrong, said before it runs (`--check`)."""
+"""What a night would do and what is wrong, found before it runs (`--check`)."""

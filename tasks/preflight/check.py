@@ -1,4 +1,4 @@
-"""What a night would do, found out in seconds: the newest days, one tiny fit, nothing written."""
+"""A check within seconds of what a night would do: the newest days, tiny fits, nothing written."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tasks import settings
 from tasks.errors import SpecError
 from tasks.features import cleaning
 from tasks.features.as_of import last_complete_day, reasons_to_hold
-from tasks.features.contract import ContractError, accept_rows
+from tasks.features.contract import ContractError, accept_rows, as_declared, repeated
 from tasks.features.examples import build_examples, day_and_history
-from tasks.features.scoring import clean_requests
+from tasks.features.scoring import clean_requests, days_before, hide_open_labels
 from tasks.features.split import HistoryError, split_days
 from tasks.preflight.result import Checkup, Part, few, told
 from tasks.preflight.schedules import FILE, schedules_of
@@ -41,9 +41,11 @@ if TYPE_CHECKING:
 
 
 FEWEST_ROWS = 1_000
-"""Rows that the days to learn from should have, so that they hold every class."""
+"""Rows that the training days should have, so that they hold every class."""
 MOST_ROWS = 150_000
-"""Rows read at most, where days are not too large for it; bounds the time of a check."""
+"""Most rows read, unless single days are larger; bounds the time of a check."""
+MANY_EQUAL = 0.01
+"""Share of rows equal to an earlier one from which a person is told."""
 
 
 @dataclass(frozen=True)
@@ -51,25 +53,25 @@ class Sample:
     """Which days a check looks at.
 
     Attributes:
-        read: All of them: history, days to learn from, days to judge, newest days.
-        learn: Days to learn from, at least one.
-        judge: Later days to score; their labels are final.
+        read: All of them: history, training days, holdout days, newest days.
+        training: Training days, at least one.
+        holdout: Later days to score; their labels are final.
     """
 
     read: tuple[date, ...]
-    learn: tuple[date, ...]
-    judge: tuple[date, ...]
+    training: tuple[date, ...]
+    holdout: tuple[date, ...]
 
 
 def check_model(spec: ModelSpec, as_of: date | None, now: datetime) -> Checkup:
-    """Look at everything a night needs; what is wrong stops what hangs on it and nothing else.
+    """Check everything a night needs; a fault stops only the steps that depend on it.
 
-    The state directory stays as it is: another is made for the moment.
+    The state directory is not changed: the check uses a temporary one.
 
     Args:
         spec: The model.
         as_of: Last day whose data may be used; None for the newest complete day.
-        now: The moment of asking, with its time zone.
+        now: The current time, with its time zone.
     """
     started = time.perf_counter()
     with settings.borrowed_home():
@@ -105,7 +107,7 @@ def _look(
 
 
 def choose_days(spec: ModelSpec, listed: Sequence[date], as_of: date, rows: int) -> Sample | None:
-    """The newest days with final labels, and as much history before them as can be read quickly.
+    """The newest days with final labels, and as much earlier history as can be read quickly.
 
     Args:
         spec: The model.
@@ -118,14 +120,14 @@ def choose_days(spec: ModelSpec, listed: Sequence[date], as_of: date, rows: int)
     """
     matured = [day for day in listed if day <= as_of - spec.label_delay]
     each = min(max(2, -(-FEWEST_ROWS // max(rows, 1))), 7)
-    judge = matured[-2:] if len(matured) > 3 else matured[-1:]
-    learn = matured[: len(matured) - len(judge)][-each:]
-    if not learn:
+    holdout = matured[-2:] if len(matured) > 3 else matured[-1:]
+    training = matured[: len(matured) - len(holdout)][-each:]
+    if not training:
         return None
-    since = [day for day in listed if day >= learn[0]]
+    since = [day for day in listed if day >= training[0]]
     room = max(MOST_ROWS // max(rows, 1) - len(since), 1)
-    past = [day for day in listed if learn[0] - spec.lookback <= day < learn[0]][-room:]
-    return Sample((*past, *since), tuple(learn), tuple(judge))
+    past = [day for day in listed if training[0] - spec.lookback <= day < training[0]][-room:]
+    return Sample((*past, *since), tuple(training), tuple(holdout))
 
 
 def _look_at_days(spec: ModelSpec, as_of: date | None, until: date) -> tuple[dict[date, str], Part]:
@@ -167,21 +169,21 @@ def _look_at_split(
     except HistoryError as error:
         return None, Part("Split", faults=(str(error),))
     line = (
-        f"learns from {len(split.train):,} days ({split.train[0]} to {split.train[-1]}), judged "
-        f"on {len(split.holdout)} ({split.holdout[0]} to {split.holdout[-1]})"
+        f"training on {len(split.train):,} days ({split.train[0]} to {split.train[-1]}), holdout "
+        f"{len(split.holdout)} days ({split.holdout[0]} to {split.holdout[-1]})"
     )
     notes = []
     asked = (spec.window - spec.holdout - spec.label_delay).days
     there = (split.refit[-1] - listed[0] - spec.lookback).days + 1  # days without rows count
     if there < asked < 10_000:
         notes.append(
-            f"The window asks for {asked:,} days to learn from, the source has "
+            f"The window has {asked:,} training days, but the source has only "
             f"{len(split.refit):,}: all of them are used."
         )
     if len(split.holdout) < spec.gate.min_days:
         notes.append(
-            f"The holdout has {len(split.holdout)} days and the gate asks for "
-            f"{spec.gate.min_days} (min_days): nothing would be promoted."
+            f"The holdout has {len(split.holdout)} days, but the gate requires "
+            f"{spec.gate.min_days} (min_days): no version would be promoted."
         )
     return split, Part("Split", (line,), notes=tuple(notes))
 
@@ -189,7 +191,7 @@ def _look_at_split(
 def _look_inside(
     spec: ModelSpec, listed: Sequence[date], as_of: date, split: Split | None
 ) -> Iterable[tuple[Part, tuple[Trial, ...]]]:
-    """From rows to candidates; each step needs the one before."""
+    """Check contract, cleaning, features and candidates; each step needs the one before."""
     started = time.perf_counter()
     raw, part = _read(spec, listed, as_of)
     yield part, ()
@@ -211,20 +213,21 @@ def _look_inside(
     if examples is None:
         return
     built = time.perf_counter()
-    taught, judged = examples
+    training, holdout = examples
 
-    some = thin(taught)
-    trials = tuple(try_candidate(spec, name, some, judged) for name in spec.candidates)
+    some = thin(training)
+    trials = tuple(try_candidate(spec, name, some, holdout) for name in spec.candidates)
     faults = tuple(trial.fault for trial in trials if trial.fault)
     if faults and len(sample.read) < spec.lookback.days:
-        shown = len(sample.read) - len(sample.learn) - len(sample.judge)
-        faults = (*faults, f"(Tried with {shown} of {spec.lookback.days} days of history.)")
+        shown = len(sample.read) - len(sample.training) - len(sample.holdout)
+        faults = (*faults, f"(The check used {shown} of {spec.lookback.days} days of history.)")
     searches = {n: c for n, c in spec.candidates.items() if isinstance(c, Tuned)}
     faults += tuple(f"Candidate {n!r}: {c.missing()}" for n, c in searches.items() if c.missing())
     yield Part("Candidates", faults=faults), trials
     due = [
-        f"{name}: searched for {each.budget:.0f} s by {each.method} on the first night and "
-        f"after an edit, then every {each.every.days} days from {next_search(as_of, each)} on"
+        f"{name}: hyperparameters searched for {each.budget:.0f} s by "
+        f"{each.method} on the first night and after an edit, then every {each.every.days} days "
+        f"from {next_search(as_of, each)} on"
         for name, each in searches.items()
     ]
     yield Part("Tuning", tuple(due)), ()
@@ -233,10 +236,10 @@ def _look_inside(
         spent = {
             "clean": (cleaned - started) / len(sample.read) * len(listed),
             "features": (built - cleaned)
-            / (len(sample.learn) + len(sample.judge))
+            / (len(sample.training) + len(sample.holdout))
             * len(split.wanted),
         }
-        share = len(taught) / len(sample.learn) * len(split.train) / max(len(some), 1)
+        share = len(training) / len(sample.training) * len(split.train) / max(len(some), 1)
         if searches:
             spent["tune"] = sum(each.budget for each in searches.values())
         spent["fit"] = share * sum(trial.seconds for trial in trials)
@@ -251,7 +254,13 @@ def _read(
         newest = spec.source.read_days(listed[-1:])
         sample = choose_days(spec, listed, as_of, len(newest))
         if sample is None:
-            return None, Part("Rows", faults=("Fewer than two days have final labels.",))
+            return None, Part(
+                "Rows",
+                faults=(
+                    "Fewer than two days have final labels, but a check needs one for training and "
+                    "one for the holdout. Add history.",
+                ),
+            )
         rows = spec.source.read_days(list(sample.read))
     except SourceSettingsError as error:
         return None, Part("Rows", faults=(str(error),))
@@ -262,9 +271,9 @@ def _read(
     except Exception as error:
         return None, Part("Rows", faults=(told(spec, "The source", error),))
     if rows.empty:
-        return None, Part("Rows", held=(f"The days from {sample.read[0]} on hold no row.",))
+        return None, Part("Rows", held=(f"The days from {sample.read[0]} on have no rows.",))
     some = rows.groupby("day", sort=False).head(MOST_ROWS).reset_index(drop=True)
-    cut = f"Of {len(rows):,} rows the first {MOST_ROWS:,} of each day were looked at."
+    cut = f"Of {len(rows):,} rows only the first {MOST_ROWS:,} of each day were checked."
     return (sample, some), Part(notes=(cut,) if len(some) < len(rows) else ())
 
 
@@ -284,21 +293,48 @@ def _look_at_rows(spec: ModelSpec, rows: pd.DataFrame) -> tuple[Accepted | None,
     why = found.quarantine["reason"].value_counts().head(3)
     lines += [f"quarantined: {count:,} x {reason}" for reason, count in why.items()]
     over = cleaning.refusals(spec, found)
-    held = () if len(found.rows) or over else ("No row of these days is left.",)
-    part = Part("Rows", tuple(lines), rejected=tuple(over.values()), held=held)
+    held = (
+        ()
+        if len(found.rows) or over
+        else ("The contract leaves no row of these days. Correct the contract or the data.",)
+    )
+    part = Part(
+        "Rows",
+        tuple(lines),
+        rejected=tuple(over.values()),
+        held=held,
+        notes=_equal_rows(found.rows),
+    )
     return (found if len(found.rows) else None), part
+
+
+def _equal_rows(rows: pd.DataFrame) -> tuple[str, ...]:
+    """That many rows are there more than once, for a person to say whether they should be."""
+    twice = int(repeated(rows).sum())
+    if twice <= MANY_EQUAL * len(rows):
+        return ()
+    return (
+        f"{twice:,} of {len(rows):,} rows equal an earlier row of their day in every column. All "
+        "of them stay. Where each should be there once, name its key in the contract's Config, "
+        'such as unique = ["order", "line"]: equal rows are then counted as duplicates.',
+    )
 
 
 def _clean(spec: ModelSpec, accepted: Accepted) -> tuple[pd.DataFrame | None, Part]:
     try:
         rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
-        cleaning.check_known_ahead(spec, {*accepted.rows, *rows})
+        cleaning.check_named_columns(spec, {*accepted.rows, *rows})
     except SpecError as error:
         return None, Part("Clean", faults=(str(error),))
     except Exception as error:
         return None, Part("Clean", faults=(told(spec, "clean", error),))
     if "day" not in rows:
-        return None, Part("Clean", faults=("clean: found no column 'day'; keep it.",))
+        return None, Part(
+            "Clean",
+            faults=(
+                "clean: found no column 'day' in what it returns; expected it. Keep the column.",
+            ),
+        )
     return rows.sort_values("day", kind="stable").reset_index(drop=True), Part()
 
 
@@ -306,8 +342,8 @@ def _look_for_leaks(
     spec: ModelSpec, raw: pd.DataFrame, sample: Sample, clean: pd.DataFrame
 ) -> Part:
 
-    around = leaks.rebuild_days(dict.fromkeys(sample.read, ""), sample.judge)
-    tested = sample.judge[len(sample.judge) // 2]
+    around = leaks.rebuild_days(dict.fromkeys(sample.read, ""), sample.holdout)
+    tested = sample.holdout[len(sample.holdout) // 2]
     try:
         some = raw[raw["day"].isin(_stamps(around))].reset_index(drop=True)
         checks = [
@@ -327,20 +363,20 @@ def _look_at_features(
     try:
         made = {
             day: build_examples(spec, *day_and_history(spec, clean, day))
-            for day in (*sample.learn, *sample.judge)
+            for day in (*sample.training, *sample.holdout)
         }
     except Exception as error:
         return None, Part("Features", faults=(told(spec, "features", error),))
-    taught = pd.concat([made[day] for day in sample.learn], ignore_index=True)
-    judged = pd.concat([made[day] for day in sample.judge], ignore_index=True)
-    inputs = spec.problem.inputs(taught)
-    if not len(taught) or not len(judged):
-        what = f"{len(taught):,} examples to learn from and {len(judged):,} to judge"
-        fault = f"Days from {sample.learn[0]} on give {what}; expected some of both."
+    training = pd.concat([made[day] for day in sample.training], ignore_index=True)
+    holdout = pd.concat([made[day] for day in sample.holdout], ignore_index=True)
+    inputs = spec.problem.inputs(training)
+    if not len(training) or not len(holdout):
+        what = f"{len(training):,} training and {len(holdout):,} holdout examples"
+        fault = f"The days from {sample.training[0]} on give {what}; expected examples for both."
         return None, Part("Features", faults=(fault,))
-    faults = [*input_faults(inputs), *target_faults(spec, taught, judged)]
-    faults += slice_faults(spec, judged)
-    count = len(taught) + len(judged)
+    faults = [*input_faults(inputs), *target_faults(spec, training, holdout)]
+    faults += slice_faults(spec, holdout)
+    count = len(training) + len(holdout)
     lines = [f"{len(inputs.columns)} columns for {count:,} examples of {len(made)} days"]
     for kind in dict.fromkeys(inputs.dtypes.astype("str")):
         named = list(map(str, inputs.columns[inputs.dtypes.astype("str") == kind]))
@@ -349,28 +385,29 @@ def _look_at_features(
     missing = [f"{name} {share:.0%}" for name, share in gone[gone > 0].items()]
     lines.append(f"missing: {few(missing) or 'none'}")
     notes = list(input_notes(inputs))
-    strongest = leaks.strongest_feature(spec, judged)
+    strongest = leaks.strongest_feature(spec, holdout)
     (lines if strongest.passed else notes).append(strongest.detail)
     part = Part("Features", tuple(lines), tuple(faults), notes=tuple(notes))
-    return (None if faults else (taught, judged)), part
+    return (None if faults else (training, holdout)), part
 
 
 def _look_at_requests(spec: ModelSpec, clean: pd.DataFrame, as_of: date) -> Part:
-    """What the app asks of the next day, up to the inputs of the model."""
-    if spec.requests is None and not hasattr(spec.problem, "user"):
-        return Part("Requests", ("none named: the app gets no predictions",))
+    """Check the app's requests for the next day, up to the inputs of the model."""
+    if spec.requests is None and spec.problem.user_column is None:
+        return Part("Requests", ("none defined: the app gets no predictions",))
     import pandas as pd
 
     stamp = pd.Timestamp(as_of + timedelta(days=1))
     try:
         named = spec.requests(as_of) if spec.requests else None
         if named is not None and named.empty:
-            return Part("Requests", notes=(f"Nothing is asked for {stamp:%Y-%m-%d}.",))
-        past = clean[clean["day"] >= stamp - spec.lookback].reset_index(drop=True)
+            return Part("Requests", notes=(f"There are no requests for {stamp:%Y-%m-%d}.",))
+        past = days_before(spec, clean, stamp)
+        named = named if named is None else as_declared(named, spec.contract)
         asked = clean_requests(spec, named, stamp) if named is not None else None
         requests = spec.problem.ask(asked, past, spec.known_ahead)
         first = next(iter(spec.problem.batches(requests)))
-        spec.features(first, past)
+        spec.features(first, hide_open_labels(spec, past, stamp))
     except Exception as error:
         return Part("Requests", faults=(told(spec, "requests", error),))
     return Part("Requests", (f"{len(requests):,} for {stamp:%Y-%m-%d}",))
@@ -383,13 +420,16 @@ def _look_at_schedule(spec: ModelSpec) -> Part:
     except (OSError, ValueError) as error:
         return Part("Schedule", notes=(f"{FILE.name} cannot be read: {error}",))
     if not crons:
-        return Part("Schedule", ("none in prefect.yaml: the night runs by hand only",))
+        return Part("Schedule", ("none in prefect.yaml: nights only run when started by hand",))
     return Part("Schedule", tuple(crons))
 
 
 def _estimate(spent: Mapping[str, float]) -> str:
     parts = " · ".join(f"{name} {_duration(seconds)}" for name, seconds in spent.items())
-    return f"a first night about {_duration(sum(spent.values()) + 20)}: {parts}; later ones less"
+    return (
+        f"the first night takes about {_duration(sum(spent.values()) + 20)}: {parts}; later nights "
+        "take less"
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What a check found, as a person reads it."""
+"""The result of a check, and its text."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.metrics.base import title
+from tasks.promotion.checks import Status
 from tasks.spec.fingerprint import code_files
 
 if TYPE_CHECKING:
@@ -20,23 +21,29 @@ if TYPE_CHECKING:
 
 OUTCOMES = {
     "READY": ("a night would run", 0),
-    "HELD": ("a night would be HELD, there is nothing fresh to learn from", 0),
-    "REJECTED": ("a night would be REJECTED, the data break the contract", 3),
-    "FAULTY": ("a night would fail: repair what is listed below", 2),
+    Status.HELD: (
+        "a night would be HELD, because there is no fresh data",
+        Status.HELD.exit_code,
+    ),
+    Status.REJECTED: (
+        "a night would be REJECTED, because the data break the contract",
+        Status.REJECTED.exit_code,
+    ),
+    "FAULTY": ("a night would fail; correct what is listed below", 2),
 }
-"""What a night would do, in words, and the exit code of the check."""
+"""What a night would do, and the exit code of the check."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of one candidate.
+    """The result of one candidate.
 
     Attributes:
-        candidate: Name in the spec.
+        candidate: Name of the candidate in the spec.
         rows: Rows it was fitted on.
         seconds: Seconds the fit took.
         metric: Primary metric on a few later rows; NaN where they leave it undefined.
-        fault: What is wrong with it, in words; empty where it can be used.
+        fault: What is wrong with it, as a sentence; empty where it can be used.
     """
 
     candidate: str
@@ -51,12 +58,12 @@ class Part:
     """What one step of the check found.
 
     Attributes:
-        label: What was looked at, one word.
-        lines: What is so, in words.
-        faults: What must be repaired in the spec or its functions.
+        label: What was checked, one word.
+        lines: What was found.
+        faults: What must be corrected in the spec or its functions.
         rejected: Why a night would be REJECTED.
         held: Why a night would be HELD.
-        notes: What a person should look at; stops nothing.
+        notes: What a person should look at; does not stop a night.
     """
 
     label: str = ""
@@ -69,7 +76,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Checkup:
-    """All of it.
+    """The result of the whole check.
 
     Attributes:
         model: Name of the spec.
@@ -99,8 +106,8 @@ class Checkup:
         if self.all("faults"):
             return "FAULTY"
         if self.all("rejected"):
-            return "REJECTED"
-        return "HELD" if self.all("held") else "READY"
+            return Status.REJECTED
+        return Status.HELD if self.all("held") else "READY"
 
 
 def to_text(found: Checkup) -> str:
@@ -129,7 +136,7 @@ def to_text(found: Checkup) -> str:
 
 
 def told(spec: ModelSpec, what: str, error: Exception) -> str:
-    """What a function of the spec raised, and in which line of the model's files."""
+    """The message for an error in a function of the spec, with the line in the model's files."""
     files = {str(file) for file in code_files(spec)}
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
     house = settings.PROJECT / "tasks"
@@ -139,7 +146,7 @@ def told(spec: ModelSpec, what: str, error: Exception) -> str:
 
 
 def few(names: Iterable[str], most: int = 5) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and the number of further ones."""
     listed = list(names)
     more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
@@ -150,7 +157,7 @@ def _trial_lines(found: Checkup) -> list[str]:
     rows = [("  Candidate", "Fit", title(found.metric), "")]
     for trial in found.trials:
         measured = "-" if trial.metric != trial.metric else f"{trial.metric:.3f}"
-        state = "cannot be used" if trial.fault else "stored and built again, answers the same"
+        state = "cannot be used" if trial.fault else ("predicts the same once stored and loaded")
         fit = f"{trial.seconds:.2f} s on {trial.rows:,} rows"
         rows.append((f"  {trial.candidate}", fit, measured, state))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]

@@ -1,4 +1,4 @@
-"""When a model is retrained, as prefect.yaml says."""
+"""When a model is retrained, from prefect.yaml."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ FILE = PROJECT / "prefect.yaml"
 
 
 def schedules_of(text: str, model: str) -> list[str]:
-    """When prefect.yaml retrains a model, in its own words.
+    """When prefect.yaml retrains a model: name, cron and time zone of each schedule.
 
     Raises:
-        ValueError: Where the text is no such file.
+        ValueError: Where the text is not a valid prefect.yaml.
     """
     import yaml
 

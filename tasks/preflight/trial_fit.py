@@ -1,4 +1,4 @@
-"""A few examples looked at, and each candidate tried on them: fitted, stored, built, scored."""
+"""Checks of a few examples, and a trial of each candidate: fitted, stored, loaded, scored."""
 
 from __future__ import annotations
 
@@ -22,25 +22,28 @@ if TYPE_CHECKING:
 
 
 MANY_MISSING, FEW_TO_TELL = 0.5, 20
-"""Share of missing values that is told of, and rows below which nothing is told of a column."""
+"""Share of missing values that is reported, and fewest rows to report on a column."""
 MANY_VALUES = 0.9
-"""Share of the rows from which the values of a text are said to be no categories."""
+"""Share of distinct values from which a text column is reported as not categorical."""
 FIT_ROWS = 5_000
 """Rows a candidate is tried on."""
 LONGEST = timedelta(seconds=60)
-"""Longest time the fit of so few rows may take where the spec limits the time of a fit."""
+"""Longest time a trial fit may take where the spec limits the time of a fit."""
 
 
 def input_faults(inputs: pd.DataFrame) -> list[str]:
-    """What no estimator can learn from, by column: mixed types, lists, infinite numbers."""
+    """Columns that no estimator accepts: mixed types, lists, infinite numbers."""
     import numpy as np
     import pandas as pd
 
     found = []
     if not len(inputs.columns):
-        found.append("features: found no column besides the keys; expected one input at least.")
+        found.append("features: found no column besides the keys; expected at least one input.")
     doubled = inputs.columns[inputs.columns.duplicated()].unique()
-    found += [f"features: found column {name!r} twice; give each a name." for name in doubled]
+    found += [
+        f"features: found column {name!r} twice; expected each name once. Rename one of them."
+        for name in doubled
+    ]
     for name in inputs.columns.difference(doubled, sort=False):
         values = inputs[name]
         if pd.api.types.is_object_dtype(values):
@@ -55,104 +58,111 @@ def input_faults(inputs: pd.DataFrame) -> list[str]:
             if infinite:
                 found.append(
                     f"features: found {infinite:,} infinite values in column {name!r}; expected "
-                    "finite or missing ones. Is something divided by zero?"
+                    "finite or missing values. Check for a division by zero."
                 )
     return found
 
 
 def input_notes(inputs: pd.DataFrame) -> Iterable[str]:
-    """What is odd about the inputs: constant columns, as many values as rows, mostly missing."""
+    """Warnings about constant columns, columns with a value per row, and mostly missing ones."""
     if len(inputs) < FEW_TO_TELL:
         return
     same = [str(name) for name in inputs if inputs[name].nunique(dropna=False) < 2]
     if same:
-        yield f"Constant in these days: {few(same)}."
+        yield f"Constant on these days: {few(same)}."
     texts = inputs.select_dtypes(["object", "string", "category"])
     many = [str(name) for name in texts if texts[name].nunique() > MANY_VALUES * len(texts)]
     if many:
-        yield f"Nearly every row has another value: {few(many)}. Is that a number of the row?"
+        yield (
+            f"Nearly every row has a different value: {few(many)}. Check that these columns are "
+            "not ids of the rows."
+        )
     gone = inputs.isna().mean()
     often = [f"{name} {share:.0%}" for name, share in gone.items() if share > MANY_MISSING]
     if often:
-        yield f"Mostly missing in these days: {few(often)}."
+        yield f"Mostly missing on these days: {few(often)}."
 
 
-def target_faults(spec: ModelSpec, taught: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
-    """Why nothing can be learned of these targets, or judged by them."""
+def target_faults(spec: ModelSpec, training: pd.DataFrame, holdout: pd.DataFrame) -> list[str]:
+    """Why these targets do not allow training, or an evaluation."""
 
-    name = getattr(spec.problem, "target", "target")
-    if taught["target"].nunique() < 2:
-        value = taught["target"].iloc[0]
+    name = spec.problem.target_column or "target"
+    if training["target"].nunique() < 2:
+        value = training["target"].iloc[0]
         return [
-            f"{name}: found {value!s} in all of {len(taught):,} examples; expected more than one "
-            "value, or there is nothing to learn."
+            f"{name}: found {value!s} in all of {len(training):,} examples; expected at least two "
+            "different values."
         ]
     try:
-        spec.problem.check_examples(judged)
+        spec.problem.check_examples(holdout)
     except JudgementError as error:
-        return [f"{name}: cannot judge: {error}."]
+        return [f"{name}: cannot be evaluated: {error}."]
     return []
 
 
 def thin(examples: pd.DataFrame, most: int = FIT_ROWS) -> pd.DataFrame:
-    """Rows at even distances, so many at most; all of them where these have one target only."""
+    """At most this many evenly spaced rows; all rows where the spaced ones have only one target."""
     some = examples.iloc[:: max(1, -(-len(examples) // most))]
     return some if some["target"].nunique() > 1 else examples
 
 
-def slice_faults(spec: ModelSpec, judged: pd.DataFrame) -> list[str]:
-    """Slices that no verdict could look at, in words."""
+def slice_faults(spec: ModelSpec, holdout: pd.DataFrame) -> list[str]:
+    """A sentence for every slice that cannot be used."""
     found = []
     for wanted in spec.slices:
         try:
-            spec.problem.slice_values(judged, wanted)
+            spec.problem.slice_values(holdout, wanted)
         except SpecError as error:
             found.append(str(error))
     return found
 
 
 def try_candidate(
-    spec: ModelSpec, candidate: str, taught: pd.DataFrame, judged: pd.DataFrame
+    spec: ModelSpec, candidate: str, training: pd.DataFrame, holdout: pd.DataFrame
 ) -> Trial:
-    """Fit a candidate on a few rows, store it in memory, build it again, and score later rows.
+    """Fit a candidate on a few rows, store it in memory, load it again, and score later rows.
 
     Args:
         spec: The model.
         candidate: Name in ``spec.candidates``.
-        taught: Examples to learn from.
-        judged: Later examples.
+        training: Examples to training from.
+        holdout: Later examples.
     """
     import numpy as np
 
     try:
-        made, estimator = _fitted(spec, candidate, taught)
-        scores = fit.score(spec, f"Candidate {candidate!r}", estimator, judged)
+        made, estimator = _fitted(spec, candidate, training)
+        scores = fit.score(spec, f"Candidate {candidate!r}", estimator, holdout)
         built = _stored_and_built(spec, estimator)
-        again = fit.score(spec, f"Candidate {candidate!r} as stored", built, judged)
+        again = fit.score(spec, f"Candidate {candidate!r} as stored", built, holdout)
     except fit.FitError as error:
-        return Trial(candidate, len(taught), fault=str(error))
+        return Trial(candidate, len(training), fault=str(error))
     except models.TypesError as error:
         return dataclasses.replace(made, fault=f"Candidate {candidate!r}: {error}")
     if not np.array_equal(scores, again):
         gap = float(np.abs(scores - again).max())
         return dataclasses.replace(
-            made, fault=f"Candidate {candidate!r} answers otherwise once stored: {gap:g} apart."
+            made,
+            fault=f"Candidate {candidate!r} predicts differently after it is stored and loaded "
+            f"again: scores differ by up to {gap:g}.",
         )
     try:
-        measured = measure_once(spec.problem, judged, scores, spec.problem.metric_names)
+        measured = measure_once(spec.problem, holdout, scores, spec.problem.metric_names)
     except JudgementError as error:
-        return dataclasses.replace(made, fault=f"Candidate {candidate!r}: cannot judge: {error}.")
+        return dataclasses.replace(
+            made, fault=f"Candidate {candidate!r}: cannot be evaluated: {error}."
+        )
     return dataclasses.replace(made, metric=measured[spec.problem.primary])
 
 
-def _fitted(spec: ModelSpec, candidate: str, taught: pd.DataFrame) -> tuple[Trial, Any]:
-    """As a night would fit it: in a process of its own where the spec limits its time."""
+def _fitted(spec: ModelSpec, candidate: str, training: pd.DataFrame) -> tuple[Trial, Any]:
+    """Fit as a night does: in a separate process where the spec limits its time."""
     if spec.fit_limit is None:
         started = time.perf_counter()
-        estimator = fit.fit(spec, candidate, taught)
-        return Trial(candidate, len(taught), time.perf_counter() - started), estimator
+        estimator = fit.fit(spec, candidate, training)
+        return Trial(candidate, len(training), time.perf_counter() - started), estimator
 
-    refs = list(frames.write_days("examples", {"trial": taught}).values())
+    refs = list(frames.write_days("examples", {"trial": training}).values())
     fitted = fit_by_itself(spec, candidate, refs, {}, min(spec.fit_limit, LONGEST))
     estimator = models.read_model("models", fitted.key, fit.trusted_types(spec))
     return Trial(candidate, fitted.rows, fitted.seconds), estimator
@@ -160,4 +170,4 @@ def _fitted(spec: ModelSpec, candidate: str, taught: pd.DataFrame) -> tuple[Tria
 
 def _stored_and_built(spec: ModelSpec, estimator: Any) -> Any:
     trusted = fit.trusted_types(spec)
-    return models.build_model(models.model_content(estimator, trusted), trusted, "What was stored")
+    return models.build_model(models.model_content(estimator, trusted), trusted, "Stored model")

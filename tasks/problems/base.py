@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from tasks.metrics.base import Metric, greater_is_better
+from tasks.problems.columns import inputs_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
     from tasks.problems.columns import Slice
     from tasks.problems.predictions import Matched
 
@@ -19,35 +22,47 @@ class Problem(Protocol):
 
     @property
     def unit(self) -> str:
-        """What one judged unit is called, plural, for the report."""
+        """Name of one holdout unit in the report, plural."""
 
     @property
     def method(self) -> str:
         """Method an estimator must have: ``predict_proba`` or ``predict``."""
 
     @property
+    def user_column(self) -> str | None:
+        """Column that names the user, where items are ranked for users; else None."""
+
+    @property
+    def target_column(self) -> str | None:
+        """Column of the clean rows that holds the label of each, where there is one; else None."""
+
+    @property
+    def scores_classes(self) -> bool:
+        """Whether each of ``score_columns`` is the probability of one class."""
+
+    @property
     def keys(self) -> tuple[str, ...]:
-        """Columns of the examples that are no inputs of an estimator."""
+        """Columns of the examples that are not inputs of an estimator."""
 
     @property
     def answer_keys(self) -> tuple[str, ...]:
-        """Columns by which the app looks an answer up."""
+        """Columns by which the app looks a prediction up."""
 
     @property
     def answer_column(self) -> str:
-        """Column of the answers that says most: it has to vary, and its drift is watched."""
+        """Main column of the predictions: it has to vary, and its drift is watched."""
 
     @property
     def score_columns(self) -> tuple[str, ...]:
-        """Columns of the answers that hold the score: one, or one for each class or level."""
+        """Columns of the predictions that hold the score: one, or one for each class or level."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Metrics of one's own."""
+        """Custom metrics."""
 
     @property
     def primary(self) -> str:
-        """Name of the metric a verdict rests on."""
+        """Name of the metric that decides a verdict."""
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -55,14 +70,14 @@ class Problem(Protocol):
 
     @property
     def live_metrics(self) -> tuple[str, ...]:
-        """Those that can be told of the answers alone, the primary one first."""
+        """Metrics that need only the predictions and the labels, the primary one first."""
 
     @property
     def greater_is_better(self) -> bool:
         """Orientation of the primary metric."""
 
     def faults(self, known_ahead: Sequence[str] = ()) -> list[str]:
-        """Every setting out of bounds, in words."""
+        """A sentence for every invalid setting."""
 
     def label_fault(self, clean_rows: pd.DataFrame) -> str:
         """What is wrong with the labels of these rows, or an empty string.
@@ -72,38 +87,38 @@ class Problem(Protocol):
         """
 
     def requests(self, clean_rows: pd.DataFrame, known_ahead: Sequence[str]) -> pd.DataFrame:
-        """What is asked before the day begins, nothing that is known only later."""
+        """The requests of a day, with only what is known before it begins."""
 
     def ask(
         self, named: pd.DataFrame | None, history: pd.DataFrame, known_ahead: Sequence[str]
     ) -> pd.DataFrame:
-        """What the app asks of the day after the history.
+        """The requests of the app for the day after the history.
 
         Args:
-            named: Clean rows of what the spec's ``requests`` names; None where it names nothing.
+            named: Clean rows of the spec's ``requests``; None where the spec defines none.
             history: Clean rows of the days before.
             known_ahead: Columns that are known before a day.
         """
 
     def ask_for_anyone(self, requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame | None:
-        """The request of somebody never seen, whose answers serve all who were not asked for."""
+        """The request of an unknown user, whose predictions serve every user without a request."""
 
     def batches(self, requests: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        """The requests in parts that may be answered one after the other."""
+        """The requests in parts that can be predicted one after the other."""
 
     def answers(
         self, requests: pd.DataFrame, features: pd.DataFrame, scores: Floats
     ) -> pd.DataFrame:
-        """What the app reads, each row once by ``answer_keys``."""
+        """The predictions the app reads, unique by ``answer_keys``."""
 
     def match(self, answered: Mapping[str, pd.DataFrame], happened: pd.DataFrame) -> Matched:
-        """The answers of one day, by scorer, beside the clean rows of what happened on it."""
+        """The predictions of one day, by scorer, joined with the clean rows of that day."""
 
     def label(self, features: pd.DataFrame, clean_rows: pd.DataFrame) -> pd.DataFrame:
         """Examples of one day: features, ``day``, ``target`` and, for rankings, ``relevant``."""
 
     def inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
-        """What an estimator sees: the examples without ``keys``."""
+        """The inputs of an estimator: the examples without ``keys``."""
 
     def score(self, estimator: Any, inputs: pd.DataFrame) -> Floats:
         """Scores from a fitted estimator, shape (rows,) or (rows, classes or levels)."""
@@ -111,29 +126,29 @@ class Problem(Protocol):
     def baseline_scores(self, train: pd.DataFrame, holdout: pd.DataFrame) -> Floats:
         """Scores of the trivial baseline for the holdout examples."""
 
-    def teach_fault(self, train: pd.DataFrame) -> str:
-        """Why nothing can be learned from these labels, or an empty string."""
+    def training_fault(self, train: pd.DataFrame) -> str:
+        """Why nothing can be trained on these labels, or an empty string."""
 
     def check_split(self, train: pd.DataFrame, holdout: pd.DataFrame) -> None:
-        """Raise ``JudgementError`` where labels judge that nothing has taught."""
+        """Raise ``JudgementError`` where the holdout has labels that training has not."""
 
     def check_examples(self, examples: pd.DataFrame) -> None:
-        """Raise ``JudgementError`` where the labels allow no judgement."""
+        """Raise ``JudgementError`` where the labels do not allow an evaluation."""
 
     def slice_values(self, examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
-        """The group of each row; raises ``SpecError`` where the slice cannot be judged by."""
+        """The group of each row; raises ``SpecError`` where the slice cannot be used."""
 
     def score_fault(self, score: Floats) -> str:
         """Why finite scores cannot be used, or an empty string."""
 
     def count_units(self, examples: pd.DataFrame) -> int:
-        """Number of judged units: rows, or queries for a ranking."""
+        """Number of holdout units: rows, or queries for a ranking."""
 
     def calibration(self, examples: pd.DataFrame, score: Floats) -> tuple[float, float] | None:
-        """Share that was promised and share that came true; None where none is promised."""
+        """Predicted share and observed share; None where the problem predicts no shares."""
 
     def outcomes(self, examples: pd.DataFrame) -> list[npt.NDArray[Any]]:
-        """The labels as questions of yes or no, each of shape (rows,)."""
+        """The labels as yes/no columns, each of shape (rows,)."""
 
     def measure(
         self,
@@ -144,3 +159,60 @@ class Problem(Protocol):
         names: Sequence[str],
     ) -> dict[str, dict[str, Floats]]:
         """Scorer to metric to one value per row of ``counts`` (resamples x days)."""
+
+
+class ProblemBase:
+    """What all problems answer alike unless they say otherwise."""
+
+    metrics: tuple[Metric, ...]
+    answer_column: ClassVar[str]
+
+    @property
+    def user_column(self) -> str | None:
+        return None
+
+    @property
+    def target_column(self) -> str | None:
+        return None
+
+    @property
+    def scores_classes(self) -> bool:
+        return False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    @property
+    def score_columns(self) -> tuple[str, ...]:
+        return (self.answer_column,)
+
+    @property
+    def primary(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def greater_is_better(self) -> bool:
+        return greater_is_better(self.primary, self.metrics)
+
+    def inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
+        return inputs_of(examples, self.keys)
+
+    def check_split(self, train: pd.DataFrame, holdout: pd.DataFrame) -> None:
+        pass
+
+    def calibration(
+        self,
+        examples: pd.DataFrame,  # noqa: ARG002
+        score: Floats,  # noqa: ARG002
+    ) -> tuple[float, float] | None:
+        return None
+
+    def outcomes(self, examples: pd.DataFrame) -> list[npt.NDArray[Any]]:
+        return [examples["target"].to_numpy() == 1]
+
+    def _own_and_built_in(self, names: Sequence[str]) -> tuple[list[Metric], list[str]]:
+        """Custom metrics among these names, and the names of the others."""
+        own = [metric for metric in self.metrics if metric.name in names]
+        custom = {metric.name for metric in own}
+        return own, [name for name in names if name not in custom]

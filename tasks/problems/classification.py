@@ -1,4 +1,4 @@
-"""Problems whose answer is a class: one of two, or one of several."""
+"""Problems that predict a class: one of two, or one of several."""
 
 from __future__ import annotations
 
@@ -11,22 +11,48 @@ import numpy.typing as npt
 
 from tasks.errors import JudgementError, SpecError
 from tasks.metrics import classification
+from tasks.metrics.base import Metric
 from tasks.metrics.classification import DECIDED
 from tasks.problems.tabular import Tabular, shares
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
 
 
 MOST_CLASSES = 100
 UNEVEN = 0.001
-"""How far from 1 the probabilities of a row may add up: those of 32 bits do."""
+"""Tolerance of the sum of a row's probabilities: 32-bit ones do not add up to 1 exactly."""
+
+
+class _OfClasses(Tabular):
+    """What a problem of two classes and one of several share."""
+
+    metric: str
+
+    @property
+    def method(self) -> str:
+        return "predict_proba"
+
+    @property
+    def primary(self) -> str:
+        return self.metric
+
+    def training_fault(self, train: pd.DataFrame) -> str:
+        return self._one_class("training days have", train)
+
+    def check_examples(self, examples: pd.DataFrame) -> None:
+        if fault := self._one_class("holdout has", examples):
+            raise JudgementError(fault)
+
+    def _one_class(self, whose: str, examples: pd.DataFrame) -> str:
+        """That these labels are of one class only, or an empty string."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Classification(Tabular):
+class Classification(_OfClasses):
     """Probability that a column is 1.
 
     Attributes:
@@ -38,8 +64,8 @@ class Classification(Tabular):
         key: Columns of the clean rows, known ahead, by which the app looks a row up; needed where
             the spec names ``requests``.
         threshold: Probability from which a row is flagged: precision, recall, F1 and the share
-            flagged are told of it, and the answers get a ``decision`` of 0 or 1.
-        metrics: Metrics of one's own.
+            flagged are reported at it, and the predictions get a ``decision`` of 0 or 1.
+        metrics: Custom metrics.
     """
 
     target: str
@@ -49,14 +75,6 @@ class Classification(Tabular):
     threshold: float | None = None
     metrics: tuple[Metric, ...] = ()
     answer_column = "probability"
-
-    @property
-    def method(self) -> str:
-        return "predict_proba"
-
-    @property
-    def primary(self) -> str:
-        return self.metric
 
     @property
     def built_in(self) -> tuple[str, ...]:
@@ -91,16 +109,13 @@ class Classification(Tabular):
         """The base rate of the training examples for every row."""
         return np.full(len(holdout), float(train["target"].mean()))
 
-    def teach_fault(self, train: pd.DataFrame) -> str:
-        return self._one_class("training days have", train)
-
-    def check_examples(self, examples: pd.DataFrame) -> None:
-        if fault := self._one_class("holdout has", examples):
-            raise JudgementError(fault)
-
     def score_fault(self, score: Floats) -> str:
         outside = int(((score < 0) | (score > 1)).sum())
-        return f"{outside:,} of {len(score):,} scores are no probabilities" if outside else ""
+        return (
+            (f"{outside:,} of {len(score):,} scores are not probabilities between 0 and 1")
+            if outside
+            else ""
+        )
 
     def calibration(self, examples: pd.DataFrame, score: Floats) -> tuple[float, float] | None:
         return float(score.mean()), float(examples["target"].mean())
@@ -110,8 +125,8 @@ class Classification(Tabular):
         if 0 < positives < len(examples):
             return ""
         return (
-            f"the {whose} one class only: {positives:,} of {len(examples):,} {self.unit}"
-            f" have {self.target} = 1"
+            f"the {whose} only one class: {positives:,} of {len(examples):,} {self.unit} have "
+            f"{self.target} = 1"
         )
 
     def _fault_of(self, labels: pd.Series[Any]) -> str:
@@ -121,8 +136,8 @@ class Classification(Tabular):
 
         found = ", ".join(sorted(map(str, labels.unique()))[:5])
         fault = (
-            f"target {self.target!r}: found {found}; expected 0 and 1. Make it so in clean, or use"
-            " Multiclass"
+            f"target {self.target!r}: found {found}; expected 0 and 1. Convert it in clean, or "
+            "use Multiclass"
         )
         if not pd.api.types.is_numeric_dtype(labels):
             raise SpecError(f"problem.{fault}")
@@ -142,24 +157,25 @@ class Classification(Tabular):
 
 
 @dataclass(frozen=True)
-class Multiclass(Tabular):
+class Multiclass(_OfClasses):
     """Probability of each of several classes.
 
-    An estimator learns the place of a class in ``classes``, from 0 on, and its probabilities come
-    in that order; a class it never met has a probability of 0. The app is told the likeliest class
-    as ``prediction``, its ``probability``, and ``probability_<class>`` of each; a single request
-    is answered with the probabilities of the classes that the estimator met, in the same order.
+    An estimator is trained on the position of a class in ``classes``, from 0 on, and its
+    probabilities come in that order; a class that was not in the training days has a probability of
+    0. The predictions for the app have the likeliest class as ``prediction``, its ``probability``,
+    and ``probability_<class>`` of each; a single request gets the probabilities of the classes in
+    the training days, in the same order.
 
     Attributes:
         target: Column of the clean rows with one of ``classes``; rows without a value are not
             labelled.
-        classes: Every class there is, as it is written in the target: texts or whole numbers.
+        classes: Every class, as written in the target: texts or whole numbers.
         metric: Primary metric: log_loss, accuracy, balanced_accuracy, f1_macro, roc_auc, or one of
             ``metrics``.
         unit: What a row is, plural, for the report.
         key: Columns of the clean rows, known ahead, by which the app looks a row up; needed where
             the spec names ``requests``.
-        metrics: Metrics of one's own; ``target`` is the place of the class.
+        metrics: Custom metrics; ``target`` is the position of the class.
     """
 
     target: str
@@ -171,16 +187,12 @@ class Multiclass(Tabular):
     answer_column = "probability"
 
     @property
-    def method(self) -> str:
-        return "predict_proba"
+    def scores_classes(self) -> bool:
+        return True
 
     @property
     def score_columns(self) -> tuple[str, ...]:
         return tuple(f"probability_{name}" for name in self.classes)
-
-    @property
-    def primary(self) -> str:
-        return self.metric
 
     @property
     def built_in(self) -> tuple[str, ...]:
@@ -202,10 +214,10 @@ class Multiclass(Tabular):
         return found
 
     def encode(self, labels: pd.Series[Any]) -> pd.Series[Any]:
-        """Places in ``classes``, int8.
+        """Positions in ``classes``, int8.
 
         Raises:
-            ValueError: Where a label is none of them.
+            ValueError: Where a label is not one of them.
         """
         import pandas as pd
 
@@ -232,8 +244,8 @@ class Multiclass(Tabular):
         known = np.asarray(estimator.classes_).astype(np.int64)
         if given.shape != (len(inputs), len(known)):
             raise ValueError(
-                f"predict_proba gave shape {given.shape}, expected ({len(inputs)}, {len(known)}): "
-                "one column for each class it learned"
+                f"predict_proba returned shape {given.shape}, expected ({len(inputs)}, "
+                f"{len(known)}): one column for each class in its training data"
             )
         scores = np.zeros((len(inputs), len(self.classes)))
         scores[:, known] = given
@@ -244,29 +256,22 @@ class Multiclass(Tabular):
         share = shares(train["target"].to_numpy(), len(self.classes))
         return np.tile(share, (len(holdout), 1))
 
-    def teach_fault(self, train: pd.DataFrame) -> str:
-        return self._one_class("training days have", train)
-
     def check_split(self, train: pd.DataFrame, holdout: pd.DataFrame) -> None:
         """Raise JudgementError where the holdout has a class that no training day has."""
-        taught, judged = set(train["target"]), holdout["target"].value_counts()
-        if new := [code for code in judged.index if code not in taught]:
+        known, counts = set(train["target"]), holdout["target"].value_counts()
+        if new := [code for code in counts.index if code not in known]:
             raise JudgementError(
-                f"the holdout has {int(judged[new[0]]):,} {self.unit} of class "
-                f"{self.classes[new[0]]!r}, which no training day has: a longer window may have "
-                "it, or clean may put rare classes together"
+                f"the holdout has {int(counts[new[0]]):,} {self.unit} of class "
+                f"{self.classes[new[0]]!r}, which no training day has. Use a longer window, or "
+                "merge rare classes in clean"
             )
-
-    def check_examples(self, examples: pd.DataFrame) -> None:
-        if fault := self._one_class("holdout has", examples):
-            raise JudgementError(fault)
 
     def score_fault(self, score: Floats) -> str:
         off = np.abs(score.sum(axis=1) - 1) > UNEVEN
         broken = int((off | ((score < 0) | (score > 1)).any(axis=1)).sum())
         if not broken:
             return ""
-        return f"{broken:,} of {len(score):,} rows have no probabilities that add up to 1"
+        return f"{broken:,} of {len(score):,} rows have probabilities that do not add up to 1"
 
     def calibration(self, examples: pd.DataFrame, score: Floats) -> tuple[float, float] | None:
         right = score.argmax(axis=1) == examples["target"].to_numpy()
@@ -283,7 +288,7 @@ class Multiclass(Tabular):
             return ""
         name = repr(self.classes[int(found[0])]) if len(found) else "none"
         return (
-            f"the {whose} one class only: all {len(examples):,} {self.unit} have {self.target} = "
+            f"the {whose} only one class: all {len(examples):,} {self.unit} have {self.target} = "
             f"{name}"
         )
 
@@ -294,8 +299,8 @@ class Multiclass(Tabular):
         found = ", ".join(repr(name) for name in unknown.unique()[:5].tolist())
         return (
             f"target {self.target!r}: found {found} in {len(unknown):,} of {len(labels):,} rows, "
-            "expected one of the problem's classes. Name it there, or let the contract keep such "
-            "rows out"
+            "expected one of the problem's classes. Add it to classes, or exclude such rows in "
+            "the contract"
         )
 
     def _measure(
@@ -313,12 +318,12 @@ def probability(estimator: Any, inputs: pd.DataFrame) -> Floats:
     """Probability of 1 from a fitted estimator, shape (rows,).
 
     Raises:
-        ValueError: Where it did not learn both classes.
+        ValueError: Where it was not trained on both classes.
     """
     scores = np.asarray(estimator.predict_proba(inputs), dtype=np.float64)
     if scores.shape != (len(inputs), 2):
         raise ValueError(
-            f"predict_proba gave shape {scores.shape}, expected ({len(inputs)}, 2): "
-            "was the estimator fitted on both classes?"
+            f"predict_proba returned shape {scores.shape}, expected ({len(inputs)}, 2): was the "
+            "estimator fitted on both classes?"
         )
     return scores[:, 1]

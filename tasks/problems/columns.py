@@ -1,4 +1,4 @@
-"""Columns of examples: which are reserved, which say a slice, and what is wrong with a name."""
+"""Columns of examples: reserved names, slices, and checks of column names."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 RESERVED = ("day", "target", "relevant")
 Slice: TypeAlias = "str | Callable[[pd.DataFrame], pd.Series[Any]]"
-"""A column of the examples, or a function of them that gives one value for each row."""
+"""A column of the examples, or a function of them that returns one value for each row."""
 
 
 def slice_name(by: Slice) -> str:
-    """What a slice is called."""
+    """Name of a slice."""
     return by if isinstance(by, str) else str(getattr(by, "__name__", by))
 
 
@@ -42,13 +42,13 @@ def slice_values(examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
         found = by(examples)
     except Exception as error:
         raise SpecError(
-            f"slices: function {slice_name(by)} raised {type(error).__name__}: {error}; it is "
-            f"given the columns {', '.join(map(str, examples))}"
+            f"slices: function {slice_name(by)} raised {type(error).__name__}: {error}; the "
+            f"columns it gets are {', '.join(map(str, examples))}"
         ) from error
     if len(found) != len(examples):
         raise SpecError(
-            f"slices: function {slice_name(by)} gave {len(found):,} values for {len(examples):,} "
-            "rows; expected one for each"
+            f"slices: function {slice_name(by)} returned {len(found):,} values for "
+            f"{len(examples):,} rows; expected one value for each row"
         )
     return pd.Series(found.to_numpy() if hasattr(found, "to_numpy") else found, examples.index)
 
@@ -66,23 +66,24 @@ def unreserved(features: pd.DataFrame, target: str | None = None) -> pd.DataFram
     """Features without ``day``.
 
     Raises:
-        SpecError: Where they hold the target, or a column that is named as the labels are.
+        SpecError: Where they hold the target, or a column with a reserved name.
     """
     if taken := [name for name in (*RESERVED[1:], target) if name in features]:
         raise SpecError(
-            f"features: found the column {taken[0]!r}, which names the outcome; expected inputs "
-            "alone. What is made of the past is no leak: give it another name"
+            f"features: found the column {taken[0]!r}, which is the outcome's name; expected only "
+            "inputs. If the column is computed from earlier days only, it is not a leak: rename "
+            "it"
         )
     return features.drop(columns="day", errors="ignore")
 
 
 def inputs_of(examples: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """What an estimator sees: the examples without the keys."""
+    """The inputs of an estimator: the examples without the keys."""
     return examples.drop(columns=[name for name in keys if name in examples])
 
 
 def metric_faults(metric: object, allowed: Sequence[str], own: Sequence[Metric]) -> list[str]:
-    """What is wrong with the primary metric and with those of one's own."""
+    """What is wrong with the primary metric and with custom metrics."""
     from tasks.metrics.base import Metric
 
     found = []
@@ -91,9 +92,12 @@ def metric_faults(metric: object, allowed: Sequence[str], own: Sequence[Metric])
         if not isinstance(each, Metric):
             found.append(f"metrics: found {each!r}, allowed a tuple of Metric")
         elif not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
-            found.append(f"metrics: found the name {name!r}, allowed small letters, digits, _")
+            found.append(f"metrics: found the name {name!r}, allowed lower-case letters, digits, _")
         elif name in allowed or [e.name for e in own].count(name) > 1:
-            found.append(f"metrics: found the name {name!r} twice, allowed a name of its own")
+            found.append(
+                f"metrics: found the name {name!r} twice, or as the name of a built-in metric; "
+                "allowed a name of its own"
+            )
         elif not callable(each.function):
             found.append(
                 f"metrics: found {each.function!r} in {name!r}, allowed a function "

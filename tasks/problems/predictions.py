@@ -1,4 +1,4 @@
-"""What the app reads of a model's scores, and those answers laid beside what happened."""
+"""Predictions for the app, and their comparison with what happened."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Matched = tuple["pd.DataFrame", dict[str, Floats], dict[str, int]]
 """Examples, each scorer's scores of them, and the counts ``asked``, ``labelled``, ``unasked``."""
 
 
-def keyed_answers(
+def keyed_predictions(
     requests: pd.DataFrame,
     features: pd.DataFrame,
     scores: Floats,
@@ -31,8 +31,8 @@ def keyed_answers(
     """The key of each request and its scores.
 
     Args:
-        requests: What was asked.
-        features: Its inputs, with the same index.
+        requests: The requests.
+        features: Their inputs, with the same index.
         scores: Shape (rows,), or (rows, columns) where there are several.
         key: Columns that name a request.
         columns: Names of the scores.
@@ -42,11 +42,14 @@ def keyed_answers(
     """
     if missing := [name for name in key if name not in requests]:
         raise ValueError(
-            f"problem.key: found {', '.join(missing)}, which the requests lack; expected columns "
-            "of the clean rows that known_ahead names"
+            f"problem.key: found {', '.join(missing)}, which the requests do not have; expected "
+            "columns of the clean rows that known_ahead names"
         )
     if not features.index.equals(requests.index):
-        raise ValueError("features: found another index than that of the requests; keep it")
+        raise ValueError(
+            "features: found a different index than that of the requests; expected the same "
+            "index, so keep it"
+        )
     each = scores.reshape(len(requests), len(columns)).T
     found = requests[list(key)].reset_index(drop=True)
     return found.assign(**dict(zip(columns, each, strict=True)))
@@ -59,13 +62,13 @@ def match_keyed(
     columns: Sequence[str],
     target: str,
 ) -> Matched:
-    """Answers beside the rows with the same key; their label is the column ``target``.
+    """Predictions joined with the rows of the same key; the label is the column ``target``.
 
     Args:
-        answered: Scorer to its answers; what counts as asked is the first one's.
+        answered: Scorer to its predictions; those of the first scorer define the requests.
         happened: Clean rows of the day.
         key: Columns that name a row, once each.
-        columns: Columns of the answers that hold the scores.
+        columns: Columns of the predictions that hold the scores.
         target: Column of the clean rows that holds the label.
     """
     keys = list(key)
@@ -92,12 +95,12 @@ def match_keyed(
     return examples, scores, counts
 
 
-def ranked_answers(
+def ranked_predictions(
     features: pd.DataFrame, scores: Floats, user: str, item: str, repeat: str | None, count: int
 ) -> pd.DataFrame:
     """The best items of each user: ``place`` from 1 on, the item, its score and its kind.
 
-    Ties fall as they do in the metrics. ``kind`` is ``repeat`` or ``discovery``.
+    Ties are broken as in the metrics. ``kind`` is ``repeat`` or ``discovery``.
     """
     import pandas as pd
     from pandas.util import hash_array
@@ -126,12 +129,12 @@ def match_ranked(
     item: str,
     repeat: str | None,
 ) -> Matched:
-    """The answers of the users who bought; one who was not asked was shown those for anyone.
+    """The predictions of the users who bought; without a request, those for everyone else.
 
-    An item that a scorer did not name comes last in its order.
+    An item that a scorer did not rank comes last in its order.
 
     Args:
-        answered: Scorer to its answers; who counts as asked is the first one's.
+        answered: Scorer to its predictions; those of the first scorer define the requests.
         happened: Clean rows of the day: the purchases.
         user: Column of the user.
         item: Column of the item.
@@ -160,7 +163,7 @@ def match_ranked(
 
 
 def stranger(known: pd.Series[Any]) -> Any:
-    """A user that is none of the known ones, of their type."""
+    """A user id of the same type that no known user has."""
     return known.max() + 1 if known.dtype.kind in "iu" else f"{known.max()}~"
 
 

@@ -1,4 +1,4 @@
-"""Several quantiles at once out of an estimator for one."""
+"""Several quantiles from an estimator that predicts one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 
 NAMES = ("quantile", "quantile_alpha", "alpha")
-"""What libraries call the level that a regressor is fitted for."""
+"""Parameter names that libraries use for the quantile level."""
 
 
 class QuantileRegressors(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """One clone of an estimator for each level, with predictions that never cross.
 
     The estimator, such as ``HistGradientBoostingRegressor(loss="quantile")`` or a pipeline that
-    ends in one, has a parameter for its level. Crossing predictions of a row are put in order
+    ends in one, has a parameter for its level. Crossing predictions of a row are sorted
     (Chernozhukov, Fernandez-Val, Galichon: Quantile and Probability Curves without Crossing,
     Econometrica 2010), which never makes them worse.
 
@@ -52,21 +52,23 @@ def level_parameter(estimator: Any) -> str:
     """Name of the parameter that holds an estimator's level, also deep in a pipeline.
 
     Raises:
-        ValueError: Where there is none, or several, or the loss is no quantile's.
+        ValueError: Where there is none, or several, or the loss is not a quantile loss.
     """
     settings = estimator.get_params()
     for name in NAMES:
         found = [n for n in settings if n == name or n.endswith(f"__{name}")]
         if len(found) > 1:
-            raise ValueError(f"found the parameters {', '.join(found)}, expected one for the level")
+            raise ValueError(
+                f"found the parameters {', '.join(found)}, expected one parameter for the level"
+            )
         if found:
             prefix = found[0].removesuffix(name)
             given = [settings.get(f"{prefix}{loss}") for loss in ("loss", "objective")]
             losses = [str(loss) for loss in given if loss is not None]
             if any("quantile" not in loss for loss in losses) or (name == "alpha" and not losses):
                 raise ValueError(
-                    f"found the loss {', '.join(losses) or 'of something else'} in "
-                    f"{type(estimator).__name__}, expected a loss of quantiles"
+                    f"found the loss {', '.join(losses) or 'unknown'} in "
+                    f"{type(estimator).__name__}, expected a quantile loss"
                 )
             return str(found[0])
     raise ValueError(

@@ -1,4 +1,4 @@
-"""The problem whose answer is an order: which items a user will want."""
+"""The problem that predicts an order: which items a user will want."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import JudgementError, SpecError
-from tasks.metrics.base import daily_mean
+from tasks.metrics.base import Metric, daily_mean
 from tasks.metrics.ranking import Ranking, ranking_metrics
 from tasks.problems import predictions
+from tasks.problems.base import ProblemBase
 from tasks.problems.classification import probability
 from tasks.problems.columns import (
     check_column,
-    inputs_of,
     metric_faults,
     name_faults,
     slice_name,
@@ -27,21 +27,22 @@ from tasks.problems.columns import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
     from tasks.problems.columns import Slice
     from tasks.problems.predictions import Matched
 
 
 USERS_AT_ONCE = 2_000
-"""Users answered in one go: bounds the memory that their candidates take."""
+"""Users predicted at once: bounds the memory of their item candidates."""
 
 
 @dataclass(frozen=True)
-class Recommendation:
+class Recommendation(ProblemBase):
     """Order of a user's candidate items by how likely each is wanted on the day.
 
-    A query is a (day, user) pair. Items wanted but absent from the candidates count as missed.
-    Feedback is implicit, each row of a user and an item a wish, or, with ``rating``, explicit.
+    A query is a (day, user) pair. Items wanted but absent from the item candidates count as missed.
+    Feedback is implicit (each row means that the user wanted the item) or, with ``rating``,
+    explicit.
 
     Attributes:
         user: Column of the clean rows that names the user.
@@ -54,10 +55,10 @@ class Recommendation:
             metrics of repeats and discoveries out.
         unit: What a query is, plural, for the report.
         rating: Column of the clean rows that says how the user liked the item; an item below
-            ``liked`` is known to the user, but not wanted. Days and users without a liked item
-            judge nothing.
+            ``liked`` is known to the user, but not wanted. Days and users without a liked item are
+            not scored.
         liked: Least rating of an item that was wanted.
-        metrics: Metrics of one's own, per query.
+        metrics: Custom metrics, per query.
     """
 
     user: str
@@ -78,16 +79,16 @@ class Recommendation:
         return "predict_proba"
 
     @property
+    def user_column(self) -> str:
+        return self.user
+
+    @property
     def keys(self) -> tuple[str, ...]:
         return ("day", "target", "relevant", self.user, self.item)
 
     @property
     def answer_keys(self) -> tuple[str, ...]:
         return (self.user, "place")
-
-    @property
-    def score_columns(self) -> tuple[str, ...]:
-        return (self.answer_column,)
 
     @property
     def primary(self) -> str:
@@ -110,11 +111,6 @@ class Recommendation:
             name for name in self.metric_names if "_from_" not in name and "_among_" not in name
         )
 
-    @property
-    def greater_is_better(self) -> bool:
-        own = {metric.name: metric.greater_is_better for metric in self.metrics}
-        return own.get(self.primary, True)
-
     def faults(self, known_ahead: Sequence[str] = ()) -> list[str]:
         found = metric_faults(self.metric, ("ndcg", "recall"), self.metrics)
         for name in ("user", "item", "baseline"):
@@ -127,7 +123,7 @@ class Recommendation:
             allowed = "None without a rating" if self.rating is None else "the least liked rating"
             found.append(f"liked: found {self.liked!r}, allowed {allowed}")
         if self.user == self.item:
-            found.append(f"item: found {self.item!r}, allowed another column than user")
+            found.append(f"item: found {self.item!r}, allowed a column other than user")
         for name in ("k", "recall_k"):
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= 1000:
@@ -147,13 +143,13 @@ class Recommendation:
             column = getattr(self, name)
             if column is not None and column not in clean_rows:
                 raise SpecError(
-                    f"problem.{name}: found {column!r}, which the clean rows do not have; allowed "
-                    f"one of {', '.join(map(str, clean_rows))}"
+                    f"problem.{name}: found {column!r}, but the clean rows have no such column; "
+                    f"allowed one of {', '.join(map(str, clean_rows))}"
                 )
         if self.rating and not pd.api.types.is_numeric_dtype(clean_rows[self.rating]):
             raise SpecError(
                 f"problem.rating: found {self.rating!r} of type {clean_rows[self.rating].dtype}, "
-                "expected numbers. Make it so in clean"
+                "expected numbers. Convert it in clean"
             )
         return ""
 
@@ -179,7 +175,7 @@ class Recommendation:
         history: pd.DataFrame,
         known_ahead: Sequence[str],
     ) -> pd.DataFrame:
-        """The users named, else all of the history."""
+        """The users in ``named``, else all users of the history."""
         import pandas as pd
 
         if named is not None:
@@ -188,14 +184,14 @@ class Recommendation:
         return self.requests(history[[self.user]].assign(day=tomorrow), known_ahead)
 
     def ask_for_anyone(self, requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame | None:
-        """A user of whom nothing is known."""
+        """The request of an unknown user."""
         import pandas as pd
 
         every = pd.concat([requests[self.user], history[self.user]])
         return requests.head(1).assign(**{self.user: predictions.stranger(every)})
 
     def batches(self, requests: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        """Some users at a time: what is said of one does not hang on who else is asked."""
+        """Some users at a time: a user's predictions do not depend on the other users."""
         for start in range(0, len(requests), USERS_AT_ONCE):
             yield requests.iloc[start : start + USERS_AT_ONCE].reset_index(drop=True)
 
@@ -206,7 +202,7 @@ class Recommendation:
         scores: Floats,
     ) -> pd.DataFrame:
         """The ``recall_k`` best items of each user, with place, score and kind."""
-        return predictions.ranked_answers(
+        return predictions.ranked_predictions(
             features, scores, self.user, self.item, self.repeat, self.recall_k
         )
 
@@ -215,51 +211,53 @@ class Recommendation:
         return predictions.match_ranked(answered, wanted, self.user, self.item, self.repeat)
 
     def label(self, features: pd.DataFrame, clean_rows: pd.DataFrame) -> pd.DataFrame:
-        """Candidates with ``day``, ``target`` (int8) and ``relevant`` (int32), RangeIndex.
+        """Item candidates with ``day``, ``target`` (int8) and ``relevant`` (int32), RangeIndex.
 
         Args:
-            features: Candidates of one day: user, item, inputs. A user without any would drop
-                out of the metrics, so each user of the day needs one (popular items serve) unless
-                nobody has one, as on the first day of all.
+            features: Item candidates of one day: user, item, inputs. A user without item candidates
+                would drop out of the metrics, so each user of the day needs one (such as a popular
+                item) unless nobody has one, as on the very first day.
             clean_rows: The day's purchases.
 
         Raises:
-            SpecError: More than one day, missing or doubled (user, item) pairs, users without
+            SpecError: More than one day, missing or repeated (user, item) pairs, users without item
                 candidates.
         """
         if clean_rows["day"].nunique() > 1:
-            raise SpecError("label takes the rows of one day; found several")
+            raise SpecError("label: found rows of several days, expected those of one day")
         keys = [self.user, self.item]
         if missing := [name for name in keys if name not in features]:
             raise SpecError(f"features: columns {', '.join(missing)} are missing")
         candidates = unreserved(features).reset_index(drop=True)
         if doubled := int(candidates.duplicated(keys).sum()):
             raise SpecError(
-                f"features: {doubled:,} candidates are doubled; give each {self.user} an item once"
+                f"features: {doubled:,} item candidates are repeated; expected each item once "
+                f"per {self.user}"
             )
         asked = clean_rows[self.user].drop_duplicates()
         wanted = self.wanted(clean_rows)[keys]
         without = ~asked.isin(candidates[self.user])
         if len(candidates) and without.any():
             raise SpecError(
-                f"features: {int(without.sum()):,} of {len(asked):,} users have no candidates,"
-                " so their purchases would go unjudged; give each user some, such as popular items"
+                f"features: {int(without.sum()):,} of {len(asked):,} users have no item "
+                "candidates, so their purchases could not be scored. Return item candidates for "
+                "each user, such as popular items"
             )
         hit = candidates[keys].merge(wanted, how="left", on=keys, indicator=True)["_merge"]
         relevant = wanted.groupby(self.user, observed=True).size()
         count = candidates[self.user].map(relevant.reindex(asked, fill_value=0))
         if count.isna().any():
             strangers = int(candidates.loc[count.isna(), self.user].nunique())
-            raise SpecError(f"features: candidates for {strangers:,} users who were not asked for")
+            raise SpecError(
+                f"features: found item candidates for {strangers:,} users who are not in the "
+                "requests; expected only users of the requests"
+            )
         day = clean_rows["day"].iloc[0] if len(clean_rows) else None
         return candidates.assign(
             day=np.full(len(candidates), day, dtype="datetime64[s]"),
             target=(hit == "both").to_numpy(dtype=np.int8),
             relevant=count.to_numpy(dtype=np.int32),
         )
-
-    def inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
-        return inputs_of(examples, self.keys)
 
     def score(self, estimator: Any, inputs: pd.DataFrame) -> Floats:
         return probability(estimator, inputs)
@@ -269,26 +267,23 @@ class Recommendation:
         train: pd.DataFrame,  # noqa: ARG002
         holdout: pd.DataFrame,
     ) -> Floats:
-        """The popularity column of the holdout's own candidates, known before their day."""
+        """The popularity column of the holdout's item candidates, known before their day."""
         check_column(holdout, self.baseline, "problem.baseline")
         return holdout[self.baseline].to_numpy(dtype=np.float64)
 
-    def teach_fault(self, train: pd.DataFrame) -> str:
+    def training_fault(self, train: pd.DataFrame) -> str:
         if train["target"].any():
             return ""
-        return f"none of the {len(train):,} candidates of the training days was {self._verb}"
-
-    def check_split(self, train: pd.DataFrame, holdout: pd.DataFrame) -> None:
-        pass
+        return f"none of the {len(train):,} item candidates of the training days was {self._verb}"
 
     def check_examples(self, examples: pd.DataFrame) -> None:
         if not examples["target"].any():
             raise JudgementError(
-                f"none of the {len(examples):,} candidates of the holdout was {self._verb}"
+                f"none of the {len(examples):,} item candidates of the holdout was {self._verb}"
             )
 
     def slice_values(self, examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
-        """The group of each candidate's user; a function is given the first row of each query."""
+        """The group of each item candidate's user; a function gets the first row of each query."""
         query, _ = self._queries(examples)
         first = np.unique(query, return_index=True)[1]
         if not isinstance(by, str):
@@ -300,8 +295,8 @@ class Recommendation:
         codes = pd.factorize(values, use_na_sentinel=False)[0]
         if (codes != codes[first][query]).any():
             raise SpecError(
-                f"slices: column {slice_name(by)!r} differs within one {self.user}'s candidates; "
-                f"expected a column that describes the {self.user}"
+                f"slices: column {slice_name(by)!r} differs within one {self.user}'s item "
+                f"candidates; expected a column that describes the {self.user}"
             )
         return values
 
@@ -311,16 +306,6 @@ class Recommendation:
     def count_units(self, examples: pd.DataFrame) -> int:
         """Queries in which something was wanted."""
         return self._queries(examples[examples["relevant"] > 0])[1]
-
-    def calibration(
-        self,
-        examples: pd.DataFrame,  # noqa: ARG002
-        score: Floats,  # noqa: ARG002
-    ) -> tuple[float, float] | None:
-        return None
-
-    def outcomes(self, examples: pd.DataFrame) -> list[npt.NDArray[Any]]:
-        return [examples["target"].to_numpy() == 1]
 
     def measure(
         self,
@@ -341,8 +326,7 @@ class Recommendation:
             day=day,
             repeat=None if self.repeat is None else examples[self.repeat].to_numpy() > 0,
         )
-        own = [metric for metric in self.metrics if metric.name in names]
-        known = [name for name in names if name not in {metric.name for metric in own}]
+        own, known = self._own_and_built_in(names)
         found = ranking_metrics(ranking, scores, counts, known, self.k, self.recall_k)
         for scorer, score in scores.items() if own else ():
             placed = examples.assign(place=_places(query, tie, score))
@@ -352,7 +336,7 @@ class Recommendation:
         return found
 
     def _queries(self, examples: pd.DataFrame) -> tuple[Ints, int]:
-        """Code of the (day, user) pair of each candidate, and how many there are."""
+        """Code of the (day, user) pair of each item candidate, and how many there are."""
         import pandas as pd
 
         day, _ = pd.factorize(examples["day"])
@@ -376,7 +360,7 @@ def _places(query: Ints, tie: npt.NDArray[np.uint64], score: Floats) -> Ints:
 
 def _mean_of_queries(ranking: Ranking, values: Floats, counts: Floats) -> Floats:
     """Sum of the rows of each query in which something was wanted, averaged over the queries."""
-    judged = ranking.relevant > 0
+    scored = ranking.relevant > 0
     first = np.unique(ranking.query, return_index=True)[1]
-    sums = np.bincount(ranking.query, np.where(judged, np.nan_to_num(values), 0.0))
-    return daily_mean(np.where(judged[first], sums, np.nan), ranking.day[first], counts)
+    sums = np.bincount(ranking.query, np.where(scored, np.nan_to_num(values), 0.0))
+    return daily_mean(np.where(scored[first], sums, np.nan), ranking.day[first], counts)

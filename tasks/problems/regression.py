@@ -1,4 +1,4 @@
-"""Problems whose answer is a number, or a number with an interval."""
+"""Problems that predict a number, or a number with an interval."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import JudgementError, SpecError
+from tasks.metrics.base import Metric
 from tasks.metrics.regression import quantile_metrics, regression_metrics
 from tasks.problems.tabular import Tabular
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
 
 
 ALWAYS = ("mean_absolute_error", "root_mean_squared_error", "median_absolute_error", "r2")
 ON_DEMAND = ("mean_absolute_percentage_error", "mean_poisson_deviance")
-"""Metrics that suit some targets only: reported where one is the primary."""
+"""Metrics that suit only some targets: reported where one is the primary metric."""
 OF_INTERVALS = ("mean_pinball_loss", "interval_coverage", "interval_width")
 
 
@@ -40,10 +41,10 @@ class Regression(Tabular):
         key: Columns of the clean rows, known ahead, by which the app looks a row up; needed where
             the spec names ``requests``.
         quantiles: Levels that are predicted, ascending, 0.5 among them, such as
-            ``(0.1, 0.5, 0.9)``. ``predict`` then gives one column for each
+            ``(0.1, 0.5, 0.9)``. ``predict`` then returns one column for each
             (``tasks.problems.quantiles.QuantileRegressors``); metrics of a point are those of the
             median.
-        metrics: Metrics of one's own.
+        metrics: Custom metrics.
     """
 
     target: str
@@ -98,9 +99,10 @@ class Regression(Tabular):
         levels = len(self.quantiles)
         if levels and found.shape != (len(inputs), levels):
             raise ValueError(
-                f"predict gave shape {found.shape}, expected ({len(inputs)}, {levels}), a column "
-                "for each of the problem's quantiles: tasks.problems.quantiles.QuantileRegressors "
-                "makes such an estimator out of one for a single level"
+                f"predict returned shape {found.shape}, expected ({len(inputs)}, {levels}), one "
+                "column for each quantile of the problem. "
+                "tasks.problems.quantiles.QuantileRegressors builds such an estimator from one "
+                "for a single level"
             )
         return found
 
@@ -116,22 +118,30 @@ class Regression(Tabular):
         if not np.isfinite(target).all():
             raise JudgementError(f"the holdout has labels of {self.target} that are not finite")
         if (target == target[0]).all():
-            raise JudgementError(f"the holdout has one value of {self.target} only: {target[0]:g}")
+            raise JudgementError(f"the holdout has only one value of {self.target}: {target[0]:g}")
         if self.primary == "mean_poisson_deviance" and (target < 0).any():
             raise JudgementError(
                 f"the holdout has labels of {self.target} below 0, down to {target.min():g}; "
-                "mean_poisson_deviance is for counts: choose another metric"
+                "mean_poisson_deviance needs values from 0 on. Choose another metric"
             )
 
     def score_fault(self, score: Floats) -> str:
         if self.primary == "mean_poisson_deviance" and (self.middle(score) <= 0).any():
             broken = int((self.middle(score) <= 0).sum())
-            return f"{broken:,} of {len(score):,} scores are not above 0, as Poisson deviance asks"
+            return (
+                f"{broken:,} of {len(score):,} scores are not above 0, as mean_poisson_deviance "
+                "requires"
+            )
         crossed = int((np.diff(score, axis=1) < 0).any(axis=1).sum()) if self.quantiles else 0
-        return f"the quantiles of {crossed:,} of {len(score):,} rows cross" if crossed else ""
+        return (
+            (f"the quantiles of {crossed:,} of {len(score):,} rows are not ascending")
+            if crossed
+            else ""
+        )
 
     def calibration(self, examples: pd.DataFrame, score: Floats) -> tuple[float, float] | None:
-        """Of quantiles: the share that the outer interval should hold, and the share it held."""
+        """For quantiles: the share of labels the outer interval should hold, and the share it
+        held."""
         if not self.quantiles:
             return None
         target = examples["target"].to_numpy()
@@ -139,13 +149,13 @@ class Regression(Tabular):
         return self.quantiles[-1] - self.quantiles[0], float(inside.mean())
 
     def outcomes(self, examples: pd.DataFrame) -> list[npt.NDArray[Any]]:
-        """Whether each label is above their median."""
+        """Whether each label is above the labels' median."""
         target = examples["target"].to_numpy()
         few = len(np.unique(target)) <= 2
         return [target == target.max() if few else target > np.median(target)]
 
     def middle(self, score: Floats) -> Floats:
-        """The number that is predicted: the median where quantiles are."""
+        """The predicted number; the median where there are quantiles."""
         return score[:, self.quantiles.index(0.5)] if self.quantiles else score
 
     def _fault_of(self, labels: pd.Series[Any]) -> str:
@@ -154,14 +164,14 @@ class Regression(Tabular):
         if not pd.api.types.is_numeric_dtype(labels) and len(labels):
             raise SpecError(
                 f"problem.target: found {self.target!r} of type {labels.dtype}, such as "
-                f"{labels.iloc[0]!r}; expected numbers. Make it so in clean"
+                f"{labels.iloc[0]!r}; expected numbers. Convert it in clean"
             )
         broken = int((~np.isfinite(labels.to_numpy(dtype=np.float64))).sum())
         if not broken:
             return ""
         return (
-            f"target {self.target!r}: found {broken:,} of {len(labels):,} values infinite, expected"
-            " finite ones. Bounds in the contract keep such rows out"
+            f"target {self.target!r}: found {broken:,} of {len(labels):,} values infinite, "
+            "expected finite ones. Exclude such rows with bounds in the contract"
         )
 
     def _measure(

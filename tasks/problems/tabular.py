@@ -1,34 +1,37 @@
-"""What classification and regression share: one row is asked, one row is labelled."""
+"""What classification and regression share: one request and one label per row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import SpecError
-from tasks.metrics import base
+from tasks.metrics.base import daily_mean
 from tasks.problems import predictions
-from tasks.problems.columns import inputs_of, metric_faults, slice_values, unreserved
+from tasks.problems.base import ProblemBase
+from tasks.problems.columns import metric_faults, slice_values, unreserved
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.metrics.base import Floats, Ints, Metric
+    from tasks.metrics.base import Floats, Ints
     from tasks.problems.columns import Slice
     from tasks.problems.predictions import Matched
 
 
-class Tabular:
+class Tabular(ProblemBase):
     """Base of the problems that have a column as target."""
 
     target: str
     unit: str
     key: tuple[str, ...]
-    metrics: tuple[Metric, ...]
-    answer_column: ClassVar[str]
+
+    @property
+    def target_column(self) -> str:
+        return self.target
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -37,14 +40,6 @@ class Tabular:
     @property
     def answer_keys(self) -> tuple[str, ...]:
         return self.key
-
-    @property
-    def score_columns(self) -> tuple[str, ...]:
-        return (self.answer_column,)
-
-    @property
-    def primary(self) -> str:
-        raise NotImplementedError
 
     @property
     def built_in(self) -> tuple[str, ...]:
@@ -60,13 +55,8 @@ class Tabular:
     def live_metrics(self) -> tuple[str, ...]:
         return self.metric_names
 
-    @property
-    def greater_is_better(self) -> bool:
-        own = {metric.name: metric.greater_is_better for metric in self.metrics}
-        return own.get(self.primary, base.greater_is_better(self.primary))
-
     def requests(self, clean_rows: pd.DataFrame, known_ahead: Sequence[str]) -> pd.DataFrame:
-        """The day's rows with ``day`` and those of the columns known ahead that were kept."""
+        """The day's rows, with ``day`` and the clean columns of ``known_ahead``."""
         return clean_rows[["day", *(n for n in known_ahead if n != "day" and n in clean_rows)]]
 
     def ask(
@@ -75,13 +65,15 @@ class Tabular:
         history: pd.DataFrame,  # noqa: ARG002
         known_ahead: Sequence[str],
     ) -> pd.DataFrame:
-        """The named rows with what is known of them ahead.
+        """The rows of ``named`` with the columns known ahead.
 
         Raises:
             ValueError: Where nothing is named.
         """
         if named is None:
-            raise ValueError("requests: found None, expected a function that names the rows to ask")
+            raise ValueError(
+                "requests: found None, expected a function that returns the rows to predict"
+            )
         return self.requests(named, known_ahead)
 
     def ask_for_anyone(
@@ -92,14 +84,16 @@ class Tabular:
         return None
 
     def batches(self, requests: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        """All at once: a feature may look at the whole plan of a day."""
+        """All at once: a feature may use all requests of a day."""
         yield requests
 
     def answers(
         self, requests: pd.DataFrame, features: pd.DataFrame, scores: Floats
     ) -> pd.DataFrame:
         """The key of each request and its scores; raises ValueError where they do not fit."""
-        return predictions.keyed_answers(requests, features, scores, self.key, self.score_columns)
+        return predictions.keyed_predictions(
+            requests, features, scores, self.key, self.score_columns
+        )
 
     def match(self, answered: Mapping[str, pd.DataFrame], happened: pd.DataFrame) -> Matched:
         examples, scores, counts = predictions.match_keyed(
@@ -108,13 +102,13 @@ class Tabular:
         return examples.assign(target=self.encode(examples["target"])), scores, counts
 
     def encode(self, labels: pd.Series[Any]) -> pd.Series[Any]:
-        """Labels as the numbers an estimator learns."""
+        """Labels as numbers for an estimator."""
         raise NotImplementedError
 
     def label_fault(self, clean_rows: pd.DataFrame) -> str:
         if self.target not in clean_rows:
             raise SpecError(
-                f"problem.target: found {self.target!r}, which the clean rows do not have; "
+                f"problem.target: found {self.target!r}, but the clean rows have no such column; "
                 f"allowed one of {', '.join(map(str, clean_rows))}"
             )
         return self._fault_of(clean_rows[self.target].dropna())
@@ -123,13 +117,13 @@ class Tabular:
         """Features with ``day`` and ``target``; rows without a label dropped.
 
         Raises:
-            SpecError: Labels that are none of the problem's, or features that do not fit the
+            SpecError: Labels that the problem does not accept, or features that do not fit the
                 requests or hold the target.
         """
         if len(features) != len(clean_rows) or not features.index.equals(clean_rows.index):
             raise SpecError(
-                f"features gave {len(features):,} rows for {len(clean_rows):,} requests, or another"
-                " index: give one row per request and keep the index of the requests"
+                f"features returned {len(features):,} rows for {len(clean_rows):,} requests, or a "
+                "different index. Return one row per request and keep the index of the requests"
             )
         if fault := self.label_fault(clean_rows):
             raise SpecError(fault)
@@ -138,30 +132,14 @@ class Tabular:
         kept = unreserved(features, self.target)[known]
         return kept.assign(day=clean_rows.loc[known, "day"], target=self.encode(labels[known]))
 
-    def inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
-        return inputs_of(examples, self.keys)
-
-    def teach_fault(self, train: pd.DataFrame) -> str:  # noqa: ARG002
+    def training_fault(self, train: pd.DataFrame) -> str:  # noqa: ARG002
         return ""
-
-    def check_split(self, train: pd.DataFrame, holdout: pd.DataFrame) -> None:
-        pass
 
     def slice_values(self, examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
         return slice_values(examples, by)
 
     def count_units(self, examples: pd.DataFrame) -> int:
         return len(examples)
-
-    def calibration(
-        self,
-        examples: pd.DataFrame,  # noqa: ARG002
-        score: Floats,  # noqa: ARG002
-    ) -> tuple[float, float] | None:
-        return None
-
-    def outcomes(self, examples: pd.DataFrame) -> list[npt.NDArray[Any]]:
-        return [examples["target"].to_numpy() == 1]
 
     def measure(
         self,
@@ -172,12 +150,11 @@ class Tabular:
         names: Sequence[str],
     ) -> dict[str, dict[str, Floats]]:
         target = examples["target"].to_numpy()
-        own = [metric for metric in self.metrics if metric.name in names]
-        known = [name for name in names if name not in {metric.name for metric in own}]
+        own, known = self._own_and_built_in(names)
         return {
             scorer: self._measure(target, score, day, counts, known)
             | {
-                metric.name: base.daily_mean(metric.of_rows(examples, score), day, counts)
+                metric.name: daily_mean(metric.of_rows(examples, score), day, counts)
                 for metric in own
             }
             for scorer, score in scores.items()
@@ -202,7 +179,9 @@ class Tabular:
         if unknown := [name for name in self.key if name not in known_ahead]:
             found.append(f"key: found {unknown[0]!r}, allowed columns that known_ahead names")
         if taken := [name for name in self.key if name in self.score_columns]:
-            found.append(f"key: found {taken[0]!r}, allowed names the answers do not have")
+            found.append(
+                f"key: found {taken[0]!r}, allowed a name that is not a column of the predictions"
+            )
         return found
 
 

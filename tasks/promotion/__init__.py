@@ -1,1 +1,1 @@
-"""Whether a challenger becomes champion: the gate, its checks, the search for leaks."""
+"""Whether a challenger becomes champion: the gate, its checks, the checks for leaks."""

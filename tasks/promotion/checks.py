@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
 
-Status = Literal["PROMOTED", "KEPT", "HELD", "REJECTED"]
+
+class Status(StrEnum):
+    """How a night can end. A member is equal to its name, which is what reports hold."""
+
+    PROMOTED = "PROMOTED"
+    KEPT = "KEPT"
+    HELD = "HELD"
+    REJECTED = "REJECTED"
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the command line."""
+        return _MEANINGS[self].exit_code
+
+    @property
+    def state(self) -> str:
+        """Type of the flow run's last state in Prefect; that state is named as the verdict."""
+        return _MEANINGS[self].state
+
+    @property
+    def words(self) -> str:
+        """What became of the champion."""
+        return _MEANINGS[self].words
+
+
+class _Meaning(NamedTuple):
+    exit_code: int
+    state: str
+    words: str
+
+
+_MEANINGS = {
+    Status.PROMOTED: _Meaning(0, "COMPLETED", "a new champion"),
+    Status.KEPT: _Meaning(0, "COMPLETED", "the champion stays"),
+    Status.HELD: _Meaning(0, "CANCELLED", "no fresh data, the champion stays"),
+    Status.REJECTED: _Meaning(3, "FAILED", "bad data, the champion stays"),
+}
 
 
 @dataclass(frozen=True)
@@ -15,8 +51,8 @@ class Check:
 
     Attributes:
         name: What is checked.
-        passed: Whether it holds.
-        detail: The numbers, in words.
+        passed: Whether the condition holds.
+        detail: The numbers, as a sentence.
     """
 
     name: str
@@ -37,17 +73,3 @@ class Verdict:
     status: Status
     reasons: tuple[str, ...]
     checks: tuple[Check, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            "status": self.status,
-            "reasons": list(self.reasons),
-            "checks": [asdict(check) for check in self.checks],
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Verdict:
-        """Inverse of ``to_json``."""
-        checks = tuple(Check(**check) for check in data["checks"])
-        return cls(data["status"], tuple(data["reasons"]), checks)

@@ -1,33 +1,34 @@
-"""The verdict: a pure function of a few numbers, closed wherever one of them is missing."""
+"""The gate: a pure function of a few numbers; a missing number fails its check."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tasks.errors import JudgementError
 from tasks.metrics.base import title
-from tasks.promotion.checks import Check, Verdict
+from tasks.promotion.checks import Check, Status, Verdict
 
 if TYPE_CHECKING:
     from tasks.evaluation.estimates import Difference, Estimate, Evaluation, SliceResult
-    from tasks.promotion.checks import Status
     from tasks.spec.gate import Gate
 
 
 CALIBRATION = "calibration_error"
 
 
-def choose_challenger(
+def rank_challengers(
     evaluation: Evaluation, candidates: Sequence[str], incumbent: str | None, gate: Gate
-) -> str:
-    """Tonight's candidate that is judged against the champion.
+) -> list[str]:
+    """Tonight's candidates in the order in which they are compared with the champion.
 
-    The refit of the champion's recipe stays the challenger unless another candidate beats it
-    clearly: lower end of the paired difference at the level ``gate.recipe_confidence`` above zero
-    and a relative gain of at least ``gate.gain``. Without an incumbent among the usable
-    candidates the best primary metric wins. Equal candidates: the first declared.
+    Those that beat the refit of the champion's recipe clearly come first, the best primary metric
+    before the others: lower end of the paired difference at the level ``gate.recipe_confidence``
+    above zero and a relative gain of at least ``gate.gain``. The refit itself comes last, and what
+    is not clearly better than it is not judged. Without an incumbent among the usable candidates
+    all are. Equal candidates: the first declared.
 
     Args:
         evaluation: All candidates on the same rows.
@@ -45,22 +46,68 @@ def choose_challenger(
     ]
     if not usable:
         why = "; ".join(f"{name}: {reason}" for name, reason in evaluation.unusable.items())
-        raise JudgementError(f"no candidate can be judged ({why or 'none was evaluated'})")
-    better = usable
-    if incumbent in usable:
-        better = [
-            name
-            for name in usable
-            if name != incumbent and _clear_gain(evaluation.difference(name, incumbent), gate)
-        ]
-        if not better:
-            return incumbent
+        raise JudgementError(f"no candidate can be compared ({why or 'none was evaluated'})")
     sign = 1 if evaluation.greater_is_better else -1
-    return max(better, key=lambda name: sign * evaluation.primary(name).value)
+    ranked = sorted(usable, key=lambda name: -sign * evaluation.primary(name).value)
+    if incumbent not in usable:
+        return ranked
+    better = [
+        name
+        for name in ranked
+        if name != incumbent and _clear_gain(evaluation.difference(name, incumbent), gate)
+    ]
+    return [*better, incumbent]
+
+
+def too_large(sizes: Mapping[str, float], gate: Gate) -> dict[str, str]:
+    """Candidates that cannot fit into a package, with the reason; the package is checked later.
+
+    Args:
+        sizes: Candidate to the megabytes of its stored model.
+        gate: Bounds of the spec.
+    """
+    return {
+        name: f"The model alone has {size:.1f} MB, bound {gate.size_mb:g} MB."
+        for name, size in sizes.items()
+        if size > gate.size_mb
+    }
+
+
+def judge_in_order(
+    ranked: Sequence[str],
+    judge_one: Callable[[str], Verdict],
+    refused: Mapping[str, str] | None = None,
+) -> tuple[str, Verdict]:
+    """The first candidate that passes, so that one that never can keeps no other out.
+
+    Args:
+        ranked: Candidates, the one to be judged first first.
+        judge_one: The verdict on one of them.
+        refused: Candidate to the reason why it must not be promoted, whatever its verdict.
+
+    Returns:
+        The challenger and its verdict, which ends with who was passed over and why. Where none
+        passes it is the first of all, and the verdict ends with why the others do not either.
+    """
+    refused, tried = refused or {}, dict[str, Verdict]()
+
+    def told(name: str, words: str) -> str:
+        failed = (check.detail for check in tried[name].checks if not check.passed)
+        return f"{name} is {words}: {refused.get(name) or ' '.join(failed)}"
+
+    for name in ranked:
+        found = judge_one(name)
+        if found.status is Status.PROMOTED and name not in refused:
+            over = (told(other, "passed over") for other in tried)
+            return name, replace(found, reasons=(*found.reasons, *over))
+        tried[name] = found
+    first, *others = tried
+    either = (told(name, "not promoted either") for name in others)
+    return first, replace(tried[first], reasons=(*tried[first].reasons, *either))
 
 
 def judge(
-    evaluation: Evaluation | JudgementError,
+    found: Evaluation,
     *,
     challenger: str,
     champion: str | None,
@@ -81,28 +128,26 @@ def judge(
     * *slices*: a slice is materially worse where even the upper end of its paired relative
       difference lies below ``-gate.slice_tolerance``; groups too small to compare are counted
       in the detail and stop nothing;
-    * then one question: *first champion*, which the checks above answer; *same recipe*, lower end
+    * then one of three: *first champion*, decided by the checks above; *same recipe*, lower end
       of the relative difference at least ``-gate.tolerance``; or *another recipe*, lower end at
       the level ``gate.recipe_confidence`` above 0 and a relative gain of at least ``gate.gain``;
-    * *no surprise*: a relative gain above ``gate.surprise`` over the champion is for a person;
-    * what was checked before, such as for leaks.
+    * *no surprise*: a relative gain above ``gate.surprise`` over the champion needs a person's
+    review;
+    * the checks made before, such as for leaks.
 
     Args:
-        evaluation: Every scorer on the same rows, or why there is no evaluation.
+        found: Every scorer on the same rows.
         challenger: Scorer that may be promoted.
         champion: Scorer that is champion now, None on the first night.
         baseline: Scorer that is the trivial baseline.
         same_recipe: Whether the challenger is the champion's recipe refitted.
         gate: Bounds of the spec.
         slices: Challenger against champion, group by group.
-        checked: What was checked before.
+        checked: Checks made before.
 
     Returns:
         PROMOTED or KEPT.
     """
-    if isinstance(evaluation, JudgementError):
-        return _kept(champion, (Check("enough data", False, f"Cannot judge: {evaluation}."),))
-    found = evaluation
     checks = [_finite_check(found, [challenger, baseline, champion], gate)]
     if not checks[0].passed:
         return _kept(champion, tuple(checks))
@@ -115,7 +160,7 @@ def judge(
     if gate.calibration is not None:
         checks.append(_calibration_check(found, challenger, gate.calibration))
     if champion is None:
-        checks.append(Check("first champion", True, "There is no champion to compare with."))
+        checks.append(Check("first champion", True, "There is no champion yet to compare with."))
     else:
         checks.append(_slice_check(slices, gate))
         difference = found.difference(challenger, champion)
@@ -127,35 +172,35 @@ def judge(
     if champion is None:
         leading = (
             f"First champion: {_compared(found, challenger, baseline, (), 'the baseline')}",
-            "Every hard check passed.",
+            "Every check passed.",
         )
     else:
         leading = (_compared(found, challenger, champion, slices), checks[-1].detail)
-    return Verdict("PROMOTED", leading, tuple(checks))
+    return Verdict(Status.PROMOTED, leading, tuple(checks))
 
 
 def confirm(verdict: Verdict, version: str, checks: Sequence[Check]) -> Verdict:
-    """The verdict once the packaged version has been checked; one that fails is not promoted."""
+    """The verdict after the packaged version was checked; a version that fails is not promoted."""
     failed = tuple(
         f"Version {version} is not promoted: {check.name}. {check.detail}"
         for check in checks
         if not check.passed
     )
-    status: Status = "KEPT" if failed else verdict.status
+    status = Status.KEPT if failed else verdict.status
     return Verdict(status, (*failed, *verdict.reasons), (*verdict.checks, *checks))
 
 
 def refuse(verdict: Verdict, *reasons: str) -> Verdict:
     """The champion stays, for these reasons first."""
-    return Verdict("KEPT", (*reasons, *verdict.reasons), verdict.checks)
+    return Verdict(Status.KEPT, (*reasons, *verdict.reasons), verdict.checks)
 
 
 def _kept(
     champion: str | None, checks: tuple[Check, ...], comparison: tuple[str, ...] = ()
 ) -> Verdict:
     failed = tuple(check.detail for check in checks if not check.passed)
-    nobody = ("There is no champion yet, and nothing is promoted.",) if champion is None else ()
-    return Verdict("KEPT", (*failed, *comparison, *nobody), checks)
+    nobody = ("There is no champion yet, and no version is promoted.",) if champion is None else ()
+    return Verdict(Status.KEPT, (*failed, *comparison, *nobody), checks)
 
 
 def _finite_check(found: Evaluation, scorers: Sequence[str | None], gate: Gate) -> Check:
@@ -180,13 +225,17 @@ def _finite_check(found: Evaluation, scorers: Sequence[str | None], gate: Gate) 
             faults.append(f"the difference between {present[0]} and {other} is not finite")
         elif other == scorers[2] and not difference.relative.finite():
             faults.append(f"the relative difference to {other} is not finite")
-    detail = f"Cannot judge: {'; '.join(faults)}." if faults else "Every metric is finite."
+    detail = (
+        (f"No comparison is possible: {'; '.join(faults)}.")
+        if faults
+        else "Every metric is finite."
+    )
     return Check("finite metrics", not faults, detail)
 
 
 def _count_check(name: str, count: int, least: int, what: str) -> Check:
     passed = math.isfinite(count) and count >= least
-    words = "at least" if passed else "too few: the gate asks for"
+    words = "at least" if passed else "too few, because the gate requires"
     return Check(name, passed, f"{count:,} {what}, {words} {least:,}.")
 
 
@@ -204,7 +253,10 @@ def _calibration_check(found: Evaluation, challenger: str, bound: float) -> Chec
     error = found.metrics[challenger].get(CALIBRATION)
     if error is None:
         return Check(
-            "calibration", False, "The gate bounds the calibration, which is not measured."
+            "calibration",
+            False,
+            "The gate has a bound for the calibration error, but the calibration error was "
+            "not measured.",
         )
     passed = error.value <= bound
     words = "within" if passed else "above"
@@ -214,11 +266,11 @@ def _calibration_check(found: Evaluation, challenger: str, bound: float) -> Chec
 
 
 def _slice_check(slices: Sequence[SliceResult], gate: Gate) -> Check:
-    judged = [s for s in slices if s.relative is not None]
-    broken = [s for s in judged if not (s.relative and s.relative.finite())]
+    compared = [s for s in slices if s.relative is not None]
+    broken = [s for s in compared if not (s.relative and s.relative.finite())]
     worse = _worse_slices(slices, gate.slice_tolerance)
     if broken:
-        detail = f"Cannot judge slice {_slice(broken[0])}: its difference is not finite."
+        detail = f"Slice {_slice(broken[0])} cannot be compared: its difference is not finite."
     elif worse:
         shown = "; ".join(
             f"{_slice(s)}: {_share(s.relative.value)}, at best {_share(s.relative.high)},"
@@ -227,14 +279,14 @@ def _slice_check(slices: Sequence[SliceResult], gate: Gate) -> Check:
             if s.relative is not None
         )
         detail = (
-            f"{len(worse)} of {len(judged)} slices materially worse, more than"
-            f" {gate.slice_tolerance:.0%} ({shown})."
+            f"{len(worse)} of {len(compared)} slices are worse by more than "
+            f"{gate.slice_tolerance:.0%} ({shown})."
         )
     elif not slices:
-        detail = "No slices are declared."
+        detail = "The spec declares no slices."
     else:
-        small = len(slices) - len(judged)
-        detail = f"None of {len(judged)} slices materially worse" + (
+        small = len(slices) - len(compared)
+        detail = f"None of {len(compared)} slices is materially worse" + (
             f"; {small} too small to compare." if small else "."
         )
     return Check("slices", not broken and not worse, detail)
@@ -253,17 +305,18 @@ def _same_recipe_check(difference: Difference, gate: Gate) -> Check:
     bound = f"{gate.tolerance:.1%}"
     if passed:
         detail = (
-            f"Same recipe on fresher data: at worst {_share(relative.low)}, bound {bound} worse."
+            f"Same recipe on fresher data: at worst {_share(relative.low)}; the bound is "
+            f"{bound} worse."
         )
     elif relative.value >= -gate.tolerance:
         detail = (
-            f"Same recipe on fresher data: {_share(relative.value)} measured, but too uncertain:"
-            f" it may be {_share(relative.low)}, and the bound is {bound} worse."
+            f"Same recipe on fresher data: measured {_share(relative.value)}, but uncertain: it "
+            f"may be {_share(relative.low)}, and the bound is {bound} worse."
         )
     else:
         detail = (
-            f"Same recipe on fresher data, yet {_share(relative.value)}:"
-            f" past the bound of {bound} worse."
+            f"Same recipe on fresher data, but {_share(relative.value)}: beyond the bound of "
+            f"{bound} worse."
         )
     return Check("same recipe", passed, detail)
 
@@ -272,10 +325,11 @@ def _surprise_check(difference: Difference, gate: Gate) -> Check:
     gain = difference.relative.value
     passed = gain <= gate.surprise
     detail = (
-        f"{_share(gain).capitalize()}; up to {gate.surprise:.0%} is believed."
+        f"{_share(gain).capitalize()}; gains up to {gate.surprise:.0%} need no person's review."
         if passed
-        else f"{_share(gain).capitalize()} overnight: too good to be believed without a person. "
-        f"Look for a leak; if it is real, set gate.surprise above {gain:.2f} in the spec."
+        else f"{_share(gain).capitalize()} overnight: a gain this large needs a person's review. "
+        f"Look for a leak; if the gain is real, set gate.surprise above {gain:.2f} in the "
+        "spec."
     )
     return Check("no surprise", passed, detail)
 
@@ -285,18 +339,20 @@ def _another_recipe_check(difference: Difference, gate: Gate) -> Check:
     passed = _clear_gain(difference, gate)
     if passed:
         detail = (
-            f"Another recipe: {_share(relative.value)}, at least {gate.gain:.1%} asked, clearly."
+            f"Another recipe: clearly {_share(relative.value)}; at least {gate.gain:.1%} is "
+            "required."
         )
     elif relative.value < gate.gain:
         detail = (
-            f"Another recipe must be at least {gate.gain:.1%} better:"
-            f" {_share(relative.value)} found."
+            f"Another recipe must be at least {gate.gain:.1%} better; it is "
+            f"{_share(relative.value)}."
         )
     else:
         detail = (
-            f"Another recipe must be clearly better: {_share(relative.value)} measured, but"
-            f" asked every night it must hold at the level of {gate.recipe_confidence * 100:g} %,"
-            f" where the difference may be {_number(difference.lowest)}."
+            f"Another recipe must be clearly better. Measured: {_share(relative.value)}. But the "
+            "test is repeated every night, so the difference must be above 0 at the confidence "
+            f"level {gate.recipe_confidence * 100:g} %; at that level it may be "
+            f"{_number(difference.lowest)}."
         )
     return Check("another recipe", passed, detail)
 
@@ -323,8 +379,8 @@ def _compared(
         f" {_better_by(gain, found.confidence)} over {found.days} days,"
         f" {found.units:,} {found.unit}"
     )
-    judged = [s for s in slices if s.relative is not None]
-    if judged and all(s.relative is not None and s.relative.high >= 0 for s in judged):
+    compared = [s for s in slices if s.relative is not None]
+    if compared and all(s.relative is not None and s.relative.high >= 0 for s in compared):
         text += "; no slice clearly worse"
     return text + "."
 
@@ -336,7 +392,7 @@ def _figures(found: Evaluation, challenger: str, other: str, whose: str) -> str:
 
 
 def _better_by(gain: Estimate, confidence: float) -> str:
-    """A loss is told as one, so that its figure lies in its interval."""
+    """The words for a gain or a loss, with its interval."""
     worse = gain.value < 0
     low, high = (-gain.high, -gain.low) if worse else (gain.low, gain.high)
     word = "equal" if gain.value == 0 else f"{'worse' if worse else 'better'} by"

@@ -1,4 +1,4 @@
-"""Signs that a feature knows what it could not have known before its day began."""
+"""Leak checks: features that use what was not known before their day began."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.features.contract import accept_rows
+from tasks.features.scoring import history_of
 from tasks.metrics.separation import separation
 from tasks.promotion.checks import Check
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
     from tasks.spec.model_spec import ModelSpec
@@ -21,16 +23,16 @@ if TYPE_CHECKING:
 AROUND = 3
 """Days before and after the tested day that are cleaned with it."""
 FEWEST = 5
-"""Rows without a label below which nothing is said of what is missing."""
+"""Fewest rows without a label for the check of missing values."""
 ANSWERS = 20
-"""Rows of either outcome below which a feature separates them by chance."""
+"""Fewest rows of each outcome for the check of single features."""
 MISSING = 0.5
-"""Difference in missing rates between rows with and without a label that gives a column away."""
+"""Difference in missing rates between rows with and without a label that shows a leak."""
 
 
-def rebuild_days(days: Mapping[date, str], judged: Sequence[date]) -> list[date]:
+def rebuild_days(days: Mapping[date, str], held_out: Sequence[date]) -> list[date]:
     """The days whose raw rows the rebuild needs: around the middle of the holdout."""
-    tested = judged[len(judged) // 2]
+    tested = held_out[len(held_out) // 2]
     return [day for day in days if abs((day - tested).days) <= AROUND]
 
 
@@ -40,54 +42,53 @@ def outcomes(spec: ModelSpec, raw: pd.DataFrame) -> list[str]:
 
 
 def rebuilt_without_outcomes(spec: ModelSpec, raw: pd.DataFrame, tested: date) -> Check:
-    """Clean the same days twice, once with every outcome from one day on replaced.
+    """Clean the same days again, with outcomes replaced that nobody knew on the evening before one.
 
-    All rows from that day on get the outcomes of one row of theirs. What is asked on that day, and
-    the history before it, must come out the same: then no feature can depend on them, as a feature
-    is a function of these two alone.
+    All rows from that day on get the outcomes of one of these rows. The requests of that day and
+    the history before it must not change: then no feature can depend on the outcomes, because
+    features are a function of these two only. Where labels are final later, the history as features
+    get it must not change either when what is late is replaced on the days that are not final yet.
 
     Args:
         spec: The model.
         raw: Raw rows of days around the tested one.
         tested: The first day whose outcomes are replaced.
     """
-    import pandas as pd
-
     name = "no outcome in the features"
     accepted = accept_rows(raw, spec.contract).rows
     hidden = outcomes(spec, accepted)
-    after = (accepted["day"] >= pd.Timestamp(tested)).to_numpy()
-    if not hidden or not after.any():
-        return Check(name, True, "Nothing is learned only later.")
-    whole = accepted.loc[after, hidden].dropna()
-    donor = (whole if len(whole) else accepted.loc[after, hidden]).iloc[[0]]
-    replaced = accepted.copy()
-    for column in hidden:
-        values = replaced[column].copy()
-        values[after] = donor[column].iloc[0]
-        replaced[column] = values.astype(accepted[column].dtype)
+    if not hidden or not _since(accepted, tested).any():
+        return Check(name, True, "Every column is known ahead.")
     clean = spec.clean or (lambda rows: rows)
-    before, now = clean(accepted), clean(replaced)
-    changed = _changed_history(before, now, tested) or _changed_requests(spec, before, now, tested)
+    before, now = clean(accepted), clean(_replaced(accepted, hidden, tested))
+    changed = (
+        _changed_history(before, now, tested)
+        or _changed_requests(spec, before, now, tested)
+        or _followed_labels(spec, accepted, before, tested)
+    )
     if changed:
         return Check(name, False, changed)
-    words = f"With all outcomes from {tested} on replaced, that day's inputs are the same."
+    words = f"With all outcomes from {tested} on replaced, that day's inputs do not change."
     return Check(name, True, words)
 
 
 def missing_like_label(spec: ModelSpec, rows: pd.DataFrame) -> Check:
-    """No column known ahead is missing just where the label is missing.
+    """Check that no column known ahead is missing exactly where the label is missing.
 
     Args:
         spec: The model.
         rows: Clean rows of the holdout, labelled or not.
     """
-    name, target = "nothing missing with the label", getattr(spec.problem, "target", None)
+    name, target = "nothing missing with the label", spec.problem.target_column
     if target is None or target not in rows:
         return Check(name, True, "Every request has a label.")
     unlabelled = rows[target].isna().to_numpy()
     if unlabelled.sum() < FEWEST or (~unlabelled).sum() < FEWEST:
-        return Check(name, True, f"{int(unlabelled.sum())} rows without a label: too few to tell.")
+        return Check(
+            name,
+            True,
+            f"{int(unlabelled.sum())} rows without a label, which are too few for this check.",
+        )
     gone = {c: rows[c].isna().to_numpy() for c in spec.known_ahead if c in rows}
     gaps = {c: float(m[unlabelled].mean() - m[~unlabelled].mean()) for c, m in gone.items()}
     worst = max(gaps, key=lambda column: abs(gaps[column]), default=None)
@@ -97,16 +98,18 @@ def missing_like_label(spec: ModelSpec, rows: pd.DataFrame) -> Check:
             name,
             False,
             "Leak sign: {} is missing in {:.0%} of the rows without a label and {:.0%} of the "
-            "others: it is known only afterwards.".format(worst, *shares),
+            "others. It seems to be known only afterwards: remove it from known_ahead.".format(
+                worst, *shares
+            ),
         )
-    return Check(name, True, "No column is missing where the label is.")
+    return Check(name, True, "No column is missing where the label is missing.")
 
 
 def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
-    """No single feature tells the outcome nearly by itself.
+    """Check that no single feature nearly predicts the outcome alone.
 
-    Measured by the area under the ROC curve of the feature alone, for each question of yes or no
-    that the labels answer (``Problem.outcomes``) and that both answers have rows enough for.
+    Measured by the area under the ROC curve of the feature alone, for each yes/no outcome
+    (``Problem.outcomes``) with enough rows of both.
 
     Args:
         spec: The model.
@@ -117,8 +120,8 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
     inputs = spec.problem.inputs(examples).select_dtypes(["number", "bool"])
     name, bound = "no feature too good", spec.gate.feature_auc
     if not truths or not len(inputs.columns):
-        few = f"Fewer than {ANSWERS} rows of one outcome: too few to tell."
-        return Check(name, True, few if every else "No number to look at.")
+        few = f"Fewer than {ANSWERS} rows of one outcome, which are too few for this check."
+        return Check(name, True, few if every else "There is no numeric feature.")
     found = {
         str(name): max(separation(truth, values) for truth in truths)
         for name in inputs
@@ -129,10 +132,77 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
         return Check(
             name,
             False,
-            f"Leak sign: {best} alone has an AUC of {found[best]:.2f}, bound {bound:g}. Is it "
-            "known before the day begins? If it is, raise gate.feature_auc in the spec.",
+            f"Leak sign: {best} alone has an AUC of {found[best]:.2f}, bound {bound:g}. If it is "
+            "known before the day begins, raise gate.feature_auc in the spec; otherwise remove "
+            "it.",
         )
-    return Check(name, True, f"The strongest, {best}, has an AUC of {found[best]:.2f} alone.")
+    return Check(
+        name, True, f"The strongest feature, {best}, has an AUC of {found[best]:.2f} alone."
+    )
+
+
+def _since(rows: pd.DataFrame, day: date) -> npt.NDArray[np.bool_]:
+    import pandas as pd
+
+    return (rows["day"] >= pd.Timestamp(day)).to_numpy()
+
+
+def _replaced(accepted: pd.DataFrame, columns: list[str], since: date) -> pd.DataFrame:
+    """The rows, with these columns of all days from one on as in one row of theirs."""
+    after = _since(accepted, since)
+    whole = accepted.loc[after, columns].dropna()
+    donor = (whole if len(whole) else accepted.loc[after, columns]).iloc[[0]]
+    replaced = accepted.copy()
+    for column in columns:
+        values = replaced[column].copy()
+        values[after] = donor[column].iloc[0]
+        replaced[column] = values.astype(accepted[column].dtype)
+    return replaced
+
+
+def _followed_labels(
+    spec: ModelSpec, accepted: pd.DataFrame, before: pd.DataFrame, tested: date
+) -> str | None:
+    """What in the history of a day follows labels that are not final on the evening before it."""
+    import pandas as pd
+
+    if not spec.label_delay:
+        return None
+    clean, since = spec.clean or (lambda rows: rows), tested - spec.label_delay
+    now = clean(_replaced(accepted, _late_columns(spec, accepted, before, since), since))
+    old, new = (
+        history_of(spec, rows.sort_values("day", kind="stable"), pd.Timestamp(tested))
+        for rows in (before, now)
+    )
+    follow = "follow labels that are not final on the evening before"
+    if len(old) != len(new):
+        return f"Leak sign: which rows the history of {tested} has would {follow}."
+    if changed := _changed(old, new, list(old.columns)):
+        return (
+            f"Leak sign: {changed} in the history of {tested} {follow}. Name in late what is final "
+            f"only with them, {spec.label_delay.days} day(s) after its day."
+        )
+    return None
+
+
+def _late_columns(
+    spec: ModelSpec, accepted: pd.DataFrame, before: pd.DataFrame, since: date
+) -> list[str]:
+    """Raw columns that are final with the label: the target and what ``late`` names.
+
+    Where the raw rows have none of them, those that the target is made of.
+    """
+    problem = spec.problem
+    labels = [getattr(problem, name, None) for name in ("target", "item", "rating")]
+    named = [name for name in outcomes(spec, accepted) if name in (*labels, *spec.late)]
+    if named:
+        return named
+    clean, made = spec.clean or (lambda rows: rows), [name for name in labels if name in before]
+    return [
+        name
+        for name in outcomes(spec, accepted)
+        if not clean(_replaced(accepted, [name], since))[made].equals(before[made])
+    ]
 
 
 def _changed_history(before: pd.DataFrame, now: pd.DataFrame, tested: date) -> str | None:
@@ -141,27 +211,37 @@ def _changed_history(before: pd.DataFrame, now: pd.DataFrame, tested: date) -> s
     stamp = pd.Timestamp(tested)
     old, new = (rows[rows["day"] < stamp].reset_index(drop=True) for rows in (before, now))
     if len(old) != len(new):
-        return f"Leak sign: other rows of the days before {tested} are kept when it changes."
+        return (
+            f"Leak sign: other rows of the days before {tested} are kept by clean when outcomes "
+            f"from {tested} on change."
+        )
     return _named(old, new, list(old.columns), f"the history before {tested}")
 
 
 def _changed_requests(
     spec: ModelSpec, before: pd.DataFrame, now: pd.DataFrame, tested: date
 ) -> str | None:
-    """Compared where both cleanings keep a row: which rows are kept may follow the outcomes."""
+    """Compared on rows that both cleanings keep: which rows are kept may depend on the outcomes."""
     import pandas as pd
 
-    user, stamp = getattr(spec.problem, "user", None), pd.Timestamp(tested)
+    user, stamp = spec.problem.user_column, pd.Timestamp(tested)
     keys = [name for name in spec.known_ahead if name in before]
     old, new = (rows.loc[rows["day"] == stamp, keys] for rows in (before, now))
     if user is not None:
         old, new = (rows.drop_duplicates(user).set_index(user) for rows in (old, new))
     both = old.index.intersection(new.index)
-    return _named(old.loc[both], new.loc[both], list(old.columns), f"what is asked on {tested}")
+    return _named(old.loc[both], new.loc[both], list(old.columns), f"the requests of {tested}")
 
 
 def _named(old: pd.DataFrame, new: pd.DataFrame, columns: list[Any], where: str) -> str | None:
-    changed = [str(name) for name in columns if not old[name].equals(new[name])]
+    changed = _changed(old, new, columns)
     if not changed:
         return None
-    return f"Leak sign: {', '.join(changed)} in {where} follow outcomes of that day or later."
+    return (
+        f"Leak sign: {changed} in {where} depend on outcomes of that day or later. "
+        "Compute them from earlier days only."
+    )
+
+
+def _changed(old: pd.DataFrame, new: pd.DataFrame, columns: list[Any]) -> str:
+    return ", ".join(str(name) for name in columns if not old[name].equals(new[name]))

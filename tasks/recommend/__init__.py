@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.recommend.candidate_items import candidates_of
+from tasks.recommend.item_candidates import candidates_of
 from tasks.recommend.purchases import Purchases
 from tasks.recommend.rankers import CandidateRanker, RankBy
 from tasks.recommend.recommenders import LatentFactors, PersonalFrequency, Popularity, TifuKnn

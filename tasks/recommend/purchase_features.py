@@ -1,4 +1,4 @@
-"""Candidates of a day, what is known of them, and the estimator that learns their order."""
+"""Features of the item candidates of a day."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Columns = dict[str, Floats]
 FAR = 999.0
-"""Days or trips since something that never happened."""
+"""Value for days or trips since something that never happened."""
 
 
 def habits(
@@ -31,8 +31,8 @@ def habits(
 
     Args:
         purchases: The log; ``item`` may as well be a category.
-        user: User code of each candidate, of users asked for.
-        item: Item code of each candidate.
+        user: User code of each item candidate, of requested users.
+        item: Item code of each item candidate.
         half_lives: Days after which a purchase counts half, one rate each.
         prefix: Put before each name.
 
@@ -175,12 +175,12 @@ def offers(
     discount: npt.NDArray[Any],
     quantity: npt.NDArray[Any],
 ) -> Columns:
-    """What an item costs, whether it is on offer, and whether the user goes for offers.
+    """What an item costs, whether it is on offer, and whether the user buys offers.
 
     Args:
         purchases: The log.
-        user: User code of each candidate.
-        item: Item code of each candidate.
+        user: User code of each item candidate.
+        item: Item code of each item candidate.
         value: Money paid in each row of the log.
         discount: Money off in each row of the log.
         quantity: Pieces in each row of the log.
@@ -223,10 +223,10 @@ def local_demand(
 
     Args:
         purchases: The log.
-        user: User code of each candidate.
-        item: Item code of each candidate.
+        user: User code of each item candidate.
+        item: Item code of each item candidate.
         place: Place of each row of the log.
-        half_life: Days after which a purchase counts half when the user's place is sought.
+        half_life: Half-life of a purchase in days, for finding the user's place.
 
     Returns:
         ``place_7`` and ``place_28``: purchases there in so many days; ``place_share``: those of 28
@@ -254,11 +254,11 @@ def local_demand(
 
 
 def shares(values: Floats, user: Ints, asked: int) -> tuple[Floats, Floats]:
-    """A score over the user's largest, and its rank among the user's candidates, best 1.
+    """A score over the user's largest, and its rank among the user's item candidates, best 1.
 
     Args:
-        values: Score of each candidate.
-        user: User code of each candidate, ascending.
+        values: Score of each item candidate.
+        user: User code of each item candidate, ascending.
         asked: How many users there are.
     """
     largest = np.full(asked, 1e-12, dtype=np.float32)

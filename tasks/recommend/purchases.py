@@ -1,4 +1,4 @@
-"""Recommenders over a log of purchases, and the estimators that rank their candidates."""
+"""A log of purchases as codes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Purchases:
             item: Name of the item column.
 
         Raises:
-            ValueError: Where the history reaches into the day asked or is not sorted.
+            ValueError: Where the history includes the requested day or is not sorted.
         """
         import pandas as pd
 
@@ -59,7 +59,10 @@ class Purchases:
         today = requests["day"].to_numpy(dtype="datetime64[D]")[:1]
         age = (today - history["day"].to_numpy(dtype="datetime64[D]")).astype(np.int64)
         if len(age) and (age[-1] < 1 or (np.diff(age) > 0).any()):
-            raise ValueError("history must be sorted by day and end before the day asked")
+            raise ValueError(
+                "history: found rows that are not ascending by day, or not before the requested "
+                "day; expected both"
+            )
         asked = len(requests)
         return cls(users, unique_items, codes[asked:], items, age, asked)
 
@@ -84,7 +87,7 @@ class Purchases:
         return replace(self, items=groups, item=of_item[self.item]), of_item
 
     def of_asked(self) -> Purchases:
-        """The rows of the users asked for alone, under the same codes."""
+        """The rows of the requested users only, with the same codes."""
         mine = self.user < self.asked
         return replace(self, user=self.user[mine], item=self.item[mine], age=self.age[mine])
 

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 class CandidateRanker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Learn on all bought candidates and a sample of the others.
+    """Train on all bought item candidates and a sample of the others.
 
     The sample is not weighted up, which would only add noise to the order; instead the odds are
-    multiplied by the share of unbought candidates kept, which puts the level right (King, Zeng,
+    multiplied by the share of unbought item candidates kept, which corrects the level (King, Zeng,
     Logistic Regression in Rare Events Data, Political Analysis 2001).
 
     Attributes:
         estimator: Classifier with ``predict_proba`` over a float matrix.
-        negatives: How many unbought candidates are kept for each bought one.
+        negatives: How many unbought item candidates are kept for each bought one.
         seed: Seed of the sample.
     """
 
@@ -46,19 +46,19 @@ class CandidateRanker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: pd.DataFrame) -> npt.NDArray[np.float64]:  # noqa: N803
-        """Chance that each candidate is bought, second column."""
+        """Probability that each item candidate is bought, second column."""
         values = X[list(self.columns_)].to_numpy(dtype=np.float32)
         chance = self.estimator_.predict_proba(values)[:, 1]
         chance = chance * self.share_ / (chance * self.share_ + 1 - chance)
         return np.column_stack([1 - chance, chance])
 
     def predict(self, X: pd.DataFrame) -> npt.NDArray[np.int64]:  # noqa: N803
-        """1 where buying is likelier than not."""
+        """1 where the probability of buying is at least one half."""
         return (self.predict_proba(X)[:, 1] > 0.5).astype(np.int64)
 
 
 class RankBy(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Rank candidates by one feature column; learns nothing."""
+    """Rank item candidates by one feature column; there is no training."""
 
     def __init__(self, column: str) -> None:
         self.column = column
@@ -70,16 +70,18 @@ class RankBy(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: Where it is not; names the columns found.
         """
         if self.column not in X:
-            raise ValueError(f"RankBy: no column {self.column!r} among {', '.join(X.columns)}")
+            raise ValueError(
+                f"RankBy: found no column {self.column!r}; expected one of {', '.join(X.columns)}"
+            )
         self.classes_ = np.unique(y)
         return self
 
     def predict_proba(self, X: pd.DataFrame) -> npt.NDArray[np.float64]:  # noqa: N803
-        """Scores squeezed into 0 to 1; their order is the column's, they are no probabilities."""
+        """Scores mapped into 0 to 1 in the column's order; they are not probabilities."""
         value = X[self.column].to_numpy(dtype=np.float64)
         score = 0.5 + 0.5 * value / (1.0 + np.abs(value))
         return np.column_stack([1 - score, score])
 
     def predict(self, X: pd.DataFrame) -> npt.NDArray[np.int64]:  # noqa: N803
-        """1 where the squeezed score is above a half."""
+        """1 where the mapped score is above a half."""
         return (self.predict_proba(X)[:, 1] > 0.5).astype(np.int64)

@@ -4,26 +4,46 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from tasks.registry.client import to_error
-from tasks.registry.versions import CHAMPION, PREVIOUS, version_by_alias
+from tasks.registry.client import RegistryError, to_error
+from tasks.registry.versions import (
+    CHAMPION,
+    JOURNAL,
+    PREVIOUS,
+    find_by_number,
+    version_by_alias,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-JOURNAL = "nightly.change"
-"""Tag of a registered model while its aliases are moved: what is meant, as JSON."""
+@dataclass(frozen=True)
+class Ended:
+    """How an interrupted change of champion ended.
+
+    Attributes:
+        champion: The champion now; None where no version of it is left.
+        told: What was done, a sentence.
+    """
+
+    champion: str | None
+    told: str
 
 
 def promote(client: MlflowClient, model: str, version: str) -> None:
     """Make exactly this version the champion; the one before it becomes ``previous``.
 
-    What is meant is written down first: killed at any instant, ``finish_change`` ends it. It does
-    so here too, where an answer was lost in the middle and the step is tried again.
+    The intended change is written to the journal first: killed at any instant, ``finish_change``
+    completes it. The same holds when a response was lost and the step is retried.
+
+    Raises:
+        RegistryError: Where there is no such version; nothing was changed.
     """
     finish_change(client, model)
+    _must_exist(client, model, version)
     before = version_by_alias(client, model, CHAMPION)
     if before is None or str(before.version) != version:
         replaced = str(before.version) if before else None
@@ -31,48 +51,75 @@ def promote(client: MlflowClient, model: str, version: str) -> None:
 
 
 def roll_back(client: MlflowClient, model: str, version: str, why: str) -> str | None:
-    """Make an earlier version the champion again and mark the one it takes over from.
+    """Make an earlier version the champion again and mark the version it replaces.
 
-    The same rollback, cut off in the middle, is ended as it was meant.
+    ``previous`` becomes the version it had replaced, or none where that has been retired. An
+    interrupted rollback of the same version is completed.
 
     Returns:
         The version that was champion before it.
+
+    Raises:
+        RegistryError: Where there is no such version; nothing was changed.
     """
     begun = _read_change(client, model)
-    if begun.get("rolled_back") and begun["champion"] == version:
-        _apply(client, model, begun)
+    same = begun.get("rolled_back") and begun["champion"] == version
+    finish_change(client, model)
+    target = _must_exist(client, model, version)
+    if same:
         return begun["rolled_back"]
     now = version_by_alias(client, model, CHAMPION)
-    replaced = client.get_model_version(model, version).tags.get("replaced")
+    replaced = find_by_number(client, model, target.tags.get("replaced"))
     rejected = str(now.version) if now else None
-    intent = {"champion": version, "previous": replaced, "rolled_back": rejected, "why": why}
+    previous = str(replaced.version) if replaced else None
+    intent = {"champion": version, "previous": previous, "rolled_back": rejected, "why": why}
     _change(client, model, intent)
     return rejected
 
 
 def unfinished_rollback(client: MlflowClient, model: str) -> str | None:
-    """The version that a rollback was going back to when it was cut off."""
+    """The version that an interrupted rollback was going back to, where it still exists."""
     begun = _read_change(client, model)
-    return begun["champion"] if begun.get("rolled_back") else None
+    if not begun.get("rolled_back"):
+        return None
+    return begun["champion"] if find_by_number(client, model, begun["champion"]) else None
 
 
-def finish_change(client: MlflowClient, model: str) -> str | None:
-    """End a promotion or a rollback that was cut off in the middle.
+def finish_change(client: MlflowClient, model: str) -> Ended | None:
+    """Complete an interrupted promotion or rollback.
 
-    It had passed every check before it was written down, so it is finished, not undone.
+    It passed every check before it was written to the journal, so it is completed, not undone. Only
+    where the version that was to be champion has been deleted since, it is undone: the champion is
+    the one before the change, or, where that is gone too, what else of the change is left.
 
     Returns:
-        The version that is champion now, or None where nothing was cut off.
+        How it ended, or None where nothing was interrupted.
     """
     begun = _read_change(client, model)
     if not begun:
         return None
-    _apply(client, model, begun)
-    return begun["champion"]
+    if find_by_number(client, model, begun["champion"]):
+        _apply(client, model, begun)
+        told = f"is ended: version {begun['champion']} of {model} is the champion."
+        return Ended(begun["champion"], f"A change of champion was cut off and {told}")
+    stays = _undo(client, model, begun)
+    said = f"version {stays} is the champion" if stays else "and there is no champion"
+    told = f"which was to be the champion, is gone: the change is undone, {said}."
+    return Ended(
+        stays,
+        f"A change of champion was cut off, and version {begun['champion']} of {model}, {told}",
+    )
+
+
+def _must_exist(client: MlflowClient, model: str, version: str) -> Any:
+    found = find_by_number(client, model, version)
+    if found is None:
+        raise RegistryError(f"There is no version {version} of {model}; nothing was changed.")
+    return found
 
 
 def _read_change(client: MlflowClient, model: str) -> dict[str, str | None]:
-    """What was meant by a change of champion that was cut off; empty where there is none."""
+    """The intended change of an interrupted promotion or rollback; empty where there is none."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -90,15 +137,39 @@ def _change(client: MlflowClient, model: str, intent: Mapping[str, str | None]) 
 
 
 def _apply(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> None:
-    """Every step may be done again; the journal is closed by the last."""
+    """Each step can be repeated; the last one closes the journal.
+
+    Of the versions named only the champion has to exist.
+    """
     champion = intent["champion"] or ""
-    if intent.get("rolled_back"):
-        client.set_model_version_tag(model, intent["rolled_back"], "rolled_back", intent["why"])
-    if intent.get("replaced"):
-        client.set_model_version_tag(model, champion, "replaced", intent["replaced"])
+    rejected, replaced = intent.get("rolled_back"), intent.get("replaced")
+    if find_by_number(client, model, rejected):
+        client.set_model_version_tag(model, rejected or "", "rolled_back", intent["why"])
+    if replaced:
+        client.set_model_version_tag(model, champion, "replaced", replaced)
     client.set_registered_model_alias(model, CHAMPION, champion)
-    if intent["previous"]:
-        client.set_registered_model_alias(model, PREVIOUS, intent["previous"])
+    _close(client, model, intent["previous"])
+
+
+def _undo(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> str | None:
+    """Every step may be done again, as in ``_apply``; gives the champion that stays."""
+    before = (intent.get("rolled_back"), intent["previous"])
+    there = [found for each in before if (found := find_by_number(client, model, each))]
+    stays = version_by_alias(client, model, CHAMPION) or next(iter(there), None)
+    if stays is None:
+        _close(client, model, None)
+        return None
+    champion = str(stays.version)
+    if champion == intent.get("rolled_back") and "rolled_back" in stays.tags:
+        client.delete_model_version_tag(model, champion, "rolled_back")
+    client.set_registered_model_alias(model, CHAMPION, champion)
+    _close(client, model, stays.tags.get("replaced"))
+    return champion
+
+
+def _close(client: MlflowClient, model: str, previous: str | None) -> None:
+    if previous and find_by_number(client, model, previous):
+        client.set_registered_model_alias(model, PREVIOUS, previous)
     elif version_by_alias(client, model, PREVIOUS):
         client.delete_registered_model_alias(model, PREVIOUS)
     client.delete_registered_model_tag(model, JOURNAL)

@@ -1,4 +1,4 @@
-"""The connection to MLflow, and how its failures are told."""
+"""The connection to MLflow, and its errors as plain messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from tasks import settings
+from tasks.errors import NightlyError
 from tasks.store import locks
+from tasks.store.secrets import without_login
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,20 +24,20 @@ Client: TypeAlias = "MlflowClient"
 """What ``open_registry`` gives."""
 
 HOW_A_SERVER_FAILS = {
-    "refused": "refuses the connection: is it running, and is MLFLOW_TRACKING_URI right?",
-    "resolve": "is not known by that name: is MLFLOW_TRACKING_URI right?",
-    "timed out|timeout": "accepts the connection and does not answer",
-    "too many 5.. error": "answers {path} with an error of its own: its log says which",
-    "": "broke off the connection",
+    "refused": "refuses the connection. Start it, or correct MLFLOW_TRACKING_URI.",
+    "resolve": "cannot be found under that host name. Correct MLFLOW_TRACKING_URI.",
+    "timed out|timeout": "accepts the connection but does not answer. Look at its log",
+    "too many 5.. error": "answers {path} with a server error. Look at its log",
+    "": "closed the connection",
 }
-"""Words of the client's error to plain words."""
+"""Words of the client's error to a plain message."""
 
 
-class RegistryError(RuntimeError):
-    """The registry holds something other than it promised."""
+class RegistryError(NightlyError, RuntimeError):
+    """The registry does not hold what its tags say."""
 
 
-class OutageError(RuntimeError):
+class OutageError(NightlyError, RuntimeError):
     """The registry's server cannot be reached or fails: nothing is known of what it holds."""
 
 
@@ -59,7 +61,7 @@ def open_registry() -> MlflowClient:
 
 
 def reach_server() -> None:
-    """Ask the registry's server for little, before a night's work is done for it in vain.
+    """Send the registry's server a small request: an outage is known before the work starts.
 
     A local database is not asked: that would import MLflow before the candidates are fitted.
 
@@ -77,7 +79,7 @@ def reach_server() -> None:
 
 
 def outage(error: BaseException) -> str | None:
-    """In plain words how the registry's server failed, where that is what an error comes from."""
+    """How the registry's server failed, in plain words, where an error comes from that."""
     causes = list(_causes(error))
     known = next((str(cause) for cause in causes if isinstance(cause, OutageError)), None)
     if known:
@@ -88,15 +90,15 @@ def outage(error: BaseException) -> str | None:
         return None
     url = urlsplit(asked[1])
     how = next(how for words, how in HOW_A_SERVER_FAILS.items() if re.search(words, said))
-    address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+    address = without_login(f"{url.scheme}://{url.netloc}")
     return f"The MLflow server at {address} {how.format(path=url.path)}"
 
 
 def to_error(what: str, error: Exception) -> OutageError | RegistryError:
-    """What to raise for an error of MLflow: an outage says nothing about what the registry holds.
+    """The error to raise for an MLflow error: OutageError where the server failed.
 
     Args:
-        what: What cannot be done, in words.
+        what: What cannot be done, as the start of the message.
         error: What MLflow raised.
     """
     failed = outage(error)
@@ -110,7 +112,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _writes_ahead(database: Path) -> bool:
-    """Whether the database is whole: the journal mode is the last thing set.
+    """Whether the database is complete: the journal mode is set last.
 
     Asked of SQLite, never of the file: closing it here would drop the locks of MLflow's open
     connections, and another process would then delete the log they still write to.

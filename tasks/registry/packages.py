@@ -1,4 +1,4 @@
-"""What a version holds in MLflow: the shipped model, its judged twin, and what was checked."""
+"""A version in MLflow: the shipped model, its judged twin, and the record of its checks."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Seal:
-    """What was checked of a version before it became champion.
+    """The record of a version's checks before it became champion.
 
     Attributes:
         sha256: Digest of its files.
         trusted: Types it may hold.
         probe: A few rows of inputs.
         predictions: What it predicted for them.
-        candidate: Recipe it was fitted from.
+        candidate: Candidate it was fitted from.
         as_of: As-of date of its night.
     """
 
@@ -67,7 +67,7 @@ def register_version(
         client: From ``open_registry``.
         run_id: The night's run.
         model: Registered model.
-        estimator: What ships: refitted on all matured days.
+        estimator: The shipped model, refitted on all matured days.
         twin: File of the judged twin.
         twin_sha256: Its digest.
         inputs: A few rows of the model's inputs: the signature and the input example.
@@ -75,7 +75,7 @@ def register_version(
         trusted: Types the stored model may hold.
         requirements: Exact versions it was made with.
         tags: Kept on the version.
-        description: One readable sentence or two.
+        description: One or two sentences.
 
     Returns:
         The version just made.
@@ -116,12 +116,12 @@ def register_version(
 
 
 def predict_method(estimator: Any) -> str:
-    """Name of the method an app's call ends in: probabilities where the model has them."""
+    """Method that an app's call uses: ``predict_proba`` where the model has it."""
     return "predict_proba" if hasattr(estimator, "predict_proba") else "predict"
 
 
 def answer(estimator: Any, inputs: pd.DataFrame) -> np.ndarray:
-    """What the packaged model has to answer for these inputs."""
+    """What the packaged model must predict for these inputs."""
     found: np.ndarray = getattr(estimator, predict_method(estimator))(inputs)
     return found
 
@@ -153,7 +153,10 @@ def downloaded_twin(client: MlflowClient, champion: Champion) -> Iterator[Path]:
             what = f"The twin of champion version {champion.version} cannot be downloaded"
             raise to_error(what, error) from error
         if found != champion.twin_sha256:
-            raise RegistryError(f"The twin of champion version {champion.version} was altered.")
+            raise RegistryError(
+                f"The twin of champion version {champion.version} was altered: its digest is not "
+                "the one in the version's tag."
+            )
         yield file
 
 
@@ -161,8 +164,8 @@ def downloaded_twin(client: MlflowClient, champion: Champion) -> Iterator[Path]:
 def downloaded(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
     """The package of a version as an app gets it, in a temporary folder.
 
-    What an app leaves there when it loads from a local registry is left out: MLflow's note of the
-    version, and compiled code, which must not run in place of the source that was checked.
+    Files that an app leaves there when it loads from a local registry are left out: MLflow's note
+    of the version, and compiled code, which must not run instead of the checked source.
 
     Raises:
         RegistryError: Where there is no such version, or its files are missing.
@@ -182,7 +185,10 @@ def downloaded(client: MlflowClient, model: str, version: str) -> Iterator[Path]
             what = f"Version {version} of {model} cannot be downloaded"
             raise to_error(what, error) from error
         if not whole:
-            raise RegistryError(f"Version {version} of {model} cannot be downloaded: no MLmodel.")
+            raise RegistryError(
+                f"Version {version} of {model} cannot be downloaded: its package has no file "
+                "MLmodel."
+            )
         yield place
 
 
@@ -196,7 +202,7 @@ def seal(
     probe: pd.DataFrame,
     predictions: np.ndarray,
 ) -> None:
-    """Note on a version what was checked, so that a rollback can check it again without its code.
+    """Record a version's checks in its tags, so that a rollback can repeat them without its code.
 
     Args:
         client: From ``open_registry``.
@@ -218,7 +224,7 @@ def seal(
 
 
 def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
-    """What was checked of a version.
+    """The record of a version's checks.
 
     Raises:
         RegistryError: Where there is no such version, or it was never checked.
@@ -234,7 +240,10 @@ def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
         raise to_error(f"There is no version {version} of {model}", error) from error
     tags = found.tags
     if not {"files_sha256", "trusted_types"} <= set(tags):
-        raise RegistryError(f"Version {version} of {model} was never checked: it was no champion.")
+        raise RegistryError(
+            f"Version {version} of {model} was never checked, because it never became champion. "
+            "Choose a version that was champion."
+        )
     try:
         with tempfile.TemporaryDirectory() as folder:
             place = _download(client, str(found.run_id), PROBE, folder)
@@ -254,7 +263,7 @@ def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
 
 
 def _download(client: MlflowClient, run_id: str, name: str, folder: str) -> Path:
-    """What a run keeps, from its own store: asked for it by run, MLflow hides why it failed."""
+    """An artifact of a run, read from the artifact store: through the run, MLflow hides errors."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     kept = get_artifact_repository(client.get_run(run_id).info.artifact_uri)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 AS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
-"""Shows an experiment as models in training; by default MLflow shows it as work on prompts."""
+"""Makes MLflow show an experiment as model training; its default is generative AI."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class NightRun:
     Attributes:
         model: Registered model.
         as_of: As-of date.
-        night: Key of the night's inputs: a killed night's half-written run is found by it.
+        night: Key of the night's inputs; it identifies the half-written run of a killed night.
         tags: ``judged`` (the verdict before the package is checked), links, commit and the like.
-        params: What the night was run with.
+        params: Parameters of the night.
         metrics: Figures of the night.
         children: Its candidates.
         days: The data: name, fingerprint and place, logged as dataset input.
@@ -53,12 +54,40 @@ class NightRun:
     days: Mapping[str, str]
 
 
+def role_metrics(
+    measured: Mapping[str, Mapping[str, Mapping[str, float]]], challenger: str
+) -> dict[str, float]:
+    """The night's figures by role, each with its interval: ``champion_log_loss_low``.
+
+    Args:
+        measured: Scorer to metric to ``value``, ``low`` and ``high``.
+        challenger: The scorer whose figures have no prefix.
+    """
+    roles = {"": challenger, "champion_": "champion", "baseline_": "baseline"}
+    return {
+        f"{prefix}{metric}{end}": estimate[part]
+        for prefix, name in roles.items()
+        for metric, estimate in measured.get(name, {}).items()
+        for end, part in (("", "value"), ("_low", "low"), ("_high", "high"))
+    }
+
+
+def git_commit() -> str:
+    """Commit of the project, with ``-dirty`` where files differ; empty outside a checkout."""
+    asked = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    found = subprocess.run(
+        ["git", "-C", str(settings.PROJECT), *asked], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip()
+
+
 def log_night(client: MlflowClient, night: NightRun) -> str:
     """Write the night's run with a child for each candidate, in place of half-written ones.
 
-    Those were left by a killed night, or made by a request that MLflow's client sent again because
-    its answer was lost. A run with a registered version is whole and holds that version's judged
-    twin: it is never removed, and it stands for the night where the verdict is the same.
+    Half-written runs come from a killed night, or from a request that MLflow's client repeated
+    because the response was lost. A run with a registered version is complete and holds that
+    version's judged twin: it is never removed, and it is the night's run where the verdict is the
+    same.
 
     Returns:
         Id of the parent run.

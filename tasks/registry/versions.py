@@ -1,23 +1,29 @@
-"""The model registry: the only room that knows MLflow."""
+"""Versions in the model registry."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from tasks.registry.client import RegistryError, to_error
+from tasks.spec.fingerprint import digest, spec_module, spec_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from tasks.features.split import Split
+    from tasks.spec.model_spec import ModelSpec
+
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
+JOURNAL = "nightly.change"
+"""Tag of a registered model while its aliases are moved: what is meant, as JSON."""
 TWIN = "twin"
-"""Artifact of a night's run: the model that was judged, blind to the holdout."""
+"""Artifact of a night's run: the judged model, which has not seen the holdout."""
 TWIN_FILE = "model.skops"
 PROBE = "probe"
 """Artifact of a night's run: a few rows and what the shipped model predicts for them."""
@@ -30,17 +36,17 @@ class Champion:
     Attributes:
         version: Version in the registry.
         run_id: Night that made it.
-        candidate: Recipe it was fitted from.
+        candidate: Candidate it was fitted from.
         digest: Digest of the spec it was fitted with.
         as_of: As-of date of its night.
-        twin_learned_through: Last day its judged twin has seen.
+        twin_learned_through: Last training day of its judged twin.
         twin_sha256: Digest of its judged twin's file.
         files_sha256: Digest of its package when it was checked.
         trusted: Types it may hold.
         spec_module: Module its spec was defined in, and the file of it inside the package.
         lookback: Days of history its features may see.
-        promised: What a live day's primary metric should be: ``value``, ``low`` and ``high``; None
-            where the days that judged it were too few to say.
+        promised: Prediction interval of the primary metric on a live day: ``value``, ``low`` and
+            ``high``; None where there were too few holdout days.
     """
 
     version: str
@@ -65,11 +71,11 @@ def read_champion(
     Args:
         client: From ``open_registry``.
         model: Registered model.
-        before_night: Key of a night; where it has already promoted its own version and was then
-            killed, the champion before it is meant.
+        before_night: Key of a night that may already have promoted its version before it was
+            killed; then the champion before that version is returned.
 
     Raises:
-        RegistryError: Where the version behind the alias is not one of ours.
+        RegistryError: Where the version behind the alias was not made by a night.
     """
     version = version_by_alias(client, model, CHAMPION)
     if version is not None and before_night and version.tags.get("night") == before_night:
@@ -81,10 +87,46 @@ def read_previous(client: MlflowClient, model: str) -> Champion | None:
     """The champion before this one, or None where there was none.
 
     Raises:
-        RegistryError: Where the version behind the alias is not one of ours.
+        RegistryError: Where the version behind the alias was not made by a night.
     """
     version = version_by_alias(client, model, PREVIOUS)
     return _champion(model, version) if version is not None else None
+
+
+def night_tags(
+    spec: ModelSpec,
+    split: Split,
+    *,
+    night: str,
+    as_of: date,
+    candidate: str,
+    shipped_key: str,
+    prediction_interval: dict[str, float] | None,
+) -> dict[str, str]:
+    """What a night notes on the version it makes; ``read_champion`` reads it back.
+
+    Args:
+        spec: The model.
+        split: Days to train on and days held out.
+        night: Key of the night.
+        as_of: Its as-of date.
+        candidate: Candidate of the version.
+        shipped_key: Content key of the shipped model.
+        prediction_interval: Prediction interval of the primary metric on a live day.
+    """
+    return {
+        "night": night,
+        "as_of": as_of.isoformat(),
+        "candidate": candidate,
+        "spec_digest": digest(spec),
+        "shipped_key": shipped_key,
+        "judged_from": split.holdout[0].isoformat(),
+        "twin_learned_through": split.train[-1].isoformat(),
+        "spec_module": spec_module(spec),
+        "spec_file": spec_path(spec),
+        "lookback": str(spec.lookback.days),
+        "promised": json.dumps(prediction_interval),
+    }
 
 
 def _champion(model: str, version: Any) -> Champion:
@@ -107,7 +149,7 @@ def _champion(model: str, version: Any) -> Champion:
     except KeyError as error:
         raise RegistryError(
             f"Version {version.version} of {model} was not made by a night: it lacks the tag "
-            f"{error}. Move the alias to a version that was."
+            f"{error}. Move the alias to a version that a night made."
         ) from error
 
 
@@ -120,8 +162,8 @@ def versions_of_night(client: MlflowClient, model: str, night: str) -> Sequence[
 def find_version(client: MlflowClient, model: str, night: str) -> str | None:
     """The version this night has registered already, if any.
 
-    A request whose answer was lost is sent again by MLflow's client, and the server then makes a
-    second version of the same files: the first one stands, the others are removed.
+    MLflow's client repeats a request whose response was lost, and the server then makes a second
+    version of the same files: the first is kept, the others are removed.
     """
     found = versions_of_night(client, model, night)
     for again in found[1:]:
@@ -135,8 +177,22 @@ def read_alias(client: MlflowClient, model: str, alias: str) -> str | None:
     return str(found.version) if found else None
 
 
+def find_by_number(client: MlflowClient, model: str, version: str | None) -> Any:
+    """A version, or None where there is none of that number, as after ``retire``."""
+    from mlflow.exceptions import MlflowException
+
+    if not version:
+        return None
+    try:
+        return client.get_model_version(model, version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise to_error(f"Version {version} of {model} cannot be read", error) from error
+
+
 def read_rolled_back(client: MlflowClient, model: str) -> dict[str, str]:
-    """What must not be promoted again: content key of a shipped model to the reason in words."""
+    """Models that must not be promoted again: content key of the shipped model to the reason."""
     found = client.search_model_versions(f"name = '{model}'")
     return {
         version.tags["shipped_key"]: (
@@ -149,12 +205,15 @@ def read_rolled_back(client: MlflowClient, model: str) -> dict[str, str]:
 
 
 def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
-    """Remove all versions but the newest; what an alias or a rollback needs always stays.
+    """Remove all but the newest versions; versions that an alias or a rollback needs are kept.
+
+    That is the line of champions back from each alias, each with the one it replaced, as far as
+    ``keep`` versions, and what a change of champion that was cut off names.
 
     Args:
         client: From ``open_registry``.
         model: Registered model.
-        keep: How many of the newest versions stay.
+        keep: How many of the newest versions are kept.
 
     Returns:
         The removed versions.
@@ -162,8 +221,12 @@ def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     found = sorted(client.search_model_versions(f"name = '{model}'"), key=lambda v: -int(v.version))
     if len(found) <= keep:
         return []
-    needed = {str(version) for version in client.get_registered_model(model).aliases.values()}
-    needed |= {str(v.tags.get("replaced")) for v in found if str(v.version) in needed}
+    registered = client.get_registered_model(model)
+    replaced = {str(v.version): v.tags.get("replaced") for v in found}
+    begun = json.loads(registered.tags.get(JOURNAL, "{}"))
+    needed = {begun.get(role) for role in ("champion", "previous", "rolled_back")}
+    for version in map(str, registered.aliases.values()):
+        needed |= set(_line(version, replaced, keep))
     removed = []
     for old in found[keep:]:
         if str(old.version) in needed:
@@ -174,8 +237,17 @@ def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     return removed
 
 
+def _line(version: str, replaced: Mapping[str, str | None], most: int) -> list[str]:
+    """A version, the one it replaced as champion, the one that replaced, and so on."""
+    line, before = [version], replaced.get(version)
+    while before and before not in line and len(line) < most:
+        line.append(before)
+        before = replaced.get(before)
+    return line
+
+
 def _delete_files(client: MlflowClient, version: Any) -> None:
-    """Remove what a deleted version kept: its package and its twin; the run's figures stay."""
+    """Remove the package and the twin of a deleted version; the run's metrics are kept."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     if version.source.startswith("models:/"):

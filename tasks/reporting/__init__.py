@@ -1,1 +1,1 @@
-"""What a person reads: reports, pictures, the history page; only it knows matplotlib."""
+"""What a person reads: reports, plots, the history page; the only package that knows matplotlib."""

@@ -1,4 +1,4 @@
-"""What past nights of a model said: their reports, as they stand on disk."""
+"""Reports of past nights, read from disk."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tasks import settings
+from tasks.promotion.checks import Status
 from tasks.store import files
 
-MATURE = ("PROMOTED", "KEPT")
-"""Verdicts of nights that judged a challenger."""
+if TYPE_CHECKING:
+    from tasks.reporting.report_schema import Report
+
+
+MATURE = (Status.PROMOTED, Status.KEPT)
+"""Verdicts of nights that compared a challenger."""
 DAYS = "days.json"
 
 
-def past_reports(model: str, until: date, count: int = 60) -> list[dict[str, Any]]:
+def past_reports(model: str, until: date, count: int = 60) -> list[Report]:
     """The newest reports of a model, ascending by as-of date; unreadable ones are left out.
 
     Args:
@@ -29,9 +34,9 @@ def past_reports(model: str, until: date, count: int = 60) -> list[dict[str, Any
 
 
 def last_judged(model: str) -> date | None:
-    """The newest as-of date of which a challenger was judged."""
-    judged = (report for report in _newest_first(model) if report["verdict"] in MATURE)
-    newest = next(judged, None)
+    """The newest as-of date with a PROMOTED or KEPT verdict."""
+    decided = (report for report in _newest_first(model) if report["verdict"] in MATURE)
+    newest = next(decided, None)
     return date.fromisoformat(newest["as_of"]) if newest else None
 
 
@@ -43,11 +48,11 @@ def keep_days(model: str, as_of: date, days: Mapping[date, str]) -> None:
 
 
 def revised_days(model: str, as_of: date, days: Mapping[date, str]) -> dict[str, Any] | None:
-    """What has become of the days that an earlier night saw; None where there was none.
+    """Days that changed or came late since an earlier night; None where there was no earlier night.
 
     Args:
         model: Name of the model.
-        as_of: The night that looks back.
+        as_of: The night that compares.
         days: Its days with their fingerprints.
 
     Returns:
@@ -76,7 +81,7 @@ def revised_days(model: str, as_of: date, days: Mapping[date, str]) -> dict[str,
 
 
 def report_folder(model: str, as_of: date) -> Path:
-    """Where the report of a night lives."""
+    """Folder of a night's report."""
     return _folder(model) / as_of.isoformat()
 
 
@@ -84,11 +89,11 @@ def _folder(model: str) -> Path:
     return settings.home() / "reports" / model
 
 
-def _newest_first(model: str) -> Iterator[dict[str, Any]]:
+def _newest_first(model: str) -> Iterator[Report]:
     for folder in sorted(_folder(model).glob("????-??-??"), reverse=True):
         try:
             report = files.read_json(folder / "report.json")
         except (OSError, ValueError):
             continue
         if isinstance(report, dict) and report.get("as_of") == folder.name:
-            yield report
+            yield cast("Report", report)

@@ -1,7 +1,7 @@
-"""The last 60 nights of a model on one page: HTML that needs nothing beside itself.
+"""The last 60 nights of a model on one self-contained HTML page.
 
-Its charts are inline SVG whose x is in percent and whose y is in pixels: each is as wide as the
-phone or the desk it is read on, while letters and marks keep their size.
+Its charts are inline SVG with x in percent and y in pixels, so that a chart fits any screen while
+text and marks keep their size.
 """
 
 from __future__ import annotations
@@ -18,66 +18,67 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.metrics import base
 from tasks.monitoring.live_days import past_days
+from tasks.promotion.checks import Status
 from tasks.reporting import plots
 from tasks.reporting.archive import past_reports, report_folder
-from tasks.reporting.wording import WORDS, capitalized
+from tasks.reporting.wording import capitalized
 from tasks.store.files import write_file
 
 if TYPE_CHECKING:
-    from tasks.reporting.wording import Report
+    from tasks.reporting.report_schema import Report
 
 
 NIGHTS = 60
 """Dates on the page; the last is that of the newest report."""
 FEWEST_SLOTS = 14
-"""Nights a chart has room for at least, so that a first night is not one broad bar."""
+"""Fewest nights a chart has room for, so that a first night is not one broad bar."""
 LARGEST = 1e150
-"""Figures beyond are not drawn: their differences could overflow."""
+"""Larger figures are not drawn, because their differences could overflow."""
 TOP, BOTTOM = 12.0, 24.0
-"""Pixels of a chart above and below what is drawn."""
+"""Margins of a chart in pixels, above and below."""
 MISSING = "NO REPORT"
 MARKS = {
-    "PROMOTED": ("green", '<path d="M0-6 6.5 5.5H-6.5z"/>'),
-    "KEPT": ("blue", '<circle r="5.5"/>'),
-    "HELD": ("grey", '<path d="M-5-5.5h3.7v11H-5zM1.3-5.5H5v11H1.3z"/>'),
-    "REJECTED": ("orange line", '<path d="M-5-5 5 5M5-5-5 5"/>'),
+    Status.PROMOTED: ("green", '<path d="M0-6 6.5 5.5H-6.5z"/>'),
+    Status.KEPT: ("blue", '<circle r="5.5"/>'),
+    Status.HELD: ("grey", '<path d="M-5-5.5h3.7v11H-5zM1.3-5.5H5v11H1.3z"/>'),
+    Status.REJECTED: ("orange line", '<path d="M-5-5 5 5M5-5-5 5"/>'),
     MISSING: ("gap", '<path d="M-5.5-5.5h11v11h-11z"/>'),
     "inside": ("blue", '<circle r="3.5"/>'),
     "worse": ("orange open", '<circle r="4"/>'),
     "better": ("blue open", '<circle r="4"/>'),
-    "no promise": ("grey", '<path d="M0-4 4 0 0 4-4 0z"/>'),
-    "promise": ("band", '<path d="M-8-5H8V5H-8z"/>'),
+    "no interval": ("grey", '<path d="M0-4 4 0 0 4-4 0z"/>'),
+    "prediction interval": ("band", '<path d="M-8-5H8V5H-8z"/>'),
     "predecessor": ("thin", '<path d="M-8 3-2-2 3 2 8-3"/>'),
     "promoted": ("green", '<path d="M0-4 4 3.5H-4z"/>'),
     "went back": ("orange", '<path d="M0 4-4.5-4H4.5z"/>'),
 }
-"""Meaning to look and to shape about the middle: told apart without any colour."""
+"""Meaning to style and to a shape around its centre; the shapes differ without colour."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One date: what its night decided, and how the champion did on that day.
+    """One date: its night's verdict, and the champion's live performance on that day.
 
     Attributes:
         day: As-of date.
-        verdict: The night's, or ``NO REPORT``.
-        why: What was done to the champion, if anything, and the verdict's first reason.
+        verdict: The night's verdict, or ``NO REPORT``.
+        why: What happened to the champion, if anything, and the verdict's first reason.
         version: The champion after the night.
         age: Days since that champion's own night.
         change: ``promoted``, ``went back`` or nothing.
         accepted: Rows, where they were counted.
         quarantined: Rows, where they were counted.
-        live: The primary metric of what the app was told for that day.
-        low: Lower end of what was promised for it.
+        live: The primary metric of the predictions published for that day.
+        low: Lower end of its prediction interval.
         high: Upper end.
-        place: ``inside``, ``worse``, ``better`` or ``no promise``; nothing where not graded.
+        place: ``inside``, ``worse``, ``better`` or ``no interval``; nothing where not graded.
         previous: The predecessor's metric on that day.
-        told: The graded day in words.
+        told: The graded day as text.
     """
 
     day: date
     verdict: str = MISSING
-    why: str = "No report was left."
+    why: str = "There is no report of this night."
     version: str | None = None
     age: int | None = None
     change: str = ""
@@ -93,7 +94,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a chart puts a night and a figure.
+    """The scales of a chart.
 
     Attributes:
         slots: Nights it has room for.
@@ -108,11 +109,11 @@ class Frame:
     height: int
 
     def x(self, night: float) -> str:
-        """From the left, in percent; a night is 1 wide."""
+        """Distance from the left in percent; a night is 1 wide."""
         return f"{100 * night / self.slots:.4f}%"
 
     def y(self, figure: float) -> float:
-        """From the top, in pixels."""
+        """Distance from the top in pixels."""
         share = (figure - self.low) / (self.high - self.low)
         return round(self.height - BOTTOM - share * (self.height - BOTTOM - TOP), 1)
 
@@ -122,14 +123,15 @@ def to_html(reports: Sequence[Report], live: Sequence[Mapping[str, Any]]) -> str
 
     Args:
         reports: The last nights', at least one, ascending (``archive.past_reports``).
-        live: The days whose labels have come, ascending: ``day``, ``asked``, ``labelled``,
-            ``metrics``, ``previous`` (the predecessor's metrics) and ``promised``, within which
-            the primary metric of one day was to fall.
+        live: The graded days, ascending: ``day``, ``asked``, ``labelled``,
+            ``metrics``, ``previous`` (the predecessor's metrics) and ``promised``, the prediction
+            interval of the primary metric of one day.
     """
 
     newest = reports[-1]
     metric = newest["metric"]
-    greater = newest.get("greater_is_better", base.greater_is_better(metric))
+    known = "greater_is_better" in newest
+    greater = newest["greater_is_better"] if known else base.greater_is_better(metric)
     name = escape(newest.get("titles", {}).get(metric, base.title(metric)))
     rows = _read(reports, live, metric, greater)
     better = f"{'Higher' if greater else 'Lower'} is better."
@@ -148,9 +150,9 @@ def to_html(reports: Sequence[Report], live: Sequence[Mapping[str, Any]]) -> str
 <p class="state">{_mark(newest["verdict"])}<span>{_state(rows, newest, name)}</span></p>
 <h2>Last {_many(len(rows), "night")}</h2>
 {_calendar(rows)}
-<h2>{capitalized(name)}: promised against live</h2>
-{_legend("promise", "inside", "worse", "better", "predecessor", said=better)}
-{_live_chart(rows, f"{capitalized(name)} of each live day and what was promised")}
+<h2>{capitalized(name)}: prediction interval against live</h2>
+{_legend("prediction interval", "inside", "worse", "better", "predecessor", said=better)}
+{_live_chart(rows, f"{capitalized(name)} of each live day and its prediction interval")}
 <h2>Age of the champion, days</h2>
 {_legend("promoted", "went back")}
 {_bars(rows, [row.age for row in rows], "age", "Age of the champion in days", 120)}
@@ -169,7 +171,8 @@ def to_html(reports: Sequence[Report], live: Sequence[Mapping[str, Any]]) -> str
 def _read(
     reports: Sequence[Report], live: Sequence[Mapping[str, Any]], metric: str, greater: bool
 ) -> list[Row]:
-    """A row for every date up to the newest report's, ascending; without a report too."""
+    """A row for every date up to the newest report's, ascending, also for dates without a
+    report."""
     last = date.fromisoformat(reports[-1]["as_of"])
     first = max(date.fromisoformat(reports[0]["as_of"]), last - timedelta(days=NIGHTS - 1))
     graded = {record["day"]: _graded(record, metric, greater) for record in live}
@@ -183,7 +186,7 @@ def _read(
 
 
 def _decided(report: Report, before: str | None) -> dict[str, Any]:
-    """What a report says of its night; ``before`` is the champion of the one before it."""
+    """The row of a report; ``before`` is the champion of the report before it."""
     champion, rows = report.get("champion", {}), report.get("rows", {})
     version, since = champion.get("version"), champion.get("since")
     age = (date.fromisoformat(report["as_of"]) - date.fromisoformat(since)).days if since else -1
@@ -194,25 +197,25 @@ def _decided(report: Report, before: str | None) -> dict[str, Any]:
         "why": " ".join(filter(None, why)),
         "version": version,
         "age": age if age >= 0 else None,
-        "change": "promoted" if report["verdict"] == "PROMOTED" else "went back" * moved,
+        "change": "promoted" if report["verdict"] == Status.PROMOTED else "went back" * moved,
         "accepted": _number(rows.get("accepted")) if rows.get("in") else None,
         "quarantined": _number(rows.get("quarantined")) if rows.get("in") else None,
     }
 
 
 def _graded(record: Mapping[str, Any], metric: str, greater: bool) -> dict[str, Any]:
-    """What a graded day says."""
+    """The fields of a graded day."""
     value = _number(record["metrics"].get(metric))
     promised = record.get("promised") or {}
     low, high = _number(promised.get("low")), _number(promised.get("high"))
     place, told = "", ""
     if value is not None:
-        place = told = "no promise"
+        place = told = "no interval"
         if low is not None and high is not None:
             place = "better" if (value > high) == greater else "worse"
             place = "inside" if low <= value <= high else place
             than = "" if place == "inside" else " than"
-            told = f"{place}{than} the promised {_figure(low)} to {_figure(high)}"
+            told = f"{place}{than} the prediction interval {_figure(low)} to {_figure(high)}"
         told = f"{_figure(value)}, {told}; {record['labelled']:,} of {record['asked']:,} labelled"
     return {
         "live": value,
@@ -230,22 +233,22 @@ def _number(value: float | None) -> float | None:
 
 
 def _state(rows: Sequence[Row], newest: Report, name: str) -> str:
-    """How things stand, in one sentence."""
+    """The current state in one sentence."""
     row = rows[-1]
     said = f"<b>{escape(row.verdict)}</b> on {row.day}"
     if row.version is None:
         said += "; there is no champion yet"
     else:
         recipe = escape(newest["champion"].get("candidate") or "recipe unknown")
-        said += f", {WORDS[row.verdict]}" if row.verdict in WORDS else ""
+        said += f", {Status(row.verdict).words}" if row.verdict in set(Status) else ""
         said += f": version {escape(row.version)} ({recipe})"
         said += "" if row.age is None else f", <b>{_many(row.age, 'day')}</b> old"
     places = Counter(row.place for row in rows if row.place)
-    judged = places.total() - places["no promise"]
-    if not judged:
-        return f"{said}; no live day {'had a promise' if places else 'is graded'} yet."
-    said += f"; live {name} was inside the promise on "
-    said += f"<b>{places['inside']} of {_many(judged, 'day')}</b>"
+    compared = places.total() - places["no interval"]
+    if not compared:
+        return f"{said}; no live day {'has a prediction interval' if places else 'is graded'} yet."
+    said += f"; live {name} was inside the prediction interval on "
+    said += f"<b>{places['inside']} of {_many(compared, 'day')}</b>"
     outside = [f", {place} on {places[place]}" for place in ("worse", "better") if places[place]]
     return said + "".join(outside) + "."
 
@@ -255,8 +258,8 @@ def _many(count: int, what: str) -> str:
 
 
 def _mark(meaning: str, told: str = "") -> str:
-    """A mark in a line of text; ``told`` is its name where no words stand beside it."""
-    look, shape = MARKS.get(meaning, MARKS["no promise"])
+    """A mark in a line of text; ``told`` is its label where there is no text beside it."""
+    look, shape = MARKS.get(meaning, MARKS["no interval"])
     named = 'aria-hidden="true">'
     if told:
         named = f'role="img" aria-label="{escape(told)}"><title>{escape(told)}</title>'
@@ -270,7 +273,7 @@ def _legend(*meanings: str, said: str = "") -> str:
 
 
 def _calendar(rows: Sequence[Row]) -> str:
-    """One mark a night, a column a week; beside it how many there are of each."""
+    """One mark per night, one column per week, with the number of each verdict."""
     cells = ["<i></i>", *(f"<i>{letter}</i>" for letter in "MTWTFSS")]
     for n, row in enumerate(rows):
         if n == 0 or row.day.weekday() == 0:
@@ -286,7 +289,7 @@ def _calendar(rows: Sequence[Row]) -> str:
 
 
 def _live_chart(rows: Sequence[Row], label: str) -> str:
-    """The promise as a band, what came as dots, the predecessor as a thin line."""
+    """The prediction interval as a band, live days as dots, the predecessor as a thin line."""
     figures = [each for row in rows for each in (row.live, row.low, row.high, row.previous)]
     known = [each for each in figures if each is not None]
     if not known:
@@ -309,10 +312,10 @@ def _live_chart(rows: Sequence[Row], label: str) -> str:
 def _bars(
     rows: Sequence[Row], values: Sequence[float | None], look: str, label: str, height: int
 ) -> str:
-    """A bar a night, from zero; on those of the age, how the champion changed."""
+    """A bar per night, from zero; bars of the age show changes of champion."""
     known = [value for value in values if value is not None]
     if not known:
-        return '<p class="none">Nothing has been counted yet.</p>'
+        return '<p class="none">No rows have been counted yet.</p>'
     frame = Frame(max(len(rows), FEWEST_SLOTS), 0, _span([0, 4, *known])[1], height)
     bars, changes = [], []
     for n, (row, value) in enumerate(zip(rows, values, strict=True)):
@@ -327,7 +330,7 @@ def _bars(
 def _rect(
     frame: Frame, look: str, night: int, gap: float, low: float, high: float, told: str = ""
 ) -> str:
-    """A rectangle over one night from ``low`` to ``high``, never too thin to be seen."""
+    """A rectangle over one night from ``low`` to ``high``, with a minimum height."""
     tall = max(frame.y(low) - frame.y(high), 1.5)
     across = f'x="{frame.x(night + gap)}" width="{frame.x(1 - 2 * gap)}"'
     down = f'y="{frame.y(low) - tall:.1f}" height="{tall:.1f}"'
@@ -335,14 +338,14 @@ def _rect(
 
 
 def _placed(frame: Frame, meaning: str, night: int, y: float, told: str) -> str:
-    """A mark in the middle of a night."""
+    """A mark at the centre of a night."""
     look, shape = MARKS[meaning]
     place = f'x="{frame.x(night + 0.5)}" y="{y:.1f}"'
     return f'<svg class="{look}" {place}><title>{escape(told)}</title>{shape}</svg>'
 
 
 def _chart(frame: Frame, label: str, rows: Sequence[Row], drawn: Sequence[str]) -> str:
-    """What is drawn, on lines at round figures and with up to four dates beneath."""
+    """A chart with grid lines at round figures and up to four dates."""
     ticks = {_short(tick): frame.y(tick) for tick in _ticks(frame.low, frame.high)}
     figures = "".join(f'<text x="38" y="{y}" dy="4">{text}</text>' for text, y in ticks.items())
     grid = "".join(f'<line x2="100%" y1="{y}" y2="{y}"/>' for y in ticks.values())
@@ -361,7 +364,7 @@ def _chart(frame: Frame, label: str, rows: Sequence[Row], drawn: Sequence[str]) 
 
 
 def _span(figures: Sequence[float]) -> tuple[float, float]:
-    """What an axis runs from and to, with some air; never nothing."""
+    """Limits of an axis, with a margin; never an empty range."""
     low, high = min(figures), max(figures)
     size = max(abs(low), abs(high))
     air = (high - low) / 20 if high - low > 1e-4 * size else size / 10
@@ -369,14 +372,14 @@ def _span(figures: Sequence[float]) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Two to five round figures between."""
+    """Two to five round figures between the limits."""
     step = 10.0 ** math.floor(math.log10(high - low))
     step *= 0.5 if high - low < 2.5 * step else 1 if high - low < 5 * step else 2
     return [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _short(figure: float) -> str:
-    """A round figure in few letters: ``0.25``, ``1.5M``."""
+    """A round figure, shortened: ``0.25``, ``1.5M``."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if size <= abs(figure) < 1000 * size:
             return f"{figure / size:.4g}{letter}"
@@ -388,7 +391,7 @@ def _figure(figure: float) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    """Every night, newest first: a table on a wide screen, a card a night on a narrow one."""
+    """Every night, newest first: a table on a wide screen, one card per night on a narrow one."""
     titles = ("As of", "Verdict", "Why", "Promised", "Live", "Champion", "Age", "Rows")
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
     lines = []
@@ -496,7 +499,7 @@ td small { display: block }
 
 
 def write_history(model: str, as_of: date) -> Path | None:
-    """Draw the page of a model's last nights anew; None before its first report."""
+    """Draw the page of a model's last nights again; None before its first report."""
     reports = past_reports(model, as_of)
     if not reports:
         return None

@@ -1,4 +1,4 @@
-"""The pictures of a night's report."""
+"""The plots of a night's report."""
 
 from __future__ import annotations
 
@@ -8,66 +8,68 @@ from typing import TYPE_CHECKING
 from tasks.evaluation.estimates import Estimate
 from tasks.evaluation.evaluate import evaluate_days
 from tasks.monitoring import drift
+from tasks.promotion.checks import Status
+from tasks.promotion.verdict import BASELINE, CHAMPION
 from tasks.reporting import plots
 from tasks.reporting.problem_plots import draw_problem
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-    from tasks.evaluation.estimates import Evaluation, SliceResult
     from tasks.monitoring.drift import Shift
-    from tasks.reporting.wording import Report
+    from tasks.promotion.verdict import Decision, Evidence
+    from tasks.reporting.report_schema import Report
     from tasks.spec.model_spec import ModelSpec
 
 
 def draw_plots(
-    spec: ModelSpec,
-    holdout: pd.DataFrame,
-    scores: Mapping[str, np.ndarray],
-    challenger: str,
-    figures: Evaluation,
-    slices: Sequence[SliceResult],
-    relied: Mapping[str, float],
+    spec: ModelSpec, evidence: Evidence, decided: Decision, importances: Mapping[str, float]
 ) -> dict[str, bytes]:
-    """The pictures of a night: title to PNG."""
+    """The plots of a night that compared a challenger: title to PNG.
 
-    metric = figures.metric
-    shown = {name: figures.metrics[name] for name in figures.metrics}
+    Args:
+        spec: The model.
+        evidence: The holdout and the scores of each scorer.
+        decided: The verdict with its figures.
+        importances: Input to its importance for the challenger.
+    """
+    figures, challenger = decided.figures, decided.challenger
+    if figures is None:
+        return {}
     sign = -1 if figures.greater_is_better else 1
-    order = sorted(shown, key=lambda name: sign * shown[name][metric].value)
-    roles = {"challenger": challenger, "champion": "champion", "baseline": "baseline"}
-    compared = {role: scores[name] for role, name in roles.items() if name in scores}
-    drawn = {
-        "Candidates": plots.candidates(
-            metric, {name: shown[name][metric] for name in order}, challenger
-        ),
-        "Day by day": plots.metric_by_day(metric, evaluate_days(spec.problem, holdout, compared)),
+    order = sorted(figures.metrics, key=lambda name: sign * figures.primary(name).value)
+    ranked = {name: figures.primary(name) for name in order}
+    roles = {"challenger": challenger, CHAMPION: CHAMPION, BASELINE: BASELINE}
+    compared = {
+        role: evidence.scores[name] for role, name in roles.items() if name in evidence.scores
     }
-    if any(result.relative for result in slices):
-        drawn["Slices"] = plots.slices(slices, spec.gate.slice_tolerance)
-    drawn |= draw_problem(spec.problem, holdout, compared)
-    drawn["Inputs"] = plots.feature_importance(list(relied), list(relied.values()))
+    by_day = evaluate_days(spec.problem, evidence.holdout, compared)
+    drawn = {
+        "Candidates": plots.candidates(figures.metric, ranked, challenger),
+        "Day by day": plots.metric_by_day(figures.metric, by_day),
+    }
+    if any(result.relative for result in decided.slices):
+        drawn["Slices"] = plots.slices(decided.slices, spec.gate.slice_tolerance)
+    drawn |= draw_problem(spec.problem, evidence.holdout, compared)
+    drawn["Inputs"] = plots.feature_importance(list(importances), list(importances.values()))
     return drawn
 
 
 def draw_drift(shifts: Sequence[Shift]) -> dict[str, bytes]:
-    """The picture of the columns that moved most: title to PNG."""
+    """The plot of the columns that drifted most: title to PNG."""
 
     return {"Drift": plots.drift(shifts, drift.LARGE)}
 
 
 def draw_nights(reports: Sequence[Report]) -> dict[str, bytes]:
-    """The picture of the last nights, from two on that were judged: title to PNG."""
+    """The plot of the last nights, if at least two compared a challenger: title to PNG."""
 
-    judged = [report for report in reports if "challenger" in report["metrics"]]
-    if len(judged) < 2:
+    compared = [report for report in reports if "challenger" in report["metrics"]]
+    if len(compared) < 2:
         return {}
-    metric = judged[-1]["metric"]
+    metric = compared[-1]["metric"]
     nights = {
         report["as_of"]: Estimate(**report["metrics"]["challenger"][metric])
-        for report in judged
+        for report in compared
         if metric in report["metrics"]["challenger"]
     }
-    promoted = [report["as_of"] for report in judged if report["verdict"] == "PROMOTED"]
+    promoted = [report["as_of"] for report in compared if report["verdict"] == Status.PROMOTED]
     return {"Nights": plots.nights(metric, nights, promoted)}

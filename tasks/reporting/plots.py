@@ -1,4 +1,4 @@
-"""Pictures of a night as PNG bytes: small, readable at a glance, safe for colour-blind readers.
+"""Plots of a night as PNG bytes: small, readable at a glance, safe for colour-blind readers.
 
 Every function is pure and builds its own figure; matplotlib is imported when one is drawn.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
-"""Okabe and Ito's colours, told apart with any colour vision, and a neutral grey."""
+"""Okabe and Ito's colours, distinguishable with any colour vision, and a neutral grey."""
 ROLES = {"challenger": (BLUE, "o"), "champion": (ORANGE, "s"), "baseline": (GREY, "^")}
 OTHERS = ((GREEN, "D"), (PURPLE, "v"), ("#56B4E9", "P"), ("#E69F00", "X"))
 MOST_ROWS = 20
@@ -124,16 +124,16 @@ def candidates(metric: str, estimates: Mapping[str, Estimate], chosen: str | Non
 
 
 def slices(results: Sequence[SliceResult], tolerance: float | None = None) -> bytes:
-    """Relative difference of the challenger in each judged group, the worst at the top.
+    """Relative difference of the challenger in each compared group, the worst at the top.
 
     Args:
         results: Groups; those too small to compare are not drawn, and of more than 20 groups the
             20 worst are.
         tolerance: The gate's bound, drawn as a line.
     """
-    judged = [(s, s.relative) for s in results if s.relative is not None and s.relative.finite()]
-    judged.sort(key=lambda pair: pair[1].value)
-    shown = judged[:MOST_ROWS]
+    compared = [(s, s.relative) for s in results if s.relative is not None and s.relative.finite()]
+    compared.sort(key=lambda pair: pair[1].value)
+    shown = compared[:MOST_ROWS]
     figure, axes = new_figure(7.2, 1.2 + 0.27 * max(len(shown), 2))
     for row, (_, relative) in enumerate(shown):
         colour = ORANGE if relative.high < 0 else BLUE if relative.low > 0 else GREY
@@ -145,8 +145,8 @@ def slices(results: Sequence[SliceResult], tolerance: float | None = None) -> by
     _rows(axes, [f"{s.column} = {s.group}  ({s.units:,})" for s, _ in shown])
     bound = "" if tolerance is None else "; dashed: the bound"
     axes.set_xlabel(f"challenger against champion, % (right is better{bound})")
-    more = f", {len(shown)} worst of {len(judged)}" if len(judged) > len(shown) else ""
-    axes.set_title(f"Slices{more}" if shown else "Slices: none large enough to compare")
+    more = f", {len(shown)} worst of {len(compared)}" if len(compared) > len(shown) else ""
+    axes.set_title(f"Slices{more}" if shown else "Slices: no group is large enough to compare")
     return to_png(figure)
 
 
@@ -185,14 +185,16 @@ def feature_importance(names: Sequence[str], values: Sequence[float]) -> bytes:
     )
     axes.axvline(0, color="black", linewidth=0.8)
     _rows(axes, [names[i] for i in order])
-    axes.set_xlabel("move of the answers when it is shuffled, in standard deviations of them")
+    axes.set_xlabel(
+        "mean change of the predictions when it is shuffled, in their standard deviations"
+    )
     more = f", {len(order)} largest of {len(names)}" if len(names) > len(order) else ""
-    axes.set_title(f"What the model relies on{more}")
+    axes.set_title(f"Permutation importance{more}")
     return to_png(figure)
 
 
 def drift(shifts: Sequence[Shift], large: float) -> bytes:
-    """The columns that moved most in the newest week, beside how far earlier weeks went.
+    """The columns that drifted most in the newest week, with the drift of earlier weeks.
 
     Args:
         shifts: The largest first.
@@ -206,15 +208,15 @@ def drift(shifts: Sequence[Shift], large: float) -> bytes:
     axes.plot(usual, range(len(shown)), "k|", markersize=11, label="earlier weeks, at most")
     axes.axvline(large, color="black", linewidth=0.8, linestyle=":", label="large")
     _rows(axes, [shift.column for shift in shown])
-    axes.set_xlabel("index of stability against the weeks before; 0 is the same")
+    axes.set_xlabel("population stability index against earlier weeks; 0 means no difference")
     more = f", {len(shown)} largest of {len(shifts)}" if len(shifts) > len(shown) else ""
-    axes.set_title(f"How far the newest week moved{more}")
+    axes.set_title(f"Drift of the newest week{more}")
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     return to_png(figure)
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty figure of so many inches, and its axes."""
+    """An empty figure of this size in inches, and its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
@@ -231,7 +233,7 @@ def _plain(axes: Axes) -> None:
 
 
 def styles(names: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Colour and marker of each scorer, the same in every picture."""
+    """Colour and marker of each scorer, the same in every plot."""
     others = [name for name in names if name not in ROLES]
     return [
         ROLES[name] if name in ROLES else OTHERS[others.index(name) % len(OTHERS)] for name in names
@@ -251,7 +253,7 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
 
 
 def date_axis(axes: Axes) -> None:
-    """Show a few dates, short."""
+    """Show a few dates in short form."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Pictures of what one kind of problem has to show: probabilities, classes, numbers, intervals."""
+"""Plots for one kind of problem: probabilities, classes, numbers, intervals."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 POINTS = 300
 DOTS = 2_000
-"""Dots that a picture of rows shows."""
+"""Most dots in a plot of rows."""
 WORDS = 14
-"""Letters of a class that fit beside its row."""
+"""Most characters of a class name beside its row."""
 
 
 def draw_problem(
     problem: Problem, examples: pd.DataFrame, scores: Mapping[str, npt.NDArray[Any]]
 ) -> dict[str, bytes]:
-    """Pictures of this kind of problem: title to PNG; none for a kind that has none of its own.
+    """Plots for this kind of problem: title to PNG; empty for a kind without its own.
 
     Args:
         problem: What is predicted.
@@ -50,16 +50,16 @@ def draw_problem(
         if said is not None:
             drawn["Predicted against actual"] = predicted(target, problem.middle(said))
         if problem.quantiles:
-            promised = problem.quantiles[-1] - problem.quantiles[0]
+            expected = problem.quantiles[-1] - problem.quantiles[0]
             day = examples["day"].to_numpy()
-            drawn["Coverage"] = coverage_by_day(day, target, scores, promised)
+            drawn["Coverage"] = coverage_by_day(day, target, scores, expected)
     return drawn
 
 
 def calibration(
     target: npt.ArrayLike, scores: Mapping[str, npt.ArrayLike], bins: int = 10
 ) -> bytes:
-    """Promised probability against observed share, in bins of equally many rows.
+    """Predicted probability against observed share, in bins of equally many rows.
 
     Args:
         target: Shape (rows,), 0 or 1.
@@ -72,7 +72,7 @@ def calibration(
 
 
 def precision_recall(target: npt.ArrayLike, scores: Mapping[str, npt.ArrayLike]) -> bytes:
-    """Precision over recall of every scorer that ranks at all, with the base rate.
+    """Precision over recall of every scorer with different scores, with the base rate.
 
     Args:
         target: Shape (rows,), 0 or 1.
@@ -94,8 +94,8 @@ def precision_recall(target: npt.ArrayLike, scores: Mapping[str, npt.ArrayLike])
     axes.axhline(base, color=GREY, linewidth=1, linestyle="--", label=f"base rate {base:.2f}")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.set_xlabel("recall: share of the true ones found")
-    axes.set_ylabel("precision: share found that is true")
+    axes.set_xlabel("recall: share of positives found")
+    axes.set_ylabel("precision: share of found that is positive")
     axes.set_title("Precision and recall")
     axes.legend(frameon=False, fontsize=8)
     return to_png(figure)
@@ -104,10 +104,10 @@ def precision_recall(target: npt.ArrayLike, scores: Mapping[str, npt.ArrayLike])
 def calibration_of_likeliest(
     target: npt.ArrayLike, scores: Mapping[str, npt.NDArray[Any]]
 ) -> bytes:
-    """Promised probability of the likeliest class against the share in which it was the one.
+    """Predicted probability of the likeliest class against the share in which it was right.
 
-    Scorers whose likeliest class is not the same have different rows right, so each has its own
-    truth; the panels share their axes.
+    Scorers with different likeliest classes are right on different rows, so each has its own panel;
+    the panels share their axes.
 
     Args:
         target: Shape (rows,), codes of the classes.
@@ -120,7 +120,7 @@ def calibration_of_likeliest(
 
 
 def confusion(target: npt.ArrayLike, said: npt.ArrayLike, names: Sequence[str]) -> bytes:
-    """What the rows of each class were taken for, in percent of the class.
+    """Confusion matrix: predicted classes of the rows of each class, in percent of the class.
 
     Args:
         target: Shape (rows,), codes of the classes.
@@ -188,15 +188,15 @@ def coverage_by_day(
     day: npt.NDArray[Any],
     target: npt.ArrayLike,
     scores: Mapping[str, npt.NDArray[Any]],
-    promised: float,
+    expected: float,
 ) -> bytes:
-    """Share of the rows of each day that fell into the outer interval.
+    """Share of each day's rows whose label is in the outer interval.
 
     Args:
         day: Shape (rows,), dates.
         target: Shape (rows,).
         scores: Scorer to quantiles, shape (rows, levels).
-        promised: Share that the interval should hold.
+        expected: Share that the interval should hold.
     """
     figure, axes = new_figure(7.2, 3.2)
     truth = np.asarray(target, dtype=np.float64)
@@ -214,7 +214,7 @@ def coverage_by_day(
             linestyle="--" if name == "baseline" else "-",
             label=name,
         )
-    axes.axhline(promised, color=GREY, linewidth=1, linestyle=":", label=f"promised {promised:g}")
+    axes.axhline(expected, color=GREY, linewidth=1, linestyle=":", label=f"expected {expected:g}")
     axes.set_ylim(0, 1.03)
     date_axis(axes)
     axes.set_ylabel("share inside")
@@ -237,18 +237,18 @@ def _calibration(
         )
         count = np.bincount(cell)
         filled = count > 0
-        promised = np.bincount(cell, score)[filled] / count[filled]
+        expected = np.bincount(cell, score)[filled] / count[filled]
         observed = np.bincount(cell, truths[name])[filled] / count[filled]
-        top = max(top, promised.max(), observed.max())
+        top = max(top, expected.max(), observed.max())
         axes.plot(
-            promised, observed, color=colour, marker=marker, markersize=5, linewidth=1.4, label=name
+            expected, observed, color=colour, marker=marker, markersize=5, linewidth=1.4, label=name
         )
     top = min(1.0, top * 1.05)
     axes.plot([0, top], [0, top], color="black", linewidth=0.8, linestyle=":", label="perfect")
     axes.set_xlim(0, top)
     axes.set_ylim(0, top)
     axes.set_aspect("equal")
-    axes.set_xlabel("promised probability")
+    axes.set_xlabel("predicted probability")
     axes.set_ylabel("observed share")
     axes.set_title(heading)
     axes.legend(frameon=False, fontsize=8)

@@ -1,4 +1,4 @@
-"""The night in plain words and pictures, the same on the terminal, in Prefect and in MLflow."""
+"""The night in plain words and plots, the same on the terminal, in Prefect and in MLflow."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.monitoring import drift
-from tasks.reporting.wording import WORDS, capitalized, figure, interval
+from tasks.promotion.checks import Status
+from tasks.reporting.wording import capitalized, figure, interval
 from tasks.store import files
 
 if TYPE_CHECKING:
-    from tasks.reporting.wording import Report
+    from tasks.reporting.report_schema import DriftPart, Report
 
 
 def nights_table(reports: Sequence[Report]) -> str:
-    """The last nights as a Markdown table, newest first: what a person compares at a glance."""
+    """The last nights as a Markdown table, newest first."""
     newest = reports[-1]
     metric = newest["metric"]
     lines = [
@@ -52,13 +53,13 @@ def to_terminal(report: Report, *, again: bool = False) -> str:
     if again:
         lines += [
             "",
-            "This very night was decided before and nothing has changed: nothing was run.",
+            "This night was decided before and its inputs have not changed, so no step was run.",
         ]
     return "\n".join(line.rstrip() for line in lines)
 
 
 def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str:
-    """The report as Markdown; with ``plots`` the pictures are inside, as Prefect shows them.
+    """The report as Markdown; with ``plots`` the plots are inside, as Prefect shows them.
 
     Args:
         report: The night.
@@ -77,8 +78,9 @@ def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str
         out += [*_look_table(report), ""]
     if report["checks"]:
         out += ["## Checks", "", *_check_lines(report["checks"]), ""]
-    if report.get("drift") and report["drift"]["shifts"]:
-        out += ["## Newest week against those before", "", *_drift_table(report["drift"]), ""]
+    moved = report.get("drift")
+    if moved and moved["shifts"]:
+        out += ["## Newest week against those before", "", *_drift_table(moved), ""]
     for title, png in (plots or {}).items():
         picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         out += [f"### {title}", "", f"![{title}]({picture})", ""]
@@ -96,9 +98,9 @@ def _link(target: str) -> str:
 
 
 def _headline(report: Report) -> str:
-    if report["verdict"] == "PROMOTED":
+    if report["verdict"] == Status.PROMOTED:
         return f"version {report['champion']['version']} is the champion"
-    return WORDS[report["verdict"]]
+    return Status(report["verdict"]).words
 
 
 def _champion_line(report: Report) -> str:
@@ -162,7 +164,7 @@ def _metric_table(report: Report) -> list[str]:
 
 
 def _look_table(report: Report) -> list[str]:
-    lines = ["| Recipe | Relative gain | Lowest, asked every night |", "|---|---|---|"]
+    lines = ["| Recipe | Relative gain | Lower bound for nightly tests |", "|---|---|---|"]
     for name, found in report["looks"].items():
         known = None not in (found["lowest"], *found["relative"].values())
         told = f"{interval(found['relative'])} | {found['lowest']:.4f}" if known else "- | -"
@@ -186,7 +188,7 @@ def _data_lines(report: Report) -> list[str]:
     if revised := report.get("revised"):
         changed = [each["day"] for each in revised["changed"]]
         lines += _told(changed, f"revised since the night of {revised['since']}")
-        lines += _told(revised["late"], f"come late, after the night of {revised['since']}")
+        lines += _told(revised["late"], f"arrived late, after the night of {revised['since']}")
     if rows["in"]:
         lines.append(
             f"{rows['in']:,} rows in = {rows['accepted']:,} accepted + {rows['quarantined']:,} "
@@ -195,22 +197,21 @@ def _data_lines(report: Report) -> list[str]:
     if report["split"]:
         split = report["split"]
         lines.append(
-            f"learned from {_days(split['train_days'])} ({split['train_rows']:,} examples), "
-            f"judged on the {_days(split['holdout_days'])} from {split['holdout_from']}"
+            f"trained on {_days(split['train_days'])} ({split['train_rows']:,} examples), "
+            f"holdout: the {_days(split['holdout_days'])} from {split['holdout_from']}"
         )
     return lines
 
 
 def _told(days: Sequence[str], what: str, shown: int = 5) -> list[str]:
-    """``2 days revised since ...: 2026-11-18, 2026-11-19``; nothing of no day."""
+    """``2 days revised since ...: 2026-11-18, 2026-11-19``; empty where there is no day."""
     if not days:
         return []
     more = f" and {len(days) - shown} more" if len(days) > shown else ""
     return [f"{_days(len(days))} {what}: {', '.join(days[:shown])}{more}"]
 
 
-def _drift_table(found: Mapping[str, Any]) -> list[str]:
-
+def _drift_table(found: DriftPart) -> list[str]:
     fields = drift.Shift.__dataclass_fields__
     shifts = [drift.Shift(**{n: shift[n] for n in fields}) for shift in found["shifts"]]
     counted = found["rows"]
@@ -229,7 +230,11 @@ def _prediction_lines(report: Report) -> list[str]:
         return []
     if made["current"]:
         return [f"{made['rows']:,} rows for {made['day']}, by version {made['version']}"]
-    stays = f"those made as of {made['stays']} stay" if made["stays"] else "the app has none"
+    stays = (
+        (f"the app still reads those made as of {made['stays']}")
+        if made["stays"]
+        else "the app has no predictions"
+    )
     return [f"not renewed for {made['day']}: {made['fault'].rstrip('.')}; {stays}"]
 
 

@@ -1,19 +1,8 @@
-"""Words and numbers as every report writes them."""
+"""Words and number formats of every report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
-
-Report: TypeAlias = dict[str, Any]
-"""JSON-able; its keys are listed in the README under "The report"."""
-EXIT_CODES = {"PROMOTED": 0, "KEPT": 0, "HELD": 0, "REJECTED": 3}
-WORDS = {
-    "PROMOTED": "a new champion",
-    "KEPT": "the champion stays",
-    "HELD": "no fresh data, the champion stays",
-    "REJECTED": "bad data, the champion stays",
-}
 
 
 def interval(metric: Mapping[str, float] | None) -> str:
@@ -29,5 +18,5 @@ def figure(metric: Mapping[str, float] | None) -> str:
 
 
 def capitalized(text: str) -> str:
-    """With a capital first letter; the others stay."""
+    """With a capital first letter."""
     return text[:1].upper() + text[1:]

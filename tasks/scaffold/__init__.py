@@ -1,1 +1,1 @@
-"""A first model file, written from a look at the data."""
+"""A first model file, written from a sample of the data."""

@@ -1,4 +1,4 @@
-"""Python text as the formatter would leave it, with nothing from the data but literals."""
+"""Formatted Python code; from the data it holds only literals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WIDTH = 100
 
 
 def literal(value: object) -> str:
-    """A text, number or tuple of them as Python; a text cannot end what it stands in."""
+    """A text, number or tuple of them as a Python literal, safely quoted."""
     if isinstance(value, tuple):
         inner = ", ".join(map(literal, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
@@ -27,13 +27,13 @@ def literal(value: object) -> str:
 
 
 def call(head: str, parts: Sequence[str], indent: int = 0, tail: str = "") -> list[str]:
-    """``head(part, part)`` on one line where it fits, else a part a line.
+    """``head(part, part)`` on one line where it fits, else one part per line.
 
     Args:
-        head: What stands before the parts, with its opening bracket.
+        head: Text before the parts, with its opening bracket.
         parts: Code of each.
         indent: Spaces before the first line.
-        tail: What follows the closing bracket.
+        tail: Text after the closing bracket.
     """
     closing = {"(": ")", "[": "]", "{": "}"}[head[-1]] + tail
     space = " " * indent
@@ -45,7 +45,7 @@ def call(head: str, parts: Sequence[str], indent: int = 0, tail: str = "") -> li
 
 
 def nested(head: str, parts: Sequence[str], indent: int) -> str:
-    """A call that is a part of another: ``indent`` is where its first line will stand."""
+    """A call that is a part of another; ``indent`` is the column of its first line."""
     return "\n".join(call(head, parts, indent)).strip()
 
 
@@ -58,7 +58,7 @@ def constant(name: str, values: Sequence[object], note: str = "") -> list[str]:
 
 
 def identifier(name: str, taken: Sequence[str]) -> str:
-    """A name for a field: the column's own where Python and pandera allow it, else one like it."""
+    """A name for a field: the column's own if Python and pandera allow it, else a similar one."""
     plain = (
         unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode()
     )
@@ -75,12 +75,12 @@ def identifier(name: str, taken: Sequence[str]) -> str:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name is an ASCII identifier in small letters, as Python names fields."""
+    """Whether a name is an ASCII identifier in lower case."""
     return bool(re.fullmatch(r"[a-z][a-z0-9_]*", name)) and not keyword.iskeyword(name)
 
 
 def told(text: str) -> str:
-    """Words for a docstring: letters of the Latin alphabet, digits and harmless signs alone."""
+    """Text for a docstring: only Latin letters, digits and harmless punctuation."""
     return "".join(c if c in " _-.,:;%/()[]'=?!<>+*&@#" or _is_latin(c) else "?" for c in text)
 
 
@@ -91,7 +91,7 @@ def _is_latin(character: str) -> bool:
 
 
 def _quoted(text: str) -> str:
-    """A literal in the quotes the formatter would choose; signs that look like others escaped."""
+    """A literal in the formatter's quotes, with confusable characters escaped."""
     mark = "'" if text.count('"') > text.count("'") else '"'
     found = ""
     for c in text:
@@ -109,5 +109,5 @@ def _quoted(text: str) -> str:
 
 
 def _bearable(line: str) -> str:
-    """A line that cannot be broken, such as a long path, is excused."""
+    """A line with a noqa comment where it cannot be broken, such as a long path."""
     return line if len(line) <= WIDTH or "\n" in line else f"{line}  # noqa: E501"

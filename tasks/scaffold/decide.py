@@ -1,4 +1,4 @@
-"""From a table and what is asked of it to a plan of the model, with every doubt in words."""
+"""From a table and a person's options to a plan of the model, with warnings."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
 
 
 ENOUGH = 500_000
-"""Rows that are looked at; of a longer history some days, evenly spread."""
+"""Most rows that are read; of a longer history some days, evenly spread."""
 REPEATS = 0.05
-"""Share of rows from which taking an item again is the habit."""
+"""Share of repeated rows from which an item may be recommended again."""
 ALIKE = (3, 5_000)
-"""Different values of a category whose past is worth a feature."""
+"""Bounds of the distinct values of a category whose past becomes a feature."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a person asks of a table.
+    """The options a person gives.
 
     Attributes:
-        name: Of the model.
-        origin: Where the rows come from, in words.
+        name: Name of the model.
+        origin: Where the rows come from, for people.
         source: The source as code, part by part, without its time zone.
         imported: The source's class.
-        time: Column that says when a row happened, if any.
-        target: Column to predict, for all but recommendations.
+        time: Column that column that says when a row happened, if any.
+        target: Column to predict; None for a recommendation.
         problem: The problem, where a person chose it.
-        timezone: In which a day begins and ends.
-        today: Rows of later days are of the future.
+        timezone: Time zone in which a day begins and ends.
+        today: Later days are in the future.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Asked:
 
 
 def read_sample(source: Source, listed: Sequence[date]) -> tuple[pd.DataFrame, int]:
-    """Rows of all days, or of evenly spread ones where all would be too many, and of how many."""
+    """Rows of all days, or of evenly spread ones where all are too many; and how many days."""
     newest = source.read_days(listed[-7:])
     usual = max(len(newest) / len(listed[-7:]), 1)
     wanted = min(len(listed), max(int(ENOUGH / usual), 30))
@@ -77,16 +77,16 @@ def read_sample(source: Source, listed: Sequence[date]) -> tuple[pd.DataFrame, i
 
 
 def draft(asked: Asked, rows: pd.DataFrame, listed: Sequence[date], looked: int) -> Plan:
-    """Everything that is decided about a model for one column.
+    """The plan of a model that predicts one column.
 
     Args:
-        asked: What a person asks.
-        rows: Raw rows of the days that were looked at, ascending by ``day``.
+        asked: The options a person gives.
+        rows: Raw rows of the days that were read, ascending by ``day``.
         listed: Days of the source, ascending.
-        looked: How many of them were looked at.
+        looked: How many of them were read.
 
     Raises:
-        InferError: Where no model can be made, with what to do.
+        InferError: Where no model can be made; says what to do.
     """
     aim = str(asked.target)
     for option, name in (("--time", asked.time), ("--target", aim)):
@@ -95,14 +95,14 @@ def draft(asked: Asked, rows: pd.DataFrame, listed: Sequence[date], looked: int)
     columns = describe_columns(rows, aim, asked.time)
     target = next(column for column in columns if column.name == aim)
     if target.name == asked.time:
-        raise InferError("--target: found the column of --time; expected another one.")
+        raise InferError("--target: found the column of --time; expected a different column.")
     read = read_target(rows, target, asked.problem)
     columns = name_latecomers(columns, rows, target, read, asked.time)
     ahead = [column for column in columns if column.role in ("time", "input")]
     if not ahead:
         raise InferError(
-            f"Found no column to predict {shown(aim)} from: each is an id, constant or "
-            "known only later. Add columns that are known before the day begins."
+            f"Found no column to predict {shown(aim)} from, because every other column is an id, "
+            "constant or known only later. Add columns that are known before the day begins."
         )
     delay = label_days(columns, rows, aim, asked.time)
     alike = _alike(columns, rows, read)
@@ -129,17 +129,17 @@ def draft(asked: Asked, rows: pd.DataFrame, listed: Sequence[date], looked: int)
 def draft_ranking(
     asked: Asked, log: Feedback, rows: pd.DataFrame, listed: Sequence[date], looked: int
 ) -> tuple[Plan, Feedback]:
-    """Everything that is decided about a recommendation.
+    """The plan of a recommendation.
 
     Args:
-        asked: What a person asks.
+        asked: The options a person gives.
         log: Its columns of user, item and rating.
-        rows: Raw rows of the days that were looked at, ascending by ``day``.
+        rows: Raw rows of the days that were read, ascending by ``day``.
         listed: Days of the source, ascending.
-        looked: How many of them were looked at.
+        looked: How many of them were read.
 
     Raises:
-        InferError: Where no model can be made, with what to do.
+        InferError: Where no model can be made; says what to do.
     """
     named = {"--time": asked.time, "--user": log.user, "--item": log.item, "--rating": log.rating}
     for option, name in named.items():
@@ -162,7 +162,9 @@ def draft_ranking(
     plan = _plan(asked, columns, windows, rows, listed, looked)
     found = [f"{again:.0%} of the rows repeat an earlier pair of user and item."]
     if log.rating is not None:
-        found.append(f"Liked is a {log.rating} of {log.liked:g} or more, the median.")
+        found.append(
+            f"An item counts as liked from a {log.rating} of {log.liked:g} (the median) on."
+        )
     found += time_warnings(columns, asked.time, asked.timezone)
     found += day_warnings(listed, asked.today)
     found += row_warnings(rows)
@@ -201,7 +203,7 @@ def _counts(by_day: pd.Series[int]) -> dict[date, int]:
 
 
 def looked_at(rows: int, looked: int, listed: int) -> str:
-    """How much of the history was read, in words."""
+    """How much of the history was read, for people."""
     if looked == listed:
         return f"{rows:,} rows of {listed:,} days"
     return f"{rows:,} rows of {looked:,} of {listed:,} days"
@@ -219,27 +221,27 @@ def check_column(rows: pd.DataFrame, option: str, name: str) -> None:
 
 
 def time_warnings(columns: Sequence[Column], time: str | None, timezone: str) -> list[str]:
-    """What is to be known of naive and zoned times."""
+    """Warnings about times with and without a time zone."""
     found = []
     zones = sorted({column.zone for column in columns if column.zone not in ("", timezone)})
     if time is not None and not any(c.zone for c in columns if c.name == time):
         found.append(
-            f"Times of {shown(time)} that name no zone are taken as local times of {timezone}."
-            + (" Is that so? Else say --timezone." if timezone == "UTC" else "")
+            f"Times of {shown(time)} have no time zone and are read as local times of {timezone}."
+            + (" If that is wrong, set --timezone." if timezone == "UTC" else "")
         )
     if zones:
-        found.append(f"Times in {', '.join(zones)} are turned into local times of {timezone}.")
+        found.append(f"Times in {', '.join(zones)} are converted to local times of {timezone}.")
     return found
 
 
 def day_warnings(listed: Sequence[date], today: date) -> list[str]:
-    """Days of the future, and gaps."""
+    """Warnings about days in the future and gaps."""
     found = []
     future = [day for day in listed if day > today]
     if future:
         found.append(
-            f"{len(future):,} days lie in the future, the last is {future[-1]}: a night uses none "
-            "of them. Is the column of --time the right one?"
+            f"{len(future):,} days are in the future, the last one {future[-1]}: a night does not "
+            "use them. Check that --time names the right column."
         )
     gaps = [(later - earlier).days for earlier, later in itertools.pairwise(listed)]
     if gaps and max(gaps) > 7:
@@ -251,30 +253,32 @@ def _warnings(asked: Asked, plan: Plan, rows: pd.DataFrame, listed: Sequence[dat
     found = []
     for column in plan.named("later"):
         found.append(
-            f"Known only later? {column.name}: {column.why}. It is no input; if you know it before "
-            "the day, add it to KNOWN_AHEAD."
+            f"Known only later? {column.name}: {column.why}. It is not used as input. If it is "
+            "known before the day begins, add it to KNOWN_AHEAD."
         )
     for role, words in (("id", "Ids"), ("constant", "Constant"), ("unusable", "Unreadable")):
         names = [column.name for column in plan.named(role)]
         if names:
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            found.append(f"{words}, no inputs: {', '.join(names[:8])}{more}.")
+            found.append(f"{words}, not used as inputs: {', '.join(names[:8])}{more}.")
     found += time_warnings(plan.columns, asked.time, asked.timezone)
-    found += [f"Label comes late: final after {plan.delay} days (label_delay)."] * bool(plan.delay)
+    found += [f"Labels come late: they are final after {plan.delay} days (label_delay)."] * bool(
+        plan.delay
+    )
     found += day_warnings(listed, asked.today)
     found += row_warnings(rows)
     if plan.target:
         found += class_warnings(rows, str(asked.target), plan.target, plan.windows.holdout)
     if plan.strongest > STRONG:
         found.append(
-            f"{plan.strong} alone has an AUC of {plan.strongest:.2f}. If it is known before the "
-            "day, all is well: gate.feature_auc was raised for it."
+            f"{plan.strong} alone has an AUC of {plan.strongest:.2f}. Check that it is known "
+            "before the day begins; gate.feature_auc was raised to allow it."
         )
     return found
 
 
 def _alike(columns: Sequence[Column], rows: pd.DataFrame, read: Target) -> list[str]:
-    """At most two categories that repeat often; the finer one first."""
+    """At most two categories that repeat often; the one with more values first."""
     if read.kind == "multiclass":
         return []
     fine = [
@@ -293,8 +297,8 @@ def _liked(rows: pd.DataFrame, rating: str) -> float:
     values = rows[rating].dropna()
     if not pd.api.types.is_numeric_dtype(values) or values.nunique() < 2:
         raise InferError(
-            f"--rating {shown(rating)}: expected numbers, two different ones at least. Without "
-            "--rating each row counts as a wish."
+            f"--rating {shown(rating)}: expected at least two different numbers. Leave --rating "
+            "out to count every row as a wanted item."
         )
     return float(values.median())
 

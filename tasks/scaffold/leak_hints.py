@@ -1,4 +1,4 @@
-"""What a person should look at before a table becomes a model: leaks, late labels, odd rows."""
+"""Hints of leaks, late labels and odd rows in a table."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 
 TELLS_ALL = 0.95
-"""Area under the ROC curve from which one column alone nearly is the target."""
+"""Area under the ROC curve from which one column alone nearly equals the target."""
 ENOUGH, FEW = 50, 5
-"""Rows of a class that a model needs, and that its judgement needs."""
+"""Rows of a class that training needs, and that the holdout needs."""
 NOTHING = (0.5, "")
 FEWEST = 30
-"""Rows on either side below which nothing is said of a column."""
+"""Fewest rows on either side to say something about a column."""
 AFTERWARDS = re.compile(
     r"(^|[_ ])(after|afterwards|actual|final|outcome|result|closed|ended|finished|completed"
     r"|resolved|returned|refunded|delivered|cancell?ed|paid|settled)([_ ]|$)",
     re.IGNORECASE,
 )
-"""Words in names of columns that are filled in when all is over."""
+"""Words in names of columns that are filled in after the outcome."""
 BEFORE = re.compile(r"(^|[_ ])(previous|prior|past|last|planned|expected|scheduled)([_ ]|$)", re.I)
-"""Words in names of columns that tell of earlier times, or of plans."""
+"""Words in names of columns about earlier times or plans."""
 
 
 def name_latecomers(
@@ -42,15 +42,15 @@ def name_latecomers(
 ) -> list[Column]:
     """The columns, with the role ``later`` for each that seems to be known only after its day.
 
-    A column is suspected that is missing just where the target is, a time later than the row's
-    own, one that alone tells nearly all of the target, or one whose name says so.
+    Suspected are a column missing exactly where the target is, a time later than the row's own, a
+    column that alone nearly tells the target, and one whose name suggests it.
 
     Args:
-        columns: Of the table.
+        columns: Columns of the table.
         rows: Its rows.
-        target: What is predicted.
-        read: How it is read.
-        time: Column that says when a row happened, if any.
+        target: The column to predict.
+        read: How the target is read.
+        time: Column that column that says when a row happened, if any.
     """
     truth = truths(rows[target.name], read)
     found = []
@@ -76,9 +76,9 @@ def strongest(
 
 
 def truths(values: pd.Series[Any], read: Target) -> np.ndarray:
-    """What separates rows: one column a class, 1 or 0, NaN where there is no label.
+    """One column of 1 and 0 per class, NaN where there is no label.
 
-    A number counts by whether it is above its median.
+    A number becomes whether it is above its median.
     """
     known = values.notna().to_numpy()
     if read.kind == "regression":
@@ -93,9 +93,10 @@ def truths(values: pd.Series[Any], read: Target) -> np.ndarray:
 
 
 def strength(column: Column, rows: pd.DataFrame, truth: np.ndarray) -> float:
-    """How well one column alone separates the rows: area under the ROC curve, 0.5 for not at all.
+    """How well one column alone separates the rows: area under the ROC curve, 0.5 for chance.
 
-    A text counts by the mean of the target in the earlier half of its rows, looked at in the other.
+    A text is encoded by the mean target in the earlier half of the rows, and scored on the later
+    half.
 
     Args:
         column: A number, flag or text.
@@ -120,10 +121,10 @@ def strength(column: Column, rows: pd.DataFrame, truth: np.ndarray) -> float:
 
 
 def label_days(columns: Sequence[Column], rows: pd.DataFrame, target: str, time: str | None) -> int:
-    """Days until the target of a row is known, as far as the table tells; 0 where it does not.
+    """Days until the target of a row is known, estimated from the table; 0 where it shows none.
 
-    From a time that is missing where the target is and later than the row's, else from newest days
-    in which the target is missing far more often than before.
+    Estimated from a time that is later than the row's and missing where the target is, else from
+    the newest days, if the target is missing there far more often than before.
     """
     import pandas as pd
 
@@ -144,19 +145,28 @@ def label_days(columns: Sequence[Column], rows: pd.DataFrame, target: str, time:
 
 
 def row_warnings(rows: pd.DataFrame) -> list[str]:
-    """What is odd about the rows: that some repeat, that numbers are texts or without end."""
+    """Warnings about repeated rows, numbers read as text and infinite numbers."""
     found = []
     try:
         twice = float(rows.duplicated().mean())
     except TypeError:  # lists and the like
         twice = 0.0
     if twice > 0.001:
-        found.append(f"{twice:.1%} of the rows repeat another of their day; they count once.")
+        found.append(
+            f"{twice:.1%} of the rows equal another of their day, and all count. Should each be "
+            "there once? Then name its key in the contract's Config: unique = [...]."
+        )
+    codes = [str(name) for name in rows if _has_codes(rows[name])]
+    if codes:
+        found.append(
+            "Numbers with leading zeros, or with more digits than a number holds, are codes and "
+            f"stay texts: {', '.join(codes)}."
+        )
     commas = [str(name) for name in rows if _has_decimal_comma(rows[name])]
     if commas:
         found.append(
-            f"Numbers with a decimal comma are read as texts: {', '.join(commas)}. Write them with "
-            "a point."
+            f"Numbers with a decimal comma are read as text: {', '.join(commas)}. Write them with "
+            "a decimal point."
         )
     endless = [str(name) for name in rows.select_dtypes("float") if np.isinf(rows[name]).any()]
     if endless:
@@ -165,7 +175,7 @@ def row_warnings(rows: pd.DataFrame) -> list[str]:
 
 
 def class_warnings(rows: pd.DataFrame, target: str, read: Target, holdout: int) -> list[str]:
-    """Which classes are too rare, in all or on the last ``holdout`` days, to judge by."""
+    """Warnings about classes that are too rare, overall or on the last ``holdout`` days."""
     import pandas as pd
 
     if read.kind == "regression":
@@ -176,13 +186,13 @@ def class_warnings(rows: pd.DataFrame, target: str, read: Target, holdout: int) 
     found = []
     if counts.iloc[-1] < ENOUGH:
         found.append(
-            f"Only {counts.iloc[-1]:,} rows have {shown(target)} = {shown(counts.index[-1])}: too "
-            "few to tell a good model from a lucky one."
+            f"Only {counts.iloc[-1]:,} rows have {shown(target)} = {shown(counts.index[-1])}. "
+            "These are too few to tell a good model from a lucky one."
         )
     if read.kind == "binary" and late.min() < FEW:
         found.append(
-            f"Of the last {holdout} days, which judge, {late.min():,} rows have {shown(target)} = "
-            f"{shown(late.idxmin())}: a verdict needs both values there."
+            f"Only {late.min():,} rows of the holdout (the last {holdout} days) have "
+            f"{shown(target)} = {shown(late.idxmin())}, but a verdict needs both values there."
         )
     return found
 
@@ -207,7 +217,7 @@ def _tells(column: Column, rows: pd.DataFrame, truth: np.ndarray) -> str:
     if column.kind == "time":
         return ""
     area = strength(column, rows, truth)
-    return f"alone it nearly tells the target (AUC {area:.2f})" if area > TELLS_ALL else ""
+    return f"alone it nearly predicts the target (AUC {area:.2f})" if area > TELLS_ALL else ""
 
 
 def _has_decimal_comma(values: pd.Series[Any]) -> bool:
@@ -219,9 +229,17 @@ def _has_decimal_comma(values: pd.Series[Any]) -> bool:
     return bool(there.str.fullmatch(r"-?[\d.]*\d,\d+").mean() > 0.9)
 
 
+def _has_codes(values: pd.Series[Any]) -> bool:
+    import pandas as pd
+
+    if not isinstance(values.dtype, pd.StringDtype):
+        return False
+    return bool(values.str.fullmatch(r"0\d+|\d{19,}", na=False).any())
+
+
 def _named_so(name: str) -> str:
     late = AFTERWARDS.search(name) and not BEFORE.search(name)
-    return "its name says so" if late else ""
+    return "its name suggests it" if late else ""
 
 
 def _times(values: pd.Series[Any]) -> pd.Series[Any]:

@@ -1,4 +1,4 @@
-"""What a new model file will say."""
+"""The content of a new model file."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is decided about a model before its file is written.
+    """Everything decided about a model before its file is written.
 
     Attributes:
-        name: Of the model.
-        origin: Where the rows come from, in words.
+        name: Name of the model.
+        origin: Where the rows come from, for people.
         source: The source as code, without its time zone.
         imported: The source's class.
-        columns: Of the table.
+        columns: Columns of the table.
         windows: Lengths of time.
         first: First day of the source.
         last: Last day of the source.
-        looked: Rows and days that were looked at, in words.
-        warnings: What a person should know, in words.
-        timezone: In which a day begins and ends.
+        looked: Rows and days that were read, for people.
+        warnings: Sentences about what a person should check.
+        timezone: Time zone in which a day begins and ends.
         delay: Days until a label is final.
         midnight: Whether the time of a row is a date without a time of day.
         strongest: Largest area under the ROC curve of an input alone.
         strong: Name of that input.
         target: How the target is read; None for a recommendation.
-        alike: Categories whose past is worth a feature.
-        user: Of a recommendation, the column of the user.
+        alike: Categories whose past becomes a feature.
+        user: Column of the user, for a recommendation.
         rows: Rows of a usual day.
     """
 
@@ -63,7 +63,7 @@ class Plan:
 
     @property
     def ahead(self) -> list[str]:
-        """Columns that are taken to be known before the day begins."""
+        """Columns assumed to be known before the day begins."""
         if self.user:
             return [self.user]
         return [column.name for column in self.named("id", "time", "input")]

@@ -1,4 +1,4 @@
-"""What a table looks like: the kind and range of each column, and what its target asks."""
+"""Profile of a table: the kind and range of each column, and the problem its target suggests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+from tasks.errors import WrongInputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,27 +18,27 @@ Role = Literal["target", "time", "input", "id", "later", "constant", "unusable"]
 FEW = 10
 """Different whole numbers up to which a numeric target is read as classes."""
 CLASSES = 50
-"""Most classes a target of text may have."""
+"""Most classes of a text target."""
 UNIQUE = 0.95
-"""Share of different values from which a column names the row itself."""
+"""Share of distinct values from which a column identifies the row."""
 CODE = re.compile(r"(^|[_ ])(id|no|nr|code|zip|key)$|[a-z](Id|ID|Code)$")
-"""Names of whole numbers that stand for something and do not count it."""
+"""Names of whole numbers that are codes, not counts."""
 LONGEST_NAME = 60
 
 
-class InferError(ValueError):
+class InferError(WrongInputError, ValueError):
     """The table or what was asked of it cannot become a model; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column as far as a model needs to know it.
+    """The profile of one column.
 
     Attributes:
-        name: As the source calls it.
-        kind: What its values are; dates kept as text count as times.
-        role: What it is good for; the roles beside target and time are a first guess.
-        why: Reason of the role in words, where it is not an input.
+        name: Its name in the source.
+        kind: Kind of its values; dates stored as text count as times.
+        role: Its use in the model; roles other than target and time are a first guess.
+        why: Reason of the role, where it is not an input.
         missing: Share of rows without a value.
         unique: How many different values there are.
         low: Smallest value of a number.
@@ -58,21 +60,21 @@ class Column:
 
     @property
     def is_code(self) -> bool:
-        """Whether its whole numbers are names, such as those of shops."""
+        """Whether its whole numbers are codes, such as shop numbers."""
         return self.kind == "whole" and bool(CODE.search(self.name))
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is predicted, and why it is read so.
+    """The target, and why it is read as this problem.
 
     Attributes:
         kind: The problem.
-        why: Reason in words.
+        why: The reason.
         classes: Of a multi-class target, the commonest first; of two texts, the one that means 0
             and the one that means 1.
         share: Of a binary target, the share of rows with 1.
-        usual: What is believed of a row of which nothing is known.
+        usual: Value for a row of which nothing is known.
     """
 
     kind: Literal["binary", "multiclass", "regression"]
@@ -88,14 +90,14 @@ def describe_columns(rows: pd.DataFrame, target: str | None, time: str | None) -
     Args:
         rows: Raw rows, many days.
         target: Column that is predicted, if it is one column.
-        time: Column that says when a row happened, if any.
+        time: Column that column that says when a row happened, if any.
     """
     found = []
     for name in rows.columns:
         if name == "day":
             continue
         if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
-            why = f"its name is no text of 1 to {LONGEST_NAME} characters"
+            why = f"its name is not a text of 1 to {LONGEST_NAME} characters"
             found.append(Column(str(name)[:LONGEST_NAME], "other", "unusable", why))
             continue
         column = describe_column(name, rows[name])
@@ -108,13 +110,13 @@ def describe_columns(rows: pd.DataFrame, target: str | None, time: str | None) -
 
 
 def describe_column(name: str, values: pd.Series[Any]) -> Column:
-    """Kind and range of one column, and whether it can tell anything."""
+    """Kind and range of one column, and whether it can be an input."""
     import pandas as pd
 
     there = values.dropna()
     missing = float(1 - len(there) / len(values)) if len(values) else 1.0
     if there.empty:
-        return Column(name, "other", "constant", "it has no value at all", missing)
+        return Column(name, "other", "constant", "it has no values", missing)
     kind = _kind(there)
     if kind == "other":
         shown = type(there.iloc[0]).__name__
@@ -125,9 +127,9 @@ def describe_column(name: str, values: pd.Series[Any]) -> Column:
         numbers = pd.to_numeric(there).astype("float64")
         finite = numbers[numbers.abs() < math.inf]
         if finite.empty:
-            return Column(name, kind, "unusable", "none of its numbers is finite", missing)
+            return Column(name, kind, "unusable", "it has no finite numbers", missing)
         known |= {"low": float(finite.min()), "high": float(finite.max())}
-        if kind == "whole" and missing:
+        if kind == "whole" and missing and pd.api.types.is_float_dtype(values):
             kind = "number"
     elif kind == "text":
         known["longest"] = int(there.astype("str").str.len().max())
@@ -136,12 +138,12 @@ def describe_column(name: str, values: pd.Series[Any]) -> Column:
     if unique == 1 and not missing:
         return Column(name, kind, "constant", "it is the same in every row", **known)
     if _names_the_row(there, kind, unique):
-        return Column(name, kind, "id", "nearly every row has another value", **known)
+        return Column(name, kind, "id", "nearly every row has a different value", **known)
     return Column(name, kind, **known)
 
 
 def read_target(rows: pd.DataFrame, column: Column, asked: str | None = None) -> Target:
-    """Which problem the target asks.
+    """The problem that the target suggests.
 
     Args:
         rows: Raw rows, many days.
@@ -159,8 +161,8 @@ def read_target(rows: pd.DataFrame, column: Column, asked: str | None = None) ->
     counts = values.value_counts()
     if len(counts) == 1:
         raise InferError(
-            f"--target {name!r}: found {shown(counts.index[0])} in every row; expected two values "
-            "at least. Choose another target, or more days."
+            f"--target {name!r}: found {shown(counts.index[0])} in every row; expected at least "
+            "two different values. Choose another target, or provide more days."
         )
     if column.kind == "time":
         raise InferError(
@@ -168,11 +170,11 @@ def read_target(rows: pd.DataFrame, column: Column, asked: str | None = None) ->
             "predict how long something takes, add a column with that number."
         )
     if asked == "regression" and column.kind == "text":
-        raise InferError(f"--problem regression: found texts in {name!r}; expected numbers.")
+        raise InferError(f"--problem regression: found text in {name!r}; expected numbers.")
     if asked == "classification" and len(counts) > 2:
         raise InferError(
             f"--problem classification: found {len(counts):,} different values in {name!r}; "
-            "expected two. Choose multiclass, or leave --problem out."
+            "expected two. Use --problem multiclass, or leave --problem out."
         )
     if len(counts) == 2 and asked in (None, "classification"):
         return _binary(counts, column)
@@ -182,7 +184,8 @@ def read_target(rows: pd.DataFrame, column: Column, asked: str | None = None) ->
         if len(counts) > CLASSES or max(map(len, map(str, counts.index))) > LONGEST_NAME:
             raise InferError(
                 f"--target {name!r}: found {len(counts):,} different values; expected at most "
-                f"{CLASSES} classes. Is it an id or a note? Choose another target, or group it."
+                f"{CLASSES} classes. It may be an id or free text: choose another target, or "
+                "group its values."
             )
         if column.kind == "text":
             return Target("multiclass", f"{len(counts)} different texts", _in_order(counts))
@@ -191,15 +194,15 @@ def read_target(rows: pd.DataFrame, column: Column, asked: str | None = None) ->
     numbers = values.astype("float64")
     if endless := int((numbers.abs() == math.inf).sum()):
         raise InferError(
-            f"--target {name!r}: found {endless:,} infinite values; expected finite numbers. Leave "
-            "these rows out, or make the values missing."
+            f"--target {name!r}: found {endless:,} infinite values; expected finite numbers. "
+            "Leave these rows out, or make these values missing."
         )
     why = f"numbers from {readable(column.low)} to {readable(column.high)}"
     return Target("regression", why, usual=rounded(float(numbers.mean()), 3))
 
 
 def bounds(column: Column) -> tuple[float, float]:
-    """A range wider than what was seen: by its spread on both sides, never below 0 for no need."""
+    """The range of the values, widened by its spread on both sides, but not across 0."""
     spread = column.high - column.low or abs(column.high) or 1.0
     low, high = column.low - spread, column.high + spread
     if column.low >= 0:
@@ -213,12 +216,12 @@ def bounds(column: Column) -> tuple[float, float]:
 
 
 def longest_allowed(column: Column) -> int:
-    """Characters a text may have: twice what was seen, rounded up."""
+    """Most characters a text may have: twice the longest one, rounded up."""
     return int(outward(float(max(2 * column.longest, 20))))
 
 
 def outward(value: float) -> float:
-    """The next number of two digits that is no nearer to zero."""
+    """Rounded away from zero to two significant digits."""
     if value == 0 or not math.isfinite(value):
         return value
     unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1)

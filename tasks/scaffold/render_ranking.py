@@ -1,4 +1,4 @@
-"""The text of a model file that recommends, made from what a log of users and items looks like."""
+"""The text of a model file for a recommendation, from the profile of a log of users and items."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What the rows of a log say of users and items.
+    """The columns and habits of a log of users and items.
 
     Attributes:
         user: Column of the user.
         item: Column of the item.
         repeats: Whether users take an item again and again.
-        rating: Column that says how much it was liked, if any.
+        rating: Column of the rating, if any.
         liked: Least rating of an item that was liked.
     """
 
@@ -70,14 +70,14 @@ def _imports(plan: Plan) -> list[str]:
 
 
 def _clean(plan: Plan, log: Feedback) -> list[str]:
-    """Rows without a user or an item say nothing; numbers of users stay whole without them."""
+    """The code of ``clean``: drops rows without user or item, and keeps ids as whole numbers."""
     named = {c.name: c for c in plan.columns if c.name in (log.user, log.item)}
     if not any(column.missing for column in named.values()):
         return []
     whole = [
         word
         for word, name in (("USER", log.user), ("ITEM", log.item))
-        if named[name].kind == "number" and named[name].missing
+        if named[name].kind in ("number", "whole") and named[name].missing
     ]
     types = ", ".join(f'{word}: "int64"' for word in whole)
     return [
@@ -95,7 +95,7 @@ def _features(log: Feedback) -> list[str]:
     parts += [] if log.repeats else ["repeats=False"]
     return [
         "def features(requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:",
-        '    """About a hundred items for each user, with what is known of them that morning."""',
+        '    """About a hundred items for each user, with features known that morning."""',
         *call("return candidates_of(", parts, 4),
     ]
 

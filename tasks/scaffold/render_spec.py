@@ -1,4 +1,4 @@
-"""What every model file made from a look at the data has: its words, contract, source, schedule."""
+"""The parts of every generated model file: docstring, contract, source, schedule."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 FEW = 150
-"""Rows a day below which the share that may break the contract is raised."""
+"""Rows per day below which the quarantine limit is raised."""
 STRONG = 0.75
-"""Area under the ROC curve of one input from which the gate's bound is raised for it."""
+"""Area under the ROC curve of one input from which the gate's bound is raised."""
 
 
 def docstring(plan: Plan) -> list[str]:
-    """What the file is, what was looked at, and what a person should look at."""
+    """The docstring of the file: its question, what was read, and what to check."""
     words = [
-        f"{question(plan)} Made from {plan.origin}: read it, then change what you know better."
+        f"{question(plan)} Generated from {plan.origin}: read it, and change what you know better."
     ]
     words += ["", f"{plan.looked}, {plan.first} to {plan.last}."]
     if plan.target:
@@ -70,7 +70,7 @@ def contract(plan: Plan) -> list[str]:
         fields += call(f"{head} = pa.Field(", parts, 4) if parts else [f"    {head}"]
     return [
         f"class {class_name(plan.name)}(pa.DataFrameModel):",
-        '    """One row. The ranges are wider than what was seen; a row outside is quarantined."""',
+        '    """One row. The ranges are wider than the sample; a row outside is quarantined."""',
         "",
         *fields,
         "",
@@ -80,7 +80,7 @@ def contract(plan: Plan) -> list[str]:
 
 
 def class_name(name: str) -> str:
-    """Name of the contract's class."""
+    """Name of the contract class."""
     return "".join(part.capitalize() for part in name.split("_")) + "Contract"
 
 
@@ -103,7 +103,7 @@ def gate(plan: Plan) -> str:
 
 
 def windows(plan: Plan) -> list[str]:
-    """Window, holdout, label delay, and how many bad rows a day may have; each ends in a comma."""
+    """Arguments for window, holdout, label delay and quarantine limit; each ends in a comma."""
     length = plan.windows.window
     found = [
         f"window={'EXPANDING' if length is None else f'days({length})'},",
@@ -113,7 +113,10 @@ def windows(plan: Plan) -> list[str]:
         found.append(f"label_delay=days({plan.delay}),")
     if plan.rows < FEW:  # else a bad row or three would reject the day
         limit = min(0.5, round(3 / plan.rows, 2))
-        found.append(f"quarantine_limit={limit:g},  # few rows a day: else one bad row rejects it")
+        found.append(
+            f"quarantine_limit={limit:g},  # few rows a day: with a lower limit one bad row would "
+            "reject a day"
+        )
     return found
 
 
@@ -149,7 +152,7 @@ _TAKEN = (
     "validate", "strategy", "example", "empty", "to_schema", "to_json_schema", "to_yaml",
     "to_structured_schema", "get_metadata", "pydantic_validate", "build_schema_",
 )  # fmt: skip
-"""Names of pandera's own in a contract."""
+"""Names that pandera reserves in a contract."""
 
 
 def _type(column: Column) -> str:
@@ -157,8 +160,10 @@ def _type(column: Column) -> str:
         return "Series[pd.DatetimeTZDtype]" if column.zone else "pd.Timestamp"
     if column.kind == "flag" and column.missing:
         return "pd.BooleanDtype"
+    if column.kind == "whole" and column.high >= 2**63:
+        return "pd.UInt64Dtype"
     if column.kind == "whole" and (column.role == "later" or column.missing):
-        return "float"
+        return "float" if column.role == "target" else "pd.Int64Dtype"
     return {"number": "float", "whole": "int", "flag": "bool", "text": "str"}[column.kind]
 
 

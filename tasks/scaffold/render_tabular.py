@@ -74,31 +74,33 @@ def _constants(plan: Plan) -> list[str]:
         pairs = [f"{literal(value)}: {code}" for code, value in enumerate(plan.target.classes)]
         lines += call("CLASSES = {", pairs)
     if zoned := _zoned(plan):
-        lines += constant("ZONED", zoned, "  # times that become local")
+        lines += constant("ZONED", zoned, "  # times to convert to local times")
     if plan.alike:
         assert plan.target
         lines.append(f"USUAL = {literal(plan.target.usual)}  # of the target")
-        lines += constant("ALIKE", plan.alike, "  # categories whose past says something")
-    lines += constant("KEY", keys, "  # names a row; no input") if keys else []
+        lines += constant("ALIKE", plan.alike, "  # categories whose past becomes a feature")
+    lines += constant("KEY", keys, "  # identifies a row; not an input") if keys else []
     if types := _types(plan):
-        lines += call("TYPES = {", types, tail="  # as the candidates take them")
-    lines.append("# Known before the day begins? Only you can tell: take out what is not.")
+        lines += call("TYPES = {", types, tail="  # types that the candidates expect")
+    lines.append(
+        "# Columns known before the day begins. Only you can tell: remove those that are not."
+    )
     return lines + constant("KNOWN_AHEAD", plan.ahead)
 
 
 def _types(plan: Plan) -> list[str]:
-    """Numbers that are names become texts, flags that may be missing numbers."""
+    """Column types: codes become text, flags and whole numbers that may be missing floats."""
     found = []
     for column in plan.named("input"):
         if column.is_code:
             found.append(f'{literal(column.name)}: "str"')
-        elif column.kind == "flag" and column.missing:
+        elif column.kind in ("flag", "whole") and column.missing:
             found.append(f'{literal(column.name)}: "float64"')
     return found
 
 
 def _is_mapped(plan: Plan) -> bool:
-    """Whether the two values of the target are others than 0 and 1."""
+    """Whether the two values of the target are not 0 and 1."""
     return plan.target is not None and plan.target.kind == "binary" and bool(plan.target.classes)
 
 
@@ -112,7 +114,7 @@ def _clean(plan: Plan) -> list[str]:
         return []
     lines = ["def clean(rows: pd.DataFrame) -> pd.DataFrame:"]
     words = " and ".join(["local times"] * bool(zoned) + ["0 and 1 for the target"] * mapped)
-    lines += [f'    """{words.capitalize()}; of accepted rows alone."""', "    changed = {}"]
+    lines += [f'    """{words.capitalize()}, from accepted rows."""', "    changed = {}"]
     if zoned:
         lines += [
             "    for name in ZONED:",
@@ -132,7 +134,8 @@ def _features(plan: Plan) -> list[str]:
     if plan.alike:
         lines += [
             "def past_mean(day: pd.DataFrame, history: pd.DataFrame, key: str) -> pd.Series:",
-            '    """Mean of the target in earlier rows alike, drawn to the usual where few."""',
+            '    """Mean target of earlier rows with the same value, shrunk to the usual '
+            'where few."""',
             '    seen = history.groupby(key)[TARGET].agg(["sum", "count"])',
             '    mean = (seen["sum"] + 20 * USUAL) / (seen["count"] + 20)',
             '    return day[key].map(mean).astype("float64").fillna(USUAL)',
@@ -142,15 +145,10 @@ def _features(plan: Plan) -> list[str]:
     unused = "" if plan.alike else "  # noqa: ARG001"
     head = "def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:"
     lines += [head + unused]
-    lines += ['    """What is known of each row, and of those like it, before the day begins."""']
+    lines += ['    """What is known of each row and of similar rows before the day begins."""']
     if not plan.alike:
         return [*lines, f"    return {inputs}"]
     lines.append(f"    inputs = {inputs}")
-    if plan.delay:
-        lines += [
-            f'    final = history["day"] < day["day"].min() - pd.Timedelta(days={plan.delay})',
-            "    history = history[final]",
-        ]
     lines.append('    past = {f"{key}_usual": past_mean(day, history, key) for key in ALIKE}')
     return [*lines, "    return inputs.assign(**past)"]
 
@@ -159,7 +157,7 @@ def _vectorizer(plan: Plan) -> list[str]:
     resolution = "day" if plan.midnight else "hour"
     no_seconds = "add_total_seconds=False"
     return [
-        "table = TableVectorizer(  # numbers stay; categories and dates become numbers",
+        "table = TableVectorizer(  # categories and dates become numbers",
         '    low_cardinality=OneHotEncoder(handle_unknown="ignore", sparse_output=False),',
         "    high_cardinality=MinHashEncoder(n_components=10),",
         f'    datetime=DatetimeEncoder(resolution="{resolution}", add_weekday=True, {no_seconds}),',

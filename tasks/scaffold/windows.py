@@ -1,4 +1,4 @@
-"""Which lengths of time fit a history: lookback, holdout, window, and the least a verdict needs."""
+"""Lengths of time that fit a history: lookback, holdout, window, and the gate's minimum counts."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from datetime import date, timedelta
 from tasks.scaffold.profiling import InferError
 
 UNITS = 200
-"""Rows a verdict should rest on, where the history has them."""
+"""Rows the holdout should have, where the history has them."""
 RARE = 20
-"""Rows of the rarer class a verdict should rest on."""
+"""Rows of the rarer class the holdout should have."""
 MOST_ROWS = 1_000_000
-"""Rows a candidate learns from before the window is closed behind it."""
+"""Training rows from which on the window is bounded."""
 FEWEST_DAYS = 10
 FAR, TAKEN = 280, 50_000
 """Days of a recommendation's lookback, or rows in it."""
-TAUGHT, FEWEST_TAUGHT, MOST_TAUGHT = 2_000, 42, 400
-"""Users that teach a recommendation, and the bounds of their days."""
+TRAINING_USERS, FEWEST_TRAINING_DAYS, MOST_TRAINING_DAYS = 2_000, 42, 400
+"""Training users of a recommendation, and the bounds of the number of training days."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Windows:
 
     Attributes:
         lookback: History that features see.
-        holdout: The last days, which judge.
-        window: Days learned from and judged together; None for all.
-        min_days: Fewest days a verdict may rest on.
-        min_units: Fewest rows a verdict may rest on.
+        holdout: The last days, for the evaluation.
+        window: Training and holdout days together; None for all.
+        min_days: Fewest holdout days for a verdict.
+        min_units: Fewest holdout rows for a verdict.
     """
 
     lookback: int
@@ -49,49 +49,49 @@ def choose_windows(
     delay: int = 0,
     wanted_lookback: int = 28,
 ) -> Windows:
-    """Lengths that fit a history, by its length and how dense it is.
+    """Lengths that fit a history, by its length and rows per day.
 
     The holdout is two weeks, or as many weeks as hold ``UNITS`` rows and ``RARE`` of the rarer
     class, but a third of the history at most.
 
     Args:
         listed: Days of the source, ascending.
-        counts: Labelled rows of the days that were looked at; others are taken to be like them.
+        counts: Labelled rows of the days that were read; other days are assumed to be similar.
         rare: Share of the rarer class among the rows.
         delay: Days until a label is final.
         wanted_lookback: Days of history that features would like to see.
 
     Raises:
-        InferError: Where the history is too short to teach and to judge.
+        InferError: Where the history is too short for training and holdout.
     """
     usual = sum(counts.values()) / max(len(counts), 1)
     final = [day for day in listed if day <= listed[-1] - timedelta(days=delay)]
     if len(final) < FEWEST_DAYS:
         after = f", {len(final)} of them with final labels" if delay else ""
         raise InferError(
-            f"The history has {len(listed)} day(s){after}; expected {FEWEST_DAYS} at least, some "
-            "to learn from and some to judge by. Add history."
+            f"The history has {len(listed)} day(s){after}; expected at least {FEWEST_DAYS}, for "
+            "training and holdout. Add history."
         )
     length = (final[-1] - final[0]).days + 1
     wanted: float = max(UNITS, math.ceil(RARE / max(rare, 1e-9)))
     wanted = min(wanted, sum(counts.get(day, usual) for day in final) // 3)
 
-    def judged(days: int) -> list[date]:
+    def last(days: int) -> list[date]:
         return [day for day in final if day > final[-1] - timedelta(days=days)]
 
     def rows(days: int) -> float:
-        return sum(counts.get(day, usual) for day in judged(days))
+        return sum(counts.get(day, usual) for day in last(days))
 
     most = max(2, length // 3)
     holdout = min(14, most)
-    while holdout + 7 <= most and (rows(holdout) < wanted or len(judged(holdout)) < 7):
+    while holdout + 7 <= most and (rows(holdout) < wanted or len(last(holdout)) < 7):
         holdout += 7
     spare = length - holdout - delay
     lookback = min(wanted_lookback, spare // 2)
     lookback -= lookback % 7 if lookback > 7 else 0
-    while lookback and _taught(final, holdout, lookback, delay) < max(3, holdout // 2):
+    while lookback and _training_days(final, holdout, lookback, delay) < max(3, holdout // 2):
         lookback //= 2
-    while holdout > 2 and _taught(final, holdout, lookback, delay) < max(3, holdout // 2):
+    while holdout > 2 and _training_days(final, holdout, lookback, delay) < max(3, holdout // 2):
         holdout -= 1  # days are few and far between
     per_day = usual * len(listed) / ((listed[-1] - listed[0]).days + 1)
     window = None
@@ -101,7 +101,7 @@ def choose_windows(
         lookback=lookback,
         holdout=holdout,
         window=window,
-        min_days=max(2, min(7, len(judged(holdout)) // 2)),
+        min_days=max(2, min(7, len(last(holdout)) // 2)),
         min_units=max(10, min(UNITS, int(rows(holdout)) // 2)),
     )
 
@@ -109,14 +109,14 @@ def choose_windows(
 def choose_ranking_windows(
     listed: Sequence[date], queries: Mapping[date, int], rows: float
 ) -> Windows:
-    """Lengths that fit a recommendation, whose features look back far and cost much a day.
+    """Lengths that fit a recommendation, whose features need a long history and are slow.
 
-    A lookback of ``FAR`` days, or of as many as hold ``TAKEN`` rows where rows are few, and so many
-    days that teach as ``TAUGHT`` users need.
+    A lookback of ``FAR`` days, or of as many as hold ``TAKEN`` rows where rows are few, and as many
+    training days as hold ``TRAINING_USERS`` users.
 
     Args:
         listed: Days of the source, ascending.
-        queries: Users of the days that were looked at.
+        queries: Users of the days that were read.
         rows: Rows of a usual day.
 
     Raises:
@@ -127,15 +127,17 @@ def choose_ranking_windows(
     far = max(FAR, (listed[-1] - full[0]).days)
     found = choose_windows(listed, queries, wanted_lookback=min(far, length // 2))
     usual = sum(queries.values()) / max(len(queries), 1)
-    wanted = min(max(math.ceil(TAUGHT / max(usual, 1)), FEWEST_TAUGHT), MOST_TAUGHT)
-    judged = sum(day > listed[-1] - timedelta(days=found.holdout) for day in listed)
-    taught = listed[-(judged + max(wanted, found.holdout // 2 + 2)) :][0]
-    window = max((listed[-1] - taught).days + 1, found.holdout + 7)
+    wanted = min(
+        max(math.ceil(TRAINING_USERS / max(usual, 1)), FEWEST_TRAINING_DAYS), MOST_TRAINING_DAYS
+    )
+    holdout_days = sum(day > listed[-1] - timedelta(days=found.holdout) for day in listed)
+    first = listed[-(holdout_days + max(wanted, found.holdout // 2 + 2)) :][0]
+    window = max((listed[-1] - first).days + 1, found.holdout + 7)
     return replace(found, window=window if window < length - found.lookback else None)
 
 
-def _taught(final: Sequence[date], holdout: int, lookback: int, delay: int) -> int:
-    """Days left to learn from, as ``prepare.split_days`` counts them."""
+def _training_days(final: Sequence[date], holdout: int, lookback: int, delay: int) -> int:
+    """Training days, as ``tasks.features.split.split_days`` counts them."""
     first = final[0] + timedelta(days=lookback)
     end = final[-1] - timedelta(days=holdout + delay - 1)
     return sum(first <= day < end for day in final)

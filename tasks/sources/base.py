@@ -1,12 +1,14 @@
-"""What every source is, and the errors that a source raises."""
+"""The protocol of a source, and the errors that a source raises."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from zoneinfo import ZoneInfo
+
+from tasks.errors import NightlyError, WrongInputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 DAY_START = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
 
-class SourceError(RuntimeError):
+class SourceError(NightlyError, RuntimeError):
     """The data cannot be read; the message names the file and says what to do."""
 
 
@@ -23,12 +25,12 @@ class ColumnsError(SourceError):
     """A day has other columns, or other types, than the days before it."""
 
 
-class SourceSettingsError(SourceError):
+class SourceSettingsError(SourceError, WrongInputError):
     """A source is told wrong: a path, table, column or password that a person must correct."""
 
 
 class SourceOutageError(SourceError):
-    """What holds the data does not answer now; the same again may get past."""
+    """The file system or database does not answer now; a later attempt may succeed."""
 
 
 class Source(Protocol):
@@ -41,8 +43,18 @@ class Source(Protocol):
         """Raw rows of these days in their order, first column ``day`` (datetime64[s])."""
 
 
+def with_types(source: Any, declared: Mapping[str, str]) -> Any:
+    """The source, told what its columns are where it has to find that out by itself.
+
+    Args:
+        source: Of a model.
+        declared: Columns to words of ``tasks.sources.csv_reader.TYPES``.
+    """
+    return source.with_types(declared) if hasattr(source, "with_types") else source
+
+
 def check_clock(kind: str, day_start: str, timezone: str) -> None:
-    """Raise SourceSettingsError unless these say when a day begins."""
+    """Raise SourceSettingsError unless ``day_start`` and ``timezone`` are valid."""
     if not isinstance(day_start, str) or not DAY_START.fullmatch(day_start):
         raise SourceSettingsError(
             f"{kind}: found day_start={day_start!r}; expected HH:MM such as '09:00'."
@@ -62,6 +74,6 @@ def shift_of(day_start: str) -> timedelta:
 
 
 def shortened(value: object, longest: int = 60) -> str:
-    """A value as a message shows it."""
+    """A value as a message shows it, shortened where it is long."""
     text = repr(value)
     return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"

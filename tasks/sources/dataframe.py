@@ -1,4 +1,4 @@
-"""Days that Python functions give."""
+"""Days that a user's Python functions return."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataFrameDays:
-    """Any functions that give days.
+    """Days that a user's own functions return.
 
     Attributes:
-        read: ``read(day)`` gives the raw rows of one day.
-        days: ``days(until)`` gives the complete days up to ``until``.
-        mark: ``mark(day)`` gives a short text that is another whenever the rows of that day are.
+        read: ``read(day)`` returns the raw rows of one day.
+        days: ``days(until)`` returns the complete days up to ``until``.
+        mark: ``mark(day)`` returns a short text that changes whenever the rows of that day change.
             Without it every listed day is read each night, and its rows are the fingerprint.
     """
 
@@ -41,7 +41,7 @@ class DataFrameDays:
         """Days up to ``until`` with the SHA-256 of their mark or, without one, of their rows.
 
         Raises:
-            SourceSettingsError: Where a function gives something else than it should.
+            SourceSettingsError: Where a function returns something else than it should.
             SourceOutageError: Where a function raises.
         """
         found = _call(self.days, until)
@@ -70,8 +70,8 @@ class DataFrameDays:
         mark = _call(self.mark, day)
         if not isinstance(mark, str) or not mark:
             raise SourceSettingsError(
-                f"{_named(self.mark)}({day}): found {shortened(mark)}; expected a text that is "
-                "another whenever the rows are."
+                f"{_named(self.mark)}({day}): found {shortened(mark)}; expected a non-empty text "
+                "that changes whenever the rows of that day change."
             )
         return hashlib.sha256(f"{day} {mark}".encode()).hexdigest()
 
@@ -82,16 +82,16 @@ class DataFrameDays:
         what, frame = self._what(day), _call(self.read, day)
         if not isinstance(frame, pd.DataFrame):
             raise SourceSettingsError(
-                f"{what}: found {type(frame).__name__}; expected a DataFrame. Return one, also "
-                "without rows."
+                f"{what}: found {type(frame).__name__}; expected a DataFrame. Return a DataFrame, "
+                "even one without rows."
             )
         check_names([str(name) for name in frame], what)
         try:
             table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
-        except (pa.ArrowException, TypeError, ValueError) as error:
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise SourceError(
-                f"{what}: found a column of mixed types: {' '.join(map(str, error.args))}. Give "
-                "each column one type."
+                f"{what}: found a column of mixed types, or of values too large for it: "
+                f"{' '.join(map(str, error.args))}. Give each column one type that holds them all."
             ) from error
         return with_day(table, day, what)
 
@@ -119,7 +119,7 @@ def _as_date(day: object) -> date:
         return day.date()
     if isinstance(day, date):
         return day
-    raise TypeError(f"{day!r} is no date")
+    raise TypeError(f"{day!r} is not a date")
 
 
 def _digest(table: Any) -> str:

@@ -1,19 +1,19 @@
-"""Days in files: one file a day, or larger files cut into days by a column of times."""
+"""Days in files: one file a day, or larger files split into days by a column of times."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks.sources import partitions
 from tasks.sources.base import SourceError, SourceSettingsError, check_clock, shift_of
-from tasks.sources.csv_reader import check_csv_settings, read_csv
+from tasks.sources.csv_reader import check_csv_settings, check_types, read_csv
 from tasks.sources.locations import check_path, list_files
 from tasks.sources.tables import check_names, check_time, join_days, local_times, no_rows, with_day
 
@@ -28,15 +28,15 @@ MAGIC = b"PAR1"
 
 @dataclass(frozen=True)
 class _FileDays:
-    """What a folder of Parquet and one of CSV have in common.
+    """What Parquet and CSV sources have in common.
 
     Attributes:
-        path: Folder or file; a relative path starts at the project's root. Or a URL of fsspec,
-            such as ``s3://bucket/folder``; its package, such as s3fs, has to be installed.
-        time: Column of times by which larger files are cut into days; None for a folder of one
+        path: Folder or file; a relative path starts at the project's root. Or an fsspec URL, such
+            as ``s3://bucket/folder``; its package, such as s3fs, has to be installed.
+        time: Column of times by which larger files are split into days; None for a folder of one
             file a day.
         day_start: When a day of larger files begins, ``HH:MM``.
-        timezone: Time zone of their days. Times without a zone are local times of it.
+        timezone: Time zone of their days. Times without a zone are local times of this zone.
     """
 
     path: str
@@ -57,20 +57,21 @@ class _FileDays:
             )
         if self.time is None and self.day_start != "00:00":
             raise SourceSettingsError(
-                f"{kind}: found day_start={self.day_start!r} without time=; expected both, or "
-                "neither: the name of a file says which day it is."
+                f"{kind}: found day_start={self.day_start!r} without time=; expected both or "
+                "neither. Without time=, a file's name says which day it holds, and day_start= "
+                "has no effect."
             )
 
     def list_days(self, until: date) -> dict[date, str]:
         """Days up to ``until`` with a fingerprint, ascending.
 
-        It is the SHA-256 of the day's file, of a remote one of what its store says of the content;
-        of larger files, of the day's rows. A larger file is cut anew only where its size or time
-        of change is another. Names that begin with a dot or an underscore, or end with ``.tmp``
-        or ``.part``, are files still being written and skipped.
+        The fingerprint is the SHA-256 of the day's file; for a remote file, of the checksum that
+        its store reports; for larger files, of the day's rows. A larger file is split again only
+        when its size or modification time changed. Names that begin with a dot or an underscore, or
+        end with ``.tmp`` or ``.part``, are files still being written and skipped.
 
         Raises:
-            SourceError: Where there is nothing, a name is no day, or a file is not whole.
+            SourceError: Where there is no file, a file name is not a day, or a file is incomplete.
         """
         if self.time:
             parts = self._cut_days()
@@ -93,7 +94,10 @@ class _FileDays:
         if not days:
             return no_rows()
         parts = self._read_cut(days) if self.time else self._read_files(days)
-        return join_days([(what, with_day(table, day, what)) for day, what, table in parts])
+        return self._join([(what, with_day(table, day, what)) for day, what, table in parts])
+
+    def _join(self, tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
+        return join_days(tables)
 
     def _read(self, file: Path, what: str) -> Any:
         raise NotImplementedError
@@ -102,7 +106,8 @@ class _FileDays:
         raise NotImplementedError
 
     def _recipe(self) -> str:
-        fields = [f"{name}={value}" for name, value in sorted(vars(self).items())]
+        known = {name: value for name, value in vars(self).items() if value != {}}
+        fields = [f"{name}={value}" for name, value in sorted(known.items())]
         return "\n".join([type(self).__name__, *fields])
 
     def _day_files(self) -> dict[date, File]:
@@ -122,8 +127,8 @@ class _FileDays:
             files[day] = file
         if not files:
             raise SourceError(
-                f"{self.path}: found no day; expected files such as 2026-11-21{self._ending}. "
-                f"Put one {self._kind} file a day there."
+                f"{self.path}: found no file of a day; expected files such as "
+                f"2026-11-21{self._ending}. Put one {self._kind} file a day there."
             )
         return files
 
@@ -138,13 +143,13 @@ class _FileDays:
             where = self.path if alone else f"{self.path}/{name}"
             kind = SourceSettingsError if alone else SourceError
             raise kind(
-                f"{where}: found a name that is no day; expected one such as "
-                f"2026-11-21{self._ending}. Rename it, or move it out of the folder. For larger "
-                "files, name the column of their times with time=."
+                f"{where}: found a file name that is not a day; expected one such as "
+                f"2026-11-21{self._ending}. Rename it, or move it out of the folder. For files of "
+                "many days, name their column of times with time=."
             ) from None
 
     def _is(self, name: str) -> bool:
-        """Whether the path is that of a file of this name, not of a folder."""
+        """Whether the path names one file, not a folder."""
         return self.path == name or self.path.endswith(f"/{name}")
 
     def _fingerprint(self, file: File) -> str:
@@ -174,7 +179,7 @@ class _FileDays:
         return table
 
     def _cut_days(self) -> dict[date, list[Path]]:
-        """Day to the files it was cut into, one for each larger file that has rows of it."""
+        """Day to its parts, one for each larger file that has rows of that day."""
         found: dict[date, list[Path]] = {}
         files = list_files(self.path, f"a {self._kind} file, or a folder of them")
         if not files:
@@ -183,7 +188,7 @@ class _FileDays:
             if file is None or not (self._ending in name or self._is(name)):
                 raise SourceError(
                     f"{self.path}/{name}: found {'a file' if file else 'a folder'} of that name; "
-                    f"expected files such as orders{self._ending} alone. Move it out of the folder."
+                    f"expected only files such as orders{self._ending}. Move it out of the folder."
                 )
             for part in self._cut(file).glob("day=*.parquet"):
                 found.setdefault(date.fromisoformat(part.stem[4:]), []).append(part)
@@ -198,7 +203,7 @@ class _FileDays:
             what, time = file.path, str(self.time)
             check_time(table.column_names, time, what)
             if not len(table):
-                raise SourceError(f"{what}: found no row below the names; expected some.")
+                raise SourceError(f"{what}: found no row below the header; expected rows.")
             times = local_times(table[time], what, time, self.timezone)
             column = table.column_names.index(time)
             table = table.set_column(column, time, _as_arrow(times))
@@ -212,7 +217,10 @@ class _FileDays:
         found = self._cut_days()
         absent = [day for day in days if day not in found]
         if absent:
-            raise SourceError(f"{self.path}: found no row of {absent[0]}; expected some.")
+            raise SourceError(
+                f"{self.path}: found no row of {absent[0]}; expected rows of that day, which was "
+                "listed before."
+            )
         return [(day, str(part), _read_part(part)) for day in days for part in found[day]]
 
 
@@ -220,14 +228,14 @@ class _FileDays:
 class ParquetDays(_FileDays):
     """Parquet: a folder with one file a day, ``2026-11-21.parquet`` or ``day=2026-11-21.parquet``.
 
-    With ``time``, one larger file or a folder of them, cut into days by that column.
+    With ``time``, one larger file or a folder of them, split into days by that column.
 
     Attributes:
-        path: Folder or file; a relative path starts at the project's root. Or a URL of fsspec,
-            such as ``s3://bucket/folder``; its package, such as s3fs, has to be installed.
-        time: Column of times by which larger files are cut into days.
+        path: Folder or file; a relative path starts at the project's root. Or an fsspec URL, such
+            as ``s3://bucket/folder``; its package, such as s3fs, has to be installed.
+        time: Column of times by which larger files are split into days.
         day_start: When a day of larger files begins, ``HH:MM``.
-        timezone: Time zone of their days. Times without a zone are local times of it.
+        timezone: Time zone of their days. Times without a zone are local times of this zone.
     """
 
     _kind = "Parquet"
@@ -245,22 +253,28 @@ class ParquetDays(_FileDays):
 class CsvDays(_FileDays):
     """CSV, gzipped or not: a folder with one file a day, ``2026-11-21.csv`` or ``….csv.gz``.
 
-    With ``time``, one larger file or a folder of them, cut into days by that column. The first row
-    has the names. Empty cells are missing, and so are NA, NaN, NULL and the like unless quoted.
-    Types are found by looking at all values of a file, and joined over days: whole numbers on one
-    day and numbers with gaps on the next are numbers.
+    With ``time``, one larger file or a folder of them, split into days by that column. The first
+    row is the header. Empty cells are missing, and so are NA, NaN, NULL and the like unless quoted.
+    A column has the type that ``types`` or else the model's contract names; where they name none,
+    it is found by looking at all values of a file, and joined over days. A number that begins with
+    a zero, such as ``00042``, is a code and stays text.
 
     Attributes:
-        path: As of ``ParquetDays``.
-        time: Column of times by which larger files are cut into days.
+        path: As for ``ParquetDays``.
+        time: Column of times by which larger files are split into days.
         day_start: When a day of larger files begins, ``HH:MM``.
-        timezone: Time zone of their days. Times without a zone are local times of it.
-        delimiter: What stands between two values.
-        encoding: Of the text.
+        timezone: Time zone of their days. Times without a zone are local times of this zone.
+        delimiter: The character between two values.
+        encoding: Encoding of the text.
+        types: Columns to ``"str"``, ``"int"``, ``"float"``, ``"bool"`` or ``"time"``, such as
+            ``{"zip": "str"}``; a value that is none of its type is left to the contract.
+        declared: The same from the model's contract; its spec fills it in.
     """
 
     delimiter: str = ","
     encoding: str = "utf-8"
+    types: Mapping[str, str] = field(default_factory=dict, hash=False)
+    declared: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     _kind = "CSV"
     _ending = ".csv"
@@ -268,15 +282,30 @@ class CsvDays(_FileDays):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_csv_settings(self.delimiter, self.encoding)
+        check_types(self.types)
+
+    def with_types(self, declared: Mapping[str, str]) -> CsvDays:
+        """The same days, their columns read as a contract declares them."""
+        return replace(self, declared=dict(declared))
 
     def _read(self, file: Path, what: str) -> Any:
-        return read_csv(file, what, self.delimiter, self.encoding)
+        types = {**self.declared, **self.types}
+        table = read_csv(file, what, self.delimiter, self.encoding, types)
+        if absent := [name for name in self.types if name not in table.column_names]:
+            raise SourceSettingsError(
+                f"{what}: found no column {absent[0]!r}, which types= names; expected one of "
+                f"{', '.join(table.column_names)}. Correct types= in the model's source."
+            )
+        return table
+
+    def _join(self, tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
+        return join_days(tables, texts={**self.declared, **self.types})
 
     def _check_whole(self, content: bytes, what: str) -> None:
         if not content:
             raise SourceError(
-                f"{what}: found 0 bytes; expected a whole CSV file. It is still being written or "
-                "was cut off: deliver it again, under a name that begins with _ until it is "
+                f"{what}: found 0 bytes; expected a complete CSV file. It is still being written "
+                "or was truncated: deliver it again, under a name that begins with _ until it is "
                 "complete."
             )
 
@@ -301,8 +330,8 @@ def _as_arrow(times: pd.Series[Any]) -> Any:
 
 def _broken(what: str, found: str) -> SourceError:
     return SourceError(
-        f"{what}: found {found}; expected a whole Parquet file. It is still being written or was "
-        "cut off: deliver it again, under a name that begins with _ until it is complete."
+        f"{what}: found {found}; expected a complete Parquet file. It is still being written or "
+        "was truncated: deliver it again, under a name that begins with _ until it is complete."
     )
 
 
@@ -311,12 +340,13 @@ def _read_part(part: Path) -> Any:
         return _read_parquet(part, str(part))
     except SourceError as error:
         raise SourceError(
-            f"{error} It was cut from a larger file: delete {part.parent}, and it is made anew."
+            f"{error} This part was split from a larger file: delete {part.parent}, and the "
+            "next night makes it again."
         ) from error
 
 
 def _together(parts: Sequence[Path]) -> str:
-    """One digest of the rows of a day, whatever the names of the files they are from."""
+    """One digest of the rows of a day, independent of the names of their files."""
     marks = sorted(hashlib.sha256(part.read_bytes()).hexdigest() for part in parts)
     return marks[0] if len(marks) == 1 else hashlib.sha256("\n".join(marks).encode()).hexdigest()
 

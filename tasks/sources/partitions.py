@@ -1,27 +1,27 @@
-"""Large tables cut into days, once, under the state directory."""
+"""Large tables split into days, once, under the state directory."""
 
 from __future__ import annotations
 
-import fcntl
+import math
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.sources.base import SourceError
+from tasks.store.locks import lock
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def made_once(name: str, what: str, make: Callable[[Path], None]) -> Path:
-    """A folder under the state directory, made where it does not exist: whole, or not at all.
+    """A folder under the state directory, made if it does not exist: completely or not at all.
 
     Args:
-        name: Of the folder; it says everything that decides its content.
+        name: Name of the folder; it encodes everything that decides its content.
         what: Whose days it holds, for messages.
         make: Fills an empty folder.
 
@@ -31,8 +31,7 @@ def made_once(name: str, what: str, make: Callable[[Path], None]) -> Path:
     place = settings.home() / "data" / name
     if place.is_dir():
         return place
-    settings.ensure_home()
-    with _locked(settings.home() / "locks" / "data.lock"):
+    with lock("data", wait=math.inf):
         if not place.is_dir():
             half_made = place.parent / f".{place.name}"
             try:
@@ -50,7 +49,7 @@ def made_once(name: str, what: str, make: Callable[[Path], None]) -> Path:
 
 
 def forget_older(place: Path, prefix: str) -> None:
-    """Remove older folders of this prefix, all but one: another night may still read that."""
+    """Remove older folders of this prefix except one, which another night may still read."""
     found = [other for other in place.parent.glob(f"{prefix}*/") if other != place]
     for old in sorted(found, key=lambda other: other.stat().st_mtime)[:-1]:
         shutil.rmtree(old, ignore_errors=True)
@@ -59,8 +58,7 @@ def forget_older(place: Path, prefix: str) -> None:
 def write_days(table: Any, times: pd.Series[Any], shift: timedelta, folder: Path) -> None:
     """Write the rows of each day as ``day=2026-11-21.parquet``, in their order.
 
-    The files depend on the rows of their day alone: another day that comes or changes leaves their
-    bytes as they are.
+    A file depends only on the rows of its day: its bytes are the same whatever other days do.
 
     Args:
         table: Arrow table of all rows.
@@ -88,7 +86,7 @@ def write_days(table: Any, times: pd.Series[Any], shift: timedelta, folder: Path
 
 
 def _alone(rows: Any) -> Any:
-    """The rows with the categories that occur in them, in one piece."""
+    """The rows in one chunk, with only the categories that occur in them."""
     import pyarrow as pa
 
     rows = rows.combine_chunks()
@@ -100,7 +98,7 @@ def _alone(rows: Any) -> Any:
 
 
 def _with_plain_texts(rows: Any) -> Any:
-    """Texts with short offsets, which not every version of a writer uses for the same rows."""
+    """Text columns with 32-bit offsets, so that every writer version gives the same bytes."""
     import pyarrow as pa
 
     if rows.nbytes >= 2**31:  # more than short offsets can count
@@ -108,12 +106,3 @@ def _with_plain_texts(rows: Any) -> Any:
     kinds = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
     plain = [field.with_type(kinds.get(field.type, field.type)) for field in rows.schema]
     return rows.cast(pa.schema(plain))
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes, waiting for it; the kernel frees it when its holder dies."""
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

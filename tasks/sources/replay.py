@@ -1,13 +1,13 @@
-"""An old data set put onto today's calendar."""
+"""An old data set replayed on today's calendar."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tasks.sources.base import SourceError
+from tasks.sources.base import SourceError, with_types
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Replay:
-    """An old data set put onto today's calendar, over and over.
+    """An old data set replayed on today's calendar, over and over.
 
     The calendar is moved by whole weeks, so that a Monday stays a Monday, and repeats after the
     longest whole number of weeks the data have (364 days for a year). No more than one such cycle
@@ -25,7 +25,7 @@ class Replay:
 
     Attributes:
         source: The old data.
-        year: Year of the calendar in which the data's first day falls on its own season.
+        year: Calendar year in which the data's first day falls in its own season.
     """
 
     source: Source
@@ -69,12 +69,16 @@ class Replay:
         moved = rows.select_dtypes(["datetime", "datetimetz"])
         return rows.assign(**{str(name): _moved(moved[name], shift) for name in moved})
 
+    def with_types(self, declared: Mapping[str, str]) -> Replay:
+        """The same days, their columns read as a contract declares them."""
+        return replace(self, source=with_types(self.source, declared))
+
     def _calendar(self, real: Mapping[date, str]) -> Calendar:
         first, last = min(real), max(real)
         cycle = ((last - first).days + 1) // 7 * 7
         if not cycle:
             raise SourceError(
-                f"Replay: found days from {first} to {last}; expected at least a week of them."
+                f"Replay: found days from {first} to {last}; expected at least a week of days."
             )
         season = first.replace(day=min(first.day, 28))
         years_apart = season.replace(year=self.year) - season
@@ -96,7 +100,7 @@ class Calendar:
     cycle: int
 
     def real(self, day: date) -> date:
-        """The real day shown on ``day``; the next day shows the next one, weekday for weekday."""
+        """The real day shown on ``day``; the weekday is the same."""
         return self.first + timedelta(days=(day - self.start).days % self.cycle)
 
 

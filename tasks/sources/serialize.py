@@ -1,4 +1,4 @@
-"""Which days exist, and their rows: the one place model files take their source from."""
+"""A source as JSON, and back."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def source_to_json(source: Any) -> dict[str, Any]:
     fields = {
         name: source_to_json(value) if hasattr(value, "list_days") else value
         for name, value in vars(source).items()
+        if value != {}
     }
     return {"kind": type(source).__name__, **fields}
 
@@ -36,7 +37,7 @@ def source_from_json(data: Mapping[str, Any]) -> Source:
         "Replay": Replay,
     }
     fields = {
-        name: source_from_json(value) if isinstance(value, dict) else value
+        name: source_from_json(value) if name == "source" else value
         for name, value in data.items()
         if name != "kind"
     }

@@ -1,4 +1,4 @@
-"""Days in a SQL database: listed by a cheap fingerprint, and only new ones read."""
+"""Days in a SQL database: listed with a cheap fingerprint; only new days are read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -25,7 +25,15 @@ from tasks.sources.base import (
 )
 from tasks.sources.locations import check_secrets
 from tasks.sources.sql_connection import connected
-from tasks.sources.tables import check_names, check_time, local_times, no_rows, to_frame, with_days
+from tasks.sources.tables import (
+    alike,
+    check_names,
+    check_time,
+    local_times,
+    no_rows,
+    to_frame,
+    with_days,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,30 +44,33 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 20_000
 ZONED, TIMES = 1184, (1082, 1114, 1184)
 """PostgreSQL's numbers of timestamptz, and of all types that are times."""
+NUMERIC = 1700
+MOST_EXACT = 2**53
+"""The largest whole number up to which floats hold every one."""
 ALIAS = "source_rows"
 MOST_ARGUMENTS = 100
-"""Of a function in SQLite."""
+"""Name of a function registered in SQLite."""
 
 
 @dataclass(frozen=True)
 class SqlDays:
-    """A table or query of PostgreSQL or SQLite, cut into days by a column of times.
+    """A table or query of PostgreSQL or SQLite, split into days by a column of times.
 
-    A day's fingerprint is the number of its rows and the newest value of ``changed``; nothing else
-    is noticed, so that column must grow with every row written. Without ``changed`` it is the
-    number of rows and the sum of a hash of each whole row: any change is noticed, for which the
-    database must read all of every row each night.
+    A day's fingerprint is the number of its rows and the newest value of ``changed``; no other
+    change is noticed, so that column must grow with every row written. Without ``changed`` the
+    fingerprint is the number of rows and the sum of a hash of each whole row: it notices any
+    change, but the database reads every row each night.
 
     Attributes:
-        url: SQLAlchemy URL. ``${NAME}`` in it is taken from the environment when it is used, and
-            a password must be. A relative SQLite file starts at the project's root.
+        url: SQLAlchemy URL. ``${NAME}`` in it is taken from the environment when it is used, and a
+            password must be given that way. A relative SQLite file starts at the project's root.
         table: Name of a table or view, ``name`` or ``schema.name``.
-        query: A SELECT, in place of a table.
-        time: Column of times; an index on it lets a night read new days alone. PostgreSQL: date,
+        query: A SELECT statement, instead of a table.
+        time: Column of times; with an index on it a night reads only new days. PostgreSQL: date,
             timestamp or timestamptz. SQLite: ISO 8601 text.
         changed: Column that grows whenever a row is written, such as ``updated_at``.
         day_start: When a day begins, ``HH:MM``.
-        timezone: Time zone of the days. Times without a zone are local times of it.
+        timezone: Time zone of the days. Times without a zone are local times of this zone.
     """
 
     url: str
@@ -82,12 +93,12 @@ class SqlDays:
         given = [name for name in (self.table, self.query) if name is not None]
         if len(given) != 1 or not (isinstance(given[0], str) and given[0].strip()):
             raise SourceSettingsError(
-                f"SqlDays: found table={self.table!r} and query={self.query!r}; expected one of "
-                "them."
+                f"SqlDays: found table={self.table!r} and query={self.query!r}; expected exactly "
+                "one of them."
             )
 
     def list_days(self, until: date) -> dict[date, str]:
-        """Days up to ``until`` with their fingerprint, ascending; one pass of the database.
+        """Days up to ``until`` with their fingerprint, ascending; one query of the database.
 
         Raises:
             SourceSettingsError: Where address, login, table or a column are wrong.
@@ -106,10 +117,10 @@ class SqlDays:
         }
 
     def read_days(self, days: Sequence[date]) -> pd.DataFrame:
-        """Rows of these days by time, read in portions; the database reads no others.
+        """Rows of these days by time, read in portions; the database reads only these rows.
 
-        Times of ``time`` come as local times of ``timezone`` without a zone, exact decimals as
-        floats, documents as JSON text.
+        Times of ``time`` come as local times of ``timezone`` without a zone, documents as JSON
+        text, exact decimals as floats, or as whole numbers where their type has no decimals.
 
         Raises:
             ColumnsError: Where a column has values of types that cannot be joined.
@@ -128,18 +139,19 @@ class SqlDays:
                 with options.execute(asked) as streamed:
                     names = _names(streamed)
                     check_names(names[1:], self._what())
-                    parts += [self._as_table(names, rows) for rows in streamed.partitions()]
+                    kinds = _arrow_types(streamed) if kind is not None else {}
+                    parts += [self._as_table(names, kinds, rows) for rows in streamed.partitions()]
         if not parts:
             raise SourceError(
-                f"{self._what()}: found no row of {days[0]}; expected some. They were deleted "
-                "since the days were listed: run the night again."
+                f"{self._what()}: found no row of {days[0]}; expected rows of that day. They were "
+                "deleted after the days were listed: run the night again."
             )
         try:
-            whole = pa.concat_tables(parts, promote_options="permissive")
+            whole = pa.concat_tables(alike(parts), promote_options="permissive")
         except pa.ArrowException as error:
             raise ColumnsError(
-                f"{self._what()}: found types that do not go together: {error}. Make them one in "
-                "the database, or in query= with CAST."
+                f"{self._what()}: found types that cannot be joined: {error}. Use one type in the "
+                "database, or CAST the column in query=."
             ) from error
         parts.clear()
         times = local_times(whole[self.time], self._what(), self.time, self.timezone)
@@ -160,14 +172,14 @@ class SqlDays:
         return sql.table(name, schema=schema or None).alias(ALIAS)
 
     def _no_rows(self, connection: Connection) -> CursorResult[Any]:
-        """Every column and no row: what the database says of the columns alone."""
+        """A query of every column and no row: it tells the columns and their types."""
         import sqlalchemy as sql
 
         every: Select[Any] = sql.select(sql.literal_column("*")).select_from(self._source())
         return connection.execute(every.limit(0))
 
     def _kind(self, connection: Connection) -> int | None:
-        """PostgreSQL's number of the type of ``time``; SQLite has none. Checks the columns."""
+        """PostgreSQL's type number of ``time``, None for SQLite; checks the columns."""
         found = self._no_rows(connection)
         names = _names(found)
         check_time(names, self.time, self._what())
@@ -235,7 +247,7 @@ class SqlDays:
         ).group_by(rows.c.day)
 
     def _row_hash(self, connection: Connection) -> ColumnElement[Any]:
-        """A hash of whole rows, which SQLite does not have by itself."""
+        """Register the hash of whole rows that SQLite lacks."""
         import sqlalchemy as sql
 
         raw: Any = connection.connection.driver_connection
@@ -251,8 +263,9 @@ class SqlDays:
         wrong = sum(row[3] for row in found if row[0] is None)
         if missing:
             raise SourceError(
-                f"{self._what()}: found {missing:,} rows without {self.time!r}; expected a time in "
-                f"every row. Leave them out with query='SELECT … WHERE {self.time} IS NOT NULL'."
+                f"{self._what()}: found {missing:,} rows without {self.time!r}; expected a time "
+                f"in every row. Leave these rows out with query='SELECT … WHERE {self.time} IS "
+                "NOT NULL'."
             )
         if wrong:
             import sqlalchemy as sql
@@ -261,7 +274,7 @@ class SqlDays:
             asked: Select[Any] = sql.select(sql.column(self.time)).select_from(self._source())
             first = connection.execute(asked.where(day.is_(None)).limit(1)).scalar()
             raise SourceError(
-                f"{self._what()}: found {wrong:,} rows in whose {self.time!r} is no time, such as "
+                f"{self._what()}: found {wrong:,} rows whose {self.time!r} is not a time, such as "
                 f"{shortened(first)}; expected text such as 2026-11-21 10:00:00. Convert it in "
                 "query=."
             )
@@ -275,7 +288,7 @@ class SqlDays:
     def _reading(
         self, connection: Connection, kind: int | None, first: date, last: date
     ) -> Select[Any]:
-        """Rows from one day to another, by time, their day in front; an index on it is used."""
+        """Query of the rows between two days by time, day first; it uses an index on time."""
         import sqlalchemy as sql
 
         column: ColumnElement[Any] = sql.column(self.time)
@@ -303,24 +316,24 @@ class SqlDays:
         low, high = ([s.replace(tzinfo=zone, fold=fold) for fold in (0, 1)] for s in starts)
         return min(s.astimezone(UTC) for s in low), max(s.astimezone(UTC) for s in high)
 
-    def _as_table(self, names: Sequence[str], rows: Sequence[Any]) -> Any:
+    def _as_table(self, names: Sequence[str], kinds: Mapping[str, Any], rows: Sequence[Any]) -> Any:
         import pyarrow as pa
 
         columns = {}
         for name, values in zip(names, zip(*rows, strict=True), strict=True):
             try:
-                columns[name] = _as_array(values)
+                columns[name] = _as_array(values, kinds.get(name))
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
                 raise ColumnsError(
-                    f"{self._what()}: found values in column {name!r} that make no column: "
-                    f"{str(error).splitlines()[0]}; expected numbers, text or times, all of one "
-                    "type. Convert them in query= with CAST."
+                    f"{self._what()}: found values in column {name!r} that do not form one "
+                    f"column: {str(error).splitlines()[0]}; expected numbers, text or times, all "
+                    "of one type that holds them. Convert them in query= with CAST."
                 ) from error
         return pa.table(columns)
 
 
 def _names(found: CursorResult[Any]) -> list[str]:
-    """Names of the columns as the database says them: SQLAlchemy knows but ``*``."""
+    """Names of the columns as the database reports them: SQLAlchemy knows only ``*``."""
     return [column[0] for column in found.cursor.description] if found.cursor else []
 
 
@@ -339,21 +352,51 @@ def _as_date(day: Any) -> date:
     return day if isinstance(day, date) else date.fromisoformat(day)
 
 
-def _as_array(values: Sequence[Any]) -> Any:
-    """Values of one column in Arrow; exact decimals as floats, documents as text."""
+def _arrow_types(found: CursorResult[Any]) -> dict[str, Any]:
+    """Types of PostgreSQL's columns that do not hang on which of their rows are read."""
+    import pyarrow as pa
+
+    plain = {
+        **dict.fromkeys((20, 21, 23), pa.int64()),
+        **dict.fromkeys((700, 701, NUMERIC), pa.float64()),
+        **dict.fromkeys((25, 1042, 1043), pa.string()),
+        16: pa.bool_(),
+    }
+    kinds = {}
+    for column in found.cursor.description if found.cursor else []:
+        kinds[column[0]] = plain.get(column[1])
+        if column[1] == NUMERIC and column[5] == 0:
+            kinds[column[0]] = pa.int64()
+    return kinds
+
+
+def _as_array(values: Sequence[Any], kind: Any) -> Any:
+    """Values of one column in Arrow, of a type if the database says it; documents as text."""
     import pyarrow as pa
 
     first = next((value for value in values if value is not None), None)
     plain: dict[type, Callable[[Any], object]] = {
-        Decimal: float,
+        Decimal: _as_int if kind is not None and pa.types.is_integer(kind) else _as_float,
         UUID: str,
         dict: _as_json,
         memoryview: bytes,
     }
-    convert = next((into for kind, into in plain.items() if isinstance(first, kind)), None)
+    convert = next((into for each, into in plain.items() if isinstance(first, each)), None)
     if convert:
         values = [None if value is None else convert(value) for value in values]
-    return pa.array(values)
+    return pa.array(values, kind)
+
+
+def _as_int(value: Decimal) -> int | None:
+    return None if value.is_nan() else int(value)
+
+
+def _as_float(value: Decimal) -> float:
+    """An exact decimal as a float. Raises ValueError for a whole number that no float holds."""
+    found = float(value)
+    if abs(found) > MOST_EXACT and value.is_finite() and value % 1 == 0 and value != int(found):
+        raise ValueError(f"{value} is no float")
+    return found
 
 
 def _as_json(value: object) -> str:
@@ -361,6 +404,6 @@ def _as_json(value: object) -> str:
 
 
 def _hash_row(*values: object) -> int:
-    """A whole number below 2**32, so that the sum of a day's never grows too large for SQLite."""
+    """A hash below 2**32, so that the sum over a day never grows too large for SQLite."""
     digest = hashlib.blake2b(repr(values).encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big")

@@ -1,4 +1,4 @@
-"""A database as a source: read only, never waited for without end, secrets never shown."""
+"""A database connection for a source: read only, with time limits, secrets never shown."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from urllib.parse import quote
 from tasks import settings
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
 from tasks.sources.locations import filled
+from tasks.store.database import AddressError, open_engine, parse_url, secrets_of
+from tasks.store.secrets import hidden
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -26,7 +28,7 @@ POSTGRES = {
     "intervalstyle": "postgres",
     "extra_float_digits": "1",
 }
-"""What PostgreSQL's words for a value depend on: a checksum must not."""
+"""Settings that PostgreSQL's text of a value depends on; fixed for stable checksums."""
 WRONG_SETTINGS = {
     "28000": "login",
     "28P01": "login",
@@ -37,13 +39,13 @@ WRONG_SETTINGS = {
     "42P01": "table",
     "3F000": "table",
 }
-"""SQLSTATE to what a person must correct."""
+"""SQLSTATE to the setting that a person must correct."""
 REFUSED = re.compile(
     r"password authentication failed|no password supplied|does not exist|pg_hba\.conf"
     r"|no such (table|column)|syntax error|one statement|unable to open database file"
     r"|role .* is not permitted"
 )
-"""What drivers say, without a SQLSTATE, of a wrong setting."""
+"""Driver messages, without a SQLSTATE, that mean a wrong setting."""
 
 
 @contextmanager
@@ -56,7 +58,7 @@ def connected(url: str) -> Iterator[Connection]:
     Raises:
         SourceSettingsError: Where address, login, table or column are wrong.
         SourceOutageError: Where the database does not answer, is locked, or the connection breaks.
-        SourceError: Where it cannot give the data.
+        SourceError: Where the data cannot be read.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -72,21 +74,13 @@ def connected(url: str) -> Iterator[Connection]:
 
 
 def _engine(url: str) -> Engine:
-    import sqlalchemy
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-    from sqlalchemy.pool import NullPool
-
     try:
-        address = sqlalchemy.make_url(_filled_url(url))
-        if address.drivername in ("postgres", "postgresql"):
-            address = address.set(drivername="postgresql+psycopg")
+        address = parse_url(_filled_url(url))
         address = _existing_file(address) if address.get_backend_name() == "sqlite" else address
-        return sqlalchemy.create_engine(address, poolclass=NullPool, connect_args=_limits(address))
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
-        module = getattr(error, "name", None)
-        why = f"the package {module!r} is not installed" if module else "it is no such address"
+        return open_engine(address, **_limits(address))
+    except AddressError as error:
         raise SourceSettingsError(
-            f"{url}: cannot be used: {why}. Expected an SQLAlchemy URL such as "
+            f"{url}: cannot be used: {error}. Expected an SQLAlchemy URL such as "
             "postgresql://user:${PASSWORD}@host/database or sqlite:////path/to/file.db; for "
             "PostgreSQL: pip install -e '.[postgres]'"
         ) from None
@@ -104,23 +98,24 @@ def _filled_url(url: str) -> str:
 
 
 def _existing_file(address: URL) -> URL:
-    """SQLite makes a file that is not there; a relative one starts at the project's root."""
+    """Check that the database file exists, because SQLite would create it."""
     name = address.database or ""
     if not name or name == ":memory:" or name.startswith("file:"):
         raise SourceSettingsError(
-            f"{address}: found no file; expected one such as sqlite:////path/to/file.db."
+            f"{address}: found no file name; expected an address such as "
+            "sqlite:////path/to/file.db."
         )
     place = settings.PROJECT / Path(name).expanduser()
     if not place.is_file():
         raise SourceSettingsError(
             f"{address}: found no such file as {place}; expected an SQLite database. Correct the "
-            "url in the model's source; a path from / on has four slashes."
+            "url in the model's source; an absolute path has four slashes."
         )
     return address.set(database=str(place))
 
 
 def _limits(address: URL) -> dict[str, Any]:
-    """How long a driver may wait, and how it notices that the other side is gone."""
+    """How long a driver may wait, and how it notices a dead connection."""
     if address.get_backend_name() == "sqlite":
         return {"timeout": LOCK_SECONDS}
     if address.get_backend_name() == "postgresql":
@@ -128,12 +123,12 @@ def _limits(address: URL) -> dict[str, Any]:
         return {"connect_timeout": CONNECT_SECONDS, "keepalives_count": 3, **alive}
     raise SourceSettingsError(
         f"SqlDays: found {address.get_backend_name()}; expected postgresql or sqlite. Read other "
-        "databases through functions of your own, with DataFrameDays."
+        "databases with your own functions through DataFrameDays."
     )
 
 
 def _prepare(connection: Connection) -> None:
-    """Reading only, with bounds on waiting, for this transaction."""
+    """Make this transaction read only, with time limits."""
     import sqlalchemy as sql
 
     if connection.dialect.name == "sqlite":
@@ -150,7 +145,7 @@ def _prepare(connection: Connection) -> None:
 def _in_words(error: Exception, url: str, address: URL) -> SourceError:
     cause = getattr(error, "orig", None) or error
     lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
-    said = _hidden((lines or [type(cause).__name__])[0], address)
+    said = hidden((lines or [type(cause).__name__])[0], secrets_of(address)).rstrip(".")
     state = str(getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or "")
     if state in WRONG_SETTINGS or (not state and REFUSED.search(said)):
         what = WRONG_SETTINGS.get(state, "url, table or query")
@@ -169,8 +164,8 @@ def _in_words(error: Exception, url: str, address: URL) -> SourceError:
         )
     if state.startswith(("08", "57", "53", "40")) or _is_broken(error, cause):
         return SourceOutageError(
-            f"{url}: does not answer, or broke off: {said}. Start it, or correct the url in the "
-            "model's source."
+            f"{url}: the database does not answer, or closed the connection: {said}. Start it, or "
+            "correct the url in the model's source."
         )
     return SourceError(f"{url}: cannot be read: {said}.")
 
@@ -178,12 +173,3 @@ def _in_words(error: Exception, url: str, address: URL) -> SourceError:
 def _is_broken(error: Exception, cause: BaseException) -> bool:
     broken = bool(getattr(error, "connection_invalidated", False))
     return broken or type(cause).__name__ in ("OperationalError", "InterfaceError", "TimeoutError")
-
-
-def _hidden(text: str, address: URL) -> str:
-    """The text without the password, as it is and as it is written in a URL."""
-    secrets = {str(address.password or "")}
-    secrets |= {str(v) for name, v in address.query.items() if "pass" in name.lower()}
-    for secret in sorted({s for each in secrets for s in (each, quote(each, safe=""))}, key=len):
-        text = text.replace(secret, "***") if secret else text
-    return text.rstrip(".")

@@ -1,13 +1,14 @@
-"""What every source shares: what a day is, what can be wrong, and days joined to one frame."""
+"""What every source shares: local times, checks of columns, and days joined to one frame."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from tasks.sources.base import ColumnsError, SourceError, SourceSettingsError, shortened
+from tasks.store.arrow_blocks import nullable_types
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 INDEX_COLUMN = re.compile(r"__index_level_\d+__")
 OFFSET = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
-"""How a written time ends that says how far it is from UTC."""
+"""The end of a time that carries an offset from UTC."""
 
 
 def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[Any]:
@@ -32,7 +33,7 @@ def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[A
 
     Raises:
         SourceSettingsError: Where the column holds no time at all.
-        SourceError: Where some are missing or none, with their number and the first of them.
+        SourceError: Where values are missing or not a time; says how many, and shows the first.
     """
     import pyarrow as pa
 
@@ -51,7 +52,8 @@ def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[A
         row = column.is_null().index(True).as_py() + 1
         raise SourceError(
             f"{what}: found {column.null_count:,} of {len(column):,} rows without {name!r}, first "
-            f"row {row:,}; expected a time in every row. Leave them out, or fill them in."
+            f"row {row:,}; expected a time in every row. Leave these rows out, or fill in their "
+            "times."
         )
     if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("s"))
@@ -71,28 +73,35 @@ def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[A
 def _parsed(text: pd.Series[Any], what: str, name: str) -> pd.Series[Any]:
     import pandas as pd
 
-    zoned = text.str.contains(OFFSET.pattern.replace("(", "(?:"), regex=True)
-    zoned &= text.str.contains(":", regex=False)  # 2026-11-21 ends as an offset would
+    zoned = with_offset(text)
     if zoned.any() and not zoned.all():
         row = int(zoned.ne(zoned.iloc[0]).to_numpy().argmax())
         raise SourceError(
             f"{what}: found {text.iloc[0]!r} and, in row {row + 1:,}, {text.iloc[row]!r} in "
-            f"{name!r}; expected an offset from UTC in every time or in none. Write all alike."
+            f"{name!r}; expected an offset from UTC in every time or in none. Write all times the "
+            "same way."
         )
     times = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=bool(zoned.any()))
     wrong = times.isna().to_numpy()
     if wrong.any():
         row = int(wrong.argmax())
         raise (SourceSettingsError if wrong.all() else SourceError)(
-            f"{what}: found {int(wrong.sum()):,} of {len(text):,} rows in whose {name!r} is no "
+            f"{what}: found {int(wrong.sum()):,} of {len(text):,} rows whose {name!r} is not a "
             f"time, first {shortened(text.iloc[row])} in row {row + 1:,}; expected times such as "
-            "2026-11-21 10:00:00. Write them so, or name another column."
+            "2026-11-21 10:00:00. Write the times in that form, or name another column."
         )
     return times
 
 
+def with_offset(text: pd.Series[Any]) -> pd.Series[bool]:
+    """Which written times say how far they are from UTC."""
+    zoned = text.str.contains(OFFSET.pattern.replace("(", "(?:"), regex=True, na=False)
+    zoned &= text.str.contains(":", regex=False, na=False)  # 2026-11-21 ends as an offset would
+    return zoned.astype(bool)
+
+
 def check_names(names: Sequence[str], what: str) -> None:
-    """Raise SourceError where a column has no name, or the name of another."""
+    """Raise SourceError where a column has no name, or two have the same."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SourceError(
@@ -101,8 +110,8 @@ def check_names(names: Sequence[str], what: str) -> None:
         )
     if "" in names:
         raise SourceError(
-            f"{what}: found no name for column {names.index('') + 1}; expected one for every "
-            "column. Give it one."
+            f"{what}: found no name for column {names.index('') + 1}; expected a name for every "
+            "column. Name this column."
         )
 
 
@@ -137,7 +146,7 @@ def with_day(table: Any, day: date, what: str) -> Any:
 
 
 def with_days(table: Any, what: str) -> Any:
-    """A table of many days, its first column the day of each row, as ``with_day`` makes of one."""
+    """``with_day`` for a table of many days, whose first column is the day of each row."""
     import pyarrow as pa
 
     stamps = table.column(0).cast(pa.date32()).cast(pa.timestamp("s"))
@@ -152,14 +161,19 @@ def with_days(table: Any, what: str) -> Any:
     return rows.add_column(0, "day", stamps)
 
 
-def join_days(tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
+def join_days(
+    tables: Sequence[tuple[str, Any]], texts: Collection[str] | None = None
+) -> pd.DataFrame:
     """Days one below the other as one frame; a day of no row adds none.
 
-    A column that only some of the days have is missing in the rows of the others: which columns
-    must be there, the contract says.
+    A column that only some of the days have has missing values in the rows of the others. The
+    contract decides which columns are required.
 
     Args:
         tables: Name and Arrow table of each day, from ``with_day``; at least one.
+        texts: Where all were read from text, columns whose numbers, flags and times may be joined
+            with words: which of them are none, the contract says. Codes of digits alone are
+            joined in any column.
 
     Raises:
         ColumnsError: Where a column's type differs from that of the first day that has rows, and
@@ -168,22 +182,102 @@ def join_days(tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
     import pyarrow as pa
 
     filled = [(what, table) for what, table in tables if len(table)] or list(tables[:1])
-    first, expected = filled[0][0], filled[0][1].schema
-    for what, table in filled[1:]:
+    names, found = [what for what, _ in filled], alike([table for _, table in filled], texts)
+    expected, first = found[0].schema, names[0]
+    for what, table in zip(names[1:], found[1:], strict=True):
         if not table.schema.equals(expected):
-            expected = _joined_columns(what, table, expected, first)
-    whole = pa.concat_tables([table for _, table in filled], promote_options="permissive")
-    return to_frame(whole)
+            expected = _joined_columns(what, table, expected, first, texts is not None)
+    try:
+        return to_frame(pa.concat_tables(found, promote_options="permissive"))
+    except pa.ArrowException:
+        raise _unjoined(names, found) from None
 
 
 def to_frame(table: Any) -> pd.DataFrame:
-    """An Arrow table as a frame; dates come as ``datetime64``, no pandas metadata is believed."""
-    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True, date_as_object=False)
+    """An Arrow table as a frame; no pandas metadata is believed.
+
+    Dates come as ``datetime64``, whole numbers and truth values as pandas' nullable types, so that
+    a type says nothing of the gaps that some days have and others have not.
+    """
+    frame: pd.DataFrame = table.to_pandas(
+        ignore_metadata=True, date_as_object=False, types_mapper=nullable_types().get
+    )
     return frame
 
 
+def alike(tables: Sequence[Any], texts: Collection[str] | None = None) -> list[Any]:
+    """The tables with types that can be joined without a value being changed.
+
+    A column in which all is missing takes the type of the others. Floats that are all whole become
+    whole numbers where others are: as floats, long ids would lose their last digits. Numbers that
+    were read from text become text again, as ``join_days`` says of ``texts``.
+    """
+    import pyarrow as pa
+
+    found = list(tables)
+    for name in dict.fromkeys(name for table in found for name in table.column_names):
+        having = [place for place, table in enumerate(found) if name in table.column_names]
+        columns = {place: found[place].column(name) for place in having}
+        if len({column.type for column in columns.values()}) == 1:
+            continue
+        known = {p: c for p, c in columns.items() if c.null_count < len(c)}
+        joined = (
+            {p: pa.chunked_array([pa.nulls(len(c))]) for p, c in columns.items()} if known else {}
+        )
+        known = _as_whole_numbers(_without_categories(known))
+        joined |= known if texts is None else _as_texts(known, words=name in texts)
+        for place, column in joined.items():
+            at = found[place].column_names.index(name)
+            found[place] = found[place].set_column(at, name, column)
+    return found
+
+
+def _without_categories(columns: dict[int, Any]) -> dict[int, Any]:
+    """Columns of categories as their values, where others have plain ones."""
+    import pyarrow as pa
+
+    coded = {place for place, c in columns.items() if pa.types.is_dictionary(c.type)}
+    if len(coded) == len(columns):
+        return columns
+    return {p: c.cast(c.type.value_type) if p in coded else c for p, c in columns.items()}
+
+
+def _as_texts(columns: dict[int, Any], *, words: bool) -> dict[int, Any]:
+    """Columns of numbers as text, where others have codes of digits, or any words."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = {place for place, c in columns.items() if pa.types.is_string(c.type)}
+    types = pa.types
+    numbers = [types.is_integer]
+    numbers += [types.is_floating, types.is_boolean, types.is_timestamp] if words else []
+    others = [c.type for place, c in columns.items() if place not in known]
+    if not (known and others and all(any(is_one(kind) for is_one in numbers) for kind in others)):
+        return columns
+    if not words and not all(
+        pc.all(pc.match_substring_regex(columns[p], r"^\d+$")).as_py() for p in known
+    ):
+        return columns
+    return {place: column.cast(pa.string()) for place, column in columns.items()}
+
+
+def _as_whole_numbers(columns: dict[int, Any]) -> dict[int, Any]:
+    """Columns of floats as whole numbers, where others are and none would be changed."""
+    import pyarrow as pa
+
+    floats = {p for p, c in columns.items() if pa.types.is_floating(c.type)}
+    whole = {p for p, c in columns.items() if pa.types.is_integer(c.type)}
+    if not (floats and whole):
+        return columns
+    try:
+        cast = {p: columns[p].cast(pa.float64()).cast(pa.int64()) for p in floats}
+    except pa.ArrowException:
+        return columns
+    return columns | cast
+
+
 def no_rows() -> pd.DataFrame:
-    """What reading no day gives."""
+    """The frame of no day: only the column ``day``."""
     import pandas as pd
 
     return pd.DataFrame({"day": pd.Series(dtype="datetime64[s]")})
@@ -208,7 +302,7 @@ def _is_same(column: Any, stamps: Any) -> bool:
         return False
 
 
-def _joined_columns(what: str, table: Any, expected: Any, first: str) -> Any:
+def _joined_columns(what: str, table: Any, expected: Any, first: str, typed: bool) -> Any:
     """The schema that holds both, where the types of what both have can be joined."""
     import pyarrow as pa
 
@@ -220,13 +314,32 @@ def _joined_columns(what: str, table: Any, expected: Any, first: str) -> Any:
         except pa.ArrowException as error:
             raise ColumnsError(
                 f"{what}: found {mine.type} in column {name!r}{_odd(table[name], others.type)}; "
-                f"expected {others.type}, as in {first}. Deliver the file with the same types."
+                f"expected {others.type}, as in {first}. Deliver the file with the same types"
+                + (", or name one in types= of the source." if typed else ".")
             ) from error
     return pa.unify_schemas([expected, found], promote_options="permissive")
 
 
+def _unjoined(names: Sequence[str], tables: Sequence[Any]) -> ColumnsError:
+    """Which column it is whose types go together, but not its values."""
+    import pyarrow as pa
+
+    for what, table in zip(names[1:], tables[1:], strict=True):
+        for name in set(table.column_names) & set(tables[0].column_names):
+            pair = [each.select([name]) for each in (tables[0], table)]
+            try:
+                pa.concat_tables(pair, promote_options="permissive")
+            except pa.ArrowException as error:
+                return ColumnsError(
+                    f"{what}: found {table[name].type} in column {name!r}; expected "
+                    f"{tables[0][name].type}, as in {names[0]}, for joined they would change: "
+                    f"{error}. Deliver it with the same type."
+                )
+    return ColumnsError(f"{names[0]} and later: found columns whose types do not go together.")
+
+
 def _odd(column: Any, kind: Any) -> str:
-    """The first text that is no value of another type, where it is that which differs."""
+    """The first text that does not convert to the expected type, for a message."""
     import pyarrow as pa
 
     if not pa.types.is_string(column.type) or pa.types.is_string(kind):

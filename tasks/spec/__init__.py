@@ -1,4 +1,4 @@
-"""What a model file says: import from here."""
+"""The model spec: import from here."""
 
 from __future__ import annotations
 

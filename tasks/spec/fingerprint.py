@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DECIDING_LIBRARIES = ("numpy", "pandas", "pandera", "pyarrow", "scikit-learn", "scipy", "skops")
 HOUSE = "tasks"
-"""Top package of the house's own code."""
+"""Top package of this project's own code."""
 DECIDING = (
     "tasks.features.cleaning",
     "tasks.features.contract",
@@ -33,10 +33,10 @@ DECIDING = (
     "tasks.training.fit",
     "tasks.training.stored_fits",
 )
-"""House modules that make the rows, features, fits and scores of every model."""
+"""Project modules that make the rows, features, fits and scores of every model."""
 
 SEARCHING = {"tasks.spec.tuned": "tasks.training.tuning"}
-"""House modules that decide as well where the model's code imports another."""
+"""Project modules that count as well where the model's code imports them."""
 NEVER_DECIDING = (
     "tasks.backtest",
     "tasks.clean_process",
@@ -59,11 +59,11 @@ NEVER_DECIDING = (
     "tasks.training.importance",
     "tasks.training.timed_process",
 )
-"""House modules, or packages with all below them, whose code changes no row, fit or score."""
+"""Project modules and packages whose code does not change any row, fit or score."""
 
 
 def spec_file(spec: ModelSpec) -> Path:
-    """The model's own file: the one at whose top the spec stands, else that of its features.
+    """The model's own file: the file that defines the spec, else the file of its features.
 
     Raises:
         SpecError: Where its features are not defined in a file either.
@@ -74,7 +74,10 @@ def spec_file(spec: ModelSpec) -> Path:
     except TypeError:
         file = None
     if file is None:
-        raise SpecError(f"features of model {spec.name!r} must be defined in a file.")
+        raise SpecError(
+            f"Model {spec.name}: features must be a function defined in a file, not in an "
+            "interactive session."
+        )
     return Path(file).resolve()
 
 
@@ -85,7 +88,7 @@ def spec_module(spec: ModelSpec) -> str:
 
 
 def spec_path(spec: ModelSpec) -> str:
-    """Where the model's own file lies among ``code_paths``."""
+    """Path of the model's own file among ``code_paths``."""
     return _own_module(spec).path
 
 
@@ -97,7 +100,7 @@ def code_paths(spec: ModelSpec) -> Mapping[str, Path]:
     from the folder of the model's file and from the model's own package, with the ``__init__`` of
     every package on the way.
 
-    Kept, also because Python 3.11 cannot parse in two threads at once.
+    The result is cached, also because Python 3.11 cannot parse in two threads at once.
     """
     return {module.path: module.file for module in sorted(_packaged(spec))}
 
@@ -109,10 +112,11 @@ def code_files(spec: ModelSpec) -> tuple[Path, ...]:
 
 @functools.cache
 def digest(spec: ModelSpec) -> str:
-    """What decides the result: the model's code, the house's that it runs, library versions.
+    """Digest of the model's code, the project code it runs, and library versions.
 
-    Comments, docstrings and layout do not count, nor do house modules that are ``NEVER_DECIDING``.
-    Of a package whose ``__init__`` only hands names on, the modules of the names asked for count.
+    Comments, docstrings and layout do not count, nor do project modules in ``NEVER_DECIDING``.
+    Of a package whose ``__init__`` only re-exports names, only the modules of the imported names
+    count.
 
     Returns:
         64 hexadecimal digits.
@@ -127,7 +131,7 @@ def digest(spec: ModelSpec) -> str:
 
 @functools.cache
 def libraries(spec: ModelSpec) -> tuple[str, ...]:
-    """Distributions that the model needs: the house's and those that its own files import."""
+    """Distributions that the model needs: the project's and those that its own files import."""
     return _libraries(spec, _packaged(spec))
 
 
@@ -153,7 +157,7 @@ def _assigns(module: ModuleType, names: set[str]) -> bool:
 
 
 class _Module(NamedTuple):
-    """A module of ours: the dotted name it is imported by, its file, whether it is a package."""
+    """A module of this project or model: its dotted name, its file, whether it is a package."""
 
     name: str
     file: Path
@@ -171,7 +175,7 @@ class _Import(NamedTuple):
     Attributes:
         module: Its dotted name.
         name: The one name taken from it; None for the module itself.
-        bound: What the importing module calls it.
+        bound: Name it gets in the importing module.
         late: Whether it is imported inside a function.
     """
 
@@ -182,13 +186,13 @@ class _Import(NamedTuple):
 
 
 class _Code(NamedTuple):
-    """What is read from a file.
+    """What was read from a file.
 
     Attributes:
-        code: Digest of what it does.
-        imports: What it imports.
-        is_face: Whether it only hands on names of others.
-        lazily: Digest of how a face finds names that are asked for later.
+        code: Digest of its code.
+        imports: Its imports.
+        is_face: Whether it only re-exports names of others.
+        lazily: Digest of how such a module finds names lazily.
     """
 
     code: str
@@ -210,7 +214,7 @@ def _own_module(spec: ModelSpec) -> _Module:
 
 
 def _roots(own: _Module) -> list[tuple[Path, str]]:
-    """Folders from which our own code is imported, each with the one package meant, if it is one.
+    """Folders from which project and model code is imported, each with its package, if any.
 
     A folder of installed libraries, too, may hold the model's own package.
     """
@@ -242,13 +246,13 @@ def _decisive(spec: ModelSpec) -> tuple[frozenset[_Module], frozenset[str]]:
 def _follow(
     own: _Module, names: Sequence[str], *, packaged: bool = False
 ) -> tuple[frozenset[_Module], frozenset[str]]:
-    """The modules that these import, however deep, and what the faces between them name.
+    """The modules that these import, directly or not, and the modules re-exported between them.
 
     Args:
         own: The model's own module.
         names: Modules to begin with.
-        packaged: Whether all is wanted that has to be there at run time: faces with all that they
-            import, and what is imported by a module that never decides.
+        packaged: Whether everything needed at run time is wanted: re-exporting modules with all
+            their imports, and imports of modules that never decide.
     """
     roots = _roots(own)
     modules, links = set[_Module](), set[str]()
@@ -291,7 +295,7 @@ def _is_below(name: str, rooms: Sequence[str]) -> bool:
 
 
 def _find(name: str, roots: Sequence[tuple[Path, str]]) -> _Module | None:
-    """The module of our own with this dotted name."""
+    """The project or model module with this dotted name."""
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names:
         return None
@@ -343,7 +347,7 @@ def _hash(*nodes: ast.AST) -> str:
 
 
 class _WhatRuns(ast.NodeTransformer):
-    """Leaves out docstrings and what is for type checkers alone."""
+    """Leaves out docstrings and code for type checkers."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
@@ -421,7 +425,7 @@ def _table(statement: ast.stmt) -> dict[str, str]:
 
 
 def _is_face(tree: ast.Module) -> bool:
-    """Whether a module only hands on names of others."""
+    """Whether a module only re-exports names of others."""
     lazy = any(map(_is_getter, tree.body)) and any(map(_table, tree.body))
 
     def hands_on(statement: ast.stmt) -> bool:

@@ -1,4 +1,4 @@
-"""How a challenger is judged, and when a champion is reverted."""
+"""Bounds of a promotion, and of an automatic revert."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasks.spec.values import is_number, is_whole_days, shown
 
 @dataclass(frozen=True)
 class Gate:
-    """How a challenger is judged.
+    """Bounds that a challenger must meet to be promoted.
 
     Attributes:
         confidence: Level of the two-sided bootstrap intervals.
@@ -18,13 +18,13 @@ class Gate:
             the lower end of the interval may be.
         gain: Another recipe: least relative gain over the champion's recipe.
         recipe_confidence: Another recipe: level of the interval whose lower end must be above
-            zero. It is high because the question is asked every night: over a month of nights a
-            recipe that is no better passes in at most 5 % of months (README, "Why these bounds").
-        surprise: Largest relative gain over the champion that is believed without a person.
+            zero. It is high because the test is repeated every night: over a month of nights a
+            recipe that is not better passes in at most 5 % of months (README, "Why these bounds").
+        surprise: Largest relative gain over the champion that is promoted without a person's
+            review.
         feature_auc: Largest area under the ROC curve that one feature alone may have.
         slice_tolerance: How much worse, relative, a declared slice may become.
-        calibration: Largest expected calibration error, or None where no
-            probabilities are promised.
+        calibration: Largest expected calibration error, or None for no bound.
         min_days: Fewest holdout days a verdict may rest on.
         min_units: Fewest rows (or queries) a verdict may rest on.
         resamples: Bootstrap resamples of whole days.
@@ -76,12 +76,12 @@ class Gate:
 
 @dataclass(frozen=True)
 class Revert:
-    """When a champion that does worse than its predecessor on live days is taken back.
+    """When a champion that does worse than its predecessor on live days is reverted.
 
     Attributes:
-        patience: Fewest graded days on which both answered.
-        confidence: Level at which it must be worse, one-sided, over the days; high because the
-            question is asked every night.
+        patience: Fewest graded days with predictions of both.
+        confidence: Level at which it must be worse, one-sided, over the days; high because the test
+            is repeated every night.
         loss: Least relative loss.
     """
 

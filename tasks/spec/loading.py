@@ -1,4 +1,4 @@
-"""Find and import the spec that a name, a file or a module stands for."""
+"""Find and import the spec named by a model name, a file or a module."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ MOVED = {
 """Modules that model files imported before ``tasks`` had packages, and what to write now."""
 
 MODULE_OF_FILE = "nightly_model_"
-"""How the modules of model files outside ``deployments/`` are called."""
+"""Module name of model files outside ``deployments/``."""
 
 
 def load_spec(model: str) -> ModelSpec:
-    """The spec a name, a file path or ``package.module:NAME`` stands for.
+    """The spec named by a model name, a file path or ``package.module:NAME``.
 
     Args:
         model: ``groceries`` for ``deployments/groceries.py``, ``path/to/file.py`` for the one
@@ -48,8 +48,8 @@ def load_spec(model: str) -> ModelSpec:
         return found
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", model):
         raise SpecError(
-            f"Model {shown(model)}: found neither a name (small letters, digits, _), nor a path "
-            "that ends in .py, nor package.module:NAME."
+            f"Model {shown(model)}: expected a model name (lower-case letters, digits, _), a path "
+            "that ends in .py, or package.module:NAME."
         )
     if not (settings.PROJECT / "deployments" / f"{model}.py").is_file():
         raise SpecError(
@@ -60,10 +60,10 @@ def load_spec(model: str) -> ModelSpec:
 
 
 def address_of(spec: ModelSpec) -> str:
-    """What ``load_spec`` finds this very spec by, in another process too.
+    """The name by which ``load_spec`` finds this spec, also in another process.
 
     Raises:
-        SpecError: Where it is no name at the top of a module.
+        SpecError: Where the spec is not a name at the top level of a module.
     """
     first = sys.modules.get(spec.features.__module__)
     for module in [first, *sys.modules.values()]:
@@ -72,7 +72,7 @@ def address_of(spec: ModelSpec) -> str:
             beside = module.__name__.startswith(MODULE_OF_FILE)
             return module.__file__ if beside else f"{module.__name__}:{names[0]}"
     raise SpecError(
-        f"Model {spec.name}: fit_limit needs the spec as a name at the top of its file."
+        f"Model {spec.name}: fit_limit needs the spec to be a name at the top level of its file."
     )
 
 
@@ -115,7 +115,9 @@ def _import_file(path: Path) -> Any:
         return sys.modules[name]
     found = importlib.util.spec_from_file_location(name, full)
     if found is None or found.loader is None:
-        raise SpecError(f"Model file {path}: Python cannot import it.")
+        raise SpecError(
+            f"Model file {path}: Python cannot import this file. Use a regular .py file."
+        )
     module = importlib.util.module_from_spec(found)
     sys.modules[name] = module
     try:
@@ -143,9 +145,9 @@ def _import_fault(model: str, error: Exception | SystemExit) -> str:
     if isinstance(error, ImportError) and (moved := _moved(model, error)):
         return moved
     if isinstance(error, SyntaxError):  # says itself where
-        return f"Model {model!r} is no Python: {error}"
+        return f"Model {model!r} is not valid Python: {error}"
     if isinstance(error, SystemExit):
-        return f"Model {model!r} ends the process when it is imported: leave out its sys.exit."
+        return f"Model {model!r} ends the process when it is imported. Remove its call of sys.exit."
     frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
     rooms = str(settings.PROJECT / "tasks")
     own = [frame for frame in frames if not frame.filename.startswith((rooms, "<"))]
@@ -157,7 +159,7 @@ def _only_spec(module: Any, model: str) -> ModelSpec:
     found = [v for v in vars(module).values() if isinstance(v, ModelSpec)]
     if len(found) != 1:
         raise SpecError(
-            f"{model}: found {len(found)} ModelSpec(s) in {module.__file__}, expected one. "
-            "Name the one meant with package.module:NAME."
+            f"{model}: found {len(found)} ModelSpec(s) in {module.__file__}, expected one. Choose "
+            "one with package.module:NAME."
         )
     return found[0]

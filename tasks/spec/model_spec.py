@@ -1,4 +1,4 @@
-"""What a model is: everything a night needs to know, checked when it is built."""
+"""The model spec: everything a night needs to know, checked when it is built."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tasks.spec.values import (
     is_number,
     is_timezone,
     is_whole_days,
+    plain_types,
     shown,
     takes,
 )
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 SHORTEST_FIT = timedelta(seconds=1)
-"""Least that ``fit_limit`` may be."""
+"""Smallest ``fit_limit``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,46 +42,53 @@ class ModelSpec:
 
     Attributes:
         name: Name of the model in the registry, the reports and the schedules.
-        question: What the model answers, one sentence, shown in every report.
+        question: What the model predicts, as one sentence, shown in every report.
         source: Where the days come from (``tasks.sources.serialize``).
         contract: pandera model of a day's raw rows.
         problem: What is predicted and how it is scored (``tasks.problems.base``).
-        known_ahead: Columns, raw or clean, that are known before the day begins. Only these
-            reach ``features``; all others exist in its history alone, and each night tests that
-            no input of a day changes with them.
-        features: ``features(day, history)`` gives the inputs for one day's requests.
+        known_ahead: Columns, raw or clean, that are known before the day begins. Only these reach
+            ``features``; all others exist only in its history, and each night tests that no input
+            of a day changes with them.
+        features: ``features(day, history)`` returns the inputs for one day's requests.
             ``history`` holds whole earlier days only, ``lookback`` of them.
         lookback: How much history ``features`` may see.
-        candidates: Name to scikit-learn compatible estimator, or to one whose parameters are
+        candidates: Name to scikit-learn compatible estimator, or to one whose hyperparameters are
             searched (``tasks.spec.Tuned``); each night fits a clone.
         trusted: Types a stored model may hold besides those of ``tasks.store.trusted_types`` and
             the classes of the model's own file, such as ``lightgbm.basic.Booster``. A check or a
-            fit that finds another names it. Whoever can write a model file can have them built:
-            name none that runs what it is given.
-        fit_limit: Longest time one fit may take, or None. Where it is set each fit has a process
-            of its own, which is killed past it, also in the middle of compiled code, and the
-            candidate is left out of that night. The process imports the libraries first, which
-            costs about 3 s a fit and does not count.
-        requests: Optional ``requests(as_of)``: raw rows of what the app asks for the day after,
-            with the raw columns of ``known_ahead``. Without it a recommendation answers every user
-            of ``lookback``, and other problems make no predictions.
-        drift_limit: Index of stability (``tasks.monitoring.drift``) past which a column whose
-            newest week is far from usual keeps the champion until a person has looked; None for
-            never.
+            fit that finds another type names it. A listed type is built from what the file holds:
+            do not list a type that runs code it is given.
+        fit_limit: Longest time one fit may take, or None. Where it is set each fit runs in a
+            separate process, which is killed when the time is over, also inside compiled code, and
+            the candidate is left out of that night. The process first imports the libraries, which
+            takes about 3 s and does not count.
+        requests: Optional ``requests(as_of)``: raw rows of the app's requests for the day after,
+            with the raw columns of ``known_ahead``. Without it a recommendation predicts for every
+            user of ``lookback``, and other problems make no predictions.
+        drift_limit: Population stability index (``tasks.monitoring.drift``) above which a column
+            whose newest week is far from usual keeps the champion until a person has looked; None
+            for never.
         least_answers: Share of the rows published the last time below which predictions are
             refused.
-        revert: When a champion that does worse than its predecessor is taken back by itself.
+        revert: When a champion that does worse than its predecessor is reverted automatically.
         clean: Optional pure function from accepted rows to clean rows.
-        window: How many days a candidate learns from, or ``EXPANDING``.
-        holdout: The last days, kept from training and used to judge.
-        label_delay: How long after its day a label is final.
-        skip: Days left out by a person, such as one that can not be repaired.
-        slices: Groups in which no harm may be done: names of feature columns, or functions that
-            give the group of each row, ``age_band(examples) -> Series``, and their name.
+        window: How many days the window of training and holdout has, or ``EXPANDING``.
+        holdout: The last days, not used for training, on which candidates and champion are
+            compared.
+        label_delay: How long after its day a label is final. In the history that ``features``
+            gets on the evening before a day, the target is missing where it is not final yet
+            (whole numbers and flags then are ``float64``); in a recommendation such rows are left
+            out.
+        late: Further columns, raw or clean, that are final only with the label, such as a refund;
+            they are missing in the history as long as the label is.
+        skip: Days to leave out, such as a day that cannot be repaired.
+        slices: Groups that must not become worse: names of feature columns, or functions that
+            return the group of each row, ``age_band(examples) -> Series``; the slice has the
+            function's name.
         quarantine_limit: Largest share of one day's rows that may break the contract.
         timezone: Time zone in which a day begins and ends.
-        oldest_champion: The age of a champion from which an alarm is raised.
-        gate: How a challenger is judged.
+        oldest_champion: Age of the champion from which an alarm is raised.
+        gate: Bounds that a challenger must meet to be promoted.
         seed: Seed of everything random.
 
     Raises:
@@ -106,6 +114,7 @@ class ModelSpec:
     window: timedelta = EXPANDING
     holdout: timedelta = timedelta(days=14)
     label_delay: timedelta = timedelta(0)
+    late: tuple[str, ...] = ()
     skip: tuple[date, ...] = ()
     slices: tuple[str | Callable[[pd.DataFrame], pd.Series[Any]], ...] = ()
     quarantine_limit: float = 0.02
@@ -119,6 +128,9 @@ class ModelSpec:
         if faults:
             lines = "\n".join(f"  - {fault}" for fault in faults)
             raise SpecError(f"The spec of model {self.name!r} has {len(faults)} fault(s):\n{lines}")
+        if hasattr(self.source, "with_types"):
+            typed = self.source.with_types(plain_types(self.contract))
+            object.__setattr__(self, "source", typed)
 
 
 def _spec_faults(spec: ModelSpec) -> list[str]:
@@ -129,7 +141,7 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
             faults.append(f"{name}: found {shown(getattr(spec, name))}, allowed {allowed}")
 
     name_ok = isinstance(spec.name, str) and re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", spec.name)
-    expect("name", bool(name_ok), "small letters, digits, - and _, 63 at most")
+    expect("name", bool(name_ok), "lower-case letters, digits, - and _, at most 63")
     expect("question", isinstance(spec.question, str) and bool(spec.question.strip()), "a sentence")
     expect(
         "source", has_methods(spec.source, "list_days", "read_days"), "a source of tasks.sources"
@@ -145,13 +157,15 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     asks = spec.requests is None or takes(spec.requests, 1)
     expect("requests", asks, "None or a function requests(as_of)")
     if spec.requests is not None and problem_ok and not spec.problem.answer_keys:
-        faults.append("problem.key: found none, allowed the columns by which an app looks a row up")
+        faults.append(
+            "problem.key: found none, allowed the columns by which the app looks a row up"
+        )
     types_ok = isinstance(spec.trusted, tuple) and all(map(is_dotted, spec.trusted))
     expect("trusted", types_ok, "a tuple of full names such as 'lightgbm.basic.Booster'")
     limit_ok = spec.fit_limit is None or (
         isinstance(spec.fit_limit, timedelta) and spec.fit_limit >= SHORTEST_FIT
     )
-    expect("fit_limit", limit_ok, f"None or a timedelta of {SHORTEST_FIT.seconds} s at least")
+    expect("fit_limit", limit_ok, f"None or a timedelta of at least {SHORTEST_FIT.seconds} s")
     share_ok = is_number(spec.least_answers) and 0 <= spec.least_answers <= 1
     expect("least_answers", share_ok, "a share from 0 to 1")
     drift_ok = spec.drift_limit is None or (is_number(spec.drift_limit) and spec.drift_limit > 0)
@@ -163,7 +177,7 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     expect("timezone", is_timezone(spec.timezone), "a time zone such as Europe/Berlin")
     cut_by_time = getattr(spec.source, "time", None)
     zone = getattr(spec.source, "timezone", spec.timezone) if cut_by_time else spec.timezone
-    expect("timezone", zone == spec.timezone, f"that of its source, {zone!r}")
+    expect("timezone", zone == spec.timezone, f"the time zone of its source, {zone!r}")
     for name, least in (
         ("lookback", 0),
         ("window", 2),
@@ -176,9 +190,11 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
         expect(
             "window",
             spec.window > spec.holdout + spec.label_delay,
-            f"more than holdout and label_delay together ({(spec.holdout + spec.label_delay).days} "
-            "days), or there is nothing to learn from",
+            "more than holdout and label_delay together "
+            f"({(spec.holdout + spec.label_delay).days} days), because otherwise no training day "
+            "is left",
         )
+    faults += _late_faults(spec)
     if isinstance(spec.revert, Revert):
         faults += spec.revert.faults()
     else:
@@ -190,24 +206,40 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     return faults + _candidate_faults(spec.candidates)
 
 
+def _late_faults(spec: ModelSpec) -> list[str]:
+    found, ahead = f"late: found {shown(spec.late)}, allowed", spec.known_ahead
+    if not are_names(spec.late) or "day" in spec.late:
+        return [f"{found} column names other than day"]
+    if are_names(ahead) and {*spec.late} & {*ahead}:
+        return [f"{found} no column of known_ahead"]
+    if spec.late and not spec.label_delay:
+        return [f"{found} none without a label_delay"]
+    return []
+
+
 def _candidate_faults(candidates: object) -> list[str]:
     if not isinstance(candidates, Mapping) or not candidates:
         return [f"candidates: found {shown(candidates)}, allowed a dict of name to estimator"]
     found = []
     for name, estimator in candidates.items():
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
-            found.append(f"candidates: found the name {name!r}, allowed small letters, digits, _")
+            found.append(
+                f"candidates: found the name {name!r}, allowed lower-case letters, digits, _"
+            )
         if name in ("champion", "baseline"):
             found.append(
-                f"candidates: found the name {name!r}, allowed any but this: it has a role"
+                f"candidates: found the name {name!r}, allowed any other name, because this "
+                "one is reserved for a role"
             )
         if has_methods(estimator, "faults"):  # a Tuned
             found += [f"candidates[{name!r}].{fault}" for fault in estimator.faults()]
             estimator = estimator.estimator
         missing = [m for m in ("fit", "predict", "get_params") if not hasattr(type(estimator), m)]
         if missing or isinstance(estimator, type):
+            is_class = isinstance(estimator, type)
+            problem = "this is a class" if is_class else f"it has no {', '.join(missing)}"
             found.append(
                 f"candidates[{name!r}]: found {shown(estimator)}, allowed an instance of a "
-                f"scikit-learn estimator (no {', '.join(missing) or 'instance'} here)"
+                f"scikit-learn estimator ({problem})"
             )
     return found

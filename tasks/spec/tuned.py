@@ -1,4 +1,4 @@
-"""A candidate whose parameters are searched now and then, not every night."""
+"""A candidate whose hyperparameters are searched now and then, not every night."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ PLAIN = (bool, int, float, str, type(None))
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """An estimator and what to search for it; a value of the spec's ``candidates``.
+    """An estimator and the search of its hyperparameters; a value of the spec's ``candidates``.
 
     A night whose as-of date begins a new period of ``every`` searches, for ``budget`` seconds in a
-    process of its own; the nights after it fit with what was found and pay nothing. So does the
-    first night of all, and the first after an edit of the model. The search sees the days that
-    teach, the last of them as its own holdout, and never the days that judge. What was found is
-    used only where it is better there than the estimator as it is written.
+    separate process; the nights after it fit with the parameters it found, at no extra cost. The
+    very first night searches too, and the first after an edit of the model. The search sees only
+    the training days, the last of them as its own holdout, and never the night's holdout. The found
+    parameters are used only where they are better there than the estimator as written.
 
-    New parameters are still the same recipe: the candidate keeps its name, and is held to the bound
-    of the same recipe. Parameters are refitted like coefficients, only less often; asked to prove
-    a clear gain each time, a search could never follow the data, while one that does harm is
-    stopped by that bound as a bad refit is.
+    New parameters are still the same recipe: the candidate keeps its name, and must meet the bound
+    for the same recipe. Parameters are refitted like coefficients, only less often. If they had to
+    prove a clear gain each time, a search could never follow the data; a harmful one is stopped by
+    that bound like a bad refit.
 
     Attributes:
-        estimator: scikit-learn compatible, with the parameters used where nothing better is found.
+        estimator: scikit-learn compatible, with the parameters to use where the search finds
+            nothing better.
         search: Parameter (``step__name`` inside a pipeline) to the values to choose from, or to a
             distribution of ``scipy.stats``.
         budget: Seconds a search may take, whatever its fits cost.
@@ -75,9 +76,9 @@ class Tuned:
         return found
 
     def missing(self) -> str:
-        """What has to be installed before a search, in words; empty where nothing is missing.
+        """The package that a search needs, as a sentence; empty where it is installed.
 
-        No fault of the spec: where only the fitted model is asked nothing is searched.
+        This is not a fault of the spec: predicting with a fitted model needs no search.
         """
         if self.method != "optuna" or importlib.util.find_spec("optuna") is not None:
             return ""

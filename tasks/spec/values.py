@@ -1,4 +1,4 @@
-"""Lengths of time, and checks of the values that a spec is given."""
+"""Lengths of time, and checks of the values of a spec."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import inspect
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 EXPANDING = timedelta(days=36500)
@@ -59,6 +60,31 @@ def takes(function: object, count: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+def plain_types(contract: Any) -> dict[str, str]:
+    """Columns of a pandera model to their types in the words of ``CsvDays``."""
+    import pandas as pd
+
+    types = pd.api.types
+    found = {}
+    for name, column in contract.to_schema().columns.items():
+        kind: Any = getattr(column.dtype, "type", None)
+        if kind is None or column.regex:
+            continue
+        if isinstance(kind, pd.CategoricalDtype):
+            kind = getattr(kind.categories, "dtype", "str")
+        for word, is_one in (
+            ("bool", types.is_bool_dtype),
+            ("int", types.is_integer_dtype),
+            ("float", types.is_float_dtype),
+            ("time", types.is_datetime64_any_dtype),
+            ("str", types.is_string_dtype),
+        ):
+            if is_one(kind):
+                found[name] = word
+                break
+    return found
 
 
 def is_timezone(name: object) -> bool:

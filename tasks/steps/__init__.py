@@ -1,1 +1,1 @@
-"""Every Prefect task: wiring of the packages below, and nothing else."""
+"""Every Prefect task: only wiring of the packages below."""

@@ -14,15 +14,12 @@ from prefect.client.schemas.objects import State, StateType
 
 from tasks import settings
 from tasks.backtest import replay, report
-from tasks.backtest.replay import BacktestError, Plan
-from tasks.backtest.report import period_name
 from tasks.features.as_of import last_complete_day
 from tasks.spec.loading import load_spec
 from tasks.steps.progress import tell_progress
 from tasks.steps.retries import OUTSIDE
 
 if TYPE_CHECKING:
-    from tasks.backtest.replay import Fitted
     from tasks.steps.config import BacktestConfig
 
 
@@ -32,11 +29,11 @@ REPLAYED = "REPLAYED"
 
 
 @task(task_run_name="prepare {config.nights} nights of {config.model}", **OUTSIDE)
-def prepare_nights(config: BacktestConfig) -> Plan:
+def prepare_nights(config: BacktestConfig) -> replay.Plan:
     """Clean the days and extract the features of all nights; days in the store are reused.
 
     Raises:
-        BacktestError: Where there is too little history, with what there is.
+        BacktestError: Where there is too little history; says how much there is.
     """
     from prefect.client.orchestration import get_client
 
@@ -44,7 +41,7 @@ def prepare_nights(config: BacktestConfig) -> Plan:
     until = config.as_of or last_complete_day(runtime.flow_run.scheduled_start_time, spec.timezone)
     listed = spec.source.list_days(until)
     if not listed:
-        raise BacktestError(f"The source of {spec.name} has no day up to {until}.")
+        raise replay.BacktestError(f"The source of {spec.name} has no day up to {until}.")
     as_of = max(listed)
     dates = replay.list_nights(as_of, spec.label_delay, config.nights, config.every)
     with get_client(sync_client=True) as client:
@@ -52,11 +49,11 @@ def prepare_nights(config: BacktestConfig) -> Plan:
         client.update_flow_run(runtime.flow_run.id, name=name)
     nights = replay.prepare_nights(spec, dates, config.every, tell_progress("prepare", "days"))
     log.info("prepare   %d nights from %s to %s", len(nights), dates[0], dates[-1])
-    return Plan(config.model, as_of, config.every, tuple(nights))
+    return replay.Plan(config.model, as_of, config.every, tuple(nights))
 
 
 @task(task_run_name="fit night {number}", cache_policy=NO_CACHE)
-def fit_night(plan: Plan, number: int) -> Fitted:
+def fit_night(plan: replay.Plan, number: int) -> replay.Fitted:
     """Fit every candidate as the night would have; what was fitted before is reused."""
     spec, started = load_spec(plan.model), time.perf_counter()
     fitted = replay.fit_night(spec, plan.nights[number])
@@ -71,7 +68,7 @@ def fit_night(plan: Plan, number: int) -> Fitted:
 
 
 @task(task_run_name="follow the gate policies", cache_policy=NO_CACHE)
-def follow_policies(plan: Plan, fitted: Sequence[Fitted]) -> dict[str, replay.Path]:
+def follow_policies(plan: replay.Plan, fitted: Sequence[replay.Fitted]) -> dict[str, replay.Path]:
     """What each gate policy would have done, night after night."""
     spec = load_spec(plan.model)
     paths = replay.follow_policies(spec, plan.nights, fitted, tell_progress("policies", "nights"))
@@ -81,7 +78,7 @@ def follow_policies(plan: Plan, fitted: Sequence[Fitted]) -> dict[str, replay.Pa
 
 
 @task(task_run_name="measure the staleness curve", cache_policy=NO_CACHE)
-def measure_staleness(plan: Plan, fitted: Sequence[Fitted]) -> dict[str, Any]:
+def measure_staleness(plan: replay.Plan, fitted: Sequence[replay.Fitted]) -> dict[str, Any]:
     """Every candidate refitted nightly, and the best of them refitted less often."""
 
     spec = load_spec(plan.model)
@@ -93,18 +90,20 @@ def measure_staleness(plan: Plan, fitted: Sequence[Fitted]) -> dict[str, Any]:
     for period in (plan.every, *replay.PERIODS, None):
         if period is None or plan.every <= period < len(plan.nights) * plan.every:
             made = replay.refit_every(period, len(plan.nights), plan.every)
-            curve[period_name(period)] = [nightly[leader][index] for index in made]
+            curve[report.period_name(period)] = [nightly[leader][index] for index in made]
     log.info("staleness %s leads", leader)
     staleness = replay.measure(spec, plan.nights, curve)
     return {"leader": leader, "recipes": recipes.to_json(), "staleness": staleness.to_json()}
 
 
 @task(task_run_name="measure the windows of {leader}", cache_policy=NO_CACHE)
-def measure_windows(plan: Plan, fitted: Sequence[Fitted], leader: str) -> dict[str, Any]:
+def measure_windows(
+    plan: replay.Plan, fitted: Sequence[replay.Fitted], leader: str
+) -> dict[str, Any]:
     """The best candidate on shorter windows."""
     spec = load_spec(plan.model)
     longest = max(len(night.matured) for night in plan.nights)
-    served = {f"{longest} days, as the spec says": [each.shipped[leader] for each in fitted]}
+    served = {f"{longest} days, as in the spec": [each.shipped[leader] for each in fitted]}
     for days in replay.windows_to_try(plan.nights):
         tell = tell_progress(f"{days} days", "nights")
         served[f"{days} days"] = []
@@ -117,13 +116,13 @@ def measure_windows(plan: Plan, fitted: Sequence[Fitted], leader: str) -> dict[s
 
 @task(task_run_name="publish the backtest", cache_policy=NO_CACHE)
 def publish_backtest(
-    plan: Plan,
-    fitted: Sequence[Fitted],
+    plan: replay.Plan,
+    fitted: Sequence[replay.Fitted],
     paths: Mapping[str, replay.Path],
     staleness: Mapping[str, Any],
     windows: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write what was found to disk and to Prefect, as text, tables and a picture."""
+    """Write the result to disk and to Prefect, as text, tables and a plot."""
 
     spec = load_spec(plan.model)
     served = {
@@ -147,6 +146,6 @@ def publish_backtest(
 
 
 def end_backtest(found: dict[str, Any]) -> State:
-    """The flow's last state says what was found."""
+    """The flow's last state holds the result."""
     message = " ".join(found["answer"])[:1000]
     return State(type=StateType.COMPLETED, name=REPLAYED, message=message, data=found)

@@ -1,4 +1,4 @@
-"""Where Prefect keeps what cached tasks return: JSON, atomic, verified, never unpickled."""
+"""Storage of cached task results: JSON, atomic, verified, never unpickled."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ METADATA_KEYS = {"storage_key", "expiration", "serializer", "prefect_version", "
 
 
 class VerifiedResults(LocalFileSystem):
-    """Prefect's local storage, written whole or not at all and checked when it is read.
+    """Prefect's local storage, written atomically and verified when it is read.
 
-    Prefect's own writes in place, so that a full disk or a kill leaves half a record, and reads
-    with whatever serializer a record names, so that a planted record runs code. Here a record that
-    is cut, altered or names another serializer does not exist: the task runs again.
+    Prefect's own storage writes in place, so that a full disk or a kill leaves half a record, and
+    reads with the serializer that a record names, so that a planted record runs code. Here a record
+    that is truncated, altered or names another serializer counts as missing: the task runs again.
     """
 
     _block_type_name: ClassVar[str] = "Nightly Verified Results"
@@ -44,7 +44,7 @@ class VerifiedResults(LocalFileSystem):
     def read_path(  # type: ignore[override]
         self, path: str, _sync: bool | None = None
     ) -> bytes:
-        """The record, or ValueError where there is no whole one that is ours.
+        """The record; raises ValueError where there is no complete one written by a night.
 
         Args:
             path: Key of the record, or its path below the results.
@@ -55,12 +55,12 @@ class VerifiedResults(LocalFileSystem):
         except OSError as error:
             raise ValueError(f"There is no result {place}.") from error
         if not seal or hashlib.sha256(content).hexdigest().encode() != digest:
-            log.warning("%s is cut or altered: what it held is made again", place)
-            raise ValueError(f"Result {place} is not whole.")
+            log.warning("%s is truncated or altered: the result is computed again", place)
+            raise ValueError(f"Result {place} is incomplete or altered.")
         record = json.loads(content)
         if not _is_plain(record) or Path(record["metadata"]["storage_key"]).name != place.name:
-            log.warning("%s was not written by a night: what it held is made again", place)
-            raise ValueError(f"Result {place} is no plain JSON record.")
+            log.warning("%s was not written by a night: the result is computed again", place)
+            raise ValueError(f"Result {place} is not a plain JSON record.")
         return json.dumps(record).encode()  # a name that stood twice stands once, as it was checked
 
     def write_path(  # type: ignore[override]
@@ -91,7 +91,8 @@ RESULTS = VerifiedResults()
 
 
 def _is_plain(record: Any) -> bool:
-    """Whether a record has the one shape we write; older shapes may name a serializer elsewhere."""
+    """Whether a record has the format that nights write; older formats may name a serializer
+    elsewhere."""
     return (
         isinstance(record, dict)
         and record.keys() == RECORD_KEYS
@@ -133,7 +134,7 @@ def cached_task(
 
 
 def if_whole(key: str, whole: object) -> str:
-    """The key; what was remembered under it is forgotten unless what it names is whole."""
+    """The key; its stored result is dropped unless the data it names is intact."""
     if not whole:
         forget(key)
     return key

@@ -24,8 +24,8 @@ class RetrainConfig(BaseModel):
         title="As-of date",
         description=(
             "Last day whose data may be used. Empty: the day before the scheduled time, or, run "
-            "by hand, the newest complete day. A day before a night already decided reports and "
-            "never moves the champion."
+            "by hand, the newest complete day. A day before a night already decided is a "
+            "backfill: it is reported and never changes the champion."
         ),
     )
 
@@ -56,7 +56,7 @@ class BacktestConfig(BaseModel):
 
 
 class RollbackConfig(BaseModel):
-    """Which model goes back, to which version, and why."""
+    """Which model is rolled back, to which version, and why."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -75,7 +75,7 @@ class RollbackConfig(BaseModel):
     why: str = Field(
         default="no reason given",
         title="Why",
-        description="Kept on the version that is rolled back and shown where it is refused.",
+        description="Recorded on the version that is rolled back; shown when it is refused again.",
         min_length=1,
         max_length=500,
     )

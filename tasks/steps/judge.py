@@ -5,21 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.clean_process import version_answers
-from tasks.clean_process.run import CleanProcessError
-from tasks.clean_process.version_answers import pad
-from tasks.errors import JudgementError
-from tasks.evaluation.estimates import Evaluation, SliceResult
-from tasks.evaluation.evaluate import evaluate, evaluate_days, evaluate_slices
-from tasks.monitoring.live_performance import promise
-from tasks.registry import aliases, packages, versions
-from tasks.registry.client import RegistryError, open_registry
+from tasks.promotion import leaks, verdict
+from tasks.promotion.gate import too_large
+from tasks.registry import aliases, versions
+from tasks.registry.client import open_registry
 from tasks.reporting.archive import last_judged
 from tasks.reporting.night_plots import draw_plots
 from tasks.spec.fingerprint import digest
@@ -27,19 +22,16 @@ from tasks.spec.loading import load_spec
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.state import Incumbent, Judged
 from tasks.steps.train import settled
-from tasks.store import files, frames
-from tasks.training import fit as fitting
-from tasks.training import importance
+from tasks.store import frames, models
+from tasks.training import fit, importance
+from tasks.training.fit_results import usable_fits
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
     from tasks.promotion.checks import Check
     from tasks.registry.client import Client
-    from tasks.registry.versions import Champion
     from tasks.spec.model_spec import ModelSpec
     from tasks.steps.state import Cleaned, Examples, Night
+    from tasks.training.tuning import Settled
 
 
 log = logging.getLogger("nightly")
@@ -48,17 +40,15 @@ log.setLevel(logging.INFO)  # the root's WARNING would keep the lines of a night
 
 @task(task_run_name="look for leaks", **OUTSIDE)
 def look_for_leaks(night: Night, clean: Cleaned, examples: Examples) -> tuple[Check, ...]:
-    """Look for features that know what they could not have known."""
-    from tasks.promotion import leaks
-
-    spec, judged = load_spec(night.model), examples.split.holdout
-    days = leaks.rebuild_days(night.days, judged)
+    """Check the features for leaks."""
+    spec, held_out = load_spec(night.model), examples.split.holdout
+    days = leaks.rebuild_days(night.days, held_out)
     tested = days[len(days) // 2]
-    rows = frames.read_days([clean.refs[day] for day in judged if day in clean.refs])
+    rows = frames.read_days([clean.refs[day] for day in held_out if day in clean.refs])
     checks = (
         leaks.rebuilt_without_outcomes(spec, spec.source.read_days(days), tested),
         leaks.missing_like_label(spec, rows),
-        leaks.strongest_feature(spec, fitting.read_examples(examples.of(judged))),
+        leaks.strongest_feature(spec, fit.read_examples(examples.of(held_out))),
     )
     signs = [check.detail for check in checks if not check.passed]
     log.info("leaks     %s", " ".join(signs) or checks[-1].detail)
@@ -67,41 +57,31 @@ def look_for_leaks(night: Night, clean: Cleaned, examples: Examples) -> tuple[Ch
 
 @task(task_run_name="score the champion", **OUTSIDE)
 def score_champion(night: Night, examples: Examples) -> Incumbent:
-    """Score tonight's holdout with the champion's twin, now, on the same rows."""
-
-    spec, client = load_spec(night.model), open_registry()
+    """Score tonight's holdout with the champion's twin, on the same rows."""
+    spec, client, held_out = load_spec(night.model), open_registry(), examples.split.holdout
     _finish_change(client, night)
     champion = versions.read_champion(client, spec.name, before_night=night.key)
     rolled_back = versions.read_rolled_back(client, spec.name)
     if champion is None:
         log.info("champion  none yet")
         return Incumbent(rolled_back=rolled_back)
-    fault = _not_comparable(champion, night, examples)
     key, added = f"{champion.twin_sha256}-{night.key}", None
+    fault = verdict.why_not_comparable(champion, night.as_of, last_judged(night.name), held_out[0])
     if fault is None:
         try:
-            if champion.digest == digest(spec):
-                twin = packages.read_twin(client, champion, fitting.trusted_types(spec))
-                judged = fitting.read_examples(examples.of(examples.split.holdout))
-                scores = fitting.score(spec, f"Champion {champion.version}", twin, judged)
-            else:
-                added, scores = _ask_with_its_own_code(client, spec, champion, night, examples, key)
-            fitting.write_scores(key, scores)
-        except (
-            RegistryError,
-            files.StoreError,
-            fitting.FitError,
-            version_answers.AlignError,
-            CleanProcessError,
-        ) as error:
+            holdout = fit.read_examples(examples.of(held_out))
+            more, scores = version_answers.score_champion(
+                client, spec, champion, list(night.days), held_out, holdout
+            )
+            fit.write_scores(key, scores)
+            if len(more):
+                added = key
+                frames.write_days("added", {added: more})
+        except version_answers.VERSION_FAILS as error:
             why = str(error).removesuffix(".")
             fault = f"The champion, version {champion.version}, cannot be scored: {why}."
-    log.info(
-        "champion  version %s (%s) %s",
-        champion.version,
-        champion.candidate,
-        "is not scored" if fault else "scored on the holdout",
-    )
+    done = "is not scored" if fault else "scored on the holdout"
+    log.info("champion  version %s (%s) %s", champion.version, champion.candidate, done)
     return Incumbent(champion, None if fault else key, added, fault, rolled_back)
 
 
@@ -118,184 +98,96 @@ def judge_night(
     examples: Examples,
     made: Sequence[dict[str, Any] | BaseException],
     incumbent: Incumbent,
-    leaks: Sequence[Check] = (),
+    checked: Sequence[Check] = (),
 ) -> Judged:
-    """Compare challenger, champion and baseline on the same unseen days.
-
-    Raises:
-        FitError: Where no candidate could be fitted and scored.
-    """
-    from tasks.promotion import checks, gate
-
-    spec, fitted = load_spec(night.model), time.time()
-    fits = {fit["candidate"]: fitting.Fit(**fit) for fit in made if isinstance(fit, dict)}
-    faults = _faults(made)
-    if not fits:
-        raise fitting.FitError(" ".join(faults))
-    judged = examples.of(examples.split.holdout)
-    holdout = fitting.read_examples(judged)
-    for by in spec.slices:  # also where there is no champion yet: a fault must not wait for one
-        spec.problem.slice_values(holdout, by)
-    learned = frames.read_days(examples.of(examples.split.train), columns=["day", "target"])
-    scores = {
-        name: fitting.read_scores(fitting.scores_key(fit.key, judged)) for name, fit in fits.items()
-    }
-    scores["baseline"] = spec.problem.baseline_scores(learned, holdout)
-    if incumbent.added:
-        holdout, scores = _with_added(incumbent.added, holdout, scores)
-    if incumbent.scores:
-        scores["champion"] = fitting.read_scores(incumbent.scores)
-    champion = incumbent.champion
-    figures: Evaluation | None = None
-    slices: tuple[SliceResult, ...] = ()
-    try:
-        spec.problem.check_split(learned, holdout)
-        figures = evaluate(
-            spec.problem,
-            holdout,
-            scores,
-            resamples=spec.gate.resamples,
-            confidence=spec.gate.confidence,
-            seed=spec.seed,
-            recipe_confidence=spec.gate.recipe_confidence,
-        )
-        recipe = champion.candidate if champion else None
-        challenger = gate.choose_challenger(figures, list(fits), recipe, spec.gate)
-        if incumbent.scores:
-            slices = evaluate_slices(
-                spec.problem,
-                holdout,
-                scores[challenger],
-                scores["champion"],
-                spec.slices,
-                resamples=spec.gate.resamples,
-                confidence=spec.gate.confidence,
-                seed=spec.seed,
-            )
-        verdict = gate.judge(
-            figures,
-            challenger=challenger,
-            champion="champion" if champion else None,
-            baseline="baseline",
-            same_recipe=champion is not None and champion.candidate == challenger,
-            gate=spec.gate,
-            slices=slices,
-            checked=leaks,
-        )
-    except JudgementError as error:
-        challenger = next(iter(fits))
-        verdict = checks.Verdict("KEPT", (f"Cannot judge: {error}.",))
-    if champion and champion.digest != digest(spec):
-        edited = (
-            f"The model's code has changed since version {champion.version} was made: the champion "
-            "was asked through its own code, on the same raw days."
-        )
-        verdict = replace(verdict, reasons=(*verdict.reasons, edited))
-    if incumbent.fault:
-        verdict = checks.Verdict("KEPT", (incumbent.fault,), verdict.checks)
+    """Compare challenger, champion and baseline on the same holdout."""
+    spec, started = load_spec(night.model), time.time()
+    fits, faults = usable_fits(made)
+    evidence = _read_evidence(spec, examples, fits, incumbent)
     found = settled(night, examples, list(fits))
-    key = fitting.model_key(
-        spec, challenger, examples.of(examples.split.refit), found[challenger].parameters
+    decided = verdict.decide(
+        spec,
+        evidence,
+        _facts_of(spec, incumbent),
+        checked,
+        refused=_too_large(spec, fits) | _refused(spec, examples, found, incumbent),
+        notes=(*_searched(found), *faults),
     )
-    if key in incumbent.rolled_back:
-        verdict = gate.refuse(verdict, incumbent.rolled_back[key])
-    searched = [text for name, each in found.items() if (text := each.told(name))]
-    verdict = replace(verdict, reasons=(*verdict.reasons, *searched, *faults))
-    log.info("judge     %s: %s", verdict.status, verdict.reasons[0])
-    drawn: dict[str, bytes] = {}
-    promised = None
-    if figures:
-        alone = evaluate_days(spec.problem, holdout, {challenger: scores[challenger]})
-        promised = promise(list(alone[challenger].values()), spec.gate.confidence)
-        relied = importance.measure_reliance(spec, fits[challenger], holdout)
-        drawn = draw_plots(spec, holdout, scores, challenger, figures, slices, relied)
+    log.info("judge     %s: %s", decided.verdict.status, decided.verdict.reasons[0])
+    plots = _draw(spec, evidence, decided, fits)
+    done = time.time()
     return Judged(
-        verdict=verdict,
-        challenger=challenger,
+        verdict=decided.verdict,
+        challenger=decided.challenger,
         fits=fits,
         incumbent=incumbent,
-        figures=figures.to_json() if figures else None,
-        plots=drawn,
-        seconds={
-            "fit": round(fitted - examples.done, 2),
-            "judge": round(time.time() - fitted, 2),
-        },
-        done=time.time(),
-        promised=promised,
+        figures=decided.figures.to_json() if decided.figures else None,
+        plots=plots,
+        seconds={"fit": round(started - examples.done, 2), "judge": round(done - started, 2)},
+        done=done,
+        prediction_interval=decided.prediction_interval,
     )
 
 
-def _ask_with_its_own_code(
-    client: Client,
+def _read_evidence(
+    spec: ModelSpec, examples: Examples, fits: Mapping[str, fit.Fit], incumbent: Incumbent
+) -> verdict.Evidence:
+    held_out = examples.of(examples.split.holdout)
+    holdout = fit.read_examples(held_out)
+    training = frames.read_days(examples.of(examples.split.train), columns=["day", "target"])
+    scores = {
+        name: fit.read_scores(fit.scores_key(each.key, held_out)) for name, each in fits.items()
+    }
+    scores[verdict.BASELINE] = spec.problem.baseline_scores(training, holdout)
+    if key := incumbent.added:
+        added = frames.read_days([frames.find_days("added", [key])[key]])
+        holdout, scores = version_answers.add_examples(holdout, scores, added)
+    if incumbent.scores:
+        scores[verdict.CHAMPION] = fit.read_scores(incumbent.scores)
+    return verdict.Evidence(training, holdout, scores, list(fits))
+
+
+def _facts_of(spec: ModelSpec, incumbent: Incumbent) -> verdict.ChampionFacts | None:
+    champion = incumbent.champion
+    if champion is None:
+        return None
+    edited = champion.digest != digest(spec)
+    return verdict.ChampionFacts(champion.version, champion.candidate, edited, incumbent.fault)
+
+
+def _too_large(spec: ModelSpec, fits: Mapping[str, fit.Fit]) -> dict[str, str]:
+    places = {name: models.model_file("models", each.key)[0] for name, each in fits.items()}
+    return too_large({n: file.stat().st_size / 1e6 for n, file in places.items()}, spec.gate)
+
+
+def _refused(
+    spec: ModelSpec, examples: Examples, found: Mapping[str, Settled], incumbent: Incumbent
+) -> dict[str, str]:
+    """Candidates that would ship what was rolled back, each with the reason."""
+    matured = examples.of(examples.split.refit)
+    keys = {
+        name: fit.model_key(spec, name, matured, each.parameters) for name, each in found.items()
+    }
+    told = incumbent.rolled_back
+    return {name: told[key] for name, key in keys.items() if key in told}
+
+
+def _searched(found: Mapping[str, Settled]) -> list[str]:
+    return [told for name, each in found.items() if (told := each.told(name))]
+
+
+def _draw(
     spec: ModelSpec,
-    champion: Champion,
-    night: Night,
-    examples: Examples,
-    key: str,
-) -> tuple[str | None, np.ndarray]:
-    """Key of the examples only the champion names, and its scores of tonight's and of these."""
-
-    judged = examples.split.holdout
-    days = version_answers.days_needed(list(night.days), judged, champion.lookback)
-    accepted = version_answers.accept(spec, spec.source.read_days(days))
-    with (
-        packages.downloaded(client, night.name, champion.version) as package,
-        packages.downloaded_twin(client, champion) as twin,
-    ):
-        answers = version_answers.ask_champion(
-            champion, night.name, package, twin, accepted, judged
-        )
-    holdout = fitting.read_examples(examples.of(judged))
-    added, scores = version_answers.align(spec, holdout, accepted, answers)
-    if len(added):
-        frames.write_days("added", {key: added})
-    return (key if len(added) else None), scores
-
-
-def _with_added(
-    key: str, holdout: pd.DataFrame, scores: Mapping[str, np.ndarray]
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    import pandas as pd
-
-    added = frames.read_days([frames.find_days("added", [key])[key]])
-    every = pd.concat([holdout, added], ignore_index=True)
-    return every, {name: pad(score, len(added)) for name, score in scores.items()}
-
-
-def _faults(made: Sequence[dict[str, Any] | BaseException]) -> tuple[str, ...]:
-    """What is wrong with the candidates that could not be used; other failures are raised."""
-    failed = [fit for fit in made if isinstance(fit, BaseException)]
-    for error in failed:
-        if not isinstance(error, fitting.FitError):
-            raise error
-    return tuple(str(error) for error in failed)
+    evidence: verdict.Evidence,
+    decided: verdict.Decision,
+    fits: Mapping[str, fit.Fit],
+) -> dict[str, bytes]:
+    if decided.figures is None:
+        return {}
+    moved = importance.measure_importance(spec, fits[decided.challenger], evidence.holdout)
+    return draw_plots(spec, evidence, decided, moved)
 
 
 def _finish_change(client: Client, night: Night) -> None:
-
-    finished = aliases.finish_change(client, night.name)
-    if finished:
-        log.warning(
-            "champion  a change of champion was cut off: ended it, version %s is the champion",
-            finished,
-        )
-
-
-def _not_comparable(champion: Champion, night: Night, examples: Examples) -> str | None:
-    if night.as_of < champion.as_of:
-        return (
-            f"This is a look back: the champion, version {champion.version}, was made as of "
-            f"{champion.as_of}, later than {night.as_of}."
-        )
-    judged = last_judged(night.name)
-    if judged and night.as_of < judged:
-        return (
-            f"This is a look back: the night of {judged} has been judged, {night.as_of} is older."
-        )
-    if champion.twin_learned_through >= examples.split.holdout[0]:
-        return (
-            f"The champion, version {champion.version}, learned from days through "
-            f"{champion.twin_learned_through}, inside the holdout that begins on "
-            f"{examples.split.holdout[0]}: it cannot be judged on days it has seen."
-        )
-    return None
+    if ended := aliases.finish_change(client, night.name):
+        log.warning("champion  %s", ended.told)

@@ -1,4 +1,4 @@
-"""The steps that watch the champion at work: its answers graded, itself taken back if need be."""
+"""The steps that watch the champion at work: its predictions graded, itself reverted if need be."""
 
 from __future__ import annotations
 
@@ -12,17 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 
 from tasks.metrics.base import title
-from tasks.monitoring import drift, live_performance
-from tasks.monitoring.drift import Drifted
-from tasks.monitoring.live_days import (
-    Live,
-    grade_one,
-    lines,
-    live_folder,
-    metric_shown,
-    past_days,
-    ungraded,
-)
+from tasks.monitoring import drift, live_days, live_performance
 from tasks.predictions import publish
 from tasks.registry import versions
 from tasks.registry.client import open_registry
@@ -32,14 +22,10 @@ from tasks.steps import rollback
 from tasks.steps.config import RollbackConfig
 from tasks.steps.events import announce
 from tasks.steps.retries import OUTSIDE
-from tasks.steps.rollback import RollbackError
 from tasks.store.files import write_json
 from tasks.training import fit
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from tasks.spec.model_spec import ModelSpec
     from tasks.steps.state import Cleaned, Examples, Night
 
 
@@ -47,19 +33,19 @@ log = logging.getLogger("nightly")
 
 
 @task(task_run_name="grade past predictions", **OUTSIDE)
-def grade_predictions(night: Night, clean: Cleaned) -> Live:
-    """Lay past answers beside what happened, for days whose labels are final and not yet graded."""
+def grade_predictions(night: Night, clean: Cleaned) -> live_days.Live:
+    """Lay past predictions beside what happened, for days whose labels are final by now."""
 
     spec = load_spec(night.model)
     new = [
-        grade_one(spec, night.days[day], record, clean.refs[day])
-        for day, record in ungraded(spec, night.as_of, night.days).items()
+        live_days.grade_one(spec, night.days[day], record, clean.refs[day])
+        for day, record in live_days.ungraded(spec, night.as_of, night.days).items()
         if day in clean.refs
     ]
     for found in new:
-        write_json(live_folder(night.name) / f"{found['day']}.json", found)
-        log.info("grade     %s", live_performance.to_text(found, *metric_shown(spec)))
-    days = past_days(night.name, night.as_of)
+        write_json(live_days.live_folder(night.name) / f"{found['day']}.json", found)
+        log.info("grade     %s", live_performance.to_text(found, *live_days.metric_shown(spec)))
+    days = live_days.past_days(night.name, night.as_of)
     client = open_registry()
     champion = versions.read_alias(client, night.name, versions.CHAMPION)
     previous = versions.read_alias(client, night.name, versions.PREVIOUS)
@@ -67,11 +53,11 @@ def grade_predictions(night: Night, clean: Cleaned) -> Live:
     loss = live_performance.compare(
         both, spec.problem.primary, spec.problem.greater_is_better, spec.revert
     )
-    return Live(tuple(new), tuple(days), champion, previous, loss)
+    return live_days.Live(tuple(new), tuple(days), champion, previous, loss)
 
 
 @task(task_run_name="compare the newest week", cache_policy=NO_CACHE)
-def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> Drifted:
+def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> drift.Drifted:
     """Compare inputs, published predictions and row counts with those of earlier weeks."""
     import pandas as pd
 
@@ -80,70 +66,63 @@ def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> Drifted:
     since = pd.Timestamp(night.as_of) - pd.Timedelta(weeks=drift.WEEKS)
     rows = pd.concat([part[part["day"] > since] for part in parts], ignore_index=True)
     inputs = spec.problem.inputs(rows).assign(day=rows["day"])
+    shown = publish.recent_predictions(
+        spec.name, spec.problem.answer_column, 7 * drift.WEEKS, drift.ROWS, spec.seed
+    )
     found = [
         *drift.measure_drift(inputs, split.holdout[-1], spec.seed),
-        *drift.measure_drift(_published(spec), night.as_of, spec.seed),
+        *drift.measure_drift(shown, night.as_of, spec.seed),
     ]
     shifts = sorted(found, key=lambda shift: -shift.psi)
     counted = drift.count_rows({day: ref.rows for day, ref in clean.refs.items()}, night.as_of)
     check = drift.check_drift(shifts, spec.drift_limit)
     far = [shift.column for shift in shifts if shift.alarming]
-    log.info("drift     %s", f"far from usual: {', '.join(far)}" if far else check.detail)
-    return Drifted(tuple(shifts), counted, check)
+    log.info("drift     %s", f"drifted: {', '.join(far)}" if far else check.detail)
+    return drift.Drifted(tuple(shifts), counted, check)
 
 
-def _published(spec: ModelSpec) -> pd.DataFrame:
-    """What the app was shown in the last weeks: ``day`` and ``prediction``; of each day a draw."""
-    import pandas as pd
-    from pyarrow import parquet
+@task(task_run_name="revert the champion", **OUTSIDE)
+def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
+    """Make the predecessor champion again after checking that it loads and predicts; otherwise the
+    champion stays.
 
-    column, folder = spec.problem.answer_column, publish.folder_of(spec.name)
-    files = sorted(folder.glob("????-??-??.parquet"))[-7 * drift.WEEKS :]
-    parts = []
-    for file in files:
-        if column in parquet.read_schema(file).names:  # else of a problem before this one
-            rows = pd.read_parquet(file, columns=[column])
-            drawn = rows.sample(min(len(rows), drift.ROWS), random_state=spec.seed)
-            parts.append(drawn.assign(day=pd.Timestamp(file.stem)))
-    shown = pd.concat(parts) if parts else pd.DataFrame({"day": [], column: []})
-    return shown.rename(columns={column: "prediction"}).astype({"day": "datetime64[s]"})
-
-
-@task(task_run_name="take the champion back", **OUTSIDE)
-def revert_champion(night: Night, live: Live) -> Live:
-    """Put the predecessor back, after proving that it loads and predicts; else the champion stays.
-
-    The version that is taken back is never promoted again from the same code and data.
+    The version that is reverted is never promoted again from the same code and data.
     """
     spec = load_spec(night.model)
     assert live.loss is not None
     why = (
         f"{live.loss.days} graded days: {title(spec.problem.primary)} {live.loss.relative:+.1%} "
-        f"against version {live.previous} on the same rows, at {spec.revert.confidence:.1%} "
-        "certainly worse"
+        f"against version {live.previous} on the same rows, worse at the confidence level "
+        f"{spec.revert.confidence:.1%}"
     )
     config = RollbackConfig(model=night.name, to=int(live.previous or 0), why=why)
     target = str(config.to)
     try:
         rollback.prove_version(config, target)
-    except RollbackError as error:
-        text = f"Version {live.champion} should go back ({why}), but: {error}"
+    except rollback.RollbackError as error:
+        text = (
+            f"Version {live.champion} should be reverted ({why}), but the predecessor is not "
+            f"usable: {error}"
+        )
         log.warning("revert    %s", text)
         announce(night.name, night.as_of, {"nightly.champion.not-reverted": text})
         return replace(live, reverted=text)
     rollback.restore_champion(config, target)
-    text = f"Version {live.champion} was taken back, version {target} is the champion again: {why}."
+    text = f"Version {live.champion} was reverted, version {target} is the champion again: {why}."
     log.warning("revert    %s", text)
-    return replace(live, reverted=text, taken_back=True)
+    return replace(live, reverted=text, has_reverted=True)
 
 
-def end_monitor(night: Night, live: Live) -> State:
-    """Draw the page of nights anew; the flow's last state is ``REVERTED`` or ``GRADED``."""
+def end_monitor(night: Night, live: live_days.Live) -> State:
+    """Draw the page of nights again; the flow's last state is ``REVERTED`` or ``GRADED``."""
     write_history(night.name, night.as_of)
-    said = "; ".join(lines(live, load_spec(night.model))) or "No day with labels to grade yet."
-    name = "REVERTED" if live.taken_back else "GRADED"
+    said = (
+        "; ".join(live_days.lines(live, load_spec(night.model)))
+        or "There is no day with final labels to grade yet."
+    )
+    name = "REVERTED" if live.has_reverted else "GRADED"
     return State(type=StateType.COMPLETED, name=name, message=said, data=json.loads(_dump(live)))
 
 
-def _dump(live: Live) -> str:
+def _dump(live: live_days.Live) -> str:
     return json.dumps({"days": live.days, "reverted": live.reverted})

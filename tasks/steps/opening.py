@@ -13,11 +13,12 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext
 
 from tasks.features.as_of import last_complete_day, last_due, reasons_to_hold, resolve_as_of
+from tasks.promotion.checks import Status
 from tasks.registry.client import reach_server
+from tasks.reporting.decisions import fingerprint, recall
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
-from tasks.steps.decisions import fingerprint, recall
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.state import Night
 from tasks.store import locks
@@ -39,8 +40,8 @@ def open_night(config: RetrainConfig) -> Night:
     """Find the as-of date and the source's days, and whether there is anything fresh.
 
     Raises:
-        SourceSettingsError: Where a person must correct what the source is told.
-        SourceOutageError: Where what holds the data does not answer.
+        SourceSettingsError: Where a person must correct the source's settings.
+        SourceOutageError: Where the file system or database does not answer.
     """
     from prefect.client.orchestration import get_client
 
@@ -70,11 +71,13 @@ def open_night(config: RetrainConfig) -> Night:
     held = held or reasons_to_hold(days, as_of, later)
     log.info("open      %s as of %s: %d days in the source", spec.name, as_of, len(days))
     if was_due < as_of:
-        log.info("open      due for %s: stands for every night since", was_due)
+        log.info("open      due for %s: this night replaces every night due since then", was_due)
     key = hashlib.sha256(f"{digest(spec)} {as_of} {fingerprint(days)}".encode()).hexdigest()
     return Night(config.model, spec.name, as_of, days, key, held, earlier, was_due)
 
 
 def end_held(night: Night) -> State:
-    """The last state of a flow that had nothing fresh to look at."""
-    return State(type=StateType.CANCELLED, name="HELD", message=" ".join(night.held))
+    """The last state of a flow without fresh data."""
+    return State(
+        type=StateType(Status.HELD.state), name=Status.HELD.value, message=" ".join(night.held)
+    )

@@ -77,14 +77,14 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
     split = split_days(spec, list(night.days), night.as_of)
     tell = tell_progress("features", "days")
     refs, new = prepare_examples(spec, night.days, clean.refs, split.wanted, tell)
-    learned = frames.read_days([refs[day] for day in split.train], columns=["target"])
-    if fault := spec.problem.teach_fault(learned):
+    training = frames.read_days([refs[day] for day in split.train], columns=["target"])
+    if fault := spec.problem.training_fault(training):
         raise HistoryError(
-            f"Model {spec.name}: there is nothing to learn from: {fault}. A longer window may have "
-            "more; or look at what clean makes of the labels."
+            f"Model {spec.name}: training is not possible: {fault}. Use a longer window, or check "
+            "the labels that clean returns."
         )
     log.info(
-        "features  %d new of %d days: %s to %s teach, %s to %s judge",
+        "features  %d new of %d days: training %s to %s, holdout %s to %s",
         len(new),
         len(split.wanted),
         split.train[0],
@@ -103,7 +103,7 @@ def _without_rows(night: Night, found: cleaning.CleanDays) -> tuple[str, ...]:
 
     counts = found.counts.reindex([pd.Timestamp(night.as_of)], fill_value=0).sum()
     return (
-        f"The data of {night.as_of} hold nothing to use: {counts['rows_in']:,} rows in, "
-        f"{counts['quarantined']:,} quarantined, none left after cleaning. If that is right, "
-        "name the day in the spec's skip.",
+        f"The data of {night.as_of} have no usable row: {counts['rows_in']:,} rows in, "
+        f"{counts['quarantined']:,} quarantined, none left after cleaning. If that is right, add "
+        "the day to skip in the spec.",
     )

@@ -1,4 +1,4 @@
-"""How far a long step has come: in the log, and as a bar on the run's page in Prefect."""
+"""Progress of a long step: in the log, and as a bar on the run's page in Prefect."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nightly")
 LONG = 30
-"""Things to do from which a step gets a bar."""
+"""Number of things from which a step gets a bar."""
 
 
 def tell_progress(step: str, things: str) -> Progress:
-    """Something to tell how much of a step is done; at most twenty times it is passed on.
+    """A callback for the progress of a step; at most twenty calls are shown.
 
     Args:
         step: Name of the step in the log.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,11 @@ from tasks import settings
 from tasks.clean_process.package_check import check_package, files_digest
 from tasks.features import cleaning
 from tasks.features.examples import example_keys
+from tasks.promotion.checks import Status
 from tasks.promotion.gate import confirm
-from tasks.registry import packages, runs
+from tasks.registry import aliases, packages, runs, versions
 from tasks.registry.client import open_registry
-from tasks.registry.versions import retire
-from tasks.spec.fingerprint import code_paths, digest, libraries, spec_module, spec_path
+from tasks.spec.fingerprint import code_paths, libraries
 from tasks.spec.loading import load_spec
 from tasks.steps import mlflow_run
 from tasks.steps.retries import OUTSIDE
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nightly")
 PROBE_ROWS = 100
-"""Rows that a packaged model must predict as the trained one did."""
+"""Rows on which a packaged model must predict the same as the trained one."""
 
 
 @task(task_run_name="log the night to MLflow", **OUTSIDE)
@@ -50,8 +50,6 @@ def register_version(
     night: Night, examples: Examples, judged: Judged, shipped: dict[str, Any], run: str
 ) -> str:
     """Upload the shipped model with its judged twin and register exactly this version."""
-    from tasks.registry import packages, versions
-
     spec, split = load_spec(night.model), examples.split
     client = open_registry()
     version = versions.find_version(client, spec.name, night.key)
@@ -69,33 +67,33 @@ def register_version(
             code=code_paths(spec),
             trusted=fit.trusted_types(spec),
             requirements=[f"{name}=={version_of(name)}" for name in libraries(spec)],
-            tags={
-                "night": night.key,
-                "as_of": night.as_of.isoformat(),
-                "candidate": judged.challenger,
-                "spec_digest": digest(spec),
-                "shipped_key": shipped["key"],
-                "judged_from": split.holdout[0].isoformat(),
-                "twin_learned_through": split.train[-1].isoformat(),
-                "spec_module": spec_module(spec),
-                "spec_file": spec_path(spec),
-                "lookback": str(spec.lookback.days),
-                "promised": json.dumps(judged.promised),
-            },
-            description=(
-                f"{judged.challenger}, fitted on {shipped['rows']:,} examples from "
-                f"{split.refit[0]} to {split.refit[-1]}. {judged.verdict.reasons[0]}"
+            tags=versions.night_tags(
+                spec,
+                split,
+                night=night.key,
+                as_of=night.as_of,
+                candidate=judged.challenger,
+                shipped_key=shipped["key"],
+                prediction_interval=judged.prediction_interval,
             ),
+            description=_described(examples, judged, shipped),
         )
     log.info("register  version %s", version)
     return version
+
+
+def _described(examples: Examples, judged: Judged, shipped: Mapping[str, Any]) -> str:
+    first, *_, last = examples.split.refit
+    learned = f"fitted on {shipped['rows']:,} examples from {first} to {last}"
+    return f"{judged.challenger}, {learned}. {judged.verdict.reasons[0]}"
 
 
 @task(task_run_name="check version {version} in a clean process", **OUTSIDE)
 def check_version(
     night: Night, examples: Examples, judged: Judged, shipped: dict[str, Any], version: str
 ) -> Judged:
-    """Load the version as an app will, in a process of its own; one that fails is not promoted."""
+    """Load the version as an app will, in a separate process; a version that fails is not
+    promoted."""
 
     spec, client = load_spec(night.model), open_registry()
     trusted = fit.trusted_types(spec)
@@ -106,7 +104,7 @@ def check_version(
         sha256 = files_digest(place)
         checks = check_package(place, probe, expected, trusted=trusted, gate=spec.gate)
     verdict = confirm(judged.verdict, version, checks)
-    if verdict.status == "PROMOTED":
+    if verdict.status is Status.PROMOTED:
         packages.seal(
             client,
             night.name,
@@ -123,26 +121,22 @@ def check_version(
 @task(task_run_name="promote version {version}", **OUTSIDE)
 def promote_version(night: Night, version: str) -> str:
     """Point the alias champion at exactly the version just made."""
-    from tasks.registry import aliases, client
-
-    aliases.promote(client.open_registry(), night.name, version)
+    aliases.promote(open_registry(), night.name, version)
     log.info("promote   version %s is the champion of %s", version, night.name)
     return version
 
 
 @task(task_run_name="clean up after {night.name}", cache_policy=NO_CACHE)
 def clean_up(night: Night) -> None:
-    """Keep store and registry within their limits; a fault here fails no night."""
-    from tasks.registry import client
-
+    """Keep store and registry within their limits; a failure here does not fail the night."""
     spec = load_spec(night.model)
     clean = cleaning.clean_keys(spec, night.days)
     keep = {"clean": clean.values(), "counts": clean.values()}
     keep["examples"] = example_keys(spec, clean, list(night.days)).values()
     try:
         files = cleanup.clean_up(keep, settings.store_bytes())
-        versions = retire(client.open_registry(), night.name, settings.keep_versions())
-        if files or versions:
-            log.info("clean up  %d files, versions %s", len(files), ", ".join(versions) or "none")
+        retired = versions.retire(open_registry(), night.name, settings.keep_versions())
+        if files or retired:
+            log.info("clean up  %d files, versions %s", len(files), ", ".join(retired) or "none")
     except Exception:
-        log.exception("clean up  failed; nothing a night needs is lost")
+        log.exception("clean up  failed; no file that a night needs is lost")

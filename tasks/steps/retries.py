@@ -1,4 +1,4 @@
-"""How steps that touch the outside are tried again."""
+"""Retries of steps that use the source or the registry."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.tasks import exponential_backoff
 
-from tasks.errors import SpecError
-from tasks.sources.base import SourceSettingsError
+from tasks.errors import NightlyError
 
 
 def may_pass(_task: object, _run: object, state: State) -> bool:
-    """Whether a step that failed is worth another try: not where a person must act."""
+    """Whether to retry a failed step: not where a person must act."""
 
     failed = state.result(raise_on_failure=False)
-    return not isinstance(failed, SpecError | SourceSettingsError)
+    return not isinstance(failed, NightlyError) or failed.may_pass
 
 
 OUTSIDE: dict[str, Any] = {
@@ -26,4 +25,4 @@ OUTSIDE: dict[str, Any] = {
     "retry_jitter_factor": 0.5,
     "cache_policy": NO_CACHE,
 }
-"""For steps that touch the outside (source, registry): wait 2, 4, 8 s, each with jitter."""
+"""For steps that use the source or the registry: wait 2, 4, 8 s, each with jitter."""

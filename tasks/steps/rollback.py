@@ -1,6 +1,6 @@
-"""The steps of a rollback as Prefect tasks; they need the registry and nothing of a model's code.
+"""The steps of a rollback as Prefect tasks; they need the registry, but not the model's code.
 
-On the night a rollback is wanted the model's own file may be the very thing that is broken.
+When a rollback is needed, the model's own file may be the broken part.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 
 from tasks.clean_process.package_check import check_package
+from tasks.errors import WrongInputError
 from tasks.registry import aliases, packages, versions
 from tasks.registry.client import RegistryError, open_registry
+from tasks.reporting.decisions import forget
 from tasks.spec.gate import Gate
-from tasks.steps.decisions import forget
 from tasks.steps.events import announce
 from tasks.store import locks
 
@@ -31,18 +32,18 @@ log.setLevel(logging.INFO)
 ROLLED_BACK = "ROLLED BACK"
 
 
-class RollbackError(ValueError):
-    """There is nothing to go back to, or it is not fit to be champion; nothing was changed."""
+class RollbackError(WrongInputError, ValueError):
+    """There is no suitable version to go back to; nothing was changed."""
 
 
 def only_change(model: str) -> AbstractContextManager[None]:
-    """Hold the model's lock: a night that is running is waited for."""
+    """Hold the model's lock; wait for a running night."""
     return locks.lock(f"night-{model}", wait=6 * 3600)
 
 
 @task(task_run_name="choose the version", cache_policy=NO_CACHE)
 def choose_version(config: RollbackConfig) -> str:
-    """The version asked for, else the champion before this one, or before a rollback cut off.
+    """The requested version, else the previous champion, or the target of an interrupted rollback.
 
     Raises:
         RollbackError: Where there is none, or it is the champion already, or was rolled back.
@@ -53,7 +54,8 @@ def choose_version(config: RollbackConfig) -> str:
     begun = aliases.unfinished_rollback(client, config.model)
     if begun and config.to in (None, int(begun)):
         return begun
-    aliases.finish_change(client, config.model)
+    if ended := aliases.finish_change(client, config.model):
+        log.warning("restore   %s", ended.told)
     champion = versions.read_alias(client, config.model, versions.CHAMPION)
     if champion is None:
         raise RollbackError(f"{config.model} has no champion to roll back.")
@@ -61,10 +63,11 @@ def choose_version(config: RollbackConfig) -> str:
     target = str(config.to) if config.to else previous
     if target is None:
         raise RollbackError(
-            f"{config.model}: version {champion} has no predecessor. Name one with --to VERSION."
+            f"{config.model}: version {champion} has no predecessor. Choose a version with "
+            "--to VERSION."
         )
     if target == champion:
-        raise RollbackError(f"{config.model}: version {target} is the champion already.")
+        raise RollbackError(f"{config.model}: version {target} is already the champion.")
     with get_client(sync_client=True) as server:
         name = f"{config.model} · back to version {target}"
         server.update_flow_run(runtime.flow_run.id, name=name)
@@ -73,7 +76,7 @@ def choose_version(config: RollbackConfig) -> str:
 
 @task(task_run_name="prove version {version}", cache_policy=NO_CACHE)
 def prove_version(config: RollbackConfig, version: str) -> None:
-    """Download the version and hold it to what it was when it became champion.
+    """Download the version and compare it with the record of its checks.
 
     Raises:
         RollbackError: With the first check that fails.
@@ -97,14 +100,14 @@ def prove_version(config: RollbackConfig, version: str) -> None:
         log.info("prove     %s: %s", check.name, check.detail)
         if not check.passed:
             raise RollbackError(
-                f"Version {version} of {config.model} is not fit to be champion: "
-                f"{check.name}. {check.detail}"
+                f"Version {version} of {config.model} cannot become champion, because a check "
+                f"failed: {check.name}. {check.detail}"
             )
 
 
 @task(task_run_name="version {version} is champion again", cache_policy=NO_CACHE)
 def restore_champion(config: RollbackConfig, version: str) -> dict[str, Any]:
-    """Move the alias and mark the version that was champion; what was remembered is forgotten."""
+    """Move the alias, mark the version that was champion, and drop the decided nights."""
 
     client = open_registry()
     rejected = aliases.roll_back(client, config.model, version, config.why)
@@ -128,15 +131,15 @@ def restore_champion(config: RollbackConfig, version: str) -> dict[str, Any]:
 
 
 def end_rollback(found: dict[str, Any]) -> State:
-    """The flow's last state says what happened."""
+    """The flow's last state holds the result."""
     return State(type=StateType.COMPLETED, name=ROLLED_BACK, message=to_text(found), data=found)
 
 
 def to_text(found: dict[str, Any]) -> str:
-    """What a rollback did, in two sentences."""
+    """The result of a rollback, in two sentences."""
     return (
         f"Version {found['champion']} of {found['model']} is the champion again: its files are "
-        "those that were checked, and it predicts as it did then, bit for bit. "
-        f"Version {found['rolled_back']} will not be promoted again from the same code and data. "
-        f"Why: {found['why']}"
+        "unaltered, and it predicts bit for bit as it did when it was checked. Version "
+        f"{found['rolled_back']} will not be promoted again from the same code and data. Why: "
+        f"{found['why']}"
     )

@@ -1,4 +1,4 @@
-"""What the steps of a night hand on to each other: small references."""
+"""What the steps of a night pass to each other: small references."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tasks.training import fit
 if TYPE_CHECKING:
     from tasks.promotion.checks import Verdict
     from tasks.registry.versions import Champion
+    from tasks.reporting.report_schema import Report
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,15 @@ class Night:
     """One run of one model for one as-of date.
 
     Attributes:
-        model: How the model was named.
+        model: The model as named by the caller.
         name: Name of its spec.
         as_of: Last day whose data may be used.
         days: Every day of the source up to ``as_of`` with its fingerprint, ascending.
         key: Digest of everything that decides the verdict.
-        held: Why there is nothing to train on, in words; empty on an ordinary night.
-        decided: The report of this very night, where nothing has changed since.
+        held: Why there is nothing to train on; empty on an ordinary night.
+        decided: The report of this night, where nothing has changed since.
         due: The as-of date this run was due for: earlier than ``as_of`` where it starts so late
-            that it stands for later nights too.
+            that it replaces later nights too.
     """
 
     model: str
@@ -39,8 +40,13 @@ class Night:
     days: dict[date, str]
     key: str
     held: tuple[str, ...] = ()
-    decided: dict[str, Any] | None = None
+    decided: Report | None = None
     due: date | None = None
+
+    @property
+    def late(self) -> bool:
+        """Whether it stands for earlier nights that were missed."""
+        return self.due is not None and self.due != self.as_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Cleaned:
         rejected: Day to the reason why the night must not train.
         rows: ``rows_in``, ``accepted``, ``quarantined`` and ``duplicates`` over all days.
         seconds: Seconds spent.
-        held: Why there is nothing to train on after all, in words.
+        held: Why there is nothing to train on after cleaning.
     """
 
     refs: dict[date, frames.Ref]
@@ -70,7 +76,7 @@ class Examples:
 
     Attributes:
         refs: Day to its examples.
-        split: Days that teach and days that judge.
+        split: Days to train on and days held out.
         new: Days prepared tonight.
         candidates: Names of the recipes to fit.
         seconds: Seconds spent.
@@ -91,14 +97,14 @@ class Examples:
 
 @dataclass(frozen=True)
 class Incumbent:
-    """The champion and what its twin says of tonight's holdout.
+    """The champion and its twin's scores of tonight's holdout.
 
     Attributes:
         champion: None before the first promotion.
         scores: Key of its scores, or None where it cannot be scored.
-        added: Key of the examples that only its own pipeline names, if any.
-        fault: Why it cannot be scored or compared, in words.
-        rolled_back: What must not be promoted again: key of a shipped model to the reason.
+        added: Key of the examples that only its own pipeline has, if any.
+        fault: Why it cannot be scored or compared.
+        rolled_back: Models that must not be promoted again: key of a shipped model to the reason.
     """
 
     champion: Champion | None = None
@@ -110,7 +116,7 @@ class Incumbent:
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdict and what it rests on.
+    """The verdict and its evidence.
 
     Attributes:
         verdict: Status, reasons and checks.
@@ -118,11 +124,11 @@ class Judged:
         fits: Every candidate that could be fitted and scored, by name.
         incumbent: The champion it was compared with.
         figures: ``Evaluation`` as JSON: metrics of each scorer with intervals; None where nothing
-            could be judged.
+            could be compared.
         plots: Title to PNG.
         seconds: Seconds spent by step: ``fit`` is the whole parallel stage.
-        done: When the verdict stood, in seconds since the epoch.
-        promised: Where the primary metric of a live day should fall (``grade.promise``).
+        done: When the verdict was reached, in seconds since the epoch.
+        prediction_interval: Prediction interval of the primary metric on a live day.
     """
 
     verdict: Verdict
@@ -133,7 +139,7 @@ class Judged:
     plots: dict[str, bytes]
     seconds: dict[str, float]
     done: float
-    promised: dict[str, float] | None = None
+    prediction_interval: dict[str, float] | None = None
 
 
 def seconds_since(started: float) -> float:

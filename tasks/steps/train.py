@@ -13,7 +13,6 @@ from tasks.spec.loading import load_spec
 from tasks.steps.caching import cached_task, if_whole
 from tasks.store import frames, models
 from tasks.training import fit, stored_fits, tuning
-from tasks.training import fit as fitting
 
 if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
@@ -24,17 +23,17 @@ log = logging.getLogger("nightly")
 
 
 def shipped_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Cache key of the model that ships."""
-    spec, (teach, _judge, matured) = spec_and_refs(parameters)
+    """Cache key of the shipped model."""
+    spec, (training, _holdout, matured) = spec_and_refs(parameters)
     candidate = parameters["judged"].challenger
-    found = tuning.settle(spec, candidate, parameters["night"].as_of, teach)
+    found = tuning.settle(spec, candidate, parameters["night"].as_of, training)
     key = fit.model_key(spec, candidate, matured, found.parameters)
     return if_whole(key, models.has_model("models", key))
 
 
 @cached_task(shipped_key, task_run_name="refit {judged.challenger} on all matured days")
 def refit_challenger(night: Night, examples: Examples, judged: Judged) -> dict[str, Any]:
-    """Fit the challenger's recipe on all matured days: this is what ships."""
+    """Fit the challenger's recipe on all matured days, as the shipped model."""
     spec, split = load_spec(night.model), examples.split
     found = tuning.settle(spec, judged.challenger, night.as_of, examples.of(split.train))
     made, _ = stored_fits.fit_and_keep(
@@ -45,12 +44,12 @@ def refit_challenger(night: Night, examples: Examples, judged: Judged) -> dict[s
 
 
 def twin_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Cache key of a candidate: its code and its very examples."""
-    spec, (teach, judge, _all) = spec_and_refs(parameters)
+    """Cache key of a candidate: its code and its examples."""
+    spec, (training, holdout, _matured) = spec_and_refs(parameters)
     candidate = parameters["candidate"]
-    found = tuning.recall(spec, candidate, parameters["night"].as_of, teach)
-    model = fitting.model_key(spec, candidate, teach, found.parameters if found else None)
-    key = fitting.scores_key(model, judge)
+    found = tuning.recall(spec, candidate, parameters["night"].as_of, training)
+    model = fit.model_key(spec, candidate, training, found.parameters if found else None)
+    key = fit.scores_key(model, holdout)
     whole = found and models.has_model("models", model) and frames.find_days("scores", [key])
     return if_whole(key, whole)
 
@@ -59,13 +58,13 @@ def twin_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
 def fit_candidate(night: Night, examples: Examples, candidate: str) -> dict[str, Any]:
     """Fit one candidate without the holdout, and score the holdout with it.
 
-    Where its parameters are due, they are searched first.
+    Where a search of its hyperparameters is due, it runs first.
     """
     spec, split = load_spec(night.model), examples.split
-    taught = examples.of(split.train)
-    found = tuning.settle(spec, candidate, night.as_of, taught)
+    training = examples.of(split.train)
+    found = tuning.settle(spec, candidate, night.as_of, training)
     made = stored_fits.fit_twin(
-        spec, candidate, taught, examples.of(split.holdout), found.parameters
+        spec, candidate, training, examples.of(split.holdout), found.parameters
     )
     log.info("fit       %s on %s examples in %.1f s", candidate, f"{made.rows:,}", made.seconds)
     return asdict(made)
@@ -74,7 +73,7 @@ def fit_candidate(night: Night, examples: Examples, candidate: str) -> dict[str,
 def spec_and_refs(
     parameters: dict[str, Any],
 ) -> tuple[ModelSpec, tuple[list[frames.Ref], list[frames.Ref], list[frames.Ref]]]:
-    """Of a task's parameters: the spec, and the examples that teach, that judge, and all."""
+    """Of a task's parameters: the spec; the examples to train on, held out, and matured."""
     night, examples = parameters["night"], parameters["examples"]
     split = examples.split
     refs = (examples.of(split.train), examples.of(split.holdout), examples.of(split.refit))
@@ -83,5 +82,5 @@ def spec_and_refs(
 
 def settled(night: Night, examples: Examples, names: Sequence[str]) -> dict[str, tuning.Settled]:
     """The parameters that candidates of a night were fitted with."""
-    spec, taught = load_spec(night.model), examples.of(examples.split.train)
-    return {name: tuning.settle(spec, name, night.as_of, taught) for name in names}
+    spec, training = load_spec(night.model), examples.of(examples.split.train)
+    return {name: tuning.settle(spec, name, night.as_of, training) for name in names}

@@ -1,4 +1,4 @@
-"""Frames of many days as one Arrow block, and back; touches no file but the block it reads."""
+"""Frames of many days as one Arrow block, and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def to_block(what: str, frames: Mapping[str, pd.DataFrame]) -> bytes:
     """An Arrow IPC file (lz4) with one record batch for each frame, in their order.
 
     Args:
-        what: Names the frames in an error.
+        what: Name of the frames in an error.
         frames: At least one, all with the same columns; an index is not kept.
 
     Raises:
@@ -32,6 +32,18 @@ def to_block(what: str, frames: Mapping[str, pd.DataFrame]) -> bytes:
             start += len(frame)
     content: bytes = sink.getvalue().to_pybytes()
     return content
+
+
+def nullable_types() -> dict[Any, Any]:
+    """Arrow's whole numbers and truth values to the types of pandas that can miss some."""
+    import pandas as pd
+    import pyarrow as pa
+
+    found: dict[Any, Any] = {
+        getattr(pa, name.lower())(): getattr(pd, f"{name}Dtype")()
+        for name in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
+    }
+    return found | {pa.bool_(): pd.BooleanDtype()}
 
 
 def _batch(whole: Any, start: int, rows: int) -> Any:
@@ -58,7 +70,7 @@ def read_block(path: Path, positions: Sequence[int], columns: Sequence[str] | No
             names = pa.ipc.open_file(source).schema.names
             absent = sorted(set(columns) - set(names))
             if absent:
-                raise ValueError(f"{path}: found no column {absent}, only {names}.")
+                raise ValueError(f"{path}: found no column {absent}; expected one of {names}.")
             options.included_fields = [names.index(name) for name in columns]
         reader = pa.ipc.open_file(source, options=options)
         return [reader.get_batch(position) for position in positions]
@@ -75,13 +87,35 @@ def to_frame(batches: Sequence[Any], columns: Sequence[str] | None) -> pd.DataFr
     """
     import pyarrow as pa
 
-    whole = _concat("these days", [pa.Table.from_batches([batch]) for batch in batches])
-    frame: pd.DataFrame = _with_plain_categories(_unified(whole).to_pandas())
+    tables = [pa.Table.from_batches([batch]) for batch in batches]
+    whole = _unified(_concat("these days", tables))
+    frame = _with_plain_categories(whole.to_pandas())
+    gaps = _nullable(tables) | {name for name in whole.column_names if _has_gaps(whole[name])}
+    for name in gaps:  # whole numbers with gaps would be read as floats
+        frame[name] = whole[name].to_pandas(types_mapper=nullable_types().get)
     return frame[list(columns)] if columns is not None else frame
 
 
+def _has_gaps(column: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(column.null_count) and pa.types.is_integer(column.type)
+
+
+def _nullable(tables: Sequence[Any]) -> set[str]:
+    """Columns that some of the frames held in a type that can miss values, and others did not."""
+    kinds: dict[str, set[str]] = {}
+    for table in tables:
+        for column in (table.schema.pandas_metadata or {}).get("columns", ()):
+            kinds.setdefault(column["field_name"], set()).add(column["numpy_type"])
+    known = {str(kind) for kind in nullable_types().values()}
+    return {name for name, found in kinds.items() if found & known and len(found) > 1} & set(
+        tables[0].column_names
+    )
+
+
 def _tables(kind: str, frames: Mapping[str, pd.DataFrame]) -> list[Any]:
-    """The frames as Arrow tables, small categorical codes widened so that all days share them."""
+    """The frames as Arrow tables, with categorical codes wide enough for all days."""
     import pyarrow as pa
 
     first, names = next((key, list(frame.columns)) for key, frame in frames.items())
@@ -104,7 +138,7 @@ def _tables(kind: str, frames: Mapping[str, pd.DataFrame]) -> list[Any]:
 
 
 def _concat(what: str, tables: list[Any]) -> Any:
-    """The tables one below the other; columns that are empty in some days take the others' type."""
+    """The tables one below the other; a column empty on some days takes the others' type."""
     import pyarrow as pa
 
     for name in tables[0].schema.names:
@@ -121,9 +155,9 @@ def _concat(what: str, tables: list[Any]) -> Any:
 
 
 def _empty_as_null(tables: list[Any]) -> list[Any]:
-    """Numbers that are all missing lose their type where other tables have no numbers.
+    """Columns of missing numbers lose their type where other tables have another type.
 
-    A join without a match gives such a column where its other days have texts.
+    A join without a match makes such a column where other days have text.
     """
     import pyarrow as pa
 
@@ -146,7 +180,7 @@ def _empty_as_null(tables: list[Any]) -> list[Any]:
 
 
 def _unified(table: Any) -> Any:
-    """One dictionary a column; Arrow cannot unify those in which no category was ever seen."""
+    """One dictionary per column; Arrow cannot unify dictionaries without a category."""
     import pyarrow as pa
 
     for place, field in enumerate(table.schema):

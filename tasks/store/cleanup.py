@@ -12,16 +12,17 @@ from tasks.store.models import model_file
 
 
 def clean_up(keep: Mapping[str, Collection[str]], max_bytes: int) -> list[Path]:
-    """Remove the oldest files of the store until it fits; what is to be kept always stays.
+    """Remove the oldest files of the store until it fits the limit; never those in ``keep``.
 
-    Hold the lock of every writer, or a file written a moment ago may go before its key is used.
+    Call it under the lock of every writer; otherwise a file just written may be removed before its
+    key is used.
 
     Args:
         keep: Kind to the keys that must stay, such as those of the champion and of a rollback.
         max_bytes: Size the store should not pass.
 
     Returns:
-        The removed files. A key whose file is gone is a miss, and its content is made again.
+        The removed files. A key whose file is gone is a miss: its content is made again.
     """
     kept = {
         root() / ref.path

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and read with their digest checked."""
+"""Files written atomically, and read with their digest checked."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import settings
+from tasks.errors import NightlyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightly")
 
 
-class StoreError(RuntimeError):
+class StoreError(NightlyError, RuntimeError):
     """A file cannot be written, or is not what was written."""
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write a frame that people read, atomically."""
+    """Write a frame as Parquet for people, atomically."""
     import io
 
     sink = io.BytesIO()
@@ -45,10 +46,10 @@ def read_json(path: Path) -> Any:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: temporary name, fsync, rename.
+    """Write a file atomically: temporary name, fsync, rename.
 
     Raises:
-        StoreError: Where the disk is full, read-only or closed to us, naming the path.
+        StoreError: Where the disk is full, read-only or not permitted; names the path.
     """
     temporary = ""
     try:
@@ -67,7 +68,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def point_to(link: Path, target: str) -> None:
-    """Make a link point at another file of its folder; a reader finds the old one or the new one.
+    """Point a link at another file of its folder; a reader finds the old file or the new one.
 
     Raises:
         StoreError: Where the folder cannot be written.
@@ -103,7 +104,7 @@ def is_whole(path: str, sha256: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _digest(path: Path, *state: int) -> str:
-    """Digest of a file; one whose ``state`` has not changed is hashed once a process."""
+    """Digest of a file; hashed once per process while its ``state`` does not change."""
     del state
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,7 @@
-"""Frames of days, written once under a key and found again by it."""
+"""Frames of days, stored and found by a key."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -13,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from tasks.store import arrow_blocks
 from tasks.store.files import StoreError, is_whole, root, sync_folder, unwritable, write_file
+from tasks.store.locks import wait_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,12 +68,12 @@ def write_days(kind: str, frames: Mapping[str, pd.DataFrame]) -> dict[str, Ref]:
 
 
 def find_days(kind: str, keys: Sequence[str]) -> dict[str, Ref]:
-    """The keys that are in the store and whole; a missing or altered block is a miss."""
+    """The keys that are in the store and intact; a missing or altered block is a miss."""
     index = read_index(kind)
     found = {key: index[key] for key in keys if key in index}
     whole = {mark: is_whole(*mark) for mark in {(r.path, r.sha256) for r in found.values()}}
     for path in sorted(path for (path, _), good in whole.items() if not good):
-        log.warning("%s is missing or altered: what it held is made again", root() / path)
+        log.warning("%s is missing or altered: its content is made again", root() / path)
     return {key: ref for key, ref in found.items() if whole[ref.path, ref.sha256]}
 
 
@@ -88,7 +88,7 @@ def read_days(refs: Sequence[Ref], columns: Sequence[str] | None = None) -> pd.D
         columns: Only these, in this order; None for all.
 
     Raises:
-        StoreError: Where a block is missing or not what was written.
+        StoreError: Where a block is missing or altered.
         ValueError: Where a column is not there, or the days differ in ordered categories.
     """
     if not refs:
@@ -96,7 +96,10 @@ def read_days(refs: Sequence[Ref], columns: Sequence[str] | None = None) -> pd.D
     batches: dict[Ref, Any] = {}
     for path, sha256 in dict.fromkeys((ref.path, ref.sha256) for ref in refs):
         if not is_whole(path, sha256):
-            raise StoreError(f"{root() / path} is missing or altered; run the night again.")
+            raise StoreError(
+                f"{root() / path} is missing or altered. Run the night again: it makes the "
+                "content again."
+            )
         wanted = list(dict.fromkeys(ref for ref in refs if ref.path == path))
         read = arrow_blocks.read_block(root() / path, [ref.batch for ref in wanted], columns)
         batches |= dict(zip(wanted, read, strict=True))
@@ -108,7 +111,7 @@ def _append_index(kind: str, refs: Mapping[str, Ref]) -> None:
     path = root() / kind / "index.jsonl"
     try:
         with path.open("ab+", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            wait_for(file)
             end = file.seek(0, os.SEEK_END)
             file.seek(max(end - 1, 0))
             torn = file.read(1) not in (b"", b"\n")
@@ -134,7 +137,7 @@ def read_index(kind: str) -> dict[str, Ref]:
     path = root() / kind / "index.jsonl"
     try:
         with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
+            wait_for(file, shared=True)
             lines = file.read().splitlines()
     except OSError:
         return {}
@@ -142,7 +145,7 @@ def read_index(kind: str) -> dict[str, Ref]:
     for line in lines:
         mark, _, text = line.partition(b" ")
         if mark != _check(text):
-            log.warning("%s holds a line that is not whole: what it named is made again", path)
+            log.warning("%s holds an incomplete line: the content it named is made again", path)
             continue
         found |= {key: Ref(**fields) for key, fields in json.loads(text).items()}
     return found

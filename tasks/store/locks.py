@@ -1,4 +1,4 @@
-"""One lock of the kernel for all processes of this machine."""
+"""Locks of the kernel between processes of this machine; it frees them when their holder dies."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from typing import IO
 
 from tasks import settings
+from tasks.errors import NightlyError
 from tasks.store.files import StoreError, unwritable
 
 
-class LockedError(RuntimeError):
+class LockedError(NightlyError, RuntimeError):
     """Another process holds the lock; the message says which."""
 
 
@@ -24,10 +25,10 @@ def lock(name: str, wait: float = 0.0, poll: float = 0.2) -> Iterator[None]:
     Args:
         name: Name of the lock.
         wait: Seconds to wait for another holder.
-        poll: Seconds between two looks while waiting.
+        poll: Seconds between two attempts while waiting.
 
     Raises:
-        LockedError: Where another process still holds it then; says which, and since when.
+        LockedError: Where another process still holds it; names the process and since when.
         StoreError: Where the folder of the locks cannot be written.
     """
     place = settings.ensure_home() / "locks" / f"{name}.lock"
@@ -51,6 +52,16 @@ def lock(name: str, wait: float = 0.0, poll: float = 0.2) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
+
+
+def wait_for(file: IO[bytes], *, shared: bool = False) -> None:
+    """Lock a file that several processes write or read, until it is closed.
+
+    Args:
+        file: Open; every process that writes or reads it calls this first.
+        shared: To read beside other readers.
+    """
+    fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
 
 
 def _taken(file: IO[str]) -> bool:

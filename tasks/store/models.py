@@ -15,7 +15,7 @@ log = logging.getLogger("nightly")
 
 
 class TypesError(StoreError):
-    """A model holds what is not trusted, or what cannot be stored without pickle."""
+    """A model holds a type that is not trusted, or that cannot be stored without pickle."""
 
 
 def write_model(kind: str, key: str, estimator: Any, trusted: Sequence[str]) -> None:
@@ -38,7 +38,7 @@ def model_content(estimator: Any, trusted: Sequence[str]) -> bytes:
     """A fitted estimator as the store keeps it.
 
     Raises:
-        TypesError: Where it could not be loaded again, with the way out.
+        TypesError: Where it could not be loaded again; says what to do.
     """
     import skops.io
 
@@ -46,8 +46,8 @@ def model_content(estimator: Any, trusted: Sequence[str]) -> bytes:
         content: bytes = skops.io.dumps(estimator)
     except Exception as error:
         raise TypesError(
-            f"It cannot be stored without pickle: {type(error).__name__}: {error}. Leave out the "
-            "part that holds it, or use another estimator."
+            f"The model cannot be stored without pickle: {type(error).__name__}: {error}. Leave "
+            "out the part that causes this, or use another estimator."
         ) from error
     unknown = untrusted_types(content, trusted)
     if unknown:
@@ -56,7 +56,7 @@ def model_content(estimator: Any, trusted: Sequence[str]) -> bytes:
 
 
 def has_model(kind: str, key: str) -> bool:
-    """Whether a model is in the store and whole."""
+    """Whether a model is in the store and intact."""
     try:
         path, sha256 = model_file(kind, key)
     except StoreError:
@@ -125,10 +125,10 @@ def build_model(content: bytes, trusted: Sequence[str], where: str) -> Any:
     Args:
         content: What was stored.
         trusted: Types it may hold.
-        where: What it is, for a message.
+        where: Name of the file, for a message.
 
     Raises:
-        TypesError: Where it holds another type, or does not come back.
+        TypesError: Where it holds another type, or cannot be built again.
     """
     import skops.io
 

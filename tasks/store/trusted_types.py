@@ -1,10 +1,10 @@
-"""Which types a stored model may hold: what is not named here or in the spec is never built.
+"""Types a stored model may hold; a type that is neither here nor in the spec is never built.
 
-A type is on the list after a look at its code: making it sets attributes of what the file holds,
-and runs nothing that the file names. Functions are on it one by one, for a model calls what it
-holds. Not on it, on purpose: frozen distributions of scipy (they run code made of text), what
-fetches from the network (skrub's ``LLMEncoder``), and libraries whose models are read by code of
-their own (LightGBM, XGBoost); who wants those names them in the spec's ``trusted``.
+A type is on the list after a review of its code: building it sets attributes from the file and runs
+nothing that the file names. Functions are listed one by one, because a model calls them. Left out
+on purpose: scipy's frozen distributions (they run code made from text), types that use the network
+(skrub's ``LLMEncoder``), and libraries that read models with their own code (LightGBM, XGBoost). To
+use them, name them in the spec's ``trusted``.
 """
 
 from __future__ import annotations
@@ -162,16 +162,17 @@ def untrusted_types(content: bytes, trusted: Sequence[str]) -> list[str]:
 
 
 def way_out(unknown: Sequence[str]) -> str:
-    """What to write into the spec so that these types are trusted, if they can be."""
+    """What to write in the spec so that these types are trusted, where that is possible."""
     nameless = [name for name in unknown if "<" in name]
     if nameless:
         return (
-            f"It holds {nameless[0].rpartition('.')[2]}, which has no name to be found again by: "
-            "define a function at the top of the model's file, and give the estimator that."
+            f"The model holds {nameless[0].rpartition('.')[2]}, which cannot be loaded by name. "
+            "Define a function at the top level of the model file, and give the estimator that "
+            "function."
         )
     listed = ", ".join(f'"{name}"' for name in unknown)
     comma = "," if len(unknown) == 1 else ""
     return (
-        f"It holds types that are not trusted: {', '.join(unknown)}. If you trust them, add to "
-        f"the spec: trusted=({listed}{comma})"
+        f"The model holds types that are not trusted: {', '.join(unknown)}. If you trust them, "
+        f"add to the spec: trusted=({listed}{comma})"
     )

@@ -1,1 +1,1 @@
-"""Fits of candidates, and the search of their parameters."""
+"""Fits of candidates, and the search of their hyperparameters."""

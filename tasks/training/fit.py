@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasks.errors import NightlyError
 from tasks.spec.fingerprint import code_files, digest
 from tasks.spec.tuned import Tuned
 from tasks.store import frames, models
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
 
 
-class FitError(RuntimeError):
-    """A candidate raised, or predicts what is no number."""
+class FitError(NightlyError, RuntimeError):
+    """A candidate raised an error, or its predictions are not finite numbers."""
+
+    may_pass = False
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,9 @@ class Fit:
     """One fitted candidate in the store.
 
     Attributes:
-        candidate: Name in the spec.
+        candidate: Name of the candidate in the spec.
         key: Content address of the fitted model.
-        rows: Examples it learned from.
+        rows: Number of training examples.
         seconds: Seconds the fit took; 0 where the same fit was in the store.
         cpu_seconds: Processor seconds the fit took.
     """
@@ -48,7 +51,7 @@ class Fit:
 def model_key(
     spec: ModelSpec,
     candidate: str,
-    taught: Sequence[frames.Ref],
+    training: Sequence[frames.Ref],
     parameters: Mapping[str, Any] | None = None,
 ) -> str:
     """Content address of a fitted model: code, libraries, parameters that a search found, examples.
@@ -56,16 +59,16 @@ def model_key(
     Args:
         spec: The model.
         candidate: Name in ``spec.candidates``.
-        taught: The very examples it learns from.
-        parameters: What a search found (``tasks.training.tuning``), if anything.
+        training: Its training examples.
+        parameters: Hyperparameters that a search found (``tasks.training.tuning``), if any.
     """
     found = [json.dumps(parameters, sort_keys=True)] if parameters else []
-    return _digest(digest(spec), candidate, *found, *_marks(taught))
+    return _digest(digest(spec), candidate, *found, *_marks(training))
 
 
-def scores_key(model: str, judged: Sequence[frames.Ref]) -> str:
-    """Content address of what a model says of these examples."""
-    return _digest(model, *_marks(judged))
+def scores_key(model: str, holdout: Sequence[frames.Ref]) -> str:
+    """Content address of a model's scores of these examples."""
+    return _digest(model, *_marks(holdout))
 
 
 def fit(
@@ -80,7 +83,7 @@ def fit(
         spec: The model.
         candidate: Name in ``spec.candidates``.
         examples: Features, ``day`` and ``target``.
-        parameters: What a search found, if anything.
+        parameters: Hyperparameters that a search found, if any.
 
     Raises:
         FitError: Where the estimator raises; names the candidate, the rows and the fault.
@@ -96,12 +99,12 @@ def fit(
     except Exception as error:
         raise FitError(
             f"Candidate {candidate!r} of model {spec.name}: fit on {len(examples):,} rows raised "
-            f"{type(error).__name__}: {error}. Repair it in the spec's candidates."
+            f"{type(error).__name__}: {error}. Correct this candidate in the spec."
         ) from error
 
 
 def estimator_of(spec: ModelSpec, candidate: str) -> Any:
-    """The estimator of a candidate as it is written, whether or not it is searched."""
+    """The estimator of a candidate as written in the spec, whether or not it is searched."""
     found = spec.candidates[candidate]
     return found.estimator if isinstance(found, Tuned) else found
 
@@ -127,13 +130,13 @@ def score(spec: ModelSpec, name: str, estimator: Any, examples: pd.DataFrame) ->
     expected = (len(examples),) if columns == 1 else (len(examples), columns)
     if scores.shape != expected:
         raise FitError(
-            f"{name} of model {spec.name}: it predicts in the shape {scores.shape}, expected "
+            f"{name} of model {spec.name}: found scores of shape {scores.shape}, expected "
             f"{expected}."
         )
     if broken := int((~np.isfinite(scores)).sum()):
         raise FitError(
-            f"{name} of model {spec.name}: {broken:,} of {scores.size:,} scores are not finite, "
-            "expected numbers."
+            f"{name} of model {spec.name}: {broken:,} of {scores.size:,} scores are not finite; "
+            "expected finite numbers."
         )
     return scores
 
@@ -156,7 +159,7 @@ def keep(spec: ModelSpec, candidate: str, key: str, estimator: Any) -> None:
     """Keep a fitted candidate in the store.
 
     Raises:
-        FitError: Where it holds what could not be loaded again.
+        FitError: Where it holds a type that could not be loaded again.
     """
     try:
         models.write_model("models", key, estimator, trusted_types(spec))
@@ -181,7 +184,7 @@ def read_scores(key: str) -> np.ndarray:
 
 
 def trusted_types(spec: ModelSpec) -> list[str]:
-    """Types a stored model may hold: the house's list, the spec's own classes, what it names."""
+    """Types a stored model may hold: the built-in list, the file's own classes, ``trusted``."""
     import inspect
     import sys
 

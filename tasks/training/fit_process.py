@@ -1,4 +1,4 @@
-"""Fit one candidate in a process of its own, which ends when its time is up.
+"""Fit one candidate in a separate process with a time limit.
 
     python -m tasks.training.fit_process JOB.json
 
@@ -30,17 +30,17 @@ log = logging.getLogger("nightly")
 def fit_by_itself(
     spec: ModelSpec,
     candidate: str,
-    taught: Sequence[frames.Ref],
+    training: Sequence[frames.Ref],
     parameters: Mapping[str, Any],
     limit: timedelta,
 ) -> fit.Fit:
-    """Fit a candidate in a process of its own and keep the model in the store.
+    """Fit a candidate in a separate process and keep the model in the store.
 
     Args:
         spec: The model, a name at the top of its module.
         candidate: Name in ``spec.candidates``.
-        taught: Examples to learn from.
-        parameters: What a search found for it, if anything.
+        training: Training examples.
+        parameters: Hyperparameters that a search found for it, if any.
         limit: Longest time the fit may take; importing and reading do not count.
 
     Raises:
@@ -50,20 +50,20 @@ def fit_by_itself(
     job = {
         "model": address_of(spec),
         "candidate": candidate,
-        "taught": [asdict(ref) for ref in taught],
+        "training": [asdict(ref) for ref in training],
         "parameters": parameters,
         "seconds": limit.total_seconds(),
     }
-    log.info("fit       %s in a process of its own, %s at most", candidate, limit)
+    log.info("fit       %s in a separate process, time limit %s", candidate, limit)
     ended = run_apart("tasks.training.fit_process", job, limit.total_seconds())
     who = f"Candidate {candidate!r} of model {spec.name}"
     if ended.late:
         raise fit.FitError(
-            f"{who}: its fit was not done after {limit} (h:mm:ss) and was stopped. Make it "
+            f"{who}: its fit took longer than {limit} (h:mm:ss) and was stopped. Make the fit "
             "cheaper, or raise fit_limit in the spec."
         )
     if ended.fault:
-        raise fit.FitError(f"{who}: the process of its fit failed: {ended.fault}.")
+        raise fit.FitError(f"{who}: the process that fits it failed: {ended.fault}.")
     if "fault" in ended.found:
         raise fit.FitError(ended.found["fault"])
     if "store" in ended.found:
@@ -75,9 +75,9 @@ def main() -> None:
     """Do the job that the file describes, and print how it ended."""
     job = read_job()
     spec, candidate, parameters = load_spec(job["model"]), job["candidate"], job["parameters"]
-    taught = [frames.Ref(**ref) for ref in job["taught"]]
-    examples = fit.read_examples(taught)
-    key = fit.model_key(spec, candidate, taught, parameters)
+    training = [frames.Ref(**ref) for ref in job["training"]]
+    examples = fit.read_examples(training)
+    key = fit.model_key(spec, candidate, training, parameters)
     _import_what_a_fit_needs()
     set_alarm(job["seconds"])
     try:
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def _import_what_a_fit_needs() -> None:
-    """Before the clock runs."""
+    """Import the libraries before the time limit starts."""
     import sklearn.utils  # noqa: F401
     import threadpoolctl  # noqa: F401
 

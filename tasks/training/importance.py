@@ -1,4 +1,4 @@
-"""What a model's answers hang on: how much they move when one input is shuffled."""
+"""Permutation importance: how much the predictions change when one input is shuffled."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 ROWS = 2_000
-"""Rows shuffled: enough for a picture, and a second at most."""
+"""Most rows shuffled: enough for a plot, and takes a second at most."""
 
 
-def reliance(
+def permutation_importance(
     score: Callable[[pd.DataFrame], np.ndarray], inputs: pd.DataFrame, seed: int
 ) -> dict[str, float]:
-    """Mean move of the answers when a column is shuffled, in standard deviations of the answers.
+    """Mean change of the predictions when a column is shuffled, in their standard deviations.
 
-    It needs no labels and no metric, so it means the same for every problem. Columns that say the
-    same share what is theirs. After model reliance of Fisher, Rudin and Dominici (2019), with the
-    change of the answer in place of the change of its loss.
+    It needs no labels and no metric, so it means the same for every problem. Correlated columns
+    share their importance. After the model reliance of Fisher, Rudin and Dominici (2019), with the
+    change of the prediction instead of the change of its loss.
 
     Args:
-        score: The model: inputs of shape (rows, columns) to answers of shape (rows,).
-        inputs: Rows to answer; at most 2,000 of them are used.
+        score: The model: inputs of shape (rows, columns) to predictions of shape (rows,).
+        inputs: Rows to predict; at most 2,000 of them are used.
         seed: Seed of the draw of rows and of the shuffles.
     """
     random = np.random.default_rng(seed)
@@ -50,8 +50,8 @@ def reliance(
     return found
 
 
-def measure_reliance(spec: ModelSpec, fitted: Fit, examples: pd.DataFrame) -> dict[str, float]:
-    """How much a fitted candidate's answers hang on each input (``tasks.training.importance``).
+def measure_importance(spec: ModelSpec, fitted: Fit, examples: pd.DataFrame) -> dict[str, float]:
+    """Permutation importance of each input of a fitted candidate.
 
     Args:
         spec: The model.
@@ -62,6 +62,6 @@ def measure_reliance(spec: ModelSpec, fitted: Fit, examples: pd.DataFrame) -> di
 
     model = models.read_model("models", fitted.key, trusted_types(spec))
     with threadpool_limits(1):
-        return reliance(
+        return permutation_importance(
             lambda rows: spec.problem.score(model, rows), spec.problem.inputs(examples), spec.seed
         )

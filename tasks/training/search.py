@@ -1,4 +1,4 @@
-"""Searches of parameters, by halving or by Optuna."""
+"""Searches of hyperparameters, by successive halving or by Optuna."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 FACTOR = 3
-"""One of so many draws goes into the next round, with so many times the rows."""
+"""One in this many draws enters the next round, with this many times the rows."""
 DRAWS = (FACTOR, 300)
 """Fewest and most draws of a search by halving."""
 
@@ -19,11 +19,11 @@ DRAWS = (FACTOR, 300)
 def search_with_optuna(tuned: Tuned, measure: Callable[[Parameters], float], seed: int) -> None:
     """Try parameters until the budget is spent.
 
-    A distribution is searched over its quantiles, so that any of scipy's will do.
+    A distribution is searched over its quantiles, so that any scipy distribution works.
 
     Args:
         tuned: What to search.
-        measure: Fits with some parameters and says how good they are, greater is better; keeps
+        measure: Fits with some parameters and returns their score, greater is better; it records
             what it has seen.
         seed: Seed of the draws.
     """
@@ -47,19 +47,19 @@ def search_with_optuna(tuned: Tuned, measure: Callable[[Parameters], float], see
 def search_by_halving(
     tuned: Tuned,
     rows: tuple[Any, Any],
-    learned: int,
+    training: int,
     score: Callable[[Any], float],
     draws: int,
     seed: int,
 ) -> None:
-    """Try so many draws on few rows, the best third of them on three times as many, and so on.
+    """Successive halving: all draws on few rows, the best third on three times as many, and so on.
 
     Args:
         tuned: What to search.
         rows: Inputs and targets, ascending by day.
-        learned: How many of the first rows may be learned from; each round draws some of them.
-        score: Says how good a fitted estimator is on the rest, greater is better; keeps what it
-            has seen.
+        training: How many of the first rows are for training; each round samples some of them.
+        score: Returns the score of a fitted estimator on the rest, greater is better; it records
+            what it has seen.
         draws: Draws of the first round.
         seed: Seed of the draws.
     """
@@ -75,7 +75,7 @@ def search_by_halving(
         n_candidates=draws,
         factor=FACTOR,
         min_resources=max(len(inputs) // FACTOR ** (rounds_of(draws) - 1), 1),
-        cv=[(places[:learned], places[learned:])],
+        cv=[(places[:training], places[training:])],
         scoring=lambda estimator, _inputs, _targets: score(estimator),
         refit=False,
         return_train_score=False,
@@ -84,7 +84,7 @@ def search_by_halving(
 
 
 def draws_of(budget: float, once: float) -> int:
-    """How many draws a search by halving affords: each of its rounds costs as much as the first.
+    """How many draws the budget allows: each round of a search by halving costs the same.
 
     Args:
         budget: Seconds.

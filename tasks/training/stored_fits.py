@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 def fit_and_keep(
     spec: ModelSpec,
     candidate: str,
-    taught: Sequence[frames.Ref],
+    training: Sequence[frames.Ref],
     parameters: Mapping[str, Any] | None = None,
 ) -> tuple[Fit, Any]:
-    """The candidate fitted on these days, from the store where the very same fit is there.
+    """The candidate fitted on these days, from the store where the same fit is there.
 
-    The model that shipped two weeks ago is the twin that is judged tonight wherever the training
-    window moves with the nights.
+    Where the training window moves with the nights, the model shipped two weeks ago has the same
+    training days as tonight's twin.
 
     Raises:
         FitError: Where the estimator raises, takes longer than ``fit_limit``, or holds a type that
             could not be loaded again.
     """
-    key, trusted = model_key(spec, candidate, taught, parameters), trusted_types(spec)
+    key, trusted = model_key(spec, candidate, training, parameters), trusted_types(spec)
     if models.has_model("models", key):
-        rows = sum(ref.rows for ref in taught)
+        rows = sum(ref.rows for ref in training)
         return Fit(candidate, key, rows, 0.0, 0.0), models.read_model("models", key, trusted)
     if spec.fit_limit is not None:
-        made = fit_by_itself(spec, candidate, taught, parameters or {}, spec.fit_limit)
+        made = fit_by_itself(spec, candidate, training, parameters or {}, spec.fit_limit)
         return made, models.read_model("models", key, trusted)
-    examples = read_examples(taught)
+    examples = read_examples(training)
     wall, cpu = time.perf_counter(), time.thread_time()
     estimator = fit(spec, candidate, examples, parameters)
     spent, cpu_spent = time.perf_counter() - wall, time.thread_time() - cpu
@@ -58,12 +58,12 @@ def fit_and_keep(
 def fit_twin(
     spec: ModelSpec,
     candidate: str,
-    taught: Sequence[frames.Ref],
-    judged: Sequence[frames.Ref],
+    training: Sequence[frames.Ref],
+    holdout: Sequence[frames.Ref],
     parameters: Mapping[str, Any] | None = None,
 ) -> Fit:
     """Fit the twin that is judged, and score the days it has not seen."""
-    made, estimator = fit_and_keep(spec, candidate, taught, parameters)
-    scores = score(spec, candidate, estimator, read_examples(judged))
-    write_scores(scores_key(made.key, judged), scores)
+    made, estimator = fit_and_keep(spec, candidate, training, parameters)
+    scores = score(spec, candidate, estimator, read_examples(holdout))
+    write_scores(scores_key(made.key, holdout), scores)
     return made

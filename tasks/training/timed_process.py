@@ -1,7 +1,7 @@
-"""A room of this project run in a process of its own, which the kernel ends when its time is up.
+"""Run a module of this project in a separate process that the kernel ends when its time is up.
 
-The process sets an alarm for itself and leaves the signal to the kernel: that also ends it in the
-middle of compiled code, and where the night that started it was killed meanwhile.
+The process sets itself an alarm and leaves the signal to the kernel. That ends it even inside
+compiled code, and even if the night that started it was killed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from tasks.settings import PROJECT
 
 START = 300
-"""Seconds that a process may take to import the libraries and to read what it works on."""
+"""Seconds that a process may take to import the libraries and to read its data."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Ended:
 
     Attributes:
         found: What it printed as its last line, as JSON; None where it printed nothing.
-        late: Whether its time was up.
-        fault: Why it printed nothing, in words.
+        late: Whether its time limit was reached.
+        fault: Why it printed nothing.
     """
 
     found: Any = None
@@ -43,9 +43,9 @@ def run_apart(module: str, job: Mapping[str, Any], seconds: float) -> Ended:
     """Run ``python -m module JOB.json`` to its end.
 
     Args:
-        module: A room with a ``main`` that reads the job and prints one line of JSON.
+        module: A module with a ``main`` that reads the job and prints one line of JSON.
         job: Plain JSON types.
-        seconds: What it may take once it has called ``set_alarm``.
+        seconds: Its time limit from the moment it calls ``set_alarm``.
     """
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "job.json"
@@ -68,25 +68,25 @@ def run_apart(module: str, job: Mapping[str, Any], seconds: float) -> Ended:
                 os.killpg(process.pid, signal.SIGKILL)  # it, and what it started
             code = process.wait()
     if late or code == -signal.SIGALRM:
-        return Ended(late=True, fault="its time was up")
+        return Ended(late=True, fault="its time limit was reached")
     if code:
         return Ended(fault=(err.strip().splitlines() or [_how(code)])[-1])
     return Ended(json.loads(out.splitlines()[-1]))
 
 
 def read_job() -> dict[str, Any]:
-    """The job of this process."""
+    """The job of this process, read from its file."""
     job: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     return job
 
 
 def set_alarm(seconds: float) -> None:
-    """From now on the kernel ends this process after so many seconds; 0 for never."""
+    """Let the kernel end this process after so many seconds; 0 removes the limit."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _how(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "it was killed; is there too little memory?"
+        return "it was killed, probably because the machine ran out of memory"
     return f"signal {-code}" if code < 0 else f"exit code {code}"

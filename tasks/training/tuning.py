@@ -1,9 +1,9 @@
-"""When the parameters of a candidate are searched, and where what was found is kept.
+"""When the hyperparameters of a candidate are searched, and where they are kept.
 
     python -m tasks.training.tuning JOB.json
 
-The search has a process of its own that ends when the budget is spent; what is best so far is kept
-after each fit.
+The search runs in a separate process that ends when the budget is spent; the best parameters so far
+are kept after each fit.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ NOTHING: dict[str, Any] = {"parameters": {}, "tried": 0}
 
 @dataclass(frozen=True)
 class Settled:
-    """The parameters a candidate is fitted with.
+    """The hyperparameters a candidate is fitted with.
 
     Attributes:
-        parameters: Those that differ from the estimator as it is written; empty for a candidate
-            that is not searched.
+        parameters: Those that differ from the estimator as written; empty for a candidate that is
+            not searched.
         searched: As-of date of the night that searched; None where nothing is searched.
         through: Last day the search saw.
         tried: How many fits the search scored.
@@ -67,39 +67,40 @@ class Settled:
     seconds: float = 0.0
 
     def told(self, candidate: str) -> str:
-        """What was found and when, in words; empty where nothing is searched."""
+        """What the search found and when, as a sentence; empty where nothing is searched."""
         if self.searched is None:
             return ""
         found = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
         return (
-            f"Candidate {candidate} is fitted with {found or 'the parameters it is written with'}: "
-            f"searched on {self.searched}, {self.tried} fits in {self.seconds:.0f} s."
+            f"Candidate {candidate} is fitted with {found or 'the parameters in the spec'}, found "
+            f"by the search of {self.searched} ({self.tried} fits in {self.seconds:.0f} s)."
         )
 
 
 def period_of(as_of: date, every: int) -> date:
-    """The day from which on a night uses what was found: whole periods from a fixed day."""
+    """First day of the search period that a night belongs to: whole periods from a fixed day."""
     return date.fromordinal(max(as_of.toordinal() // every * every, 1))
 
 
 def recall(
-    spec: ModelSpec, candidate: str, as_of: date, taught: Sequence[frames.Ref]
+    spec: ModelSpec, candidate: str, as_of: date, training: Sequence[frames.Ref]
 ) -> Settled | None:
     """The parameters of a night, or None where they have to be searched.
 
-    What was found counts for the code it was found with, for its period, and only where the search
-    saw no day later than those that teach tonight: a look back never learns from its own holdout.
+    Parameters are valid for the code and the period of their search, and only where the search saw
+    no day later than tonight's training days: a backfill never uses parameters found on its own
+    holdout.
 
     Args:
         spec: The model.
         candidate: Name in ``spec.candidates``.
         as_of: The night.
-        taught: Examples the judged twin learns from, ascending.
+        training: Training examples of the judged twin, ascending.
     """
     tuned = spec.candidates[candidate]
     if not isinstance(tuned, Tuned):
         return Settled({})
-    last = _last_day(taught)
+    last = _last_day(training)
     for file in _records(spec, candidate, as_of, tuned):
         try:
             found = files.read_json(file)
@@ -113,19 +114,19 @@ def recall(
     return None
 
 
-def settle(spec: ModelSpec, candidate: str, as_of: date, taught: Sequence[frames.Ref]) -> Settled:
+def settle(spec: ModelSpec, candidate: str, as_of: date, training: Sequence[frames.Ref]) -> Settled:
     """The parameters of a night, searched where they have to be, and kept.
 
     Raises:
         FitError: Where the estimator cannot be fitted with any parameters.
-        StoreError: Where what was found cannot be kept.
+        StoreError: Where the parameters cannot be kept.
     """
-    known, tuned = recall(spec, candidate, as_of, taught), spec.candidates[candidate]
+    known, tuned = recall(spec, candidate, as_of, training), spec.candidates[candidate]
     if known is not None:
         return known
     period, night = _records(spec, candidate, as_of, tuned)
     log.info("tune      %s for %.0f s by %s", candidate, tuned.budget, tuned.method)
-    found = _search_by_itself(spec, candidate, as_of, taught)
+    found = _search_by_itself(spec, candidate, as_of, training)
     record = {**asdict(found), "searched": as_of.isoformat(), "through": str(found.through)}
     files.write_json(night if period.exists() else period, record)
     log.info("tune      %s", found.told(candidate))
@@ -133,7 +134,7 @@ def settle(spec: ModelSpec, candidate: str, as_of: date, taught: Sequence[frames
 
 
 def _records(spec: ModelSpec, candidate: str, as_of: date, tuned: Tuned) -> tuple[Path, Path]:
-    """Where what was found is kept: for the whole period, and for one night that looks back."""
+    """Files of the found parameters: of the whole period, and of one backfill."""
     period = period_of(as_of, tuned.every.days)
     names = [
         hashlib.sha256("\n".join([digest(spec), candidate, kind, str(day)]).encode()).hexdigest()
@@ -143,8 +144,8 @@ def _records(spec: ModelSpec, candidate: str, as_of: date, tuned: Tuned) -> tupl
     return folder / f"{names[0]}.json", folder / f"{names[1]}.json"
 
 
-def _last_day(taught: Sequence[frames.Ref]) -> date:
-    for ref in reversed(taught):
+def _last_day(training: Sequence[frames.Ref]) -> date:
+    for ref in reversed(training):
         if ref.rows:
             found: date = frames.read_days([ref], columns=["day"])["day"].iloc[-1].date()
             return found
@@ -152,7 +153,7 @@ def _last_day(taught: Sequence[frames.Ref]) -> date:
 
 
 def _search_by_itself(
-    spec: ModelSpec, candidate: str, as_of: date, taught: Sequence[frames.Ref]
+    spec: ModelSpec, candidate: str, as_of: date, training: Sequence[frames.Ref]
 ) -> Settled:
     started, tuned = time.perf_counter(), spec.candidates[candidate]
     who, budget = f"Candidate {candidate!r} of model {spec.name}", float(tuned.budget)
@@ -163,7 +164,7 @@ def _search_by_itself(
     job = {
         "model": address_of(spec),
         "candidate": candidate,
-        "taught": [asdict(ref) for ref in taught],
+        "training": [asdict(ref) for ref in training],
         "best": str(best),
         "seconds": budget,
     }
@@ -173,18 +174,20 @@ def _search_by_itself(
     finally:
         best.unlink(missing_ok=True)
     if ended.fault and not ended.late:
-        raise fit.FitError(f"{who}: the search of its parameters failed: {ended.fault}.")
+        raise fit.FitError(
+            f"{who}: the process that searches its parameters failed: {ended.fault}."
+        )
     if ended.found and "fault" in ended.found:
         raise fit.FitError(ended.found["fault"])
     seconds = round(time.perf_counter() - started, 1)
-    return Settled(found["parameters"], as_of, _last_day(taught), found["tried"], seconds)
+    return Settled(found["parameters"], as_of, _last_day(training), found["tried"], seconds)
 
 
 def main() -> None:
     """Search, and keep the best so far in a file; the alarm may end it at any moment."""
     job = read_job()
     spec, candidate = load_spec(job["model"]), job["candidate"]
-    examples = fit.read_examples([frames.Ref(**ref) for ref in job["taught"]])
+    examples = fit.read_examples([frames.Ref(**ref) for ref in job["training"]])
     try:
         found = search(
             spec,
@@ -206,38 +209,39 @@ def search(
     keep: Callable[[dict[str, Any]], None],
     begin: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Search for the budget; the estimator as it is written is tried first.
+    """Search until the budget is spent; the estimator as written is tried first.
 
-    The examples are split by time: the last days judge what was learned from the days whose labels
-    were final when these began.
+    The examples are split by time: the last days score what was fitted on the days whose labels
+    were final when the last days began.
 
     Args:
         spec: The model.
         candidate: Name in ``spec.candidates``, a ``Tuned``.
-        examples: Examples of the days that teach, ascending by day.
-        keep: Told of ``parameters``, ``score`` and ``tried`` each time something better is found.
+        examples: Examples of the training days, ascending by day.
+        keep: Called with ``parameters``, ``score`` and ``tried`` each time something better is
+            found.
         begin: Called once everything is imported and split.
 
     Returns:
         What was kept last.
 
     Raises:
-        FitError: Where the estimator as it is written cannot be fitted, nor any draw.
+        FitError: Where neither the estimator as written nor any draw can be fitted.
     """
     import numpy as np
     import pandas as pd
     from threadpoolctl import threadpool_limits
 
     tuned: Tuned = spec.candidates[candidate]
-    learned, judged = split_inside(spec, examples)
+    training, holdout = split_inside(spec, examples)
     primary, sign = spec.problem.primary, 1.0 if spec.problem.greater_is_better else -1.0
     best: dict[str, Any] = {"parameters": {}, "score": -np.inf, "tried": 0}
     tried = 0
 
     def score(estimator: Any, parameters: Parameters) -> float:
         nonlocal best, tried
-        scores = fit.score(spec, f"Candidate {candidate!r}", estimator, judged)
-        found = sign * measure_once(spec.problem, judged, scores, [primary])[primary]
+        scores = fit.score(spec, f"Candidate {candidate!r}", estimator, holdout)
+        found = sign * measure_once(spec.problem, holdout, scores, [primary])[primary]
         tried += 1
         if found > best["score"]:
             best = {"parameters": plain_parameters(parameters), "score": found}
@@ -245,7 +249,7 @@ def search(
         keep(best)
         return found
 
-    def measure(parameters: Parameters, rows: pd.DataFrame = learned) -> float:
+    def measure(parameters: Parameters, rows: pd.DataFrame = training) -> float:
         return score(fit.fit(spec, candidate, rows, parameters), parameters)
 
     def measure_or_miss(parameters: Parameters) -> float:
@@ -257,16 +261,16 @@ def search(
     begin()
     with threadpool_limits(1):
         started = time.perf_counter()
-        measure({}, learned)
+        measure({}, training)
         whole = time.perf_counter() - started
         if tuned.method == "optuna":
             search_with_optuna(tuned, measure_or_miss, spec.seed)
             return best
-        both = pd.concat([learned, judged], ignore_index=True)
+        both = pd.concat([training, holdout], ignore_index=True)
         search_by_halving(
             tuned,
             (spec.problem.inputs(both), both["target"].to_numpy()),
-            len(learned),
+            len(training),
             lambda fitted: score(fitted, {n: fitted.get_params()[n] for n in tuned.search}),
             draws_of(tuned.budget - whole, whole / FACTOR**2),
             spec.seed,
@@ -275,7 +279,7 @@ def search(
 
 
 def split_inside(spec: ModelSpec, examples: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of the days that teach: earlier ones to learn from, and the last ones to judge by.
+    """Split the training days: earlier days to fit on, and the last days to score on.
 
     Raises:
         FitError: Where there are too few days.
@@ -283,17 +287,17 @@ def split_inside(spec: ModelSpec, examples: pd.DataFrame) -> tuple[pd.DataFrame,
     every = examples["day"].drop_duplicates().sort_values()
     count = max(1, min(spec.holdout.days, len(every) // 4))
     first = every.iloc[-count:].min()
-    learned = examples[examples["day"] < first - spec.label_delay]
-    if learned.empty:
+    training = examples[examples["day"] < first - spec.label_delay]
+    if training.empty:
         raise fit.FitError(
-            f"Model {spec.name}: {len(every)} days to learn from are too few to search parameters "
-            "on. Add history, or use the estimator without a search."
+            f"Model {spec.name}: {len(every)} training days are too few to search parameters on. "
+            "Add history, or use the estimator without a search."
         )
-    return learned, examples[examples["day"] >= first]
+    return training, examples[examples["day"] >= first]
 
 
 def next_search(as_of: date, tuned: Tuned) -> date:
-    """As-of date of the next night that searches anyway."""
+    """As-of date of the next night that starts a new search."""
     return period_of(as_of, tuned.every.days) + days(tuned.every.days)
 
 

@@ -52,7 +52,7 @@ def test_a_replayed_night_knows_nothing_of_later_days(
     assert [night.as_of for night in nights][-1] == nth_day(DAYS - delay - every)
     for night in nights:
         final = night.as_of - timedelta(days=delay)
-        taught, judged = days_of(night.taught), days_of(night.judged)
+        taught, judged = days_of(night.training), days_of(night.holdout)
         assert max(taught) < min(judged) - timedelta(days=delay)
         assert max(judged) == max(days_of(night.matured)) == final
         assert days_of(night.served) == [

@@ -37,7 +37,8 @@ from typing import Any
 
 import psutil
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tasks.settings import PROJECT
+
 BARE = Path(__file__).with_name("bare.py")
 NIGHT = PROJECT / "flows" / "retrain.py"
 LEAN = "bare script, lean"

@@ -63,19 +63,19 @@ def compare(
     file = folder / f"{night.as_of}.json"
     if file.exists():
         return
-    holdout = fit.read_examples(night.judged)
-    scores = {name: _says(spec, name, night, night.taught) for name in spec.candidates}
+    holdout = fit.read_examples(night.holdout)
+    scores = {name: _says(spec, name, night, night.training) for name in spec.candidates}
     honest = HONEST[spec.name]
-    scores["week"] = _says(spec, honest, night, night.taught[-7:])
+    scores["week"] = _says(spec, honest, night, night.training[-7:])
     place = nights.index(night)
     for back in (1, 7, 30):
         if place >= back:
-            older = nights[place - back].taught
+            older = nights[place - back].training
             scores[f"older_{back}"] = _says(spec, honest, night, older)
     scores |= _noisy(scores[honest], holdout["day"].to_numpy())
     scores |= _swapped(*(scores[name] for name in PAIRS[spec.name]), holdout["day"].to_numpy())
-    learned = frames.read_days(night.taught, columns=["day", "target"])
-    scores["baseline"] = spec.problem.baseline_scores(learned, holdout)
+    training = frames.read_days(night.training, columns=["day", "target"])
+    scores["baseline"] = spec.problem.baseline_scores(training, holdout)
 
     codes, days = np.unique(holdout["day"].to_numpy(), return_inverse=True)[::-1]
     primary = spec.problem.primary
@@ -229,7 +229,7 @@ def _says(
     key = fit.model_key(spec, name, taught)
     if not models.has_model("models", key):
         stored_fits.fit_and_keep(spec, name, taught)
-    return replay.says(spec, key, night.judged)
+    return replay.says(spec, key, night.holdout)
 
 
 def _noisy(score: np.ndarray, day: np.ndarray) -> dict[str, np.ndarray]:
@@ -263,7 +263,7 @@ def _runs(day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _units(spec: ModelSpec, holdout: Any) -> np.ndarray:
-    user = getattr(spec.problem, "user", None)
+    user = spec.problem.user_column
     if user is None:
         return np.arange(len(holdout))
     days = holdout["day"].to_numpy().astype("datetime64[D]").astype(np.int64)

@@ -99,7 +99,7 @@ def main() -> None:
         seen: dict[str, list[list[bool]]] = {"no leak": []}
         strongest: list[float] = []
         for night in replay.prepare_nights(spec, dates, 1):
-            examples = frames.read_days(night.judged)
+            examples = frames.read_days(night.holdout)
             judged = [pd.Timestamp(day).date() for day in examples["day"].unique()]
             raw = spec.source.read_days(judged)
             seen["no leak"].append(_look(spec, raw, examples))

@@ -61,7 +61,7 @@ def print_totals(reports: Sequence[Mapping[str, Any]], lived: Sequence[Mapping[s
     counts = ", ".join(f"{verdicts.count(name)} {name}" for name in sorted(set(verdicts)))
     reverts = sum(bool(report["reverted"]) for report in reports)
     print(f"{len(reports)} nights: {counts}; {reverts} reverts")
-    print(f"inside the promise on {inside} of {len(told)} days")
+    print(f"inside the prediction interval on {inside} of {len(told)} days")
 
 
 def main() -> None:

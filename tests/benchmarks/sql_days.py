@@ -23,7 +23,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tasks.settings import PROJECT
+
 FIRST = date(2026, 1, 1)
 TABLE = """
 CREATE TABLE visits AS

@@ -105,10 +105,10 @@ def swap_for_foreign(package: Path) -> None:
         (edit("model_path: model.skops", "model_path: ../evil.skops"), "points at another file"),
         (edit("sklearn.tree._tree.Tree", "posix.system"), "not trusted: posix.system"),
         (edit("signature:", "signed:"), "no signature"),
-        (edit("flavors:", "flavours:"), "no whole package"),
+        (edit("flavors:", "flavours:"), "Incomplete package"),
         (cut, "cannot be read"),
         (swap_for_foreign, "types that are not trusted"),
-        (lambda package: (package / "MLmodel").unlink(), "no whole package"),
+        (lambda package: (package / "MLmodel").unlink(), "Incomplete package"),
     ],
 )
 def test_what_is_wrong_with_its_files_is_seen_before_anything_runs(

@@ -60,7 +60,7 @@ def test_the_champion_is_the_same_whatever_tonights_code_makes_of_its_features(
         model = write_model(place / "toy.py", one_night / "days", *edits)
         report = run_night(model, nth_day(31))
         champions[name] = report["metrics"]["champion"]
-        asked = "asked through its own code" in " ".join(report["reasons"])
+        asked = "scored with its own code" in " ".join(report["reasons"])
         assert asked is bool(edits), report["reasons"]
     assert champions["as it was"]["average_precision"]["value"] > 0.7
     assert all(found == champions["as it was"] for found in champions.values())
@@ -115,7 +115,7 @@ def test_of_several_classes_each_is_laid_beside_its_row() -> None:
     np.testing.assert_allclose(scores[:, 1], [0.0, 0.2, 0.3, 0.4, 0.5])
     np.testing.assert_allclose(scores.sum(axis=1), 1.0)
     for other in (answers([0, 1, 2, 3, 4, 5]), said.rename(columns={"probability_0": "x"})):
-        with pytest.raises(AlignError, match="answers another question: other classes"):
+        with pytest.raises(AlignError, match="predicts other classes or other quantiles"):
             version_answers.align(spec, HOLDOUT, rows(), other)
     more = replace(spec, problem=Multiclass("bought", (0, 1, 2)))
     _, scores = version_answers.align(more, HOLDOUT, rows(), said)
@@ -152,6 +152,11 @@ def test_candidates_of_both_pipelines_are_judged_together() -> None:
     ]
     assert scores.tolist() == [0.5, -1.0, -1.0, 0.9, 0.4]
     assert version_answers.pad(np.array([0.2, 0.7]), 2).tolist() == [0.2, 0.7, -0.8, -0.8]
+    holdout, added = pd.DataFrame({"item": [10, 11]}), pd.DataFrame({"item": [12]})
+    scored = {"tree": np.array([0.2, 0.7])}
+    every, scores = version_answers.add_examples(holdout, scored, added)
+    assert every["item"].tolist() == [10, 11, 12]
+    assert scores["tree"].tolist() == [0.2, 0.7, -0.8]
 
 
 def test_the_history_the_champion_needs_is_its_own() -> None:

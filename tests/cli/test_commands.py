@@ -73,10 +73,10 @@ def test_a_wrong_call_is_answered_at_once(home: Path, arguments: list[str], mess
     [
         ("nosuch", "There is no model 'nosuch': deployments/nosuch.py does not exist. Models here"),
         ("nosuch.py", "Model file nosuch.py: not found"),
-        ("", "Model '': found neither a name"),
-        ("../flights", "Model '../flights': found neither a name"),
-        ("/etc/passwd", "Model '/etc/passwd': found neither a name"),
-        ("x; DROP TABLE nights", "Model 'x; DROP TABLE nights': found neither a name"),
+        ("", "Model '': expected a model name"),
+        ("../flights", "Model '../flights': expected a model name"),
+        ("/etc/passwd", "Model '/etc/passwd': expected a model name"),
+        ("x; DROP TABLE nights", "Model 'x; DROP TABLE nights': expected a model name"),
         ("os:system", "os:system: system in os is <built-in function system>, not a ModelSpec"),
         ("a" * 100_000, "Model 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
     ],
@@ -88,7 +88,7 @@ def test_an_unknown_model_is_one_clear_line(
     assert ended.returncode == 2
     first, second = ended.stderr.splitlines()
     assert first.startswith(f"nightly: {message}")
-    assert second == "The champion is untouched."
+    assert second == "The champion is unchanged."
     assert ended.stdout == ""
     assert len(ended.stderr) < 500
 
@@ -99,7 +99,7 @@ def test_a_state_directory_that_cannot_be_made_is_one_clear_line(tmp_path: Path)
     assert ended.returncode == 2
     first, second = ended.stderr.splitlines()
     assert "file/home cannot be made: Not a directory. Set NIGHTLY_HOME to a directory" in first
-    assert second == "The champion is untouched."
+    assert second == "The champion is unchanged."
 
 
 def test_help_names_every_option_and_exit_code(home: Path) -> None:

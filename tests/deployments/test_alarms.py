@@ -212,7 +212,11 @@ def test_a_server_that_does_not_answer_is_one_message(
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         assert alarms.main([]) == 1
     said = capsys.readouterr()
-    assert said.err == "nightly: No Prefect server answers at http://127.0.0.1:9/api.\n"
+    assert (
+        said.err
+        == "nightly: No Prefect server answers at http://127.0.0.1:9/api. Start it, or correct "
+        "PREFECT_API_URL.\n"
+    )
     assert said.out == ""
 
 
@@ -403,7 +407,7 @@ def test_a_wrong_password_is_one_message(
         assert alarms.main([]) == 1
     api = server["PREFECT_API_URL"]
     assert (
-        capsys.readouterr().err == f"nightly: {api} answers 401. Is PREFECT_API_AUTH_STRING set?\n"
+        capsys.readouterr().err == f"nightly: {api} answers 401. Check PREFECT_API_AUTH_STRING.\n"
     )
 
 
@@ -426,7 +430,7 @@ def test_a_block_of_ones_own(
     Secret(value="x").save("no-notifier")  # type: ignore[unused-coroutine]
     for block, message in [
         ("slack-webhook/ops", "the Prefect server has no block slack-webhook/ops"),
-        ("secret/no-notifier", "secret/no-notifier is no block that can notify"),
+        ("secret/no-notifier", "secret/no-notifier is not a notification block"),
     ]:
         settings_of(NIGHTLY_ALARM_BLOCK=block)
         assert alarms.main([]) == 2
@@ -448,7 +452,7 @@ def test_a_webhook_that_refuses_is_one_message_without_its_address(
     receiver.answer = 200
     receiver.texts.clear()
     said = capsys.readouterr()
-    assert "nightly: The test was not delivered: the webhook answers 404." in said.err
+    assert "nightly: The test message was not delivered: the webhook answers 404." in said.err
     assert SECRET not in said.out + said.err
 
 
@@ -535,7 +539,7 @@ def test_silence_reaches_the_receiver_once_and_speech_does_not(
     end_run(alive, Completed(name="SUPERSEDED"))
     for model in ("groceries", "flights"):
         text = quick.wait(f"{model}: {SILENT}")
-        assert text.endswith(": the watch began; no night was heard of since.")
+        assert text.endswith(": alarms were installed; no night has reported since.")
     quick.wait("lost · 2026-11-22: Crashed\nNo heartbeat for 3 minutes: ")
     quick.wait(f"spoken: {SILENT} The last that was heard, for 2026-11-22: the champion stays.")
     time.sleep(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from deployments.flights import (
     FLOWN,
     HISTORY,
     NUMBERS,
+    USUALLY_LATE,
     WEATHER,
     FlightContract,
     boosting,
@@ -21,7 +24,8 @@ from deployments.flights import (
     load_raw,
 )
 from tasks.features.contract import accept_rows
-from tasks.features.examples import build_examples
+from tasks.features.examples import build_examples, day_and_history
+from tasks.spec import days
 
 FIRST = pd.Timestamp("2013-02-01")
 JUDGED = pd.Timestamp("2013-04-05")
@@ -125,6 +129,16 @@ def test_features_are_whole_and_weather_is_none_of_them(cleaned: pd.DataFrame) -
     assert not made.isna().to_numpy().any()
     assert not {"temp", "wind_speed", "precip", "visib", "pressure"} & set(made)
     assert not {"dep_delay", "air_time", "tailnum", "arr_delay"} & set(made)
+
+
+def test_labels_that_come_late_leave_no_gap_in_the_features(cleaned: pd.DataFrame) -> None:
+    spec = replace(flights, label_delay=days(3), late=("delay", "cancelled"))
+    made = build_examples(spec, *day_and_history(spec, cleaned, JUDGED.date()))
+    assert not made.isna().to_numpy().any()
+    at_once = build_examples(flights, *day_and_history(flights, cleaned, JUDGED.date()))
+    pd.testing.assert_frame_equal(at_once, examples_of(cleaned, JUDGED))
+    assert np.allclose(made["origin_hour_yesterday"], USUALLY_LATE)
+    assert not np.allclose(at_once["origin_hour_yesterday"], USUALLY_LATE)
 
 
 def test_more_delay_before_never_lowers_the_boosted_risk(cleaned: pd.DataFrame) -> None:

@@ -96,7 +96,7 @@ def test_nothing_of_the_day_or_after_reaches_the_features() -> None:
     again = build_examples(groceries, other, history).drop(columns=["target", "relevant"])
     pd.testing.assert_frame_equal(made, again)
     late = pd.concat([history, day], ignore_index=True)
-    with pytest.raises(ValueError, match="reaches into the day"):
+    with pytest.raises(ValueError, match="includes the day itself"):
         build_examples(groceries, day, late)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 from deployments import new_model
 from tasks.features.contract import accept_rows
-from tasks.features.examples import build_examples
+from tasks.features.examples import build_examples, day_and_history
 from tasks.features.split import split_days
 from tasks.spec import ModelSpec
 from tasks.spec.loading import load_spec
@@ -60,12 +61,11 @@ def rehearse(spec: ModelSpec) -> pd.DataFrame:
     accepted = accept_rows(raw, spec.contract)
     assert accepted.quarantine.empty, accepted.quarantine["reason"].value_counts()
     rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
-    made = []
-    for day in [*split.train[-12:], *split.holdout[-3:]]:
-        stamp = pd.Timestamp(day)
-        past = (rows["day"] < stamp) & (rows["day"] >= stamp - spec.lookback)
-        today = rows[rows["day"] == stamp].reset_index(drop=True)
-        made.append(build_examples(spec, today, rows[past].reset_index(drop=True)))
+    rows = rows.sort_values("day", kind="stable").reset_index(drop=True)
+    made = [
+        build_examples(spec, *day_and_history(spec, rows, day))
+        for day in [*split.train[-12:], *split.holdout[-3:]]
+    ]
     learn = pd.concat(made[:-3], ignore_index=True)
     judge = pd.concat(made[-3:], ignore_index=True)
     for name in spec.candidates:
@@ -194,8 +194,38 @@ def test_a_label_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     assert plan.delay == 3
     assert load_spec(str(tmp_path / "late.py")).label_delay.days == 3
     assert tidy(text, tmp_path) == ""
-    assert "final = history" in text
     rehearse(load_spec(str(tmp_path / "late.py")))
+
+
+@pytest.mark.parametrize("delay", [1, 7])
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_a_label_delay_put_in_by_hand_is_kept_to_by_the_features(
+    kind: str, delay: int, tmp_path: Path
+) -> None:
+    """Labels that are not final on the evening before a day are other ones, its inputs are not."""
+    rows, asked, *_ = KINDS[kind]
+    place = tmp_path / "edited.py"
+    _, text = make("--from", str(as_parquet(tmp_path, rows)), *asked, out=place)
+    place.write_text(text.replace("    holdout=", f"    label_delay=days({delay}),\n    holdout="))
+    spec = load_spec(str(place))
+    assert spec.label_delay.days == delay
+    listed = list(spec.source.list_days(NOW.date()))
+    day = listed[-3]
+    accepted = accept_rows(spec.source.read_days(listed), spec.contract).rows
+    clean = spec.clean(accepted) if spec.clean else accepted
+    clean = clean.sort_values("day", kind="stable").reset_index(drop=True)
+    target, stamp = spec.problem.target, pd.Timestamp(day)  # type: ignore[attr-defined]
+    ages = (stamp - clean["day"]).dt.days
+    other, older = (
+        clean.assign(**{target: clean[target].mask(chosen, 1)})
+        for chosen in (ages.between(1, delay), ages > delay)
+    )
+    inputs, same, others = (
+        spec.problem.inputs(build_examples(spec, *day_and_history(spec, rows, day)))
+        for rows in (clean, other, older)
+    )
+    pd.testing.assert_frame_equal(inputs, same)
+    assert inputs.equals(others) is (spec.lookback.days <= delay)
 
 
 def test_rows_of_nobody_teach_a_recommendation_nothing(tmp_path: Path) -> None:
@@ -205,6 +235,38 @@ def test_rows_of_nobody_teach_a_recommendation_nothing(tmp_path: Path) -> None:
     assert tidy(text, tmp_path) == ""
     examples = rehearse(load_spec(str(tmp_path / "anyone.py")))
     assert examples["userId"].dtype == "int64"
+
+
+def test_long_ids_with_gaps_and_codes_with_zeros_are_what_they_were(tmp_path: Path) -> None:
+    rows = ratings()
+    long = 1_234_567_890_123_456_700 + rows["userId"].astype("Int64") * 7_919_123_457
+    rows["userId"] = long.mask(np.arange(len(rows)) % 9 == 0)
+    rows["film"] = rows["film"].map("{:05d}".format).where(rows["film"] % 2 == 0, rows["film"])
+    rows.to_csv(tmp_path / "data.csv", index=False)
+    plan, text = make("--from", str(tmp_path / "data.csv"), *RATED, out=tmp_path / "anyone.py")
+    assert tidy(text, tmp_path) == ""
+    assert any("leading zeros" in words and "film" in words for words in plan.warnings)
+    assert re.search(r"user_id: pd.Int64Dtype = pa.Field\(.*nullable=True", text)
+    assert re.search(r"film: str", text)
+    examples = rehearse(load_spec(str(tmp_path / "anyone.py")))
+    assert set(examples["userId"]) <= set(rows["userId"].dropna())
+    assert set(examples["film"]) <= set(rows["film"].astype("str"))
+
+
+def test_whole_numbers_with_gaps_are_inputs_as_they_were(tmp_path: Path) -> None:
+    rows = orders(40, 40)
+    gone = np.arange(len(rows)) % 7 == 0
+    rows["shop_id"] = rows["shop_id"].astype("Int64").mask(gone)
+    rows["guests"] = pd.array(np.arange(len(rows)) % 30, "Int64").astype("Int64")
+    rows["guests"] = rows["guests"].mask(gone)
+    _, text = make(
+        "--from", str(as_parquet(tmp_path, rows)), "--time", "ordered_at", "--target", "returned",
+        out=tmp_path / "gaps.py",
+    )  # fmt: skip
+    assert tidy(text, tmp_path) == ""
+    examples = rehearse(load_spec(str(tmp_path / "gaps.py")))
+    assert set(examples["shop_id"].dropna()) == {str(shop) for shop in range(1, 9)}
+    assert examples["guests"].dtype == "float64"
 
 
 def test_a_model_may_be_called_like_a_word_of_its_file(tmp_path: Path) -> None:
@@ -315,4 +377,4 @@ def test_a_file_that_exists_is_kept_unless_told_otherwise(
     other = tmp_path / "serve.py"
     shutil.copy(PROJECT / "deployments" / "serve.py", other)
     code, said = say([*usual, "--out", str(other), "--force"], monkeypatch, capsys)
-    assert (code, "found a file that is no model" in said) == (2, True)
+    assert (code, "found a file that is not a model file" in said) == (2, True)

@@ -84,11 +84,11 @@ def test_its_request_holds_what_the_model_looks_at(command: str) -> None:
 
 
 def test_the_runbook_knows_every_verdict() -> None:
-    from tasks.reporting.wording import EXIT_CODES
+    from tasks.promotion.checks import Status
     from tasks.steps.report import SUPERSEDED
 
     runbook = pages.section("deployments/OPERATIONS.md", "Runbook")
-    for verdict in {*EXIT_CODES, SUPERSEDED} - {"PROMOTED"}:
+    for verdict in {*Status, SUPERSEDED} - {Status.PROMOTED}:
         assert f"| `{verdict}`" in runbook, verdict
 
 
@@ -153,10 +153,10 @@ def test_its_queries_find_what_the_app_asks_for(
 
 
 def test_its_table_of_verdicts_is_the_exit_codes() -> None:
-    from tasks.reporting.wording import EXIT_CODES
+    from tasks.promotion.checks import Status
 
     rows = re.findall(r"^\| `([A-Z]+)` \| .* \| (\d) \|$", README, re.MULTILINE)
-    assert {name: int(code) for name, code in rows} == EXIT_CODES
+    assert {name: int(code) for name, code in rows} == {one: one.exit_code for one in Status}
     assert re.search(r"^\| \| wrong command line or spec\b.* \| 2 \|$", README, re.MULTILINE)
     assert re.search(r"^\| \| technical failure \| 1 \|$", README, re.MULTILINE)
 

@@ -111,10 +111,10 @@ BAD_DAYS = {
     "broken rows": (break_rows, 3, "6 of 200 rows break the contract (3.0%, allowed 2.0%)"),
     "missing column": (drop_column, 3, "found no column 'size'"),
     "retyped column": (retype_column, 3, "in column 'size'"),
-    "truncated file": (truncate, 0, "expected a whole Parquet file"),
-    "corrupt footer": (corrupt_inside, 0, "expected a whole Parquet file"),
+    "truncated file": (truncate, 0, "expected a complete Parquet file"),
+    "corrupt footer": (corrupt_inside, 0, "expected a complete Parquet file"),
     "zero bytes": (empty_file, 0, "found 0 bytes"),
-    "no rows": (no_rows, 0, "hold nothing to use: 0 rows in"),
+    "no rows": (no_rows, 0, "have no usable row: 0 rows in"),
     "same bytes": (same_bytes, 0, "is identical to that of 2026-02-09"),
     "missing day": (no_day, 0, "The newest day in the source is 2026-02-09, 1 day(s) before"),
 }
@@ -213,8 +213,8 @@ def test_a_model_that_is_no_python(
     assert ended.code == 2
     message = one_message(ended)
     print(ended.code, message)
-    assert "is no Python: '(' was never closed (wrong.py, line 3)" in message
-    assert "The champion is untouched." in message
+    assert "is not valid Python: '(' was never closed (wrong.py, line 3)" in message
+    assert "The champion is unchanged." in message
 
 
 def test_too_little_history(
@@ -224,7 +224,7 @@ def test_too_little_history(
     assert ended.code == 2
     message = one_message(ended)
     print(ended.code, message)
-    assert "the source has 10 day(s), and a night needs at least 17" in message
+    assert "the source has 10 day(s), but a night needs at least 17" in message
     assert champion_of() == "1"
 
 
@@ -297,9 +297,11 @@ def test_a_target_that_never_varies(
     print(ended.code, message)
     assert ended.code == code
     said = (
-        "nothing to learn from: the training days have" if code else "Cannot judge: the holdout has"
+        "training is not possible: the training days have"
+        if code
+        else "No comparison is possible: the holdout has"
     )
-    assert f"{said} one class only" in message
+    assert f"{said} only one class" in message
     assert champion_of() == "1"
 
 
@@ -316,7 +318,7 @@ BAD_LABELS = {
         f"rows['shop'].where(rows['day'] < '{AS_OF}', 'c')",
         "Multiclass('made', ('a', 'b', 'c'))",
         0,
-        "Cannot judge: the holdout has 200 rows of class 'c', which no training day has",
+        "No comparison is possible: the holdout has 200 rows of class 'c', which no training",
     ),
     "words": ("rows['shop']", "Regression('made')", 2, "such as 'a'; expected numbers"),
 }
@@ -369,6 +371,6 @@ def test_a_full_disk_after_the_promotion_claims_nothing_false(
     assert ended.code == 1
     assert "No space left on device" in one_message(ended)
     assert "Run the same command again" in ended.err
-    assert "untouched" not in ended.err
+    assert "unchanged" not in ended.err
     assert say(capsys, monkeypatch, model).code == 0
     assert (champion_of(), nights.versions_of()) == ("1", ["1"])

@@ -87,17 +87,25 @@ CASES: dict[str, tuple[str | Callable[[Path], str], int, str]] = {
         2,
         "nowhere.csv: found no such folder or file",
     ),
-    "empty folder": (empty_folder, 0, "found no day; expected files such as 2026-11-21.csv"),
-    "zero bytes": (csv(b""), 0, "x.csv: found 0 bytes; expected a whole CSV file"),
-    "half a file": (half_parquet, 0, "expected a whole Parquet file"),
-    "encoding": (csv(b"at,n\n2026-01-01,\xe9\n"), 2, "byte 0xe9 at position 16, which is no utf-8"),
+    "empty folder": (
+        empty_folder,
+        0,
+        "found no file of a day; expected files such as 2026-11-21.csv",
+    ),
+    "zero bytes": (csv(b""), 0, "x.csv: found 0 bytes; expected a complete CSV file"),
+    "half a file": (half_parquet, 0, "expected a complete Parquet file"),
+    "encoding": (
+        csv(b"at,n\n2026-01-01,\xe9\n"),
+        2,
+        "byte 0xe9 at position 16, which is not valid utf-8",
+    ),
     "delimiter": (csv(b"at;n\n2026-01-01;1\n"), 2, "Set delimiter=';'"),
     "no time column": (csv(b"when,n\n2026-01-01,1\n"), 2, "no column 'at' for the time"),
-    "no times": (csv(b"at,n\nsoon,1\n"), 2, "found 1 of 1 rows in whose 'at' is no time"),
+    "no times": (csv(b"at,n\nsoon,1\n"), 2, "found 1 of 1 rows whose 'at' is not a time"),
     "one bad time": (
         csv(b"at,n\n2026-01-01,1\nsoon,1\n"),
         0,
-        "1 of 2 rows in whose 'at' is no time",
+        "1 of 2 rows whose 'at' is not a time",
     ),
     "no table": (no_table, 2, "no such table: visits; DROP TABLE x"),
     "no day yet": (too_early, 0, "no day up to 2025-01-01, only 2026-01-01 to 2026-01-02"),
@@ -128,7 +136,7 @@ def test_a_source_that_is_wrong_is_told(
     assert expected in message
     assert "sesame" not in message
     assert ended.code == code
-    assert ("HELD" if code == 0 else "The champion is untouched.") in message
+    assert ("HELD" if code == 0 else "The champion is unchanged.") in message
     assert champion_of() is None
 
 
@@ -166,7 +174,7 @@ def test_a_night_on_a_table_notices_what_was_revised_and_what_came_late(
     assert run_night(model, nth_day(31)) == second, "known from the database's fingerprints alone"
     text = Path(second["links"]["report"]).read_text()
     assert "1 day revised since the night of 2026-01-30: 2026-01-25" in text
-    assert "1 day come late, after the night of 2026-01-30: 2026-01-20" in text
+    assert "1 day arrived late, after the night of 2026-01-30: 2026-01-20" in text
     home = Path(second["links"]["report"]).parents[3]
     kept: list[Any] = [
         f for f in home.rglob("*") if f.is_file() and postgres.encode() in f.read_bytes()

@@ -19,9 +19,14 @@ from tasks.problems import Multiclass
 from tasks.sources import ParquetDays
 from tasks.spec import EXPANDING, ModelSpec, SpecError, days
 from tests.nights import nth_day
-from tests.toy import features, toy, write_day
+from tests.toy import ToyContract, features, toy, write_day
 
 LENGTH = 25
+
+
+class KeyedContract(ToyContract):
+    class Config:
+        unique = ["number"]  # noqa: RUF012
 
 
 @given(
@@ -155,12 +160,20 @@ def test_rows_in_are_accepted_quarantined_or_duplicates(
         frame = pd.read_parquet(file)
         frame.loc[list(broken), "size"] = 99.0
         pd.concat([frame, frame.iloc[copies]]).to_parquet(file, index=False)
-        spec = spec_on(folder / "days", quarantine_limit=0.99)
-        found = clean_days(spec, spec.source.list_days(nth_day(1)))
-    counts = found.counts.sum()
-    assert counts["rows_in"] == 20 + len(copies)
-    assert counts["rows_in"] == counts[["accepted", "quarantined", "duplicates"]].sum()
-    assert counts["accepted"] == 20 - len(broken)
+        found = []
+        for contract in (ToyContract, KeyedContract):
+            spec = spec_on(folder / "days", quarantine_limit=0.99, contract=contract)
+            listed = spec.source.list_days(nth_day(1))
+            patch.setenv("NIGHTLY_HOME", str(folder / contract.__name__))
+            found.append(clean_days(spec, listed).counts.sum())
+    for counts in found:
+        assert counts["rows_in"] == 20 + len(copies)
+        assert counts["rows_in"] == counts[["accepted", "quarantined", "duplicates"]].sum()
+    good = [row not in broken for row in copies]
+    assert found[0]["accepted"] == 20 - len(broken) + sum(good)
+    assert found[0]["duplicates"] == 0
+    assert found[1]["accepted"] == 20 - len(broken)
+    assert found[1]["duplicates"] == len(copies)
 
 
 def test_a_day_over_the_limit_is_rejected_with_its_reason(folder: Path) -> None:
@@ -188,5 +201,5 @@ def test_a_day_of_labels_that_are_none_is_rejected_and_no_other(folder: Path) ->
         found.rejected.values()
     )
     absent = dataclasses.replace(spec, clean=None)
-    with pytest.raises(SpecError, match="found 'choice', which the clean rows do"):
+    with pytest.raises(SpecError, match="found 'choice', but the clean rows have no such"):
         clean_days(absent, absent.source.list_days(nth_day(5)))

@@ -1,6 +1,8 @@
 """Every row is accepted, quarantined with a reason, or counted as a duplicate."""
 
 from datetime import date
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
+from pandera.typing.pandas import Series
 
-from tasks.features.contract import Accepted, ContractError, accept_rows, over_limit
+from tasks.features.contract import Accepted, ContractError, accept_rows, as_declared, over_limit
 
 DAYS = pd.to_datetime(["2026-11-20", "2026-11-21"]).astype("datetime64[s]")
 
@@ -23,6 +26,17 @@ class Lines(pa.DataFrameModel):
 
 class Coerced(Lines):
     class Config:
+        coerce = True
+
+
+class Keyed(Lines):
+    class Config:
+        unique = ["quantity", "shop"]  # noqa: RUF012
+
+
+class KeyedCoerced(Keyed):
+    class Config:
+        unique = ["quantity", "shop"]  # noqa: RUF012
         coerce = True
 
 
@@ -62,19 +76,36 @@ def test_a_reason_shows_the_beginning_of_a_long_value_and_no_control_characters(
     assert reasons(accepted) == [f"shop: a?b{'x' * 57}… is not one of 'a', 'b'"]
 
 
-def test_duplicates_count_within_a_day_only() -> None:
+def test_equal_rows_are_rows_each_where_no_key_is_declared() -> None:
+    raw = pd.DataFrame({"day": DAYS[[0, 0, 0, 1]], "quantity": 1, "price": 1.0, "shop": "a"})
+    accepted = accept_rows(raw, Lines)
+    assert len(accepted.rows) == 4
+    assert accepted.counts["duplicates"].tolist() == [0, 0]
+
+
+def test_duplicates_of_a_key_count_within_a_day_only() -> None:
     row = {"quantity": 1, "price": 1.0, "shop": "a"}
     raw = pd.DataFrame({"day": DAYS[[0, 0, 0, 1]], **row})
-    counts = accept_rows(raw, Lines).counts
+    counts = accept_rows(raw, Keyed).counts
     assert counts["duplicates"].tolist() == [2, 0]
     assert counts["accepted"].tolist() == [1, 1]
 
 
+def test_rows_of_one_key_that_differ_are_no_duplicates_and_all_quarantined() -> None:
+    raw = pd.concat([lines(price=1.0), lines(price=[1.0, 2.0, 3.0])])
+    accepted = accept_rows(raw, Keyed)
+    assert reasons(accepted) == ["quantity, shop: is not unique within the day"] * 4
+    assert accepted.counts["duplicates"].tolist() == [1, 0]
+
+
 def test_a_broken_row_twice_is_one_quarantined_and_one_duplicate() -> None:
     raw = pd.concat([lines(quantity=[-3, 2, 3])] * 2)
-    counts = accept_rows(raw, Lines).counts
+    counts = accept_rows(raw, Keyed).counts
     assert counts.sum().to_dict() == {
         "rows_in": 6, "accepted": 2, "quarantined": 1, "duplicates": 3,
+    }  # fmt: skip
+    assert accept_rows(raw, Lines).counts.sum().to_dict() == {
+        "rows_in": 6, "accepted": 4, "quarantined": 2, "duplicates": 0,
     }  # fmt: skip
 
 
@@ -100,7 +131,7 @@ def test_text_is_converted_where_the_contract_coerces() -> None:
 
 def test_rows_equal_once_converted_are_duplicates() -> None:
     raw = lines(quantity=["1", "1.0", "3"], price=1.0, shop="a")
-    assert accept_rows(raw, Coerced).counts["duplicates"].tolist() == [1, 0]
+    assert accept_rows(raw, KeyedCoerced).counts["duplicates"].tolist() == [1, 0]
 
 
 def test_a_column_of_another_type_refuses_the_day() -> None:
@@ -126,8 +157,161 @@ def test_a_missing_truth_value_breaks_its_row() -> None:
     assert reasons(accepted)[1].startswith("name: 3 is not str")
 
 
+class Flags(pa.DataFrameModel):
+    new: pd.BooleanDtype = pa.Field(nullable=True)
+
+    class Config:
+        coerce = True
+
+
+class Sure(pa.DataFrameModel):
+    new: bool
+
+    class Config:
+        coerce = True
+
+
+MANY = [True, None, "no", "false", "YES", " t ", 0, 1.0, "maybe", 2, ""]
+
+
+def test_words_and_gaps_are_no_truth() -> None:
+    raw = pd.DataFrame({"day": DAYS[0], "new": pd.Series(MANY, dtype="object")})
+    found = accept_rows(raw, Flags)
+    kept = [True, None, False, False, True, True, False, True]
+    assert [None if pd.isna(value) else value for value in found.rows["new"]] == kept
+    told = ["maybe", "2", ""]
+    assert reasons(found) == [f"new: {value} is not boolean" for value in told]
+    sure = accept_rows(raw, Sure)
+    assert sure.rows["new"].tolist() == [value for value in kept if value is not None]
+    assert reasons(sure)[0] == "new: is missing"
+
+
+@pytest.mark.parametrize(
+    "column",
+    [[None, None], [np.nan, np.nan], [pd.NaT, pd.NaT]],
+    ids=["nothing", "numbers", "times"],
+)
+@pytest.mark.parametrize(
+    "kind",
+    [float, str, pd.Timestamp, pd.Int64Dtype, pd.BooleanDtype, pd.Float64Dtype],
+)
+@pytest.mark.parametrize("coerced", [True, False])
+def test_a_column_in_which_all_is_missing_has_the_declared_type(
+    column: list[Any], kind: Any, coerced: bool
+) -> None:
+    class Late(pa.DataFrameModel):
+        label: kind = pa.Field(nullable=True)
+
+        class Config:
+            coerce = coerced
+
+    class Prompt(pa.DataFrameModel):
+        label: kind
+
+        class Config:
+            coerce = coerced
+
+    raw = pd.DataFrame({"day": DAYS[0], "label": column})
+    found = accept_rows(raw, Late)
+    assert found.counts["accepted"].tolist() == [2]
+    assert found.rows.dtypes["label"] == Late.empty().dtypes["label"]
+    assert reasons(accept_rows(raw, Prompt)) == ["label: is missing"] * 2
+
+
+ZONES = ["2026-11-20 10:00", "2026-11-20T10:00:00+01:00", "2026-11-20T10:00:00Z", "soon", None]
+
+
+def test_texts_with_and_without_an_offset_are_told_apart() -> None:
+    class Local(pa.DataFrameModel):
+        at: pd.Timestamp
+
+        class Config:
+            coerce = True
+
+    class Zoned(pa.DataFrameModel):
+        at: Series[pd.DatetimeTZDtype] = pa.Field(
+            dtype_kwargs={"unit": "ns", "tz": "Europe/Berlin"}
+        )
+
+        class Config:
+            coerce = True
+
+    raw = pd.DataFrame({"day": DAYS[0], "at": ZONES})
+    local, zoned = accept_rows(raw, Local), accept_rows(raw, Zoned)
+    assert local.rows["at"].tolist() == [pd.Timestamp("2026-11-20 10:00")]
+    assert reasons(local) == [
+        *(f"at: {text} is not datetime64[ns]" for text in ZONES[1:4]),
+        "at: is missing",
+    ]
+    assert zoned.rows["at"].dt.hour.tolist() == [10, 11]
+    assert reasons(zoned)[0].startswith("at: 2026-11-20 10:00 is not datetime64[ns, Europe/Berlin]")
+
+
+def test_long_numbers_keep_every_digit_and_what_no_type_holds_is_told() -> None:
+    class Long(pa.DataFrameModel):
+        signed: pd.Int64Dtype = pa.Field(nullable=True)
+        unsigned: pd.UInt64Dtype
+        narrow: np.float32
+        small: np.int8
+
+        class Config:
+            coerce = True
+
+    texts = ["1234567890123456789", None, "12345678901234567890", "7.5"]
+    raw = pd.DataFrame(
+        {
+            "day": DAYS[0],
+            "signed": texts,
+            "unsigned": ["12345678901234567890", "0", "-1", "1"],
+            "narrow": [1.5, 1e300, 1.0, 1.0],
+            "small": pd.array([1, 2, 3, 400], "Int64"),
+        }
+    )
+    found = accept_rows(raw, Long)
+    assert found.rows["signed"].tolist() == [1234567890123456789]
+    assert found.rows["unsigned"].tolist() == [12345678901234567890]
+    assert reasons(found) == [
+        "narrow: 1e+300 is not float32",
+        "signed: 12345678901234567890 is not Int64; unsigned: -1 is not UInt64",
+        "signed: 7.5 is not Int64; small: 400 is not int8",
+    ]
+
+
+def test_a_number_has_one_text_whatever_else_is_in_its_column() -> None:
+    class Named(pa.DataFrameModel):
+        key: str = pa.Field(nullable=True)
+
+        class Config:
+            coerce = True
+
+    for column in ([7, None], [7.0, np.nan], pd.array([7, None], "Int64"), ["7", None]):
+        found = accept_rows(pd.DataFrame({"day": DAYS[0], "key": column}), Named)
+        assert found.rows["key"].fillna("-").tolist() == ["7", "-"]
+
+
+def test_exact_decimals_are_numbers() -> None:
+    class Exact(pa.DataFrameModel):
+        price: float
+        number: int
+
+    prices = [Decimal("1.10"), Decimal("2.20")]
+    raw = pd.DataFrame({"day": DAYS[0], "price": prices, "number": [Decimal(2**62), Decimal(1)]})
+    assert accept_rows(raw, Exact).rows["price"].tolist() == [1.1, 2.2]
+    assert accept_rows(raw, Exact).rows["number"].tolist() == [2**62, 1]
+
+
+def test_rows_that_are_not_judged_take_the_declared_types_where_they_can() -> None:
+    asked = pd.DataFrame({"quantity": ["1", "2"], "price": pd.array([3, None], "Int64"), "shop": 7})
+    found = as_declared(asked, Coerced)
+    assert found["quantity"].tolist() == [1, 2]
+    assert found.dtypes.astype("str").tolist() == ["int64", "float64", "str"]
+    odd = asked.assign(quantity=["1", "two"])
+    assert as_declared(odd, Coerced)["quantity"].tolist() == ["1", "two"]
+    assert as_declared(asked, Lines)["quantity"].tolist() == ["1", "2"]
+
+
 def test_a_missing_column_refuses_the_day() -> None:
-    with pytest.raises(ContractError, match=r"2026-11-20: found no column 'shop', only quantity"):
+    with pytest.raises(ContractError, match=r"2026-11-20: found no column 'shop' among quantity"):
         accept_rows(lines().drop(columns="shop"), Lines)
 
 
@@ -179,7 +363,7 @@ def test_no_rows_give_nothing_of_the_declared_types() -> None:
 
 def test_rows_that_cannot_be_hashed_are_compared_all_the_same() -> None:
     raw = lines(quantity=1, price=1.0, shop="a", tags=[["x"], ["x"], ["y"]])
-    assert accept_rows(raw, Lines).counts["duplicates"].tolist() == [1, 0]
+    assert accept_rows(raw, Keyed).counts["duplicates"].tolist() == [1, 0]
 
 
 def test_over_limit_lists_the_days_above_it() -> None:
@@ -205,12 +389,15 @@ def frame(drawn: list[tuple[object, ...]]) -> pd.DataFrame:
     )
 
 
+@pytest.mark.parametrize("contract", [Lines, Keyed])
 @settings(max_examples=25, deadline=None)
-@given(st.lists(rows, min_size=1, max_size=12), st.randoms(use_true_random=False))
-def test_every_row_is_counted_once(drawn: list[tuple[object, ...]], random: object) -> None:
+@given(drawn=st.lists(rows, min_size=1, max_size=12), random=st.randoms(use_true_random=False))
+def test_every_row_is_counted_once(
+    contract: type[Lines], drawn: list[tuple[object, ...]], random: object
+) -> None:
     raw = frame(drawn)
     before = raw.copy()
-    accepted = accept_rows(raw, Lines)
+    accepted = accept_rows(raw, contract)
     counts = accepted.counts
     assert_frame_equal(raw, before)
     assert counts["rows_in"].to_dict() == raw.groupby("day").size().to_dict()
@@ -219,13 +406,13 @@ def test_every_row_is_counted_once(drawn: list[tuple[object, ...]], random: obje
     assert len(accepted.rows) == counts["accepted"].sum()
     assert len(accepted.quarantine) == counts["quarantined"].sum()
     if len(accepted.rows):
-        again = accept_rows(accepted.rows, Lines)
+        again = accept_rows(accepted.rows, contract)
         assert_frame_equal(again.rows, accepted.rows)
         assert again.counts["accepted"].sum() == len(accepted.rows)
     random.shuffle(drawn)  # type: ignore[attr-defined]
     shuffled = frame(drawn)
     shuffled.index = pd.Index([7] * len(shuffled))
-    assert_frame_equal(accept_rows(shuffled, Lines).counts, counts)
+    assert_frame_equal(accept_rows(shuffled, contract).counts, counts)
 
 
 @settings(max_examples=8, deadline=None)

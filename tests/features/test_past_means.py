@@ -80,6 +80,18 @@ def test_an_unknown_key_gets_the_prior_and_a_known_one_is_drawn_to_it() -> None:
     )
 
 
+@given(st.data())
+def test_a_row_whose_value_is_missing_counts_for_nothing(data: st.DataObject) -> None:
+    past, now = data.draw(keys()), data.draw(keys())
+    value = data.draw(numbers(len(past), -100, 100))
+    weight = data.draw(numbers(len(past), 0, 1))
+    missing = data.draw(arrays.arrays(np.bool_, len(past)))
+    found = PastMeans(past, now).mean(np.where(missing, np.nan, value), weight, PRIOR, STRENGTH)
+    there = ~missing
+    expected = PastMeans(past[there], now).mean(value[there], weight[there], PRIOR, STRENGTH)
+    np.testing.assert_allclose(found, expected)
+
+
 def test_the_inputs_are_not_changed() -> None:
     past, now, weight = np.array([2, 1, 2]), np.array([2, 9]), np.array([0.1, 0.2, 0.3])
     kept = past.copy(), now.copy(), weight.copy()

@@ -38,7 +38,11 @@ class Order:
 
 
 SPEC = SimpleNamespace(
-    problem=BASKET, features=features, known_ahead=("user",), lookback=pd.Timedelta(days=9)
+    problem=BASKET,
+    features=features,
+    known_ahead=("user",),
+    lookback=pd.Timedelta(days=9),
+    label_delay=pd.Timedelta(0),
 )
 
 

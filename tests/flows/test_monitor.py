@@ -134,7 +134,7 @@ def spoilt(three_bad_days: Path, home: Path) -> Path:
     return three_bad_days / "spoilt.py"
 
 
-def test_a_bad_champion_is_taken_back_within_days(
+def test_a_bad_champion_is_reverted_within_days(
     spoilt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: dict[str, str] = {}
@@ -146,7 +146,7 @@ def test_a_bad_champion_is_taken_back_within_days(
     assert champion_of() == "1"
     assert "4 graded days: average precision -" in said["nightly.champion.rolled-back"]
     report = run_night(spoilt, nth_day(41))
-    assert report["verdict"] == "PROMOTED"  # other data than the version that was taken back
+    assert report["verdict"] == "PROMOTED"  # other data than the version that was reverted
 
 
 def test_where_the_predecessor_is_unfit_the_champion_stays(spoilt: Path, home: Path) -> None:
@@ -174,6 +174,6 @@ def test_live_lines_count_the_promises_kept() -> None:
     live = live_days.Live(days=(day(1, 0.8), day(2, 0.2), day(3, 0.85)))
     assert live_days.lines(live, toy) == [
         "2026-01-03: average precision 0.850, inside the promised 0.700 to 0.900 "
-        "(9 of 10 asked were labelled)",
-        "inside the promise on 2 of the last 3 graded days",
+        "(9 of 10 predictions have a label)",
+        "inside the prediction interval on 2 of the last 3 graded days",
     ]

@@ -145,7 +145,7 @@ def test_a_database_that_is_down_fails_no_night_and_the_same_night_again_ends_it
 @pytest.mark.parametrize(
     ("requests", "fault"),
     [
-        (".head(0)", "nothing is asked"),
+        (".head(0)", "there are no requests"),
         (".head(99)", "99 rows, and 200 the last time; at least 50% expected"),
         (".assign(size=0.0, shop='a')", "all 200 are the same"),
         (".assign(number=1)", "199 rows have the same number as another"),

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tasks.spec import Gate
 from tests import nights
 from tests.nights import (
     champion_of,
@@ -195,10 +196,10 @@ def test_the_same_night_again_runs_nothing(
     assert run_night(place.model) == first[1]
 
 
-def test_a_look_back_reports_and_promotes_nothing(place: Place) -> None:
+def test_a_backfill_reports_and_promotes_nothing(place: Place) -> None:
     report = run_night(place.model, nth_day(35))
     assert report["verdict"] == "KEPT"
-    assert "look back" in report["reasons"][0]
+    assert "backfill" in report["reasons"][0]
     assert "made as of" in report["reasons"][0]
     assert report["metrics"]["challenger"]
     assert (champion_of(), versions_of()) == ("1", ["1"])
@@ -255,7 +256,7 @@ def test_an_altered_twin_keeps_the_champion(place: Place) -> None:
 
 
 def test_changed_content_and_code_are_seen(place: Place) -> None:
-    from tasks.steps.decisions import recall
+    from tasks.reporting.decisions import recall
 
     now = pd.Timestamp("2026-11-01", tz="UTC").to_pydatetime()
     assert recall(str(place.model), None, now) is not None
@@ -289,6 +290,26 @@ def test_a_changed_parameter_is_another_night(
     assert before["split"]["holdout_days"] == 7
     assert after["split"]["holdout_days"] == 6
     assert any("code has changed since version 1" in reason for reason in after["reasons"])
+
+
+def test_a_recipe_too_large_to_ship_does_not_keep_the_next_best_out(
+    tmp_path: Path, empty_registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forest that is better than all others and larger than the gate allows."""
+    from tasks.promotion import gate
+    from tasks.steps import judge
+
+    def first_is_large(sizes: dict[str, float], bounds: Gate) -> dict[str, str]:
+        return gate.too_large(sizes | {"logistic": 250.0}, bounds)
+
+    place = make_place(tmp_path, 30, empty_registry)
+    monkeypatch.setenv("NIGHTLY_HOME", str(place.home))
+    monkeypatch.setattr(judge, "too_large", first_is_large)
+    report = run_night(place.model)
+    assert (report["verdict"], report["challenger"]["candidate"]) == ("PROMOTED", "tree")
+    told = "logistic is passed over: The model alone has 250.0 MB, bound 100 MB."
+    assert told in report["reasons"]
+    assert champion_of() == "1"
 
 
 def test_a_version_that_fails_its_check_is_not_promoted(

@@ -1,5 +1,7 @@
 """Metrics of classes equal scikit-learn's, day resamples equal scoring the drawn rows."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,8 @@ from sklearn import metrics as reference
 from tasks import errors
 from tasks.evaluation.bootstrap import day_counts
 from tasks.metrics import base, classification
+from tasks.problems import Classification, Multiclass, Recommendation, Regression
+from tasks.problems.regression import ON_DEMAND
 
 BINARY = {
     "average_precision": reference.average_precision_score,
@@ -187,3 +191,47 @@ def test_titles_for_people():
     assert base.title("average_precision") == "average precision"
     assert base.title("r2") == "R²"
     assert base.title("f1_macro") == "F1 macro"
+    assert base.title("gain_of_the_shop") == "gain of the shop"
+
+
+PROBLEMS = [
+    Classification("late", threshold=0.3),
+    Multiclass("colour", ("red", "green")),
+    Regression("delay"),
+    *(Regression("delay", metric=name) for name in ON_DEMAND),
+    Regression("delay", quantiles=(0.1, 0.5, 0.9)),
+    Recommendation("user", "item", "popularity", repeat="bought_before", k=7, recall_k=30),
+]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_every_metric_that_a_problem_reports_is_in_the_table(problem):
+    for name in problem.metric_names:
+        assert base.greater_is_better(name) is not None
+        assert "_" not in base.title(name)
+
+
+def test_no_row_of_the_table_is_left_over():
+    reported = {re.sub(r"_\d+", "_K", name) for each in PROBLEMS for name in each.metric_names}
+    assert reported == set(base.METRICS)
+
+
+def test_errors_and_losses_are_better_where_they_are_less():
+    less = [name for name in base.METRICS if re.search("error|loss|brier|deviance|width", name)]
+    assert {name for name in base.METRICS if not base.greater_is_better(name)} == set(less)
+
+
+def test_an_unknown_metric_has_no_orientation():
+    with pytest.raises(ValueError, match=r"'mean_sqared_error'.*r2.*ndcg_K"):
+        base.greater_is_better("mean_sqared_error")
+
+
+@pytest.mark.parametrize("greater", [True, False])
+def test_a_custom_metric_says_its_own_orientation(greater):
+    own = (base.Metric("cost", lambda _, score: score, greater_is_better=greater),)
+    assert base.greater_is_better("cost", own) is greater
+    for problem in (
+        Classification("late", "cost", metrics=own),
+        Recommendation("user", "item", "popularity", "cost", metrics=own),
+    ):
+        assert problem.greater_is_better is greater

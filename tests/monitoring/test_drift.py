@@ -132,7 +132,7 @@ def test_only_what_is_past_the_limit_and_unusual_holds_the_night() -> None:
     shifts = measure_drift(rows, NEWEST, 0)
     check = check_drift(shifts, 2.0)
     assert not check.passed
-    assert check.detail.startswith("size moved most: index ")
+    assert check.detail.startswith("size drifted most: index ")
     assert check.detail.endswith("bound 2.")
     assert check_drift(shifts, None).passed
     assert check_drift(shifts, 1e6).passed

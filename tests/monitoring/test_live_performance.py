@@ -1,8 +1,7 @@
-"""Promises that are kept as often as they say, and reverts that need days, not rows."""
+"""Live days laid beside labels, and reverts that need days, not rows."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,45 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.monitoring.live_performance import compare, grade_day, promise, to_text
+from tasks.monitoring.live_performance import compare, grade_day, to_text
 from tasks.problems import Classification, Recommendation
 from tasks.spec import Revert
 
 POLICY = Revert()
 LATE = Classification("late", metric="roc_auc", key=("number",))
-
-
-@pytest.mark.parametrize("confidence", [0.5, 0.9])
-def test_a_promise_is_kept_as_often_as_it_says(confidence: float) -> None:
-    random = np.random.default_rng(0)
-    kept = 0
-    for _ in range(2000):
-        *judged, live = np.exp(random.normal(-1.2, 0.3, 15))
-        found = promise(judged, confidence)
-        assert found is not None
-        kept += found["low"] <= live <= found["high"]
-    assert kept / 2000 == pytest.approx(confidence, abs=0.03)
-
-
-@given(st.lists(st.floats(0.01, 1), min_size=3, max_size=20), st.floats(0.5, 0.99))
-@settings(max_examples=100)
-def test_a_promise_of_figures_above_zero_stays_above_zero(
-    daily: list[float], confidence: float
-) -> None:
-    found = promise(daily, confidence)
-    assert found is not None
-    assert 0 < found["low"] <= found["high"]
-    assert found["value"] == pytest.approx(np.mean(daily))
-
-
-def test_figures_below_zero_are_promised_too() -> None:
-    found = promise([-0.2, 0.1, 0.3, 0.2], 0.9)
-    assert found is not None
-    assert found["low"] < 0 < found["high"]
-
-
-def test_too_few_days_promise_nothing() -> None:
-    assert promise([0.3, math.nan, 0.4], 0.9) is None
 
 
 def _days(*pairs: tuple[float, float]) -> list[dict[str, Any]]:
@@ -90,7 +56,7 @@ def test_a_day_without_the_metric_tells_nothing() -> None:
     st.floats(0, 0.1),
 )
 @settings(max_examples=150)
-def test_a_better_champion_is_never_taken_back_for_it(
+def test_a_better_champion_is_never_reverted_for_it(
     pairs: list[tuple[float, float]], gain: float
 ) -> None:
     """The decision is monotone: raising every day's figure turns no stay into a revert."""
@@ -100,7 +66,7 @@ def test_a_better_champion_is_never_taken_back_for_it(
     assert before.revert or not after.revert
 
 
-def test_honest_champions_are_seldom_taken_back() -> None:
+def test_honest_champions_are_seldom_reverted() -> None:
     """Two that differ in nothing but noise, looked at on each of sixty nights."""
     random = np.random.default_rng(1)
     taken = 0
@@ -191,7 +157,7 @@ def test_a_graded_day_reads_as_a_sentence() -> None:
     }
     assert to_text(record, "m", "NDCG@10") == (
         "2026-11-22: NDCG@10 0.221, inside the promised 0.200 to 0.260; version 2 had 0.210 "
-        "(412 of 2,470 asked were labelled)"
+        "(412 of 2,470 predictions have a label)"
     )
     outside = {**record, "metrics": {"m": 0.1}, "previous": {}}
     assert "OUTSIDE the promised" in to_text(outside, "m", "NDCG@10")

@@ -64,9 +64,9 @@ def test_what_must_not_reach_the_app_is_told(changes: dict[str, object], fault: 
 
 
 def test_none_and_too_few_are_told() -> None:
-    assert fault_of(answers().head(0), KEYS, "score", None, 0.5) == "there is none"
+    assert fault_of(answers().head(0), KEYS, "score", None, 0.5) == "there are no predictions"
     found = fault_of(answers(), KEYS, "score", 81, 0.5)
-    assert found == "40 rows, and 81 the last time; at least 50% expected"
+    assert found == "40 rows, but 81 the last time; expected at least 50% of that"
     assert fault_of(answers(), KEYS, "score", 80, 0.5) is None
 
 
@@ -120,7 +120,7 @@ def test_what_fails_halfway_changes_nothing(url: str, monkeypatch: pytest.Monkey
     replace_table(url, "half", answers(version="1"), KEYS)
     monkeypatch.setattr(sql_table, "ROWS_AT_ONCE", 10)
     twice = pd.concat([answers(version="2"), answers(version="2").tail(1)])
-    with pytest.raises(PublishError, match="The table holds what it held"):
+    with pytest.raises(PublishError, match="The table is unchanged"):
         replace_table(url, "half", twice, KEYS)
     found = read(url, "half")
     assert (set(found["version"]), len(found)) == ({"1"}, 40)
@@ -154,7 +154,7 @@ def test_a_reader_sees_one_whole_night(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("nonsense", "NIGHTLY_PREDICTIONS_URL cannot be used: it is no such address"),
+        ("nonsense", "NIGHTLY_PREDICTIONS_URL cannot be used: it is not a database URL"),
         ("oracle+cx_oracle://a:b@c/d", "the package 'cx_Oracle' is not installed"),
         ("postgresql+psycopg://me:secret@127.0.0.1:1/app", r"me:\*\*\*@127\.0\.0\.1:1/app"),
         ("sqlite:////no/such/folder/app.db", "unable to open database file"),
@@ -191,3 +191,39 @@ def test_old_nights_are_forgotten(home: Path, monkeypatch: pytest.MonkeyPatch) -
             files.write_json(folder / f"2026-11-0{day}.{end}", {})
     publish.forget_old("groceries")
     assert sorted({file.name[:10] for file in folder.iterdir()}) == ["2026-11-03", "2026-11-04"]
+
+
+def test_a_night_predicts_where_nothing_newer_is_read_and_its_day_can_be_used() -> None:
+    last = {"as_of": "2026-11-21", "rows": 3}
+    assert publish.why_not_now(date(2026, 11, 21), last, usable=True) is None
+    assert publish.why_not_now(date(2026, 11, 22), None, usable=True) is None
+    assert publish.why_not_now(date(2026, 11, 20), last, usable=True) == (
+        "this is a backfill, those of 2026-11-21 are newer"
+    )
+    assert publish.why_not_now(date(2026, 11, 22), last, usable=False) == (
+        "the data of 2026-11-22 cannot be used"
+    )
+
+
+def test_inputs_and_predecessor_of_an_earlier_try_never_stay_beside_other_predictions() -> None:
+    night, folder = date(2026, 11, 21), publish.folder_of("toy")
+    rows = pd.DataFrame({"number": [1, 2], "probability": [0.1, 0.2]})
+    publish.keep("toy", night, rows, inputs=rows[["number"]], previous=rows)
+    names = {"2026-11-21.parquet", "2026-11-21.previous.parquet", publish.INPUTS}
+    assert {file.name for file in folder.iterdir()} == names
+    publish.keep("toy", night, rows.head(1), inputs=None, previous=None)
+    assert [file.name for file in folder.iterdir()] == ["2026-11-21.parquet"]
+    assert len(pd.read_parquet(folder / "2026-11-21.parquet")) == 1
+
+
+def test_recent_predictions_are_drawn_by_day_and_those_of_another_problem_left_out() -> None:
+    for day, column in (("19", "probability"), ("20", "score"), ("21", "probability")):
+        rows = pd.DataFrame({"number": range(9), column: 0.5})
+        publish.keep("toy", date.fromisoformat(f"2026-11-{day}"), rows, None, rows)
+    found = publish.recent_predictions("toy", "probability", nights=9, most=4, seed=0)
+    assert list(found) == ["prediction", "day"]
+    assert found["day"].value_counts().to_dict() == {
+        pd.Timestamp("2026-11-19"): 4,
+        pd.Timestamp("2026-11-21"): 4,
+    }
+    assert publish.recent_predictions("none", "probability", 9, 4, 0).empty

@@ -61,7 +61,7 @@ def test_a_good_model_is_ready_and_each_candidate_was_tried(folder: Path) -> Non
     text = to_text(found)
     assert "CHECK: a night would run" in text
     assert "40 days in the source, 2026-01-01 to 2026-02-09, none missing" in text
-    assert "learns from 26 days (2026-01-08 to 2026-02-02), judged on 7" in text
+    assert "training on 26 days (2026-01-08 to 2026-02-02), holdout 7 days" in text
     assert max(map(len, text.splitlines())) <= 100
 
 
@@ -168,7 +168,7 @@ def in_words(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 FAULTY: dict[str, tuple[dict[str, Any], str]] = {
-    "other index": ({"features": other_index}, "features gave 199 rows for 200 requests"),
+    "other index": ({"features": other_index}, "features returned 199 rows for 200 requests"),
     "mixed types": ({"features": mixed}, "found int and str in column 'odd'; expected one plain"),
     "infinite": ({"features": infinite}, "infinite values in column 'ratio'; expected finite"),
     "misspelt": ({"features": misspelt}, "features raised KeyError: \"None of [Index(['sise']"),
@@ -182,19 +182,19 @@ FAULTY: dict[str, tuple[dict[str, Any], str]] = {
             "problem": Regression("bought", quantiles=(0.1, 0.5, 0.9), key=("number",)),
             "candidates": {"line": LinearRegression()},
         },
-        "predict gave shape (400,), expected (400, 3), a column for each of the problem's",
+        "predict returned shape (400,), expected (400, 3), one column for each",
     ),
     "target in words": (
         {"problem": Classification("answer", key=("number",)), "clean": in_words},
-        "target 'answer': found no, yes; expected 0 and 1. Make it so in clean, or use Multiclass",
+        "target 'answer': found no, yes; expected 0 and 1. Convert it in clean, or use Multiclass",
     ),
     "slice": (
         {"slices": ("shop", no_band)},
-        "slices: function no_band raised KeyError: 'age'; it is given the columns size, shop",
+        "slices: function no_band raised KeyError: 'age'; the columns it gets are size, shop",
     ),
     "own metric": (
         {"problem": Classification("bought", metrics=(Metric("gain", no_gain),), key=("number",))},
-        "cannot judge: metric gain: its function raised KeyError: 'price'",
+        "cannot be evaluated: metric gain: its function raised KeyError: 'price'",
     ),
     "untrusted": (
         {"candidates": {"trees": LGBMClassifier(n_estimators=2, verbose=-1)}},
@@ -203,11 +203,11 @@ FAULTY: dict[str, tuple[dict[str, Any], str]] = {
     "requests": ({"requests": no_column}, "requests raised ValueError: requests: found no column"),
     "too short": (
         {"holdout": days(30), "window": EXPANDING},
-        "the source has 40 day(s), and a night needs at least 52",
+        "the source has 40 day(s), but a night needs at least 52",
     ),
     "known ahead": (
         {"known_ahead": ("number", "size", "shop", "weather")},
-        "known_ahead names weather, which the rows do not have",
+        "known_ahead names weather, but the rows have no such column",
     ),
 }
 
@@ -246,8 +246,8 @@ def features_here(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (1, "bought: found 1 in all of 1,000 examples; expected more than one value"),
-        (0, "bought: found 0 in all of 1,000 examples; expected more than one value"),
+        (1, "bought: found 1 in all of 1,000 examples; expected at least two different values"),
+        (0, "bought: found 0 in all of 1,000 examples; expected at least two different values"),
     ],
 )
 def test_a_target_of_one_value_cannot_be_learned(value: int, message: str, tmp_path: Path) -> None:
@@ -268,11 +268,10 @@ def test_days_without_rows_do_not_make_a_window_too_long(tmp_path: Path) -> None
 def test_a_window_longer_than_the_history_is_said(folder: Path) -> None:
     found = look(folder, window=days(90), requests=None)
     assert found.outcome == "READY"
-    assert (
-        "The window asks for 83 days to learn from, the source has 33: all of them are used."
-        in (found.all("notes"))
+    assert "The window has 83 training days, but the source has only 33: all of them are used." in (
+        found.all("notes")
     )
-    assert "none named: the app gets no predictions" in to_text(found)
+    assert "none defined: the app gets no predictions" in to_text(found)
 
 
 def leaky(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
@@ -292,8 +291,19 @@ def test_likely_leaks_are_told_of(folder: Path) -> None:
         requests=None,
     )
     told = " ".join(found.all("notes"))
-    assert "Leak sign: paid in what is asked on 2026-02-09 follow outcomes" in told
+    assert "Leak sign: paid in the requests of 2026-02-09 depend on outcomes" in told
     assert "paid alone has an AUC of 1.00" in told
+
+
+def test_many_equal_rows_are_told_of(tmp_path: Path) -> None:
+    write_more(tmp_path, 1, 40)
+    for number in (38, 39, 40):
+        file = tmp_path / f"{nth_day(number)}.parquet"
+        rows = pd.read_parquet(file)
+        pd.concat([rows, rows.head(50)]).to_parquet(file, index=False)
+    text = " ".join(to_text(look(tmp_path)).split())
+    assert "150 of 2,750 rows equal an earlier row of their day" in text
+    assert "2,750 accepted + 0 quarantined + 0 duplicates" in text
 
 
 def odd_columns(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
@@ -305,8 +315,10 @@ def test_what_is_odd_about_the_inputs_is_told_of(folder: Path) -> None:
     told = " ".join(
         look(folder, features=odd_columns, candidates={"c": DummyClassifier()}).all("notes")
     )
-    assert "Nearly every row has another value: code. Is that a number of the row?" in told
-    assert "Constant in these days: same." in told
+    assert (
+        "Nearly every row has a different value: code. Check that these columns are not ids" in told
+    )
+    assert "Constant on these days: same." in told
     assert "Mostly missing in these days: gone 66%." in told
 
 
@@ -331,11 +343,16 @@ def test_days_looked_at_are_few_and_never_later_than_their_labels(
     if sample is None:
         assert count - delay < 2
         return
-    assert sample.learn and sample.judge
-    assert sample.learn[-1] < sample.judge[0] <= sample.judge[-1] <= nth_day(count) - days(delay)
-    assert {*sample.learn, *sample.judge, listed[-1]} <= set(sample.read)
+    assert sample.training and sample.holdout
+    assert (
+        sample.training[-1]
+        < sample.holdout[0]
+        <= sample.holdout[-1]
+        <= nth_day(count) - days(delay)
+    )
+    assert {*sample.training, *sample.holdout, listed[-1]} <= set(sample.read)
     assert list(sample.read) == sorted(set(sample.read))
-    late = [day for day in sample.read if day >= sample.learn[0]]
+    late = [day for day in sample.read if day >= sample.training[0]]
     assert len(sample.read) - len(late) <= max(lookback, 1)
     assert len(sample.read) * rows <= check.MOST_ROWS + (len(late) + 1) * rows
 
@@ -346,4 +363,4 @@ def test_a_giant_day_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(check, "MOST_ROWS", 5_000)
     found = look(tmp_path)
     assert found.outcome == "READY"
-    assert "rows the first 5,000 of each day were looked at" in " ".join(found.all("notes"))
+    assert "rows only the first 5,000 of each day were checked" in " ".join(found.all("notes"))

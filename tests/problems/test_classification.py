@@ -136,9 +136,9 @@ def test_features_must_not_hold_the_outcome() -> None:
 
 def test_what_teaches_or_judges_nothing_says_so() -> None:
     one = pd.DataFrame({"target": [1, 1]})
-    assert LATE.teach_fault(one).startswith("the training days have one class only: 2 of 2 rows")
-    assert "all 2 rows have colour = 'green'" in COLOUR.teach_fault(one)
-    with pytest.raises(JudgementError, match="the holdout has one class only"):
+    assert LATE.training_fault(one).startswith("the training days have only one class: 2 of 2 rows")
+    assert "all 2 rows have colour = 'green'" in COLOUR.training_fault(one)
+    with pytest.raises(JudgementError, match="the holdout has only one class"):
         COLOUR.check_examples(one)
     with pytest.raises(JudgementError, match="1 rows of class 'blue', which no training day has"):
         COLOUR.check_split(pd.DataFrame({"target": [0, 1]}), pd.DataFrame({"target": [0, 2]}))

@@ -58,7 +58,7 @@ def test_a_function_is_a_slice_under_its_own_name() -> None:
 @pytest.mark.parametrize(
     ("by", "words"),
     [
-        (broken, "function broken raised KeyError: 'nothing'; it is given the columns day, age"),
+        (broken, "function broken raised KeyError: 'nothing'; the columns it gets are day, age"),
         (short, "function short gave 2 values for 240 rows"),
         ("shop", "column 'shop' is not among the features; found day, age, target"),
     ],

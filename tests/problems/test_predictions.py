@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.features.scoring import for_anyone
 from tasks.problems import Classification, Recommendation
-from tasks.problems.predictions import match_keyed, match_ranked, ranked_answers, stranger
+from tasks.problems.predictions import match_keyed, match_ranked, ranked_predictions, stranger
 
 LATE = Classification("late", key=("carrier", "flight"))
 BASKET = Recommendation("user", "item", "popularity", k=2, recall_k=3, repeat="bought_before")
@@ -33,7 +33,7 @@ def test_each_user_gets_the_best_items_once_in_order(
 ) -> None:
     rows, scores = _candidates(users, items, seed)
     shuffled = np.random.default_rng(seed).permutation(len(rows))
-    found = ranked_answers(
+    found = ranked_predictions(
         rows.iloc[shuffled].reset_index(drop=True),
         scores[shuffled],
         "user",
@@ -52,7 +52,7 @@ def test_each_user_gets_the_best_items_once_in_order(
 
 def test_rows_about_nobody_in_particular_have_no_name() -> None:
     rows, scores = _candidates(1, 3, 0)
-    found = for_anyone(ranked_answers(rows, scores, "user", "item", None, 3), "user")
+    found = for_anyone(ranked_predictions(rows, scores, "user", "item", None, 3), "user")
     assert found["user"].isna().all()
     assert found["user"].dtype == "Int64"
     assert set(found["kind"]) == {"popular"}

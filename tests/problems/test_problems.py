@@ -1,5 +1,6 @@
 """Requests hold nothing known later, labels are honest, and every fault of a setting is named."""
 
+import re
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from tasks.metrics import JudgementError
 from tasks.problems import Classification, Multiclass, Problem, Recommendation, Regression
+from tasks.settings import PROJECT
 
 LATE = Classification("late")
 DELAY = Regression("delay")
@@ -62,6 +64,31 @@ def test_every_problem_keeps_the_protocol():
         for name in vars(Problem):
             assert name.startswith("_") or hasattr(problem, name)
     assert get_type_hints(Classification)["metric"] is str
+
+
+@pytest.mark.parametrize(
+    ("problem", "user", "target", "classes"),
+    [
+        (LATE, None, "late", False),
+        (DELAY, None, "delay", False),
+        (RANGE, None, "delay", False),
+        (COLOUR, None, "colour", True),
+        (BASKET, "user", None, False),
+    ],
+)
+def test_a_problem_says_which_columns_it_is_about(
+    problem: Problem, user: str | None, target: str | None, classes: bool
+) -> None:
+    assert (problem.user_column, problem.target_column) == (user, target)
+    assert problem.scores_classes is classes
+
+
+def test_nobody_looks_for_a_field_of_one_kind_of_problem() -> None:
+    """But the file that runs beside older versions' own code, and says why."""
+    asks = re.compile(r"(has|get)attr\((\w+\.)?problem,")
+    files = (PROJECT / "tasks").rglob("*.py")
+    found = [file.name for file in files if asks.search(file.read_text())]
+    assert found == ["scoring.py"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +162,7 @@ def test_recommendation_labels_refuse_what_would_flatter_or_break():
         BASKET.label(candidates[candidates["user"] == 3], bought)
     with pytest.raises(ValueError, match="2 candidates are doubled"):
         BASKET.label(pd.concat([candidates, candidates.iloc[:2]]), bought)
-    with pytest.raises(ValueError, match="1 users who were not asked for"):
+    with pytest.raises(ValueError, match="1 users who are not in the requests"):
         BASKET.label(pd.concat([candidates, candidates.iloc[:1].assign(user=9)]), bought)
     with pytest.raises(ValueError, match="item are missing"):
         BASKET.label(candidates.drop(columns="item"), bought)

@@ -49,7 +49,7 @@ def test_the_parameter_of_the_level_is_found(estimator: Any, name: str) -> None:
     ("estimator", "words"),
     [
         (HistGradientBoostingRegressor(), "found the loss squared_error"),
-        (Ridge(), "found the loss of something else in Ridge"),
+        (Ridge(), "found the loss unknown in Ridge"),
         (StandardScaler(), "found no parameter quantile, quantile_alpha, alpha in StandardScaler"),
     ],
 )

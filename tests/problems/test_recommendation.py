@@ -76,7 +76,7 @@ def test_columns_the_rows_do_not_have_are_named() -> None:
     with pytest.raises(SpecError, match="found 'stars' of type str, expected numbers"):
         STARS.label_fault(rated().assign(stars="good"))
     assert STARS.label_fault(rated()) == ""
-    assert "candidates of the training days was liked" in STARS.teach_fault(
+    assert "candidates of the training days was liked" in STARS.training_fault(
         pd.DataFrame({"target": [0, 0]})
     )
 

@@ -13,7 +13,7 @@ import pytest
 from tasks.features.contract import accept_rows
 from tasks.problems import Classification, Multiclass, Recommendation
 from tasks.promotion import leaks
-from tasks.spec import Gate
+from tasks.spec import Gate, ModelSpec, days
 from tests.toy import toy
 
 FIRST = date(2026, 3, 1)
@@ -95,6 +95,64 @@ def test_of_a_recommendation_the_history_is_rebuilt() -> None:
     assert leaks.rebuilt_without_outcomes(spec, visits(), MIDDLE).passed
     spoilt = replace(spec, clean=encoded_on_all_rows)
     assert not leaks.rebuilt_without_outcomes(spoilt, visits(), MIDDLE).passed
+
+
+def waiting(**changes: object) -> ModelSpec:
+    """A model whose labels are final two days after their day."""
+    given = {"label_delay": days(2), "lookback": days(5)} | changes
+    return replace(honest, **given)  # type: ignore[arg-type]
+
+
+def doubled(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(twice=rows["bought"] * 2)
+
+
+def renamed(rows: pd.DataFrame) -> pd.DataFrame:
+    """A target made of a raw column of another name, and one more column made of it."""
+    return rows.assign(won=(rows["bought"] > 0).astype("int64"), twice=rows["bought"] * 2)
+
+
+def only_won(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["bought"] > 0]
+
+
+LATE: dict[str, tuple[dict[str, object], str | None]] = {
+    "the target alone": ({}, None),
+    "another outcome is known at once": ({"clean": lambda rows: rows.assign(s=1)}, None),
+    "made of the target": ({"clean": doubled}, "twice"),
+    "made of the target and named": ({"clean": doubled, "late": ("twice",)}, None),
+    "a late column that is none of the target's": ({"late": ("seconds",)}, None),
+    "made of a late column": (
+        {"late": ("seconds",), "clean": lambda rows: rows.assign(minutes=rows["seconds"] / 60)},
+        "minutes",
+    ),
+    "made of what the target is made of": (
+        {"clean": renamed, "problem": Classification("won")},
+        "bought, twice",
+    ),
+    "all of it named": (
+        {"clean": renamed, "problem": Classification("won"), "late": ("bought", "twice")},
+        None,
+    ),
+    "rows that are kept by their label": ({"clean": only_won}, "which rows"),
+    "rows of a recommendation": (
+        {"problem": Recommendation("size", "shop", "usual"), "known_ahead": ("size",)},
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LATE)
+def test_what_follows_a_label_before_it_is_final_is_found(case: str) -> None:
+    changes, named = LATE[case]
+    found = leaks.rebuilt_without_outcomes(waiting(**changes), visits(), MIDDLE)
+    assert found.passed is (named is None), found.detail
+    if named:
+        assert named in found.detail
+        assert "the history of 2026-03-04" in found.detail
+        assert "follow labels that are not final on the evening before" in found.detail
+    at_once = waiting(**changes | {"label_delay": days(0), "late": ()})
+    assert leaks.rebuilt_without_outcomes(at_once, visits(), MIDDLE).passed
 
 
 def test_what_is_missing_with_the_label_gives_itself_away() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -12,12 +13,15 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.linear_model import LogisticRegression
 
+from tasks.features.split import Split
 from tasks.registry import packages, versions
 from tasks.registry import runs as run_records
 from tasks.registry.aliases import finish_change, promote, roll_back, unfinished_rollback
 from tasks.registry.client import OutageError, RegistryError, open_registry, outage, to_error
+from tasks.spec.fingerprint import digest
 from tasks.store import files, models
 from tasks.store.trusted_types import TRUSTED_TYPES
+from tests.toy import toy
 
 X = pd.DataFrame({"size": [0.0, 1.0, 2.0, 3.0]})
 MODEL = LogisticRegression().fit(X, [0, 0, 1, 1])
@@ -92,6 +96,43 @@ def runs(client: MlflowClient) -> list[Any]:
 def test_a_fresh_registry_has_no_champion(client: MlflowClient) -> None:
     assert versions.read_champion(client, "toy") is None
     assert versions.find_version(client, "toy", "night-1") is None
+
+
+def test_what_a_night_notes_on_a_version_is_read_back() -> None:
+    split = Split((date(2026, 1, 1), date(2026, 1, 20)), (date(2026, 1, 21),), ())
+    interval = {"value": 0.8, "low": 0.7, "high": 0.9}
+    tags = versions.night_tags(
+        toy,
+        split,
+        night="n" * 64,
+        as_of=date(2026, 1, 27),
+        candidate="tree",
+        shipped_key="k" * 64,
+        prediction_interval=interval,
+    )
+    checked = {"twin_sha256": "t", "files_sha256": "f", "trusted_types": "[]"}
+    made = SimpleNamespace(version=3, run_id="run", tags=tags | checked)
+    found = versions._champion("toy", made)
+    assert (found.version, found.candidate, found.as_of) == ("3", "tree", date(2026, 1, 27))
+    assert found.twin_learned_through == date(2026, 1, 20)
+    assert (found.digest, found.lookback) == (digest(toy), 7)
+    assert found.promised == interval
+    assert (tags["night"], tags["judged_from"]) == ("n" * 64, "2026-01-21")
+
+
+def test_the_figures_of_a_run_are_named_by_role_and_end() -> None:
+    measured = {
+        name: {"log_loss": {"value": value, "low": value - 1, "high": value + 1}}
+        for name, value in {"tree": 5.0, "baseline": 9.0, "constant": 1.0}.items()
+    }
+    assert run_records.role_metrics(measured, "tree") == {
+        "log_loss": 5.0,
+        "log_loss_low": 4.0,
+        "log_loss_high": 6.0,
+        "baseline_log_loss": 9.0,
+        "baseline_log_loss_low": 8.0,
+        "baseline_log_loss_high": 10.0,
+    }
 
 
 def test_a_version_without_the_alias_is_no_champion(client: MlflowClient) -> None:
@@ -283,7 +324,7 @@ def test_a_change_cut_off_anywhere_is_ended(
         except KeyboardInterrupt:
             assert steps < 5
     ended = finish_change(client, "toy")
-    assert ended == (second if 0 < steps < 5 else None)
+    assert (ended and ended.champion) == (second if 0 < steps < 5 else None)
     expected = first if steps == 0 else second
     assert versions.read_alias(client, "toy", "champion") == expected
     assert versions.read_alias(client, "toy", "previous") == (first if steps else None)
@@ -356,8 +397,11 @@ REQUEST = "API request to http://someone:secret@mlflow:5000/api/2.0/runs/get fai
         ("exception (Connection refused)", "refuses the connection"),
         ("exception (Failed to resolve 'mlflow')", "is not known by that name"),
         ("timeout exception (Read timed out.)", "does not answer"),
-        ("exception (too many 503 error responses)", "answers /api/2.0/runs/get with an error"),
-        ("exception (Connection aborted.)", "broke off the connection"),
+        (
+            "exception (too many 503 error responses)",
+            "answers /api/2.0/runs/get with a server error",
+        ),
+        ("exception (Connection aborted.)", "closed the connection"),
     ],
 )
 def test_an_outage_in_plain_words(said: str, expected: str) -> None:

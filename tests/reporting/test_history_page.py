@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.reporting import history_page, plots, wording
+from tasks.promotion.checks import Status
+from tasks.reporting import history_page, plots
 
 LAST = date(2026, 11, 22)
 VOID = {"meta", "br", "input", "img", "link"}
@@ -190,7 +191,7 @@ def test_a_date_without_a_report_is_shown_as_missing() -> None:
     ]
     assert "NO REPORT <b>2</b>" in html
     missing = cells(html)[2]
-    assert (missing["As of"], missing["Why"]) == ("2026-11-20", "No report was left.")
+    assert (missing["As of"], missing["Why"]) == ("2026-11-20", "There is no report of this night.")
     assert (missing["Champion"], missing["Age"], missing["Rows"]) == ("", "", "")
     assert missing["Live"] == "0.200"
 
@@ -198,7 +199,7 @@ def test_a_date_without_a_report_is_shown_as_missing() -> None:
 @pytest.mark.parametrize("verdict", ["HELD", "REJECTED"])
 def test_nights_that_judged_nothing(verdict: str) -> None:
     html = history_page.to_html([night(1, "PROMOTED"), night(0, verdict)], [])
-    assert state(html).startswith(f"{verdict} on 2026-11-22, {wording.WORDS[verdict]}: version 2 (")
+    assert state(html).startswith(f"{verdict} on 2026-11-22, {Status(verdict).words}: version 2 (")
     counted = tips(chart(html, "Rows accepted"))
     assert counted == ["2026-11-21: 6,990", "2026-11-22: 6,990"][: 1 + (verdict != "HELD")]
 
@@ -218,7 +219,7 @@ def test_old_reports_lack_keys() -> None:
     assert [row["Why"] for row in cells(html)] == ["The reason of 2026-11-22.", ""]
     html = history_page.to_html([night(1), old | {"as_of": str(LAST), "metric": "log_loss"}], [])
     assert "Lower is better." in html
-    assert "Log loss: promised against live" in html
+    assert "Log loss: prediction interval against live" in html
     bare = {name: value for name, value in graded(0, 0.5).items() if name not in ("previous",)}
     assert "0.500" in history_page.to_html([night(0)], [bare | {"promised": None}])
 
@@ -228,7 +229,9 @@ def test_live_days_are_held_to_the_promise_in_its_direction() -> None:
     reports = [night(age) for age in (3, 2, 1, 0)]
     html = history_page.to_html(reports, live)
     assert "Higher is better." in html
-    assert "was inside the promise on 1 of 3 days, worse on 1, better on 1." in state(html)
+    assert ("was inside the prediction interval on 1 of 3 days, worse on 1, better on 1.") in state(
+        html
+    )
     assert [row["Live"] for row in cells(html)] == ["", "0.300, better", "0.200", "0.180, worse"]
     assert tips(chart(html, "NDCG@10"))[0] == (
         "2026-11-19: 0.180, worse than the promised 0.190 to 0.260; 412 of 2,470 labelled"
@@ -262,7 +265,7 @@ def test_the_predecessor_is_a_line_between_days_that_follow_each_other() -> None
 
 
 def test_promotions_and_ways_back_are_marked_on_the_age() -> None:
-    text = "Version 3 was taken back, version 2 is the champion again: 9 graded days."
+    text = "Version 3 was reverted, and version 2 is the champion again: 9 graded days."
     reports = [
         night(4, "PROMOTED", "2"),
         night(3, "PROMOTED", "3"),
@@ -299,7 +302,7 @@ def test_a_look_back_has_no_negative_age() -> None:
     later = {"version": "9", "candidate": "ranker", "since": "2026-11-25"}
     html = history_page.to_html([night(0, champion=later)], [])
     assert cells(html)[0]["Age"] == ""
-    assert "Nothing has been counted yet." in html
+    assert "No rows have been counted yet." in html
 
 
 def test_a_verdict_is_told_by_its_shape_too() -> None:

@@ -67,8 +67,8 @@ def test_a_night_already_decided_ends_as_it_did_or_as_superseded(
         assert ended.message == "Decided before. The reason."
     else:
         assert ended.message == (
-            "The night of 2026-11-19 was missed; that of 2026-11-22 has taken in every day since "
-            "and ended KEPT. Nothing was left to do."
+            "The night of 2026-11-19 was missed; that of 2026-11-22 has used every day since "
+            "then and ended KEPT. Nothing was left to do."
         )
 
 

@@ -39,7 +39,7 @@ def test_a_time_after_the_rows_own_and_a_column_that_tells_all_are() -> None:
     found = suspected(ROWS)
     assert set(found) == {"closed_at", "fee"}
     assert found["closed_at"] == "it is later than 'ordered_at' in 100% of the rows"
-    assert found["fee"] == "alone it nearly tells the target (AUC 1.00)"
+    assert found["fee"] == "alone it nearly predicts the target (AUC 1.00)"
 
 
 def test_a_text_that_tells_all_is() -> None:
@@ -49,7 +49,7 @@ def test_a_text_that_tells_all_is() -> None:
 
 def test_a_number_that_only_one_outcome_is_given_tells_all() -> None:
     told = ROWS.assign(points=np.where(ROWS["returned"] == "yes", ROWS["amount"], np.nan))
-    assert suspected(told)["points"] == "alone it nearly tells the target (AUC 1.00)"
+    assert suspected(told)["points"] == "alone it nearly predicts the target (AUC 1.00)"
 
 
 def test_a_column_missing_where_the_target_is_and_a_telling_name_are() -> None:
@@ -63,7 +63,7 @@ def test_a_column_missing_where_the_target_is_and_a_telling_name_are() -> None:
     found = suspected(late.drop(columns=["closed_at", "fee"]))
     assert found == {
         "grade": "it is missing where the target is",
-        "days_until_closed": "its name says so",
+        "days_until_closed": "its name suggests it",
     }
 
 
@@ -97,7 +97,7 @@ def test_a_class_too_rare_to_judge_by_is_told() -> None:
     read = read_target(rare, describe_columns(rare, "returned", None)[-1])
     few, none = class_warnings(rare, "returned", read, 14)
     assert few.startswith("Only 40 rows have 'returned' = 'yes'")
-    assert none.startswith("Of the last 14 days, which judge, 0 rows have")
+    assert none.startswith("Only 0 rows of the holdout (the last 14 days) have")
     assert class_warnings(ROWS, "returned", read, 14) == []
 
 
@@ -105,10 +105,16 @@ def test_numbers_with_a_decimal_comma_are_told() -> None:
     (words,) = row_warnings(
         ROWS.assign(price=ROWS["amount"].map("{:.2f}".format).str.replace(".", ","))
     )
-    assert words.startswith("Numbers with a decimal comma are read as texts: price.")
+    assert words.startswith("Numbers with a decimal comma are read as text: price.")
+
+
+def test_codes_are_told() -> None:
+    codes = pd.Series(["00042", "7"]).repeat(len(ROWS) // 2).to_numpy()
+    (words,) = row_warnings(ROWS.assign(sku=pd.Series(codes, dtype="str")))
+    assert words.startswith("Numbers with leading zeros") and words.endswith("texts: sku.")
 
 
 def test_repeated_rows_are_told() -> None:
     assert row_warnings(ROWS) == []
     (words,) = row_warnings(pd.concat([ROWS, ROWS.head(400)]))
-    assert words.startswith("10.0% of the rows repeat another")
+    assert words.startswith("10.0% of the rows equal another of their day, and all count.")

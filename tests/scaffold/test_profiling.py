@@ -32,7 +32,8 @@ def described(values: Any, name: str = "some") -> Column:
     [
         ([1.5, 2.0, None], "number"),
         ([1, 2, 2], "whole"),
-        ([1.0, 2.0, None], "number"),  # missing values make whole numbers floats
+        ([1.0, 2.0, None], "number"),  # as pandas reads whole numbers with gaps
+        (pd.array([1, 2, None], "Int64"), "whole"),
         ([Decimal("1.5"), Decimal("2")], "number"),
         ([True, False, None], "flag"),
         ([True, False, True], "flag"),
@@ -121,11 +122,11 @@ def test_the_target_says_which_problem_it_is(
     [
         (["a"] * 9, None, "found 'a' in every row"),
         ([1.0] * 9, None, "found 1.0 in every row"),
-        ([None] * 9, None, "has no value at all"),
+        ([None] * 9, None, "it has no values"),
         ([1, "a"] * 9, None, "mixed"),
         (pd.to_datetime(["2026-01-01", "2026-01-02"] * 9), None, "found times"),
         ([f"note {n}" for n in range(99)], None, "99 different values; expected at most 50"),
-        (["a", "b", "c"] * 9, "regression", "found texts"),
+        (["a", "b", "c"] * 9, "regression", "found text in"),
         (["a", "b", "c"] * 9, "classification", "3 different values"),
     ],
 )

@@ -36,6 +36,40 @@ def test_a_mark_of_unicode_an_index_and_other_encodings(file: Path) -> None:
     assert read(file, gzip.compress(b"n\n1\n")) == {"n": [1]}
 
 
+def test_a_number_that_begins_with_a_zero_is_a_code(file: Path) -> None:
+    text = b"sku,n,price,zip\n00042,10,0.5,1067\n7,0,2,\n12,20,1,01067\n"
+    assert read(file, text) == {
+        "sku": ["00042", "7", "12"],
+        "n": [10, 0, 20],
+        "price": [0.5, 2.0, 1.0],
+        "zip": ["1067", None, "01067"],
+    }
+
+
+def test_whole_numbers_keep_every_digit(file: Path) -> None:
+    first = b"1234567890123456789,12345678901234567890,123456789012345678901,1\n"
+    text = b"id,big,huge,n\n" + first + b",1,1,0.5\n"
+    assert read(file, text) == {
+        "id": [1234567890123456789, None],
+        "big": [12345678901234567890, 1],
+        "huge": ["123456789012345678901", "1"],
+        "n": [1.0, 0.5],
+    }
+
+
+def test_a_type_that_is_named_does_not_hang_on_the_rows(file: Path) -> None:
+    file.write_bytes(b"sku,zip,n,x\n7,01067,0042,1\n8,,7,x\n")
+    types = {"sku": "str", "zip": "int", "n": "float", "x": "int", "absent": "str"}
+    table = read_csv(file, "x.csv", ",", "utf-8", types)
+    assert table.to_pydict() == {
+        "sku": ["7", "8"], "zip": [1067, None], "n": [42, 7], "x": ["1", "x"],
+    }  # fmt: skip
+
+
+def test_a_dump_of_a_database_says_backslash_n_for_nothing(file: Path) -> None:
+    assert read(file, b'n,s\n1,\\N\n\\N,"\\N"\n') == {"n": [1, None], "s": [None, "\\N"]}
+
+
 def test_a_type_holds_for_the_whole_file(file: Path) -> None:
     many = b"n,s\n" + b"1,2\n" * (LONGEST_ROW // 2) + b"0.5,x\n"
     found = read(file, many)
@@ -44,14 +78,14 @@ def test_a_type_holds_for_the_whole_file(file: Path) -> None:
 
 
 WRONG = {
-    "empty": (b"", SourceError, "x.csv: found 0 bytes; expected a whole CSV file"),
-    "blank": (b"\n\n", SourceError, "found no row, not even one of names"),
+    "empty": (b"", SourceError, "x.csv: found 0 bytes; expected a complete CSV file"),
+    "blank": (b"\n\n", SourceError, "found no row, not even a header"),
     "semicolons": (b"a;b\n1;2\n", SourceSettingsError, r"one column 'a;b'.*Set delimiter=';'"),
     "tabs": (b"a\tb\n1\t2\n", SourceSettingsError, r"Set delimiter='\\t'"),
     "latin-1": (
         b"a,b\n1,\xe9\n",
         SourceSettingsError,
-        "found byte 0xe9 at position 6, which is no utf-8.*Set encoding=",
+        "found byte 0xe9 at position 6, which is not valid utf-8.*Set encoding=",
     ),
     "half a character": (b"a,b\n1,\xc3", SourceError, "a character that ends in the middle"),
     "nul": (b"a,b\n1,\0\n", SourceError, "found a NUL byte after 6 bytes"),
@@ -64,7 +98,7 @@ WRONG = {
         SourceError,
         "'b' that goes on to the end of the file",
     ),
-    "no gzip": (b"\x1f\x8b\x08broken", SourceError, "expected a whole CSV file"),
+    "no gzip": (b"\x1f\x8b\x08broken", SourceError, "expected a complete CSV file"),
     "huge": (b"a,b\n1," + b"x" * 100_000_000 + b"\n2,3\n", SourceError, "a row of more than"),
 }
 

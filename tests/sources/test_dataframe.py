@@ -86,7 +86,7 @@ WRONG: dict[str, tuple[Callable[[], DataFrameDays], type[SourceError], str]] = {
     "no mark": (
         lambda: DataFrameDays(numbers, two_days, lambda _: ""),
         SourceSettingsError,
-        "found ''; expected a text",
+        "found ''; expected a non-empty text",
     ),
     "no function": (
         lambda: DataFrameDays("numbers", two_days),  # type: ignore[arg-type]

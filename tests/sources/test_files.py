@@ -93,11 +93,19 @@ def test_a_relative_path_starts_at_the_project(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("2026-11-23.parquet", b"", r"2026-11-23\.parquet: found 0 bytes.*PAR1; expected a whole"),
+        (
+            "2026-11-23.parquet",
+            b"",
+            r"2026-11-23\.parquet: found 0 bytes.*PAR1; expected a complete",
+        ),
         ("2026-11-23.parquet", b"PAR1" + bytes(50), r"found 54 bytes.*deliver it again"),
-        ("november.parquet", b"", r"november\.parquet: found a name that is no day; expected"),
-        ("2026-11-31.parquet", b"", r"found a name that is no day"),
-        ("2026-11-23.csv", b"", r"found a name that is no day"),
+        (
+            "november.parquet",
+            b"",
+            r"november\.parquet: found a file name that is not a day; expected",
+        ),
+        ("2026-11-31.parquet", b"", r"found a file name that is not a day"),
+        ("2026-11-23.csv", b"", r"found a file name that is not a day"),
         ("day=2026-11-20.parquet", b"", r"2026-11-20\.parquet and .*one file for 2026-11-20"),
     ],
 )
@@ -110,7 +118,7 @@ def test_a_bad_file_is_named(folder: Path, name: str, content: bytes, message: s
 def test_a_truncated_file_is_refused(folder: Path) -> None:
     file = folder / "2026-11-20.parquet"
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(SourceError, match=r"2026-11-20\.parquet.*cut off"):
+    with pytest.raises(SourceError, match=r"2026-11-20\.parquet.*truncated"):
         ParquetDays(str(folder)).list_days(date.max)
 
 
@@ -118,7 +126,7 @@ def test_a_file_broken_inside_is_refused(folder: Path) -> None:
     file = folder / "2026-11-20.parquet"
     content = file.read_bytes()
     file.write_bytes(b"PAR1" + bytes(len(content) - 8) + b"PAR1")
-    with pytest.raises(SourceError, match=r"2026-11-20\.parquet: found .*whole Parquet file"):
+    with pytest.raises(SourceError, match=r"2026-11-20\.parquet: found .*complete Parquet file"):
         ParquetDays(str(folder)).read_days([FIRST])
 
 
@@ -174,7 +182,7 @@ def test_categories_of_two_days_are_joined(tmp_path: Path) -> None:
 def test_a_missing_folder_and_an_empty_one(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"nowhere: found no such folder"):
         ParquetDays(str(tmp_path / "nowhere")).list_days(date.max)
-    with pytest.raises(SourceError, match="found no day"):
+    with pytest.raises(SourceError, match="found no file of a day"):
         ParquetDays(str(tmp_path)).list_days(date.max)
 
 
@@ -345,12 +353,12 @@ WRONG: dict[str, tuple[Callable[[Path], None], type[SourceError], str]] = {
     "other times": (
         write_text("at,n\n11/20/2026,1\n"),
         SourceSettingsError,
-        r"found 1 of 1 rows in whose 'at' is no time, first '11/20/2026' in row 1; expected times",
+        r"found 1 of 1 rows whose 'at' is not a time, first '11/20/2026' in row 1; expected times",
     ),
     "one bad time": (
         write_text("at,n\n2026-11-20,1\n2026-11-31,2\n"),
         SourceError,
-        r"found 1 of 2 rows in whose 'at' is no time, first '2026-11-31' in row 2",
+        r"found 1 of 2 rows whose 'at' is not a time, first '2026-11-31' in row 2",
     ),
     "a time missing": (
         write_text("at,n\n2026-11-20 10:00:00,1\n,2\n"),
@@ -367,7 +375,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], type[SourceError], str]] = {
         SourceError,
         "expected an offset from UTC in every time or in none",
     ),
-    "names alone": (write_text("at,n\n"), SourceError, "found no row below the names"),
+    "names alone": (write_text("at,n\n"), SourceError, "found no row below the header"),
     "reserved": (write_text("at,day\n2026-11-20,3\n"), SourceError, "column 'day'.*reserved"),
 }
 
@@ -387,7 +395,7 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     save(orders(), tmp_path / "x.csv")
     (tmp_path / "README.md").write_text("what this is")
     with pytest.raises(
-        SourceError, match=r"README\.md: found a file of that name.*orders\.csv alone"
+        SourceError, match=r"README\.md: found a file of that name.*only files such as orders\.csv"
     ):
         CsvDays(str(tmp_path), time="at").list_days(date.max)
 
@@ -432,7 +440,9 @@ def test_a_damaged_day_of_a_large_file_says_what_to_delete(tmp_path: Path, home:
     source = ParquetDays(str(save(orders(), tmp_path / "x.parquet")), "at")
     source.list_days(date.max)
     next((home / "data").glob("x-*/day=2026-11-21.parquet")).write_bytes(b"PAR1")
-    with pytest.raises(SourceError, match=r"cut from a larger file: delete .*data/x-.*made anew"):
+    with pytest.raises(
+        SourceError, match=r"split from a larger file: delete .*data/x-.*next night makes it again"
+    ):
         source.read_days([date(2026, 11, 21)])
 
 
@@ -483,7 +493,11 @@ def test_a_large_file_behind_a_url(memory: fsspec.AbstractFileSystem, tmp_path: 
         ("memory://nowhere", SourceSettingsError, "found no such folder or file"),
         ("s3://bucket/folder", SourceSettingsError, "pip install s3fs"),
         ("nope://bucket", SourceSettingsError, "Protocol not known: nope"),
-        ("s3://key:${NOT_THERE}@bucket", SourceSettingsError, "no variable NOT_THERE"),
+        (
+            "s3://key:${NOT_THERE}@bucket",
+            SourceSettingsError,
+            "variable NOT_THERE, which .* names, is not set",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_url(path: str, kind: type[Exception], message: str) -> None:
@@ -515,7 +529,10 @@ def test_a_store_that_does_not_answer_is_an_outage_without_its_secret(
         ({"path": "x", "timezone": "Mars/Olympus"}, "timezone='Mars/Olympus'; expected a time z"),
         ({"path": "x", "timezone": "../etc/passwd"}, "expected a time zone"),
         ({"path": "x", "delimiter": ";;"}, "delimiter=';;'; expected one character"),
-        ({"path": "x", "encoding": "utf-9"}, "encoding='utf-9'; expected one that Python knows"),
+        (
+            {"path": "x", "encoding": "utf-9"},
+            "encoding='utf-9'; expected an encoding that Python knows",
+        ),
     ],
 )
 def test_what_csv_days_refuse(changes: dict[str, str], message: str) -> None:
@@ -526,7 +543,7 @@ def test_what_csv_days_refuse(changes: dict[str, str], message: str) -> None:
 
 def test_only_one_file_needs_a_time(tmp_path: Path) -> None:
     with pytest.raises(
-        SourceSettingsError, match=r"x\.parquet: found a name that is no day.*time="
+        SourceSettingsError, match=r"x\.parquet: found a file name that is not a day.*time="
     ):
         ParquetDays(str(save(orders(), tmp_path / "x.parquet"))).list_days(date.max)
 
@@ -534,4 +551,42 @@ def test_only_one_file_needs_a_time(tmp_path: Path) -> None:
 def test_a_variable_in_a_path_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A", "one")
     assert locations.filled("s3://${A}/${A}") == "s3://one/one"
-    assert locations.hidden("to one", "${A}") == "to ***"
+
+
+def test_codes_are_the_same_whatever_else_is_in_their_file(tmp_path: Path) -> None:
+    """A source-wide decision: by the contract, by types=, else by the digits that are there."""
+    days = [FIRST, FIRST + timedelta(days=1)]
+    for day, codes in zip(days, ("7\n12", "00042\n7"), strict=True):
+        (tmp_path / f"{day}.csv").write_text(f"sku\n{codes}\n")
+    named = CsvDays(str(tmp_path), types={"sku": "str"})
+    told = CsvDays(str(tmp_path)).with_types({"sku": "str"})
+    for source in (named, told):
+        assert source.read_days(days[:1])["sku"].tolist() == ["7", "12"]
+        assert source.read_days(days)["sku"].tolist() == ["7", "12", "00042", "7"]
+    assert CsvDays(str(tmp_path)).read_days(days)["sku"].tolist() == ["7", "12", "00042", "7"]
+    number = CsvDays(str(tmp_path), types={"sku": "int"}).with_types({"sku": "str"})
+    assert number.read_days(days)["sku"].tolist() == [7, 12, 42, 7], "types= goes first"
+
+
+def test_a_word_among_declared_numbers_is_left_to_the_contract(tmp_path: Path) -> None:
+    days = [FIRST, FIRST + timedelta(days=1)]
+    for day, row in zip(days, ("1,true,2026-11-20 10:00", "x,maybe,soon"), strict=True):
+        (tmp_path / f"{day}.csv").write_text(f"n,b,at\n{row}\n")
+    declared = {"n": "int", "b": "bool", "at": "time"}
+    rows = CsvDays(str(tmp_path)).with_types(declared).read_days(days)
+    assert rows["n"].tolist() == ["1", "x"]
+    assert rows["b"].tolist() == ["true", "maybe"]
+    with pytest.raises(ColumnsError, match=r"found string in column .*types= of the source"):
+        CsvDays(str(tmp_path)).read_days(days)
+
+
+@pytest.mark.parametrize("types", [{"sku": "text"}, {1: "str"}, ["sku"], {"sku": str}])
+def test_wrong_types_are_told(types: object, tmp_path: Path) -> None:
+    with pytest.raises(SourceSettingsError, match="CsvDays: found types="):
+        CsvDays(str(tmp_path), types=types)  # type: ignore[arg-type]
+
+
+def test_a_type_of_a_column_that_is_not_there_is_told(tmp_path: Path) -> None:
+    (tmp_path / f"{FIRST}.csv").write_text("sku\n7\n")
+    with pytest.raises(SourceSettingsError, match="found no column 'zip', which types= names"):
+        CsvDays(str(tmp_path), types={"zip": "str"}).read_days([FIRST])

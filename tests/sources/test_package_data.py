@@ -85,7 +85,9 @@ def test_two_processes_make_them_once(package: PackageDays, tmp_path: Path) -> N
 def test_a_damaged_day_of_a_package_says_what_to_delete(package: PackageDays, home: Path) -> None:
     package.list_days(date.max)
     next((home / "data").glob("*/day=2025-01-01.parquet")).write_bytes(b"")
-    with pytest.raises(SourceError, match=r"0 bytes.*delete .*data/pandas-.*made anew"):
+    with pytest.raises(
+        SourceError, match=r"0 bytes.*delete .*data/pandas-.*next night makes them again"
+    ):
         package.list_days(date.max)
 
 

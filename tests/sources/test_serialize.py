@@ -42,6 +42,7 @@ def test_listing_imports_neither_pandas_nor_pyarrow(folder: Path) -> None:
         ParquetDays("days"),
         PackageDays("pandas", "a:b", "at", "09:00"),
         CsvDays("orders.csv", time="at", timezone="Europe/Berlin", delimiter=";"),
+        CsvDays("orders", types={"kind": "str"}).with_types({"source": "int", "list_days": "str"}),
         SqlDays("postgresql://shop:${PASSWORD}@host/shop", "orders", time="at", changed="seen"),
         Replay(Replay(ParquetDays("days"), year=2020)),
     ],

@@ -136,9 +136,9 @@ def test_only_the_days_asked_for_are_read(url: str, monkeypatch: pytest.MonkeyPa
     fetched = []
     as_table = SqlDays._as_table
 
-    def counted(self: SqlDays, names: Any, rows: Any) -> Any:
+    def counted(self: SqlDays, names: Any, kinds: Any, rows: Any) -> Any:
         fetched.append(len(rows))
-        return as_table(self, names, rows)
+        return as_table(self, names, kinds, rows)
 
     monkeypatch.setattr(SqlDays, "_as_table", counted)
     orders(url).read_days([date(2026, 11, 21)])
@@ -272,10 +272,10 @@ def test_rows_without_a_time_are_told(url: str) -> None:
 def test_what_sqlite_does_not_understand_is_told(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'shop.db'}"
     run(url, "CREATE TABLE orders (at, n)", "INSERT INTO orders VALUES ('20/11/2026', 1)")
-    with pytest.raises(SourceError, match=r"found 1 rows in whose 'at' is no time, such as '20/11"):
+    with pytest.raises(SourceError, match=r"found 1 rows whose 'at' is not a time, such as '20/11"):
         orders(url).list_days(date.max)
     run(url, "UPDATE orders SET at = 1700000000")
-    with pytest.raises(SourceError, match="is no time, such as 1700000000"):
+    with pytest.raises(SourceError, match="is not a time, such as 1700000000"):
         orders(url).list_days(date.max)
     run(url, "UPDATE orders SET at = '2026-11-20T23:30:00+01:00'")
     assert list(orders(url).list_days(date.max)) == [FIRST]
@@ -285,7 +285,7 @@ def test_what_sqlite_does_not_understand_is_told(tmp_path: Path) -> None:
     ):
         orders(url, timezone="Europe/Berlin").list_days(date.max)
     run(url, "UPDATE orders SET at = '2026-11-20'", "INSERT INTO orders VALUES ('2026-11-20', 'x')")
-    with pytest.raises(ColumnsError, match="values in column 'n' that make no column"):
+    with pytest.raises(ColumnsError, match="values in column 'n' that do not form one column"):
         orders(url).read_days([FIRST])
 
 
@@ -321,9 +321,13 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "kind", "message"),
     [
-        ("postgresql://u:${NOT_THERE}@host/x", SourceSettingsError, "no variable NOT_THERE"),
+        (
+            "postgresql://u:${NOT_THERE}@host/x",
+            SourceSettingsError,
+            "variable NOT_THERE, which .* names, is not set",
+        ),
         ("postgresql://u@127.0.0.1:1/x", SourceOutageError, "does not answer.*refused"),
-        ("shop", SourceSettingsError, "it is no such address"),
+        ("shop", SourceSettingsError, "it is not a database URL"),
         ("nope://x", SourceSettingsError, "found nope; expected postgresql or sqlite"),
         ("mysql+pymysql://x/y", SourceSettingsError, "expected postgresql or sqlite|not installed"),
         ("sqlite://", SourceSettingsError, "found no file"),
@@ -342,9 +346,9 @@ def test_what_is_wrong_with_an_address(url: str, kind: type[Exception], message:
         ({"url": "postgresql://joe@host/x?password=secret"}, "found a password in the address"),
         ({"url": ""}, "found url=''"),
         ({"time": ""}, "found time=''; expected the name of a column"),
-        ({"query": "SELECT 1"}, "expected one of them"),
-        ({"table": None}, "expected one of them"),
-        ({"table": " "}, "expected one of them"),
+        ({"query": "SELECT 1"}, "expected exactly one of them"),
+        ({"table": None}, "expected exactly one of them"),
+        ({"table": " "}, "expected exactly one of them"),
         ({"day_start": "9"}, "expected HH:MM"),
     ],
 )
@@ -407,7 +411,7 @@ def test_a_connection_dropped_in_mid_read_is_an_outage(
     monkeypatch.setattr(sql, "ROWS_AT_ONCE", 100)
     as_table, seen = SqlDays._as_table, []
 
-    def killing(self: SqlDays, names: Any, rows: Any) -> Any:
+    def killing(self: SqlDays, names: Any, kinds: Any, rows: Any) -> Any:
         seen.append(len(rows))
         if len(seen) == 1:
             run(
@@ -415,10 +419,10 @@ def test_a_connection_dropped_in_mid_read_is_an_outage(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()",
             )
-        return as_table(self, names, rows)
+        return as_table(self, names, kinds, rows)
 
     monkeypatch.setattr(SqlDays, "_as_table", killing)
-    with pytest.raises(SourceOutageError, match="does not answer, or broke off"):
+    with pytest.raises(SourceOutageError, match="does not answer, or closed the connection"):
         orders(postgres).read_days([FIRST])
     assert 0 < sum(seen) < 40_000
     assert len(orders(postgres).read_days([FIRST])) == 40_000, "the same again gets past"

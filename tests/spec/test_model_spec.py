@@ -113,7 +113,7 @@ def test_a_model_is_found_by_name_path_and_module(tmp_path: Path) -> None:
     ("model", "message"),
     [
         ("grocery", "deployments/grocery.py does not exist. Models here: flights, groceries."),
-        ("no such", "found neither a name"),
+        ("no such", "expected a model name"),
         ("none.py", "Model file none.py: not found from"),
         ("tests.toy:FIRST", "FIRST in tests.toy is datetime.date(2026, 1, 1), not a ModelSpec"),
         ("tests.toys:toy", "needs the package 'tests.toys', which is not installed"),
@@ -128,10 +128,10 @@ def test_a_model_that_is_not_there(model: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"def f(:\n", "mine.py' is no Python: invalid syntax (mine.py, line 1)"),
+        (b"def f(:\n", "mine.py' is not valid Python: invalid syntax (mine.py, line 1)"),
         (b"x = 1\nraise RuntimeError('boom')\n", "RuntimeError: boom (line 2 of "),
         (b"import sys\nsys.exit(3)\n", "mine.py' ends the process when it is imported"),
-        (b"\x00\x01", "mine.py' is no Python: source code string cannot contain null bytes"),
+        (b"\x00\x01", "mine.py' is not valid Python: source code string cannot contain null bytes"),
         (b"import mine_twin\n", "ModuleNotFoundError: No module named 'mine_twin' (line 1 of "),
     ],
 )

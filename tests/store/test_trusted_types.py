@@ -129,7 +129,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         ),
         '"scipy.stats._distn_infrastructure.rv_continuous_frozen"',
     ),
-    "itself": (Circle, "It cannot be stored without pickle: "),
+    "itself": (Circle, "The model cannot be stored without pickle: "),
 }
 
 

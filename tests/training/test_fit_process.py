@@ -83,9 +83,13 @@ def test_it_is_the_very_fit_of_this_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("candidate", "message"),
     [
-        ("hangs", "its fit was not done after 0:00:03 (h:mm:ss) and was stopped. Make it cheaper"),
+        ("hangs", "its fit took longer than 0:00:03 (h:mm:ss) and was stopped. Make it cheaper"),
         ("raises", "fit on 120 rows raised ValueError: no such luck. Repair it in the spec's"),
-        ("dies", "the process of its fit failed: it was killed; is there too little memory?"),
+        (
+            "dies",
+            "the process that fits it failed: it was killed, probably because the machine ran "
+            "out of memory",
+        ),
     ],
 )
 def test_a_fit_that_fails_is_told_of_and_leaves_nothing(

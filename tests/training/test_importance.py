@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tasks.training.importance import reliance
+from tasks.training.importance import permutation_importance
 
 RANDOM = np.random.default_rng(0)
 INPUTS = pd.DataFrame(
@@ -19,12 +19,14 @@ def score(rows: pd.DataFrame) -> np.ndarray:
 
 def test_inputs_are_ranked_by_what_the_answers_hang_on() -> None:
     before = INPUTS.copy()
-    found = reliance(score, INPUTS, seed=0)
+    found = permutation_importance(score, INPUTS, seed=0)
     assert found["strong"] > 3 * found["weak"] > 0
     assert found["shop"] == 0
-    assert found == reliance(score, INPUTS, seed=0)
+    assert found == permutation_importance(score, INPUTS, seed=0)
     pd.testing.assert_frame_equal(INPUTS, before)
 
 
 def test_a_constant_model_hangs_on_nothing() -> None:
-    assert set(reliance(lambda rows: np.ones(len(rows)), INPUTS, seed=0).values()) == {0.0}
+    assert set(
+        permutation_importance(lambda rows: np.ones(len(rows)), INPUTS, seed=0).values()
+    ) == {0.0}

@@ -140,7 +140,7 @@ def test_the_search_judges_later_days_by_earlier_ones_with_final_labels(tmp_path
     learned, judged = tuning.split_inside(spec, rows)
     assert judged["day"].min().date() == nth_day(10)
     assert learned["day"].max().date() == nth_day(7)
-    with pytest.raises(fit.FitError, match="2 days to learn from are too few to search"):
+    with pytest.raises(fit.FitError, match="2 training days are too few to search"):
         tuning.split_inside(spec, rows[rows["day"] <= pd.Timestamp(nth_day(2))])
 
 
@@ -169,7 +169,7 @@ def test_a_night_searches_and_goes_on_without_what_hangs(
     assert list(report["candidates"]) == ["tree"]
     told, fault = report["reasons"][-2:]
     assert "Candidate tree is fitted with max_depth=3: searched on 2026-02-09" in told
-    assert "Candidate 'hangs' of model toy: its fit was not done after 0:00:03" in fault
+    assert "Candidate 'hangs' of model toy: its fit took longer than 0:00:03" in fault
     assert champion_of() == "1"
     client = open_registry()
     version = client.get_model_version("toy", "1")

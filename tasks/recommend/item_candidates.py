@@ -1,4 +1,4 @@
-"""Candidates of a recommendation and what is known of them, out of nothing but the log."""
+"""Item candidates of a recommendation and their features, from the log alone."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 RECENT = 30.0
-"""Days after which a row counts half when popularity and habits are measured."""
+"""Half-life of a row in days, for popularity and habits."""
 USUAL = 10.0
-"""Ratings of the mean kind that every item and user starts with."""
+"""Weight of the prior mean of ratings, in ratings."""
 
 
 def candidates_of(
@@ -37,8 +37,8 @@ def candidates_of(
 ) -> pd.DataFrame:
     """Items for each user asked, with features: ``features`` of a recommendation in one call.
 
-    Proposed are the user's own items, those of similar users (TIFU-kNN), those of latent factors
-    and popular ones. A user who would have none gets the popular ones.
+    Item candidates are the user's own items, those of similar users (TIFU-kNN), those of latent
+    factors and popular ones. A user who would have none gets the popular ones.
 
     Args:
         requests: ``day``, one day in all rows, and the user, each once.
@@ -46,10 +46,10 @@ def candidates_of(
         user: Column of the user.
         item: Column of the item.
         rating: Column of the rating, where there is one: its means become features.
-        liked: Least rating of an item that was wanted: only such rows say what is popular, alike
-            and wanted again; the others are known to the user all the same.
+        liked: Least rating of an item that was wanted: only such rows count for popularity,
+            similarity and repeats; the items of other rows are still known to the user.
         repeats: Whether an item that the user has had, in this history, may be proposed again.
-        count: Candidates of a user, at most.
+        count: Most item candidates of a user.
 
     Returns:
         User, item and float32 features, among them ``popularity`` (a baseline),
@@ -95,17 +95,17 @@ def candidates_of(
 
 
 def _only(log: Purchases, rows: npt.NDArray[np.bool_]) -> Purchases:
-    """Some rows of the log, under the same codes."""
+    """Some rows of the log, with the same codes."""
     return replace(log, user=log.user[rows], item=log.item[rows], age=log.age[rows])
 
 
 def _popularity(log: Purchases) -> Floats:
-    """Rows of each item, a half per ``RECENT`` days: never all nothing after a quiet month."""
+    """Decayed rows of each item, half per ``RECENT`` days: above zero even after a quiet month."""
     return np.bincount(log.item, log.decay(RECENT), len(log.items)).astype(np.float32)
 
 
 def _seen(log: Purchases, column: Ints) -> npt.NDArray[np.bool_]:
-    """Whether each user asked has had each common item."""
+    """Whether each requested user has had each common item."""
     matrix = asked_matrix(log, np.ones(len(log.item)))[:, np.flatnonzero(column >= 0)]
     return np.asarray(matrix.toarray() > 0)
 
@@ -124,7 +124,7 @@ def _best(
 def _ratings(
     log: Purchases, user: Ints, item: Ints, rating: npt.NDArray[np.float64]
 ) -> purchase_features.Columns:
-    """Mean ratings of the item and by the user, drawn towards the mean of all."""
+    """Mean ratings of the item and by the user, shrunk towards the mean of all."""
     known = np.isfinite(rating)
     usual = float(rating[known].mean()) if known.any() else 0.0
     found: dict[str, npt.NDArray[Any]] = {}

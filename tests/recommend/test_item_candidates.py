@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.recommend.candidate_items import candidates_of
+from tasks.recommend.item_candidates import candidates_of
 
 DAY = pd.Timestamp("2026-03-01").as_unit("s")
 

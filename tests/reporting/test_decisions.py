@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tasks import settings
+from tasks.reporting import decisions
 from tasks.sources import ParquetDays
-from tasks.steps import decisions
 from tasks.store import files
 
 FIRST, AS_OF = date(2026, 11, 1), date(2026, 11, 10)
@@ -244,7 +244,7 @@ def test_a_source_of_another_kind_is_not_kept(place: Place) -> None:
 SPENT = """
 import json, sys, time
 from datetime import date, datetime, timezone
-from tasks.steps import decisions
+from tasks.reporting import decisions
 began = time.process_time()
 report = decisions.recall(sys.argv[1], None, datetime(2026, 11, 11, tzinfo=timezone.utc))
 spent = time.process_time() - began

@@ -1,7 +1,7 @@
-"""Whether this very night has been decided before, known without the heavy libraries.
+"""Whether this night was decided before, found without the heavy libraries.
 
-Everything that decides a night is in files: the days, the code, the parameters and the versions
-of the libraries. Reading their digests takes a tenth of a second; importing Prefect, MLflow and
+Everything that decides a night is in files: the days, the code, the parameters and the library
+versions. Reading their digests takes a tenth of a second; importing Prefect, MLflow and
 scikit-learn takes five. So this module imports the standard library alone.
 """
 
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from tasks import settings
 from tasks.features.as_of import last_complete_day
@@ -24,6 +24,7 @@ from tasks.sources.serialize import source_from_json, source_to_json
 from tasks.store.files import read_json, write_json
 
 if TYPE_CHECKING:
+    from tasks.reporting.report_schema import Report
     from tasks.sources.base import Source
 
 
@@ -42,14 +43,14 @@ def remember(
     evidence: Sequence[Path],
     report: Path,
 ) -> None:
-    """Keep what decided a night, so that the same night again need not be run.
+    """Record what decided a night, so that the same night need not run again.
 
-    Code counts as it was when this process first looked (``recall`` does, before anything else), so
-    that a line edited while the night ran is seen the next time. A source of another kind than
-    those of ``tasks.sources.serialize`` cannot be listed without its model, and is not kept.
+    Code is recorded as it was when this process first read it (``recall`` does, before anything
+    else), so that an edit during the night is noticed the next time. A source of another kind than
+    those of ``tasks.sources.serialize`` cannot be listed without its model, and is not recorded.
 
     Args:
-        model: How the model was named.
+        model: The model as named on the command line.
         as_of: Its as-of date.
         source: Where its days come from.
         timezone: Time zone of its days.
@@ -62,9 +63,13 @@ def remember(
     try:
         described = source_to_json(source)
         if source_from_json(described) != source:
-            raise TypeError(f"{source!r} is not what its JSON describes")
+            raise TypeError(f"{source!r} does not equal the source that its JSON describes")
     except (KeyError, TypeError, ValueError) as error:
-        log.info("%s: the same night again will be run in full: %s", model, error)
+        log.info(
+            "%s: the night cannot be recorded, so the same night will run in full again: %s",
+            model,
+            error,
+        )
         return
     code = sorted({*_project_code(), *(file.resolve() for file in files)})
     record = {
@@ -86,30 +91,31 @@ def remember(
 
 
 def forget(name: str) -> None:
-    """Forget every decided night of a model: what they promoted may be champion no longer."""
+    """Drop every decided night of a model, because the version they promoted may not be champion
+    any more."""
     for file in (settings.home() / "decisions").glob("*/*.json"):
         if read_json(file).get("name") == name:
             file.unlink()
 
 
-def recall(model: str, as_of: date | None, now: datetime) -> dict[str, Any] | None:
-    """The report of this very night, or None where anything is new, changed or in doubt.
+def recall(model: str, as_of: date | None, now: datetime) -> Report | None:
+    """The report of this night, or None where anything is new, changed or uncertain.
 
     Args:
-        model: How the model was named.
+        model: The model as named on the command line.
         as_of: Its as-of date; None for the newest complete day of the source.
-        now: The moment of asking, with its time zone.
+        now: The current time, with its time zone.
     """
     try:
         for file in (*_project_code(), *([Path(model).resolve()] if model.endswith(".py") else [])):
             _first_digest(file)
         return _recall(model, as_of, now)
     except Exception as error:  # in doubt the night is run: it says properly what is wrong
-        log.debug("%s: cannot tell whether the night was decided: %s", model, error)
+        log.debug("%s: it is unknown whether the night was decided, so it runs: %s", model, error)
         return None
 
 
-def _recall(model: str, as_of: date | None, now: datetime) -> dict[str, Any] | None:
+def _recall(model: str, as_of: date | None, now: datetime) -> Report | None:
     records = sorted(_folder(model).glob("*.json"))
     if not records:
         return None
@@ -133,7 +139,7 @@ def _recall(model: str, as_of: date | None, now: datetime) -> dict[str, Any] | N
         and record["report_sha256"] == _digest(report)
         and all(Path(file).stat().st_size >= size for file, size in record["evidence"].items())
     )
-    return dict(read_json(report)) if same else None
+    return cast("Report", read_json(report)) if same else None
 
 
 def fingerprint(days: Mapping[date, str]) -> str:
@@ -169,7 +175,8 @@ def _first_digest(file: Path) -> str:
 def _libraries() -> list[str]:
     """Name and version of every installed distribution, and of Python.
 
-    Their metadata folders are named after both: listing them costs a hundredth of reading them.
+    Their metadata folders are named after both, and listing folders is a hundred times faster than
+    reading them.
     """
     found = {f"python-{platform.python_version()}"}
     for folder in dict.fromkeys(sys.path):

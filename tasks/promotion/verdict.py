@@ -1,0 +1,247 @@
+"""From scores to a verdict: what a night decides, as a pure function of what it measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING
+
+from tasks.errors import JudgementError
+from tasks.evaluation.evaluate import evaluate, evaluate_days, evaluate_slices
+from tasks.evaluation.prediction_interval import prediction_interval
+from tasks.promotion.checks import Status, Verdict
+from tasks.promotion.gate import judge, judge_in_order, rank_challengers, refuse
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from tasks.evaluation.estimates import Evaluation, SliceResult
+    from tasks.promotion.checks import Check
+    from tasks.registry.versions import Champion
+    from tasks.spec.model_spec import ModelSpec
+
+
+CHAMPION, BASELINE = "champion", "baseline"
+"""Names of these two among the scorers; the others are candidates."""
+REASONS_TOLD = 3
+"""Most bad days whose reason is shown; of further ones only the number is."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The scores of all scorers on the same holdout.
+
+    Attributes:
+        training: ``day`` and ``target`` of the training examples.
+        holdout: Later examples that no scorer has seen.
+        scores: Scorer to its scores of the holdout: every candidate, the baseline, and the
+            champion where it could be scored.
+        candidates: Names of the candidates, in the order of the spec.
+    """
+
+    training: pd.DataFrame
+    holdout: pd.DataFrame
+    scores: Mapping[str, np.ndarray]
+    candidates: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ChampionFacts:
+    """What the verdict has to know of the champion.
+
+    Attributes:
+        version: Version in the registry.
+        candidate: Candidate it was fitted from.
+        edited: Whether the model's code is another now.
+        fault: Why it cannot be scored or compared.
+    """
+
+    version: str
+    candidate: str
+    edited: bool = False
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict and its evidence.
+
+    Attributes:
+        verdict: PROMOTED or KEPT, with reasons and checks.
+        challenger: The best candidate that passes, or the best of all where none does; the first
+            one where none could be compared.
+        figures: Every scorer's metrics; None where the challenger could not be measured.
+        slices: Challenger against champion, group by group.
+        prediction_interval: Where the challenger's primary metric of one day to come should fall.
+    """
+
+    verdict: Verdict
+    challenger: str
+    figures: Evaluation | None = None
+    slices: tuple[SliceResult, ...] = ()
+    prediction_interval: dict[str, float] | None = None
+
+
+def decide(
+    spec: ModelSpec,
+    evidence: Evidence,
+    champion: ChampionFacts | None = None,
+    checked: Sequence[Check] = (),
+    refused: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+) -> Decision:
+    """Promote tonight's challenger or keep the champion; in doubt the champion stays.
+
+    Args:
+        spec: The model.
+        evidence: Scores of the holdout.
+        champion: The champion, None before the first promotion.
+        checked: Checks made before, such as those for leaks.
+        refused: Candidate to the reason why it must not be promoted, whatever its figures.
+        notes: What else a person should know, told after the reasons.
+
+    Raises:
+        SpecError: Where the holdout has not what a slice of the spec needs.
+    """
+    for by in spec.slices:  # also where there is no champion yet: a fault must not wait for one
+        spec.problem.slice_values(evidence.holdout, by)
+    found = _judge(spec, evidence, champion, checked, refused or {})
+    verdict = found.verdict
+    if champion and champion.edited:
+        verdict = _add_reasons(verdict, _told_of_edit(champion))
+    if champion and champion.fault:
+        verdict = Verdict(Status.KEPT, (champion.fault,), verdict.checks)
+    if refused and found.challenger in refused:
+        verdict = refuse(verdict, refused[found.challenger])
+    return replace(found, verdict=_add_reasons(verdict, *notes))
+
+
+def early_verdict(held: Sequence[str], rejected: Mapping[date, str]) -> Verdict:
+    """The verdict of a night that ends before anything is fitted.
+
+    Args:
+        held: Why there are no fresh data, as a sentence.
+        rejected: Bad day to the reason; counts where there is any.
+    """
+    if not rejected:
+        return Verdict(Status.HELD, tuple(held))
+    reasons = list(rejected.values())
+    if (more := len(reasons) - REASONS_TOLD) > 0:
+        others = f"{more:,} more days are bad, through {max(rejected)}."
+        reasons = [*reasons[:REASONS_TOLD], others]
+    return Verdict(Status.REJECTED, tuple(reasons))
+
+
+def why_not_comparable(
+    champion: Champion, as_of: date, last_judged: date | None, holdout_from: date
+) -> str | None:
+    """Why a night's challenger cannot be compared with the champion; None where it can.
+
+    Args:
+        champion: The champion.
+        as_of: As-of date of the night.
+        last_judged: Newest as-of date on which a challenger was compared, if any.
+        holdout_from: First day of the night's holdout.
+    """
+    if as_of < champion.as_of:
+        return (
+            f"This night is a backfill: the champion, version {champion.version}, was made as of "
+            f"{champion.as_of}, later than {as_of}. A backfill never changes the champion."
+        )
+    if last_judged and as_of < last_judged:
+        return (
+            f"This night is a backfill: the night of {last_judged} was decided before, and {as_of} "
+            "is older. A backfill never changes the champion."
+        )
+    if champion.twin_learned_through >= holdout_from:
+        return (
+            f"The champion, version {champion.version}, was trained on days up to "
+            f"{champion.twin_learned_through}, but the holdout begins on {holdout_from}: it "
+            "cannot be compared on days it was trained on."
+        )
+    return None
+
+
+def _judge(
+    spec: ModelSpec,
+    evidence: Evidence,
+    champion: ChampionFacts | None,
+    checked: Sequence[Check],
+    refused: Mapping[str, str],
+) -> Decision:
+    challenger, recipe = evidence.candidates[0], champion.candidate if champion else None
+    figures: Evaluation | None = None
+    slices: dict[str, tuple[SliceResult, ...]] = {}
+
+    def judge_one(name: str) -> Verdict:
+        assert figures is not None
+        slices[name] = _compare_slices(spec, evidence, name)
+        return judge(
+            figures,
+            challenger=name,
+            champion=CHAMPION if champion else None,
+            baseline=BASELINE,
+            same_recipe=recipe == name,
+            gate=spec.gate,
+            slices=slices[name],
+            checked=checked,
+        )
+
+    try:
+        figures = _measure(spec, evidence)
+        ranked = rank_challengers(figures, evidence.candidates, recipe, spec.gate)
+        if not all(check.passed for check in checked) or (champion and champion.fault):
+            ranked = ranked[:1]  # no other can pass either
+        challenger, verdict = judge_in_order(ranked, judge_one, refused)
+    except JudgementError as error:
+        verdict = Verdict(Status.KEPT, (f"No comparison is possible: {error}.",))
+    if figures is None or challenger not in figures.metrics:
+        return Decision(verdict, challenger)
+    alone = evaluate_days(
+        spec.problem, evidence.holdout, {challenger: evidence.scores[challenger]}
+    )[challenger]
+    interval = prediction_interval(list(alone.values()), spec.gate.confidence)
+    return Decision(verdict, challenger, figures, slices.get(challenger, ()), interval)
+
+
+def _measure(spec: ModelSpec, evidence: Evidence) -> Evaluation:
+    spec.problem.check_split(evidence.training, evidence.holdout)
+    return evaluate(
+        spec.problem,
+        evidence.holdout,
+        evidence.scores,
+        resamples=spec.gate.resamples,
+        confidence=spec.gate.confidence,
+        seed=spec.seed,
+        recipe_confidence=spec.gate.recipe_confidence,
+    )
+
+
+def _compare_slices(
+    spec: ModelSpec, evidence: Evidence, challenger: str
+) -> tuple[SliceResult, ...]:
+    if CHAMPION not in evidence.scores:
+        return ()
+    return evaluate_slices(
+        spec.problem,
+        evidence.holdout,
+        evidence.scores[challenger],
+        evidence.scores[CHAMPION],
+        spec.slices,
+        resamples=spec.gate.resamples,
+        confidence=spec.gate.confidence,
+        seed=spec.seed,
+    )
+
+
+def _told_of_edit(champion: ChampionFacts) -> str:
+    return (
+        f"The model's code has changed since version {champion.version} was made: the champion "
+        "was scored with its own code, on the same raw days."
+    )
+
+
+def _add_reasons(verdict: Verdict, *reasons: str) -> Verdict:
+    return replace(verdict, reasons=(*verdict.reasons, *reasons))

@@ -1,0 +1,38 @@
+"""Which events a night has for those who listen, and what each says."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from tasks.promotion.checks import Status
+
+if TYPE_CHECKING:
+    from tasks.reporting.report_schema import Report
+
+
+def night_events(
+    report: Report, earlier: Report | None, oldest_champion: timedelta
+) -> dict[str, str]:
+    """The events of a night: name to a sentence.
+
+    Args:
+        report: The night's report.
+        earlier: The report of the night before it, if any.
+        oldest_champion: The age from which a champion is too old.
+    """
+    verdict, as_of = report["verdict"], date.fromisoformat(report["as_of"])
+    said = f"{report['model']} · {as_of} · {verdict}"
+    found = {f"nightly.night.{verdict.lower()}": f"{said}: {report['reasons'][0]}"}
+    if verdict == Status.HELD and earlier and earlier["verdict"] == Status.HELD:
+        found["nightly.night.held-again"] = (
+            f"{report['model']} has been held since {earlier['as_of']}: {report['reasons'][0]}"
+        )
+    champion = report["champion"]
+    since = champion["since"]
+    if since and as_of - date.fromisoformat(since) > oldest_champion:
+        found["nightly.champion.old"] = (
+            f"The champion of {report['model']}, version {champion['version']}, is of "
+            f"{since}: older than the {oldest_champion.days} days its spec allows."
+        )
+    return found

@@ -1,0 +1,240 @@
+"""The report of a night, section by section, from what its steps found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from tasks.metrics.base import title
+from tasks.monitoring import live_days
+from tasks.predictions import publish
+from tasks.promotion.checks import Status
+from tasks.promotion.verdict import BASELINE, CHAMPION
+
+if TYPE_CHECKING:
+    from tasks.features.split import Split
+    from tasks.monitoring.drift import Drifted
+    from tasks.monitoring.live_days import Live
+    from tasks.predictions.publish import Predictions
+    from tasks.promotion.checks import Verdict
+    from tasks.registry.versions import Champion
+    from tasks.reporting.report_schema import (
+        CandidatePart,
+        ChallengerPart,
+        ChampionPart,
+        Days,
+        DriftPart,
+        Estimates,
+        Report,
+        Rows,
+        SplitPart,
+    )
+    from tasks.spec.model_spec import ModelSpec
+    from tasks.training.fit import Fit
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The days a night saw.
+
+    Attributes:
+        listed: Days of the source.
+        new: Days cleaned tonight.
+        rejected: Bad days.
+        rows: ``rows_in``, ``accepted``, ``quarantined`` and ``duplicates`` over all days; empty
+            where no row could be read.
+    """
+
+    listed: int
+    new: int
+    rejected: int
+    rows: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class JudgedFacts:
+    """Results of fitting, comparison and registration.
+
+    Attributes:
+        challenger: Name of tonight's best candidate.
+        fits: Every candidate that could be fitted and scored.
+        split: Days to train on and days held out.
+        figures: ``Evaluation`` as JSON; None where nothing could be compared.
+        prediction_interval: Prediction interval of the primary metric on a live day.
+        run: Its MLflow run, if any.
+        version: The version that was registered, if any.
+    """
+
+    challenger: str
+    fits: Mapping[str, Fit]
+    split: Split
+    figures: Mapping[str, Any] | None = None
+    prediction_interval: dict[str, float] | None = None
+    run: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True)
+class NightFacts:
+    """Everything a report shows; None for steps that the night did not reach.
+
+    Attributes:
+        spec: The model.
+        as_of: As-of date.
+        verdict: What was decided.
+        late: Whether the night replaces earlier ones that were missed.
+        data: Its days.
+        judged: Results of fitting and comparison.
+        champion: The champion before the night.
+        live: How past predictions did.
+        drifted: Drift of the newest week.
+        delivered: The published predictions.
+        revised: Days that changed since an earlier night (``archive.revised_days``).
+        seconds: Step to seconds, ``total`` included.
+        links: Name to address or path.
+    """
+
+    spec: ModelSpec
+    as_of: date
+    verdict: Verdict
+    late: bool = False
+    data: DataFacts | None = None
+    judged: JudgedFacts | None = None
+    champion: Champion | None = None
+    live: Live | None = None
+    drifted: Drifted | None = None
+    delivered: Predictions | None = None
+    revised: dict[str, Any] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+
+
+def build_report(night: NightFacts) -> Report:
+    """The report of a night, as plain JSON types."""
+    problem, judged, live = night.spec.problem, night.judged, night.live
+    return {
+        "model": night.spec.name,
+        "question": night.spec.question,
+        "as_of": night.as_of.isoformat(),
+        "verdict": night.verdict.status,
+        "reasons": reasons(night.verdict, night.late),
+        "checks": [asdict(check) for check in night.verdict.checks],
+        "metric": problem.primary,
+        "greater_is_better": problem.greater_is_better,
+        "titles": {name: title(name) for name in problem.metric_names},
+        "challenger": challenger(judged),
+        "champion": champion(night),
+        "candidates": candidates(judged),
+        "metrics": comparison(judged),
+        "looks": looks(judged, night.champion),
+        "rows": rows(night.data),
+        "days": days(night.data),
+        "revised": night.revised,
+        "split": split(judged),
+        "promised": judged.prediction_interval if judged else None,
+        "live": list(live.new) if live else [],
+        "live_lines": live_days.lines(live, night.spec),
+        "reverted": live.reverted if live else None,
+        "drift": drift(night.drifted),
+        "predictions": publish.to_json(night.delivered) if night.delivered else None,
+        "seconds": night.seconds,
+        "links": night.links,
+    }
+
+
+def reasons(verdict: Verdict, late: bool) -> list[str]:
+    """Why the night ended so, and that a late night stands for those that were missed."""
+    missed = "Earlier nights were missed: this night uses every day since the last one."
+    return [*verdict.reasons, *([missed] if late else [])]
+
+
+def rows(data: DataFacts | None) -> Rows:
+    """Rows of all days."""
+    counts = data.rows if data else {}
+    return {
+        "in": counts.get("rows_in", 0),
+        "accepted": counts.get("accepted", 0),
+        "quarantined": counts.get("quarantined", 0),
+        "duplicates": counts.get("duplicates", 0),
+    }
+
+
+def days(data: DataFacts | None) -> Days:
+    """Days of the source: cleaned tonight, reused, and bad ones."""
+    if data is None:
+        return {"new": 0, "reused": 0, "rejected": 0}
+    return {"new": data.new, "reused": data.listed - data.new, "rejected": data.rejected}
+
+
+def split(judged: JudgedFacts | None) -> SplitPart | None:
+    """Days to train on and days held out."""
+    if judged is None:
+        return None
+    return {
+        "train_days": len(judged.split.train),
+        "train_rows": judged.fits[judged.challenger].rows,
+        "holdout_days": len(judged.split.holdout),
+        "holdout_from": judged.split.holdout[0].isoformat(),
+    }
+
+
+def challenger(judged: JudgedFacts | None) -> ChallengerPart:
+    """The challenger, and its registered version."""
+    if judged is None:
+        return {"version": None, "run_id": None, "candidate": None}
+    return {"version": judged.version, "run_id": judged.run, "candidate": judged.challenger}
+
+
+def champion(night: NightFacts) -> ChampionPart:
+    """The champion after the night."""
+    before, judged = night.champion, night.judged
+    if judged and judged.version and night.verdict.status is Status.PROMOTED:
+        since = night.as_of.isoformat()
+        return {"version": judged.version, "candidate": judged.challenger, "since": since}
+    if before is None:
+        return {"version": None, "candidate": None, "since": None}
+    since = before.as_of.isoformat()
+    return {"version": before.version, "candidate": before.candidate, "since": since}
+
+
+def candidates(judged: JudgedFacts | None) -> dict[str, CandidatePart]:
+    """Every candidate that could be measured: its metrics, and what its fit cost."""
+    if judged is None or judged.figures is None:
+        return {}
+    measured = judged.figures["metrics"]
+    return {
+        name: {"metrics": measured[name], "seconds": fit.seconds, "rows": fit.rows}
+        for name, fit in judged.fits.items()
+        if name in measured
+    }
+
+
+def comparison(judged: JudgedFacts | None) -> dict[str, Estimates]:
+    """Metrics of challenger, champion and baseline on the same unseen days."""
+    if judged is None or judged.figures is None:
+        return {}
+    measured = judged.figures["metrics"]
+    roles = {"challenger": judged.challenger, CHAMPION: CHAMPION, BASELINE: BASELINE}
+    return {role: measured[name] for role, name in roles.items() if name in measured}
+
+
+def looks(judged: JudgedFacts | None, before: Champion | None) -> dict[str, Any]:
+    """Every other recipe: its gain over the champion's recipe, both fitted tonight."""
+    if judged is None or judged.figures is None or before is None:
+        return {}
+    recipe, differences = before.candidate, judged.figures["differences"]
+    return {
+        name: differences[name][recipe]
+        for name in judged.fits
+        if recipe in differences.get(name, {})
+    }
+
+
+def drift(drifted: Drifted | None) -> DriftPart | None:
+    """The newest week beside those before it."""
+    if drifted is None:
+        return None
+    shifts = [asdict(shift) | {"alarming": shift.alarming} for shift in drifted.shifts]
+    return {"rows": drifted.rows, "shifts": shifts}

@@ -1,0 +1,89 @@
+"""The report of a night: its keys, as ``report.json`` keeps them."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+Estimates = dict[str, dict[str, float]]
+"""Metric to ``value``, ``low`` and ``high``."""
+Rows = TypedDict("Rows", {"in": int, "accepted": int, "quarantined": int, "duplicates": int})
+"""Rows of all days: in = accepted + quarantined + duplicates."""
+
+
+class Days(TypedDict):
+    """Days of the source: cleaned tonight, reused, and bad ones."""
+
+    new: int
+    reused: int
+    rejected: int
+
+
+class ChallengerPart(TypedDict):
+    """The challenger, and its registered version."""
+
+    version: str | None
+    run_id: str | None
+    candidate: str | None
+
+
+class ChampionPart(TypedDict):
+    """The champion after the night."""
+
+    version: str | None
+    candidate: str | None
+    since: str | None
+
+
+class CandidatePart(TypedDict):
+    """One candidate that could be fitted and measured."""
+
+    metrics: Estimates
+    seconds: float
+    rows: int
+
+
+class SplitPart(TypedDict):
+    """Days to train on and days held out."""
+
+    train_days: int
+    train_rows: int
+    holdout_days: int
+    holdout_from: str
+
+
+class DriftPart(TypedDict):
+    """The newest week beside those before it."""
+
+    rows: dict[str, Any] | None
+    shifts: list[dict[str, Any]]
+
+
+class Report(TypedDict):
+    """One night in plain JSON types; reports of older versions lack some of the keys."""
+
+    model: str
+    question: str
+    as_of: str
+    verdict: str
+    reasons: list[str]
+    checks: list[dict[str, Any]]
+    metric: str
+    greater_is_better: bool
+    titles: dict[str, str]
+    challenger: ChallengerPart
+    champion: ChampionPart
+    candidates: dict[str, CandidatePart]
+    metrics: dict[str, Estimates]
+    looks: dict[str, Any]
+    rows: Rows
+    days: Days
+    revised: dict[str, Any] | None
+    split: SplitPart | None
+    promised: dict[str, float] | None
+    live: list[dict[str, Any]]
+    live_lines: list[str]
+    reverted: str | None
+    drift: DriftPart | None
+    predictions: dict[str, Any] | None
+    seconds: dict[str, float]
+    links: dict[str, str]

@@ -1,0 +1,248 @@
+"""What a night decides: closed wherever something is missing, and why, in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.errors import SpecError
+from tasks.promotion.checks import Check
+from tasks.promotion.verdict import (
+    ChampionFacts,
+    Decision,
+    Evidence,
+    decide,
+    early_verdict,
+    why_not_comparable,
+)
+from tasks.registry.versions import Champion
+from tests.toy import toy
+
+FACTS = ChampionFacts("2", "good")
+RANDOM = np.random.default_rng(0)
+
+
+def days(first: str, count: int, rows: int = 100) -> pd.DataFrame:
+    stamps = pd.date_range(first, periods=count).repeat(rows)
+    target = RANDOM.integers(0, 2, len(stamps))
+    return pd.DataFrame({"day": stamps, "shop": target % 2, "target": target})
+
+
+TRAINING, HOLDOUT = days("2026-01-01", 7), days("2026-01-08", 7)
+
+
+def guess(noise: float, holdout: pd.DataFrame = HOLDOUT) -> np.ndarray:
+    """Scores that follow the label, the less the more noise."""
+    draw = np.random.default_rng(1).normal(size=len(holdout))
+    scores: np.ndarray = 1 / (1 + np.exp(-(2 * holdout["target"] - 1 + noise * draw)))
+    return np.asarray(scores)
+
+
+SCORES = {
+    "good": guess(1.0),
+    "bad": guess(20.0),
+    "baseline": np.full(len(HOLDOUT), 0.5),
+    "champion": guess(1.0),
+}
+EVIDENCE = Evidence(TRAINING, HOLDOUT, SCORES, ["bad", "good"])
+NO_CHAMPION = {name: score for name, score in SCORES.items() if name != "champion"}
+
+
+def night(
+    evidence: Evidence = EVIDENCE, champion: ChampionFacts | None = FACTS, **more: Any
+) -> Any:
+    return decide(toy, evidence, champion, **more)
+
+
+def test_the_champions_recipe_on_fresh_data_is_promoted_with_its_figures() -> None:
+    found: Decision = night()
+    assert (found.verdict.status, found.challenger) == ("PROMOTED", "good")
+    assert found.verdict.reasons[1].startswith("Same recipe on fresher data")
+    assert found.figures is not None
+    assert set(found.figures.metrics) == set(SCORES)
+    assert {(group.column, group.group) for group in found.slices} == {("shop", "0"), ("shop", "1")}
+    assert found.prediction_interval is not None
+    value = found.figures.primary("good").value
+    assert found.prediction_interval["value"] == pytest.approx(value, abs=0.02)
+    assert found.prediction_interval["low"] < value < found.prediction_interval["high"]
+
+
+def test_without_a_champion_the_best_candidate_is_the_first() -> None:
+    found = night(replace(EVIDENCE, scores=NO_CHAMPION), None)
+    assert (found.verdict.status, found.challenger) == ("PROMOTED", "good")
+    assert found.verdict.reasons[0].startswith("First champion: ")
+    assert found.slices == ()
+
+
+def test_a_holdout_that_cannot_be_judged_keeps_the_champion() -> None:
+    one_class = replace(EVIDENCE, holdout=HOLDOUT.assign(target=1))
+    found = night(one_class)
+    assert found.verdict.status == "KEPT"
+    assert found.verdict.reasons[0].startswith("No comparison is possible: ")
+    assert (found.challenger, found.figures, found.prediction_interval) == ("bad", None, None)
+
+
+def test_candidates_that_are_all_unusable_keep_the_champion() -> None:
+    broken = np.full(len(HOLDOUT), np.nan)
+    found = night(replace(EVIDENCE, scores=SCORES | {"good": broken, "bad": broken}))
+    assert found.verdict.status == "KEPT"
+    assert found.verdict.reasons[0].startswith(
+        "No comparison is possible: no candidate can be compared"
+    )
+    assert (found.figures, found.slices, found.prediction_interval) == (None, (), None)
+
+
+def test_a_champion_that_cannot_be_compared_stays() -> None:
+    fault = "The champion, version 2, cannot be scored: its package was altered."
+    found = night(replace(EVIDENCE, scores=NO_CHAMPION), replace(FACTS, fault=fault))
+    assert found.verdict.status == "KEPT"
+    assert found.verdict.reasons == (fault,)
+    assert not all(check.passed for check in found.verdict.checks)
+    assert found.figures is not None
+
+
+def test_a_champion_without_scores_is_never_replaced_even_where_no_fault_is_known() -> None:
+    found = night(replace(EVIDENCE, scores=NO_CHAMPION))
+    assert found.verdict.status == "KEPT"
+    assert "champion has no metrics" in found.verdict.reasons[0]
+
+
+def test_what_was_rolled_back_is_refused_and_only_that() -> None:
+    why = "Version 3 was rolled back: complaints."
+    found = night(refused={"good": why})
+    assert (found.verdict.status, found.verdict.reasons[0]) == ("KEPT", why)
+    assert found.verdict.reasons[1:] == night().verdict.reasons
+    assert night(refused={"bad": why}) == night()
+
+
+BOLD = 1 / (1 + np.exp(-20 * (2 * HOLDOUT["target"] - 1 + 0.3 * RANDOM.normal(size=len(HOLDOUT)))))
+RACE = Evidence(TRAINING, HOLDOUT, SCORES | {"bold": np.asarray(BOLD)}, ["bold", "good"])
+STRICT = replace(toy, gate=replace(toy.gate, surprise=0.05))
+
+
+def test_one_that_is_too_good_does_not_keep_the_champions_own_refit_out() -> None:
+    found = decide(STRICT, RACE, FACTS)
+    assert (found.verdict.status, found.challenger) == ("PROMOTED", "good")
+    (told,) = [reason for reason in found.verdict.reasons if "bold" in reason]
+    assert told.startswith("bold is passed over: ")
+    assert "too good to be believed without a person" in told
+    assert found.verdict == replace(
+        decide(STRICT, replace(RACE, candidates=["good"]), FACTS).verdict,
+        reasons=found.verdict.reasons,
+    )
+    assert found.prediction_interval == night().prediction_interval
+
+
+def test_where_none_passes_the_best_is_told_of_first() -> None:
+    worse = guess(20.0)
+    evidence = replace(RACE, scores=RACE.scores | {"good": worse})
+    found = decide(STRICT, evidence, FACTS)
+    assert (found.verdict.status, found.challenger) == ("KEPT", "bold")
+    assert "too good to be believed" in found.verdict.reasons[0]
+    assert any(r.startswith("good is not promoted either: ") for r in found.verdict.reasons)
+
+
+def test_on_the_first_night_the_next_best_is_the_first_champion() -> None:
+    """The best one's probabilities are none: a gate on calibration lets the second through."""
+    scores = {n: s for n, s in RACE.scores.items() if n != "champion"} | {"bold": BOLD * 0.01}
+    careful = replace(toy, gate=replace(toy.gate, calibration=0.2))
+    found = decide(careful, replace(RACE, scores=scores), None)
+    assert (found.verdict.status, found.challenger) == ("PROMOTED", "good")
+    assert any(r.startswith("bold is passed over: Calib") for r in found.verdict.reasons)
+
+
+def test_one_that_was_rolled_back_does_not_keep_the_others_out() -> None:
+    found = night(RACE, refused={"bold": "Version 3 was rolled back: complaints."})
+    assert (found.verdict.status, found.challenger) == ("PROMOTED", "good")
+    told = "bold is passed over: Version 3 was rolled back: complaints."
+    assert told in found.verdict.reasons
+
+
+def test_a_failed_check_keeps_the_champion() -> None:
+    leak = Check("no leak", False, "usual follows the outcome.")
+    found = night(checked=[leak])
+    assert found.verdict.status == "KEPT"
+    assert found.verdict.reasons[0] == leak.detail
+
+
+def test_edited_code_is_told_of_after_the_reasons_and_notes_come_last() -> None:
+    plain, found = night().verdict, night(champion=replace(FACTS, edited=True), notes=["A note."])
+    assert found.verdict.status == plain.status == "PROMOTED"
+    *leading, edit, note = found.verdict.reasons
+    assert tuple(leading) == plain.reasons
+    assert edit.startswith("The model's code has changed since version 2 was made")
+    assert note == "A note."
+
+
+def test_a_fault_replaces_the_reasons_and_a_rollback_comes_before_it() -> None:
+    facts = replace(FACTS, edited=True, fault="No comparison.")
+    found = night(champion=facts, refused={"good": "Rolled back."}, notes=["A note."])
+    assert found.verdict.reasons == ("Rolled back.", "No comparison.", "A note.")
+
+
+def test_a_slice_without_its_column_is_a_fault_of_the_spec_on_the_first_night_too() -> None:
+    blind = replace(EVIDENCE, holdout=HOLDOUT.drop(columns="shop"), scores=NO_CHAMPION)
+    with pytest.raises(SpecError, match="shop"):
+        night(blind, None)
+
+
+CHAMPION = cast(
+    Champion,
+    SimpleNamespace(version="2", as_of=date(2026, 3, 10), twin_learned_through=date(2026, 3, 3)),
+)
+
+
+@pytest.mark.parametrize(
+    ("as_of", "judged", "holdout_from", "words"),
+    [
+        ("2026-03-11", "2026-03-10", "2026-03-04", None),
+        ("2026-03-10", "2026-03-10", "2026-03-04", None),
+        ("2026-03-11", None, "2026-03-04", None),
+        (
+            "2026-03-09",
+            None,
+            "2026-03-04",
+            "This night is a backfill: the champion, version 2, was made",
+        ),
+        (
+            "2026-03-11",
+            "2026-03-12",
+            "2026-03-04",
+            "This night is a backfill: the night of 2026-03-12",
+        ),
+        ("2026-03-11", None, "2026-03-03", "cannot be compared on days it was trained on"),
+    ],
+)
+def test_a_challenger_is_compared_only_on_later_days_unseen_by_the_champion(
+    as_of: str, judged: str | None, holdout_from: str, words: str | None
+) -> None:
+    last = date.fromisoformat(judged) if judged else None
+    found = why_not_comparable(
+        CHAMPION, date.fromisoformat(as_of), last, date.fromisoformat(holdout_from)
+    )
+    assert (found is None) == (words is None)
+    assert words is None or words in str(found)
+
+
+def test_a_night_without_fresh_data_is_held() -> None:
+    found = early_verdict(["The source is stale."], {})
+    assert (found.status, found.reasons) == ("HELD", ("The source is stale.",))
+
+
+def test_bad_days_reject_the_night_and_of_many_three_are_told() -> None:
+    bad = {date(2026, 3, day): f"Day {day} is bad." for day in range(1, 6)}
+    found = early_verdict((), dict(list(bad.items())[:3]))
+    assert (found.status, len(found.reasons)) == ("REJECTED", 3)
+    many = early_verdict((), bad)
+    assert many.reasons == (
+        "Day 1 is bad.",
+        "Day 2 is bad.",
+        "Day 3 is bad.",
+        "2 more days are bad, through 2026-03-05.",
+    )

@@ -1,0 +1,165 @@
+"""The report of a night from plain values: every section, and what is not there yet."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date, timedelta
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from tasks.features.split import Split
+from tasks.monitoring.drift import Drifted, Shift
+from tasks.monitoring.live_days import Live
+from tasks.predictions.publish import Predictions
+from tasks.promotion.checks import Check, Status, Verdict
+from tasks.registry.versions import Champion
+from tasks.reporting import night_report
+from tasks.reporting.night_report import DataFacts, JudgedFacts, NightFacts, build_report
+from tasks.reporting.render import to_markdown, to_terminal
+from tasks.reporting.report_schema import Report
+from tasks.training.fit import Fit
+from tests.toy import toy
+
+AS_OF = date(2026, 3, 10)
+HELD = NightFacts(toy, AS_OF, Verdict(Status.HELD, ("The source is stale.",)))
+BEFORE = cast(Champion, SimpleNamespace(version="2", candidate="tree", as_of=date(2026, 3, 9)))
+
+
+def measured(value: float) -> dict[str, dict[str, float]]:
+    return {"average_precision": {"value": value, "low": value - 0.1, "high": value + 0.1}}
+
+
+LOOK = {"lowest": 0.02, "relative": {"value": 0.1, "low": 0.05, "high": 0.15}}
+FIGURES = {
+    "metrics": {
+        "logistic": measured(0.8),
+        "tree": measured(0.7),
+        "champion": measured(0.6),
+        "baseline": measured(0.5),
+    },
+    "differences": {"logistic": {"tree": LOOK}, "tree": {"logistic": {}}},
+}
+FITS = {
+    "broken": Fit("broken", "k0", 90, 0.5, 0.5),
+    "logistic": Fit("logistic", "k1", 100, 1.5, 1.0),
+    "tree": Fit("tree", "k2", 100, 2.5, 1.0),
+}
+SPLIT = Split(
+    train=tuple(AS_OF - timedelta(days=n) for n in range(14, 7, -1)),
+    holdout=(date(2026, 3, 8), date(2026, 3, 9)),
+    refit=(),
+)
+JUDGED = JudgedFacts(
+    "logistic", FITS, SPLIT, FIGURES, {"value": 0.8, "low": 0.7, "high": 0.9}, "run", "3"
+)
+DATA = DataFacts(12, 3, 1, {"rows_in": 10, "accepted": 7, "quarantined": 2, "duplicates": 1})
+PROMOTED = replace(
+    HELD,
+    verdict=Verdict(Status.PROMOTED, ("Better.",), (Check("slices", True, "None worse."),)),
+    data=DATA,
+    judged=JUDGED,
+    champion=BEFORE,
+    seconds={"clean": 1.0, "total": 9.0},
+    links={"report": "report.md"},
+)
+
+
+def test_a_night_that_came_to_nothing_has_every_key_and_no_figures() -> None:
+    found = build_report(HELD)
+    assert set(found) == set(Report.__annotations__)
+    assert (found["model"], found["as_of"], found["verdict"]) == ("toy", "2026-03-10", "HELD")
+    assert found["reasons"] == ["The source is stale."]
+    assert found["rows"] == {"in": 0, "accepted": 0, "quarantined": 0, "duplicates": 0}
+    assert found["days"] == {"new": 0, "reused": 0, "rejected": 0}
+    assert found["champion"] == {"version": None, "candidate": None, "since": None}
+    assert found["challenger"] == {"version": None, "run_id": None, "candidate": None}
+    assert (found["metrics"], found["candidates"], found["looks"]) == ({}, {}, {})
+    assert (found["split"], found["promised"], found["drift"]) == (None, None, None)
+    assert (found["live"], found["live_lines"], found["reverted"]) == ([], [], None)
+
+
+def test_a_promoted_night_is_plain_json_and_can_be_told() -> None:
+    found = build_report(PROMOTED)
+    assert json.loads(json.dumps(found)) == found
+    assert found["checks"] == [{"name": "slices", "passed": True, "detail": "None worse."}]
+    assert found["promised"] == {"value": 0.8, "low": 0.7, "high": 0.9}
+    assert found["metric"] == "average_precision"
+    assert found["titles"]["roc_auc"] == "ROC AUC"
+    assert "version 3 is the champion" in to_terminal(found)
+    assert "# toy · 2026-03-10 · PROMOTED" in to_markdown(found)
+
+
+def test_days_and_rows_add_up() -> None:
+    assert night_report.days(DATA) == {"new": 3, "reused": 9, "rejected": 1}
+    assert night_report.rows(DATA) == {"in": 10, "accepted": 7, "quarantined": 2, "duplicates": 1}
+    assert night_report.rows(replace(DATA, rows={}))["in"] == 0
+
+
+def test_the_split_names_the_rows_of_the_challenger() -> None:
+    assert night_report.split(JUDGED) == {
+        "train_days": 7,
+        "train_rows": 100,
+        "holdout_days": 2,
+        "holdout_from": "2026-03-08",
+    }
+
+
+def test_the_champion_is_the_new_version_only_where_it_was_promoted() -> None:
+    new = {"version": "3", "candidate": "logistic", "since": "2026-03-10"}
+    old = {"version": "2", "candidate": "tree", "since": "2026-03-09"}
+    assert night_report.champion(PROMOTED) == new
+    refused = replace(PROMOTED, verdict=Verdict(Status.KEPT, ("Version 3 is not promoted: size.",)))
+    assert night_report.champion(refused) == old
+    assert night_report.challenger(refused.judged)["version"] == "3"
+    assert night_report.champion(replace(refused, judged=None)) == old
+    assert night_report.champion(replace(refused, champion=None))["version"] is None
+
+
+def test_candidates_that_could_not_be_measured_are_left_out() -> None:
+    found = night_report.candidates(JUDGED)
+    assert list(found) == ["logistic", "tree"]
+    assert found["tree"] == {"metrics": measured(0.7), "seconds": 2.5, "rows": 100}
+    assert night_report.candidates(replace(JUDGED, figures=None)) == {}
+
+
+@pytest.mark.parametrize("missing", ["champion", "baseline", None])
+def test_the_comparison_has_who_was_measured(missing: str | None) -> None:
+    metrics = {name: each for name, each in FIGURES["metrics"].items() if name != missing}
+    found = night_report.comparison(replace(JUDGED, figures={**FIGURES, "metrics": metrics}))
+    assert list(found) == [n for n in ("challenger", "champion", "baseline") if n != missing]
+    assert found["challenger"] == measured(0.8)
+
+
+def test_looks_are_at_other_recipes_than_the_champions() -> None:
+    assert night_report.looks(JUDGED, BEFORE) == {"logistic": LOOK}
+    assert night_report.looks(JUDGED, None) == {}
+
+
+def test_a_late_night_says_that_it_stands_for_others() -> None:
+    assert build_report(replace(HELD, late=True))["reasons"] == [
+        "The source is stale.",
+        "Earlier nights were missed: this night uses every day since the last one.",
+    ]
+
+
+def test_drift_live_days_and_predictions_are_handed_on() -> None:
+    shift = Shift("size", psi=0.5, usual=0.1, missing=0.0, new=0.0, vanished=0.0)
+    found = build_report(
+        replace(
+            PROMOTED,
+            drifted=Drifted((shift,), None, Check("drift", True, "")),
+            live=Live(new=({"day": "2026-03-09"},), reverted="Version 2 was reverted."),
+            delivered=Predictions(date(2026, 3, 11), "3", 200, current=True),
+        )
+    )
+    assert found["drift"] is not None
+    assert found["drift"]["rows"] is None
+    assert found["drift"]["shifts"][0]["alarming"] is True
+    assert found["drift"]["shifts"][0]["column"] == "size"
+    assert found["live"] == [{"day": "2026-03-09"}]
+    assert found["reverted"] == "Version 2 was reverted."
+    assert found["predictions"] is not None
+    assert (found["predictions"]["day"], found["predictions"]["rows"]) == ("2026-03-11", 200)

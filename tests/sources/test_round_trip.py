@@ -1,0 +1,250 @@
+"""What goes into a source is what the contract gets, whichever days are read together."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pandera.pandas as pa
+import pyarrow as arrow
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sql
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from tasks.features.contract import accept_rows
+from tasks.sources import ColumnsError, CsvDays, DataFrameDays, ParquetDays, Source, SqlDays
+from tasks.spec.values import plain_types
+
+FIRST = dt.date(2026, 11, 20)
+ID = 1_234_567_890_123_456_789
+UTC = dt.UTC
+
+
+def whole(low: int, high: int) -> st.SearchStrategy[int]:
+    return st.integers(low, high)
+
+
+moments = st.datetimes(*map(dt.datetime.fromisoformat, ("1700-01-01", "2200-01-01")))
+seconds = moments.map(lambda moment: moment.replace(microsecond=0))
+texts = st.sampled_from(["", "a", "00042", "1", "1.0", "ä", "NULL"])
+TYPES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
+    "int8": (arrow.int8(), whole(-(2**7), 2**7 - 1)),
+    "int16": (arrow.int16(), whole(-(2**15), 2**15 - 1)),
+    "int32": (arrow.int32(), whole(-(2**31), 2**31 - 1)),
+    "int64": (arrow.int64(), whole(-(2**63), 2**63 - 1)),
+    "uint8": (arrow.uint8(), whole(0, 2**8 - 1)),
+    "uint16": (arrow.uint16(), whole(0, 2**16 - 1)),
+    "uint32": (arrow.uint32(), whole(0, 2**32 - 1)),
+    "uint64": (arrow.uint64(), whole(0, 2**64 - 1)),
+    "float16": (arrow.float16(), st.floats(width=16, allow_nan=False)),
+    "float32": (arrow.float32(), st.floats(width=32, allow_nan=False)),
+    "float64": (arrow.float64(), st.floats(allow_nan=False)),
+    "bool": (arrow.bool_(), st.booleans()),
+    "string": (arrow.string(), texts),
+    "large_string": (arrow.large_string(), texts),
+    "category": (arrow.dictionary(arrow.int32(), arrow.string()), texts),
+    "decimal": (arrow.decimal128(30, 2), whole(-(10**28), 10**28).map(lambda n: Decimal(n) / 100)),
+    "date32": (arrow.date32(), st.dates(dt.date(1, 1, 1), dt.date(9999, 12, 31))),
+    "date64": (arrow.date64(), st.dates(dt.date(1, 1, 1), dt.date(9999, 12, 31))),
+    "timestamp ms": (arrow.timestamp("ms"), seconds),
+    "timestamp us": (arrow.timestamp("us"), moments),
+    "timestamp ns": (arrow.timestamp("ns"), moments),
+    "zoned": (arrow.timestamp("us", "UTC"), moments.map(lambda m: m.replace(tzinfo=UTC))),
+    "time": (arrow.time64("us"), st.times()),
+    "duration": (arrow.duration("us"), st.timedeltas(dt.timedelta(-9), dt.timedelta(9))),
+    "binary": (arrow.binary(), st.binary(max_size=3)),
+    "list": (arrow.list_(arrow.int64()), st.lists(whole(-(2**63), 2**63 - 1), max_size=2)),
+}
+
+
+def days_of(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[list[Any]]]:
+    """Up to three days of values, any of them missing."""
+    day = st.lists(st.one_of(st.none(), values), min_size=1, max_size=4)
+    return st.lists(day, min_size=1, max_size=3)
+
+
+def dates(count: int) -> list[dt.date]:
+    return [FIRST + dt.timedelta(days=offset) for offset in range(count)]
+
+
+def as_parquet(folder: Path, days: Sequence[Sequence[Any]], kind: Any) -> Source:
+    for day, values in zip(dates(len(days)), days, strict=True):
+        pq.write_table(arrow.table({"x": arrow.array(values, kind)}), folder / f"{day}.parquet")
+    return ParquetDays(str(folder))
+
+
+def as_frames(days: Sequence[Sequence[Any]], kind: Any) -> Source:
+    made = {
+        day: arrow.table({"x": arrow.array(values, kind)}).to_pandas(types_mapper=pd.ArrowDtype)
+        for day, values in zip(dates(len(days)), days, strict=True)
+    }
+    return DataFrameDays(read=lambda day: made[day], days=lambda _: [*made])
+
+
+def as_csv(folder: Path, days: Sequence[Sequence[Any]]) -> CsvDays:
+    for day, values in zip(dates(len(days)), days, strict=True):
+        shown = [f'"{v}"' if isinstance(v, str) else "" if v is None else repr(v) for v in values]
+        lines = ["n,x", *(f"{row},{value}" for row, value in enumerate(shown))]
+        (folder / f"{day}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return CsvDays(str(folder))
+
+
+def as_sql(url: str, days: Sequence[Sequence[Any]], kind: str) -> Source:
+    engine = sql.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE t (at timestamp, n bigint, x {kind})")
+        for day, values in zip(dates(len(days)), days, strict=True):
+            rows = [{"at": f"{day} 00:00:{n:02}", "x": v} for n, v in enumerate(values)]
+            at = ":at" if url.startswith("sqlite") else "CAST(:at AS timestamp)"
+            connection.execute(sql.text(f"INSERT INTO t (at, x) VALUES ({at}, :x)"), rows)
+    engine.dispose()
+    return SqlDays(url, table="t", time="at")
+
+
+def together_and_alone(source: Source, count: int) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """Rows of all days as one reading gives them, and day by day as one reading each does."""
+    return source.read_days(dates(count)), [source.read_days([day]) for day in dates(count)]
+
+
+def plain(values: pd.Series[Any]) -> list[Any]:
+    """Python values, None where one is missing."""
+    gone = values.isna().to_numpy()
+    kept = [None if missing else v for v, missing in zip(values.tolist(), gone, strict=True)]
+    return [list(v) if hasattr(v, "tolist") and v.ndim else v for v in kept]
+
+
+@pytest.mark.parametrize("name", TYPES)
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_days_read_together_are_the_days_read_alone(name: str, data: st.DataObject) -> None:
+    kind, values = TYPES[name]
+    days = data.draw(days_of(values))
+    every = [value for day in days for value in day]
+    with tempfile.TemporaryDirectory() as folder:
+        for source in (as_parquet(Path(folder), days, kind), as_frames(days, kind)):
+            whole, parts = together_and_alone(source, len(days))
+            found = plain(whole["x"])
+            if "date" in name:
+                found = [value if value is None else value.date() for value in found]
+            assert found == every
+            for day, alone in zip(dates(len(days)), parts, strict=True):
+                same = whole[whole["day"] == pd.Timestamp(day)].reset_index(drop=True)
+                if name == "category":
+                    same, alone = (rows.astype({"x": "str"}) for rows in (same, alone))
+                assert_frame_equal(same, alone)
+
+
+class Loose(pa.DataFrameModel):
+    class Config:
+        coerce = True
+
+
+class Whole(Loose):
+    x: pd.Int64Dtype = pa.Field(nullable=True)
+
+
+class Number(Loose):
+    x: float = pa.Field(nullable=True)
+
+
+class Text(Loose):
+    x: str = pa.Field(nullable=True)
+
+
+class Flag(Loose):
+    x: pd.BooleanDtype = pa.Field(nullable=True)
+
+
+KINDS: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
+    "bigint": (Whole, whole(-(2**63), 2**63 - 1)),
+    "double precision": (Number, st.floats(allow_nan=False, allow_infinity=False)),
+    "text": (Text, st.sampled_from(["7", "00042", "1.0", "a", "NULL", "ä", "1e3", "true"])),
+    "boolean": (Flag, st.booleans()),
+}
+
+
+def check_accepted(source: Source, days: Sequence[Sequence[Any]], contract: Any) -> None:
+    whole, parts = together_and_alone(source, len(days))
+    accepted = accept_rows(whole, contract)
+    assert plain(accepted.rows["x"]) == [value for day in days for value in day]
+    alone = [accept_rows(part, contract).rows for part in parts]
+    assert_frame_equal(
+        accepted.rows[["day", "x"]], pd.concat(alone, ignore_index=True)[["day", "x"]]
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_days_of_text_and_of_sqlite_give_the_contract_the_same(
+    kind: str, data: st.DataObject
+) -> None:
+    contract, values = KINDS[kind]
+    days = data.draw(days_of(values))
+    with tempfile.TemporaryDirectory() as folder:
+        check_accepted(as_csv(Path(folder), days).with_types(plain_types(contract)), days, contract)
+        check_accepted(as_sql(f"sqlite:///{folder}/t.db", days, kind), days, contract)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_days_of_postgresql_give_the_contract_the_same(kind: str, postgres: str) -> None:
+    values: dict[str, list[list[Any]]] = {
+        "bigint": [[ID, None], [None], [ID + 1]],
+        "double precision": [[0.5, None], [None], [2.0]],
+        "text": [["00042", None], [None], ["7"]],
+        "boolean": [[True, None], [None], [False]],
+    }
+    source = as_sql(postgres, values[kind], kind)
+    check_accepted(source, values[kind], KINDS[kind][0])
+    whole, parts = together_and_alone(source, 3)
+    assert {part["x"].dtype for part in parts} == {whole["x"].dtype}
+
+
+def test_exact_numbers_of_postgresql_that_are_whole_stay_whole(postgres: str) -> None:
+    days = [[ID, None], [ID + 1]]
+    check_accepted(as_sql(postgres, days, "numeric(20, 0)"), days, Whole)
+
+
+def test_a_number_of_postgresql_that_no_float_holds_is_refused(postgres: str) -> None:
+    source = as_sql(postgres, [[ID]], "numeric")
+    with pytest.raises(ColumnsError, match=f"column 'x'.*{ID}.*CAST"):
+        source.read_days([FIRST])
+
+
+def test_ids_beside_a_day_of_floats_keep_every_digit() -> None:
+    """As pandas writes a day with a gap: whole numbers as floats."""
+    frames = {
+        FIRST: pd.DataFrame({"x": [ID, 7]}),
+        dates(2)[1]: pd.DataFrame({"x": [3.0, None]}),
+        dates(3)[2]: pd.DataFrame({"x": [None, None]}, dtype="float64"),
+    }
+    source = DataFrameDays(read=lambda day: frames[day], days=lambda _: [*frames])
+    assert plain(source.read_days(dates(3))["x"]) == [ID, 7, 3, None, None, None]
+    frames[dates(2)[1]] = pd.DataFrame({"x": [3.5, None]})
+    with pytest.raises(ColumnsError, match=r"found .*double in column 'x'.*expected int64"):
+        source.read_days(dates(3))
+
+
+def test_numbers_that_no_column_holds_are_refused_by_name() -> None:
+    source = DataFrameDays(
+        read=lambda _: pd.DataFrame({"x": pd.Series([2**64, 1], dtype="object")}),
+        days=lambda _: [FIRST],
+    )
+    with pytest.raises(Exception, match=r"<lambda>\(2026-11-20\).*too large"):
+        source.read_days([FIRST])
+
+
+def test_times_at_the_ends_of_time_are_joined_or_refused_by_name(tmp_path: Path) -> None:
+    for day, unit, moment in zip(dates(2), ("ms", "ns"), ("9999-12-31", "2026-01-01"), strict=True):
+        times = arrow.array([pd.Timestamp(moment).to_pydatetime()], arrow.timestamp(unit))
+        pq.write_table(arrow.table({"x": times}), tmp_path / f"{day}.parquet")
+    with pytest.raises(ColumnsError, match=r"timestamp\[ns\] in column 'x'"):
+        ParquetDays(str(tmp_path)).read_days(dates(2))
