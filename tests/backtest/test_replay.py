@@ -74,7 +74,7 @@ def test_a_window_moves_with_the_nights_or_begins_with_the_first(spec: ModelSpec
 
 def test_too_many_nights_say_how_much_there_is(spec: ModelSpec) -> None:
     dates = replay.list_nights(nth_day(DAYS), spec.label_delay, 40, 1)
-    with pytest.raises(BacktestError, match=r"history is too short: .* Ask for fewer nights"):
+    with pytest.raises(BacktestError, match=r"history is too short: .* Choose a smaller --nights"):
         replay.prepare_nights(spec, dates, 1)
 
 

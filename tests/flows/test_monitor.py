@@ -99,7 +99,7 @@ def test_labels_that_are_not_final_are_waited_for(model: Path, folder: Path) -> 
         ("holdout=days(7)", "holdout=days(7), label_delay=days(2)"),
     )
     run_night(slow, nth_day(37))
-    assert "No day with labels" in run(monitor, slow, nth_day(39)).message
+    assert "There is no day with final labels" in run(monitor, slow, nth_day(39)).message
     assert "average precision" in run(monitor, slow, nth_day(40)).message
 
 
@@ -154,7 +154,7 @@ def test_where_the_predecessor_is_unfit_the_champion_stays(spoilt: Path, home: P
         file.write_bytes(file.read_bytes()[:-10])
     ended = run(monitor, spoilt, nth_day(40))
     assert ended.name == "GRADED"
-    assert "Version 2 should go back" in ended.message
+    assert "Version 2 should be reverted" in ended.message
     assert champion_of() == "2"
 
 

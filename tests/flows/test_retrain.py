@@ -191,7 +191,7 @@ def test_the_same_night_again_runs_nothing(
         ended = type_command(place.home, place.model)
         assert len(client.read_flow_runs()) == before
     assert ended.code == 0
-    assert "nothing was run" in ended.out
+    assert "no step was run" in ended.out
     assert "PROMOTED" in ended.out
     assert versions_of() == ["1"]
     assert run_night(place.model) == first[1]

@@ -77,7 +77,7 @@ def roll_back(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "toy", "--to", "2"], "toy: version 2 is the champion already."),
+        (["--model", "toy", "--to", "2"], "toy: version 2 is already the champion."),
         (["--model", "toy", "--to", "9"], "There is no version 9 of toy"),
         (["--model", "toys"], "toys has no champion to roll back."),
         (["--model", "To y"], "--model: found 'To y'"),
@@ -151,8 +151,8 @@ def remove(package: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (alter, "unaltered files. A file of it was altered"),
-        (ask_for_pickle, "unaltered files. A file of it was altered"),
+        (alter, "unaltered files. A file of the package was altered"),
+        (ask_for_pickle, "unaltered files. A file of the package was altered"),
         (remove, "Version 1 of toy cannot be downloaded"),
     ],
 )
