@@ -58,7 +58,7 @@ def test_blocks_do_not_change_average_precision(monkeypatch):
     target, score, day = _binary()
     counts = day_counts(7, 50, seed=1)
     whole = classification.binary_metrics(target, score, day, counts, ["average_precision"])
-    monkeypatch.setattr(base, "BLOCK_CELLS", 200)
+    monkeypatch.setattr("tasks.metrics.classification.BLOCK_CELLS", 200)
     parts = classification.binary_metrics(target, score, day, counts, ["average_precision"])
     np.testing.assert_allclose(whole["average_precision"], parts["average_precision"], atol=1e-13)
 

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from tasks.evaluation.bootstrap import day_counts
-from tasks.metrics import base
 from tasks.problems import Recommendation
 
 RECOMMENDATION = Recommendation("user", "item", "popularity", repeat="bought_before")
@@ -57,7 +56,7 @@ def _naive(examples, score, k=10, recall_k=20):
 
 @pytest.mark.parametrize("cells", [250_000, 40])
 def test_ranking_metrics_equal_a_naive_loop(monkeypatch, cells):
-    monkeypatch.setattr(base, "BLOCK_CELLS", cells)
+    monkeypatch.setattr("tasks.metrics.ranking.BLOCK_CELLS", cells)
     examples = _ranking()
     score = np.random.default_rng(1).random(len(examples)).round(1)
     day = pd.factorize(examples["day"])[0]

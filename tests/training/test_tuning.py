@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeClassifier
 
 from tasks.features.examples import build_examples
-from tasks.spec import ModelSpec, days, fingerprint
+from tasks.spec import ModelSpec, days
 from tasks.spec.loading import load_spec
 from tasks.spec.tuned import Tuned
 from tasks.store import frames
-from tasks.training import fit, stored_fits, timed_process, tuning
+from tasks.training import fit, stored_fits, tuning
 from tests.nights import MLFLOW_WARNINGS, champion_of, nth_day, run_night, write_model, write_more
 from tests.toy import toy, write_day
 
@@ -94,13 +94,13 @@ def test_a_search_is_paid_for_once_a_period(
     depth = found.parameters["max_depth"]
     assert f"max_depth={depth}, found by the search of 2026-02-08" in found.told("t")
     assert len(records(home)) == 1
-    monkeypatch.setattr(timed_process, "run_apart", None)
+    monkeypatch.setattr(tuning, "run_apart", None)
     assert tuning.settle(spec, "tree", sunday + days(6), refs) == found
     assert tuning.recall(spec, "tree", sunday + days(7), refs) is None
     assert tuning.recall(spec, "tree", sunday - days(1), refs) is None
     assert tuning.recall(spec, "tree", sunday + days(1), refs[:8]) is None  # it saw a later day
     edited = dataclasses.replace(spec, seed=1)
-    monkeypatch.setattr(fingerprint, "digest", lambda _: "another")
+    monkeypatch.setattr(tuning, "digest", lambda _: "another")
     assert tuning.recall(edited, "tree", sunday, refs) is None
 
 
