@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.steps.config import RollbackConfig
+from tasks.steps.predict import publish_after_rollback
 from tasks.steps.rollback import (
     choose_version,
     end_rollback,
@@ -27,7 +28,8 @@ def rollback(config: RollbackConfig) -> State:
     with only_change(config.model):
         target = choose_version(config)
         prove_version(config, target)
-        return end_rollback(restore_champion(config, target))
+        restored = restore_champion(config, target)
+        return end_rollback(restored, publish_after_rollback(config.model))
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def run_retrain(retrain: Callable[..., Any]) -> None:
 def run_rollback(rollback: Callable[..., Any]) -> None:
     """Run the rollback the command line asks for, say what it did, and exit with its code."""
     from tasks.steps.config import RollbackConfig
-    from tasks.steps.rollback import ROLLED_BACK, RollbackError, to_text
+    from tasks.steps.rollback import ROLLED_BACK, RollbackError
 
     asked = rollback_parser().parse_args()
     config = _settings(RollbackConfig, model=asked.model, to=asked.to, why=asked.why)
@@ -97,7 +97,7 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
         if isinstance(found, RollbackError):
             sys.exit(fail(str(found), found.exit_code))
         sys.exit(end_failed(found))
-    print_text(to_text(found))
+    print_text(state.message or "")
     sys.exit(0)
 
 

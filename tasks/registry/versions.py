@@ -188,6 +188,12 @@ def read_rolled_back(client: MlflowClient, model: str) -> dict[str, str]:
     }
 
 
+def read_withdrawn(client: MlflowClient, model: str) -> dict[str, str]:
+    """Versions that were rolled back or reverted, each with the reason."""
+    found = client.search_model_versions(f"name = '{model}'")
+    return {str(v.version): v.tags["rolled_back"] for v in found if "rolled_back" in v.tags}
+
+
 def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     """Remove all versions but the newest; what an alias or a rollback needs always stays.
 

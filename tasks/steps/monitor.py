@@ -16,11 +16,11 @@ from tasks.monitoring import drift, live_days, live_performance
 from tasks.predictions import publish
 from tasks.registry import versions
 from tasks.registry.client import open_registry
-from tasks.reporting.history_page import write_history
 from tasks.spec.loading import load_spec
 from tasks.steps import rollback
 from tasks.steps.config import RollbackConfig
 from tasks.steps.events import announce
+from tasks.steps.history import draw_history
 from tasks.steps.retries import OUTSIDE
 from tasks.store.files import write_json
 from tasks.training import fit
@@ -109,13 +109,20 @@ def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
     return replace(live, reverted=text, taken_back=True)
 
 
-def end_monitor(night: Night, live: live_days.Live) -> State:
-    """Draw the page of nights anew; the flow's last state is ``REVERTED`` or ``GRADED``."""
-    write_history(night.name, night.as_of)
+def end_monitor(night: Night, live: live_days.Live, published: str) -> State:
+    """Draw the page of nights anew; the flow's last state is ``REVERTED`` or ``GRADED``.
+
+    Args:
+        night: The run.
+        live: What it graded and did.
+        published: What the app reads after a revert, in words.
+    """
+    draw_history(night.name)
     said = (
         "; ".join(live_days.lines(live, load_spec(night.model)))
         or "No day with labels to grade yet."
     )
+    said = " ".join(filter(None, (said, published)))
     name = "REVERTED" if live.taken_back else "GRADED"
     return State(type=StateType.COMPLETED, name=name, message=said, data=json.loads(_dump(live)))
 

@@ -23,13 +23,13 @@ from tasks.registry import runs, versions
 from tasks.registry.client import open_registry
 from tasks.reporting import archive, night_report, render
 from tasks.reporting.decisions import remember
-from tasks.reporting.history_page import write_history
 from tasks.reporting.night_events import night_events
 from tasks.reporting.night_plots import draw_drift, draw_nights
 from tasks.spec.fingerprint import code_files
 from tasks.spec.loading import load_spec
 from tasks.steps import mlflow_run
 from tasks.steps.events import announce
+from tasks.steps.history import draw_history
 from tasks.store.files import write_file
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _draw(
 def _publish(night: Night, folder: Path, found: Report, plots: Mapping[str, bytes]) -> None:
     render.write_report(folder, found, plots)
     archive.keep_days(night.name, night.as_of, night.days)
-    page = write_history(night.name, night.as_of)
+    page = draw_history(night.name)
     if page and found["challenger"]["candidate"]:
         write_file(folder / page.name, page.read_bytes())  # MLflow keeps the folder
     create_markdown_artifact(

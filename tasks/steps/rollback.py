@@ -21,6 +21,7 @@ from tasks.registry.client import RegistryError, open_registry
 from tasks.reporting.decisions import forget
 from tasks.spec.gate import Gate
 from tasks.steps.events import announce
+from tasks.steps.history import draw_history
 from tasks.store import locks
 
 if TYPE_CHECKING:
@@ -124,13 +125,23 @@ def restore_champion(config: RollbackConfig, version: str) -> dict[str, Any]:
     champion = versions.read_champion(client, config.model)
     as_of = champion.as_of if champion else None
     announce(config.model, as_of, {"nightly.champion.rolled-back": to_text(found)})
+    try:
+        draw_history(config.model)
+    except Exception:
+        log.exception("restore   the page of nights could not be drawn anew")
     log.info("restore   %s", to_text(found))
     return found
 
 
-def end_rollback(found: dict[str, Any]) -> State:
-    """The flow's last state says what happened."""
-    return State(type=StateType.COMPLETED, name=ROLLED_BACK, message=to_text(found), data=found)
+def end_rollback(found: dict[str, Any], published: str) -> State:
+    """The flow's last state says what happened.
+
+    Args:
+        found: From ``restore_champion``.
+        published: What the app reads now, in words.
+    """
+    said = " ".join(filter(None, (to_text(found), published)))
+    return State(type=StateType.COMPLETED, name=ROLLED_BACK, message=said, data=found)
 
 
 def to_text(found: dict[str, Any]) -> str:

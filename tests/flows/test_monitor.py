@@ -7,12 +7,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from flows.monitor import monitor
 from flows.predict import predict
 from tasks import settings
 from tasks.monitoring import live_days
+from tasks.predictions import publish
 from tasks.steps.config import RetrainConfig
 from tasks.store import files
 from tests.nights import (
@@ -52,6 +54,13 @@ def model(folder: Path) -> Path:
 
 def run(flow: Any, model: Path, as_of: date) -> Any:
     return flow(RetrainConfig(model=str(model), as_of=as_of), return_state=True)
+
+
+def app_reads() -> tuple[str, date]:
+    """Version and as-of date of the predictions the app reads."""
+    found = pd.read_parquet(publish.folder_of("toy") / publish.CURRENT)
+    ((version, as_of),) = {*zip(found["version"], found["as_of"], strict=True)}
+    return version, as_of
 
 
 def record(day: date) -> dict[str, Any]:
@@ -141,12 +150,24 @@ def test_a_bad_champion_is_taken_back_within_days(
     monkeypatch.setattr(
         "tasks.steps.rollback.announce", lambda _model, _as_of, events: said.update(events)
     )
-    assert run(monitor, spoilt, nth_day(40)).name == "REVERTED"
-    assert run(predict, spoilt, nth_day(40)).name == "PUBLISHED"
+    ended = run(monitor, spoilt, nth_day(40))
+    assert ended.name == "REVERTED"
     assert champion_of() == "1"
+    assert app_reads() == ("1", nth_day(40))
+    assert f"The app reads 200 predictions for {nth_day(41)} by version 1 now." in ended.message
+    page = (settings.home() / "reports" / "toy" / "history.html").read_text()
+    assert "version 1 (logistic) is the champion" in page
+    assert "version 2 was rolled back: 4 graded days" in page
     assert "4 graded days: average precision -" in said["nightly.champion.rolled-back"]
     report = run_night(spoilt, nth_day(41))
     assert report["verdict"] == "PROMOTED"  # other data than the version that was taken back
+
+
+def test_a_night_that_reverts_publishes_with_the_restored_version(spoilt: Path) -> None:
+    report = run_night(spoilt, nth_day(40))
+    assert "Version 2 was reverted" in report["reverted"]
+    assert app_reads() == (report["champion"]["version"], nth_day(40))
+    assert report["predictions"]["version"] == report["champion"]["version"] != "2"
 
 
 def test_where_the_predecessor_is_unfit_the_champion_stays(spoilt: Path, home: Path) -> None:
