@@ -134,7 +134,7 @@ def run_predict(predict: Callable[..., Any]) -> None:
 
 def run_monitor(monitor: Callable[..., Any]) -> None:
     """Grade what the command line asks for, say how it did, and exit."""
-    _run_named(monitor, monitor_parser(), {"GRADED": 0, "REVERTED": 0})
+    _run_named(monitor, monitor_parser(), {"GRADED": 0, "REVERTED": 0, "BACKFILL": 0})
 
 
 def _run_named(

@@ -53,7 +53,7 @@ def monitor_parser() -> argparse.ArgumentParser:
     return _night_parser(
         "flows/monitor.py",
         "Grade past answers on labels that have come; a champion that does worse goes back.",
-        "Exit code: 0 graded, reverted or held; 2 wrong call or spec; 1 failure.",
+        "Exit code: 0 graded, reverted, held or a backfill; 2 wrong call or spec; 1 failure.",
     )
 
 

@@ -20,7 +20,7 @@ from tasks.metrics import base
 from tasks.monitoring.live_days import past_days
 from tasks.promotion.checks import Status
 from tasks.reporting import plots
-from tasks.reporting.archive import past_reports, report_folder
+from tasks.reporting.archive import history_page, past_reports
 from tasks.reporting.wording import capitalized
 from tasks.store.files import write_file
 
@@ -560,6 +560,6 @@ def write_history(model: str, standing: Standing | None = None) -> Path | None:
     reports = past_reports(model, date.max)
     if not reports:
         return None
-    place = report_folder(model, date.max).parent / "history.html"
+    place = history_page(model)
     write_file(place, to_html(reports, past_days(model, date.max), standing).encode())
     return place

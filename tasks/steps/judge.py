@@ -57,7 +57,8 @@ def look_for_leaks(night: Night, clean: Cleaned, examples: Examples) -> tuple[Ch
 def score_champion(night: Night, examples: Examples) -> Incumbent:
     """Score tonight's holdout with the champion's twin, now, on the same rows."""
     spec, client, held_out = load_spec(night.model), open_registry(), examples.split.holdout
-    _finish_change(client, night)
+    if not night.backfill:
+        _finish_change(client, night)
     champion = versions.read_champion(client, spec.name, before_night=night.key)
     rolled_back = versions.read_rolled_back(client, spec.name)
     if champion is None:
@@ -108,7 +109,7 @@ def judge_night(
         evidence,
         _facts_of(spec, incumbent),
         checked,
-        refused=_refused(spec, examples, found, incumbent),
+        refused=_refused(night, examples, found, incumbent),
         notes=(*_searched(found), *faults),
     )
     log.info("judge     %s: %s", decided.verdict.status, decided.verdict.reasons[0])
@@ -154,9 +155,12 @@ def _facts_of(spec: ModelSpec, incumbent: Incumbent) -> verdict.ChampionFacts | 
 
 
 def _refused(
-    spec: ModelSpec, examples: Examples, found: Mapping[str, Settled], incumbent: Incumbent
+    night: Night, examples: Examples, found: Mapping[str, Settled], incumbent: Incumbent
 ) -> dict[str, str]:
-    """Candidates that would ship what was rolled back, each with the reason."""
+    """Candidates that would ship what was rolled back, each with the reason; all in a backfill."""
+    if night.backfill and incumbent.champion is None:
+        return dict.fromkeys(found, night.backfill)
+    spec = load_spec(night.model)
     matured = examples.of(examples.split.refit)
     keys = {
         name: fit.model_key(spec, name, matured, each.parameters) for name, each in found.items()

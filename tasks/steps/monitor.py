@@ -34,9 +34,17 @@ log = logging.getLogger("nightly")
 
 @task(task_run_name="grade past predictions", **OUTSIDE)
 def grade_predictions(night: Night, clean: Cleaned) -> live_days.Live:
-    """Lay past predictions beside what happened, for days whose labels are final by now."""
+    """Lay past predictions beside what happened, for days whose labels are final by now.
 
-    spec = load_spec(night.model)
+    A backfill looks back on the days that are graded, and grades none.
+    """
+
+    spec, client = load_spec(night.model), open_registry()
+    champion = versions.read_alias(client, night.name, versions.CHAMPION)
+    previous = versions.read_alias(client, night.name, versions.PREVIOUS)
+    if night.backfill:
+        days = live_days.past_days(night.name, night.as_of)
+        return live_days.Live((), tuple(days), champion, previous)
     new = [
         live_days.grade_one(spec, night.days[day], record, clean.refs[day])
         for day, record in live_days.ungraded(spec, night.as_of, night.days).items()
@@ -46,9 +54,6 @@ def grade_predictions(night: Night, clean: Cleaned) -> live_days.Live:
         write_json(live_days.live_folder(night.name) / f"{found['day']}.json", found)
         log.info("grade     %s", live_performance.to_text(found, *live_days.metric_shown(spec)))
     days = live_days.past_days(night.name, night.as_of)
-    client = open_registry()
-    champion = versions.read_alias(client, night.name, versions.CHAMPION)
-    previous = versions.read_alias(client, night.name, versions.PREVIOUS)
     both = [d for d in days if (d["version"], d["previous_version"]) == (champion, previous)]
     loss = live_performance.compare(
         both, spec.problem.primary, spec.problem.greater_is_better, spec.revert
@@ -110,20 +115,21 @@ def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
 
 
 def end_monitor(night: Night, live: live_days.Live, published: str) -> State:
-    """Draw the page of nights anew; the flow's last state is ``REVERTED`` or ``GRADED``.
+    """Draw the page of nights anew; the last state is ``REVERTED``, ``GRADED`` or ``BACKFILL``.
 
     Args:
         night: The run.
         live: What it graded and did.
         published: What the app reads after a revert, in words.
     """
-    draw_history(night.name)
+    if not night.backfill:
+        draw_history(night.name)
     said = (
         "; ".join(live_days.lines(live, load_spec(night.model)))
         or "No day with labels to grade yet."
     )
-    said = " ".join(filter(None, (said, published)))
-    name = "REVERTED" if live.taken_back else "GRADED"
+    said = " ".join(filter(None, (night.backfill, said, published)))
+    name = "REVERTED" if live.taken_back else "BACKFILL" if night.backfill else "GRADED"
     return State(type=StateType.COMPLETED, name=name, message=said, data=json.loads(_dump(live)))
 
 

@@ -54,7 +54,8 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
     if champion is None:
         return replace(made, fault="there is no champion yet")
     made = replace(made, version=champion.version)
-    if fault := publish.why_not_now(night.as_of, last, night.as_of in clean.refs):
+    fault = publish.why_not_now(night.as_of, last, night.as_of in clean.refs) or night.backfill
+    if fault:
         return replace(made, fault=fault)
     requests = spec.requests(night.as_of) if spec.requests else None
     if requests is not None and requests.empty:
@@ -88,7 +89,8 @@ def publish_predictions(
         stays = f"Those of {made.stays} stay." if made.stays else "The app has none."
         text = f"Predictions of {night.name} for {made.day} are refused: {made.fault}. {stays}"
         log.warning("publish   %s", text)
-        announce(night.name, night.as_of, {"nightly.predictions.refused": text})
+        if not night.backfill:
+            announce(night.name, night.as_of, {"nightly.predictions.refused": text})
         return made
     spec = load_spec(night.model)
     folder, url = publish.folder_of(night.name), settings.predictions_url()
@@ -184,7 +186,7 @@ def end_predict(night: Night, made: publish.Predictions | None) -> State:
     text = f"{made.rows:,} predictions of {night.name} for {made.day}, by version {made.version}."
     if made.fault:
         kind, name = StateType.FAILED, "REFUSED"
-        text = f"The predictions for {made.day} are refused: {made.fault}."
+        text = f"The predictions for {made.day} are refused: {made.fault.removesuffix('.')}."
     return State(type=kind, name=name, message=text, data=publish.to_json(made))
 
 

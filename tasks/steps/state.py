@@ -32,6 +32,7 @@ class Night:
         decided: The report of this very night, where nothing has changed since.
         due: The as-of date this run was due for: earlier than ``as_of`` where it starts so late
             that it stands for later nights too.
+        backfill: Why it only reads and reports beside, in words; None for a night.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Night:
     held: tuple[str, ...] = ()
     decided: Report | None = None
     due: date | None = None
+    backfill: str | None = None
 
     @property
     def late(self) -> bool:

@@ -179,6 +179,58 @@ def test_where_the_predecessor_is_unfit_the_champion_stays(spoilt: Path, home: P
     assert champion_of() == "2"
 
 
+def kept(home: Path) -> dict[str, Any]:
+    """All that nights, people and the app look at, but for what a backfill writes beside."""
+    from tasks.registry.client import open_registry
+
+    client = open_registry()
+    experiment = client.get_experiment_by_name("toy")
+    assert experiment
+    found: dict[str, Any] = {
+        str(file.relative_to(home)): file.read_bytes()
+        for room in ("reports", "decisions", "live", "predictions", "artifacts")
+        for file in (home / room).rglob("*")
+        if file.is_file() and file.parent.name != "backfill"
+    }
+    found["aliases"] = client.get_registered_model("toy").aliases
+    found["nights"] = dict(experiment.tags)
+    found["versions"] = [dict(v.tags) for v in client.search_model_versions("name = 'toy'")]
+    found["runs"] = {
+        run.info.run_id: (run.info.status, dict(run.data.tags))
+        for run in client.search_runs([experiment.experiment_id])
+    }
+    return found
+
+
+def test_a_backfill_reads_reports_beside_and_changes_nothing(
+    spoilt: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The night of day 41 has been judged; up to day 40 the champion looks bad."""
+    said: list[str] = []
+    for step in ("monitor", "predict", "report", "rollback"):
+        monkeypatch.setattr(f"tasks.steps.{step}.announce", lambda *told: said.extend(told[2]))
+    reports = home / "reports" / "toy"
+    newest = files.read_json(reports / str(nth_day(36)) / "report.json")
+    assert newest["verdict"] == "PROMOTED"
+    later = newest | {"as_of": str(nth_day(41)), "verdict": "KEPT"}
+    files.write_json(reports / str(nth_day(41)) / "report.json", later)
+    before = kept(home)
+
+    ended = run(monitor, spoilt, nth_day(40))
+    assert (ended.name, champion_of()) == ("BACKFILL", "2")
+    assert ended.message.startswith(f"This is a backfill: the night of {nth_day(41)} has been")
+    assert run(predict, spoilt, nth_day(40)).name == "REFUSED"
+    report = run_night(spoilt.with_name("toy.py"), nth_day(36))
+    assert (report["verdict"], report["reasons"][0][:18]) == ("KEPT", "This is a backfill")
+    assert kept(home) == before
+    assert said == []
+    beside = reports / str(nth_day(36)) / "backfill"
+    assert files.read_json(beside / "report.json") == report
+    assert "backfill" in (beside / "report.md").read_text()
+    assert report["links"]["report"] == str(beside / "report.md")
+    assert report["links"]["history"] == str(reports / "history.html")
+
+
 def test_live_lines_count_the_promises_kept() -> None:
     from tests.toy import toy
 
