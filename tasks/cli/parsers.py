@@ -30,11 +30,17 @@ def rollback_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flows/rollback.py",
         description="Put an earlier champion back, after proving that it loads and predicts.",
-        epilog="Exit code: 0 rolled back; 2 nothing fit to go back to; 1 failure.",
+        epilog="Exit code: 0 rolled back or released; 2 nothing fit to go back to, or held; "
+        "1 failure.",
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="name in the registry")
     parser.add_argument("--to", type=int, metavar="VERSION", help="default: the champion before")
     parser.add_argument("--why", default="no reason given", help="kept on the rolled back version")
+    parser.add_argument(
+        "--release",
+        action="store_true",
+        help="roll nothing back: let nights promote again the recipes that are held",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
     return parser
 

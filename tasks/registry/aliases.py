@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import date
 from typing import TYPE_CHECKING
 
 from tasks.registry.client import to_error
+from tasks.registry.holds import HELD_UNTIL
 from tasks.registry.versions import CHAMPION, PREVIOUS, version_by_alias
 
 if TYPE_CHECKING:
@@ -30,10 +32,19 @@ def promote(client: MlflowClient, model: str, version: str) -> None:
         _change(client, model, {"champion": version, "previous": replaced, "replaced": replaced})
 
 
-def roll_back(client: MlflowClient, model: str, version: str, why: str) -> str | None:
+def roll_back(
+    client: MlflowClient, model: str, version: str, why: str, held_until: date | None = None
+) -> str | None:
     """Make an earlier version the champion again and mark the one it takes over from.
 
     The same rollback, cut off in the middle, is ended as it was meant.
+
+    Args:
+        client: From ``open_registry``.
+        model: Registered model.
+        version: The version to go back to.
+        why: Kept on the version it takes over from.
+        held_until: Last night that must not promote the recipe and code of that version, if any.
 
     Returns:
         The version that was champion before it.
@@ -46,6 +57,8 @@ def roll_back(client: MlflowClient, model: str, version: str, why: str) -> str |
     replaced = client.get_model_version(model, version).tags.get("replaced")
     rejected = str(now.version) if now else None
     intent = {"champion": version, "previous": replaced, "rolled_back": rejected, "why": why}
+    if held_until:
+        intent[HELD_UNTIL] = held_until.isoformat()
     _change(client, model, intent)
     return rejected
 
@@ -94,6 +107,10 @@ def _apply(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -
     champion = intent["champion"] or ""
     if intent.get("rolled_back"):
         client.set_model_version_tag(model, intent["rolled_back"], "rolled_back", intent["why"])
+        if intent.get(HELD_UNTIL):
+            client.set_model_version_tag(
+                model, intent["rolled_back"], HELD_UNTIL, intent[HELD_UNTIL]
+            )
     if intent.get("replaced"):
         client.set_model_version_tag(model, champion, "replaced", intent["replaced"])
     client.set_registered_model_alias(model, CHAMPION, champion)

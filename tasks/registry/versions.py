@@ -9,6 +9,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from tasks.registry.client import RegistryError, to_error
+from tasks.registry.holds import HELD_UNTIL
 from tasks.spec.fingerprint import digest, spec_module, spec_path
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def night_tags(
         "spec_file": spec_path(spec),
         "lookback": str(spec.lookback.days),
         "promised": json.dumps(prediction_interval),
+        "hold": str(spec.revert.hold.days),
     }
 
 
@@ -210,6 +212,8 @@ def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
         return []
     needed = {str(version) for version in client.get_registered_model(model).aliases.values()}
     needed |= {str(v.tags.get("replaced")) for v in found if str(v.version) in needed}
+    newest = max(v.tags.get("as_of", "") for v in found)
+    needed |= {str(v.version) for v in found if v.tags.get(HELD_UNTIL, "") > newest}
     removed = []
     for old in found[keep:]:
         if str(old.version) in needed:

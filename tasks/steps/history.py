@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tasks.registry import versions
 from tasks.registry.client import open_registry
+from tasks.registry.holds import read_holds
 from tasks.reporting.history_page import Standing, write_history
 
 
@@ -20,5 +21,8 @@ def draw_history(name: str) -> Path | None:
     if champion is None:
         return write_history(name)
     withdrawn = versions.read_withdrawn(client, name)
+    for hold in read_holds(client, name):
+        held = f"its recipe ({hold.candidate}) and code are held through {hold.until}"
+        withdrawn[hold.version] = f"{hold.why}; {held}"
     standing = Standing(champion.version, champion.candidate, champion.as_of, withdrawn)
     return write_history(name, standing)

@@ -12,7 +12,8 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.clean_process import version_answers
 from tasks.promotion import leaks, verdict
-from tasks.registry import aliases, versions
+from tasks.promotion.holds import held_candidates
+from tasks.registry import aliases, holds, versions
 from tasks.registry.client import open_registry
 from tasks.reporting.archive import last_judged
 from tasks.reporting.night_plots import draw_plots
@@ -61,9 +62,10 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
         _finish_change(client, night)
     champion = versions.read_champion(client, spec.name, before_night=night.key)
     rolled_back = versions.read_rolled_back(client, spec.name)
+    held = tuple(holds.read_holds(client, spec.name))
     if champion is None:
         log.info("champion  none yet")
-        return Incumbent(rolled_back=rolled_back)
+        return Incumbent(rolled_back=rolled_back, holds=held)
     key, added = f"{champion.twin_sha256}-{night.key}", None
     fault = verdict.why_not_comparable(champion, night.as_of, last_judged(night.name), held_out[0])
     if fault is None:
@@ -81,7 +83,7 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
             fault = f"The champion, version {champion.version}, cannot be scored: {why}."
     done = "is not scored" if fault else "scored on the holdout"
     log.info("champion  version %s (%s) %s", champion.version, champion.candidate, done)
-    return Incumbent(champion, None if fault else key, added, fault, rolled_back)
+    return Incumbent(champion, None if fault else key, added, fault, rolled_back, held)
 
 
 def name_judge(parameters: dict[str, Any]) -> str:
@@ -157,7 +159,7 @@ def _facts_of(spec: ModelSpec, incumbent: Incumbent) -> verdict.ChampionFacts | 
 def _refused(
     night: Night, examples: Examples, found: Mapping[str, Settled], incumbent: Incumbent
 ) -> dict[str, str]:
-    """Candidates that would ship what was rolled back, each with the reason; all in a backfill."""
+    """Candidates that are held, or would ship what was rolled back; in a backfill all."""
     if night.backfill and incumbent.champion is None:
         return dict.fromkeys(found, night.backfill)
     spec = load_spec(night.model)
@@ -166,7 +168,8 @@ def _refused(
         name: fit.model_key(spec, name, matured, each.parameters) for name, each in found.items()
     }
     told = incumbent.rolled_back
-    return {name: told[key] for name, key in keys.items() if key in told}
+    held = held_candidates(spec.name, incumbent.holds, list(found), digest(spec), night.as_of)
+    return held | {name: told[key] for name, key in keys.items() if key in told}
 
 
 def _searched(found: Mapping[str, Settled]) -> list[str]:

@@ -108,8 +108,10 @@ def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
         log.warning("revert    %s", text)
         announce(night.name, night.as_of, {"nightly.champion.not-reverted": text})
         return replace(live, reverted=text)
-    rollback.restore_champion(config, target)
+    hold = spec.revert.hold
+    found = rollback.restore_champion(config, target, night.as_of + hold if hold else None)
     text = f"Version {live.champion} was reverted, version {target} is the champion again: {why}."
+    text = " ".join(filter(None, (text, found["held"])))
     log.warning("revert    %s", text)
     return replace(live, reverted=text, taken_back=True)
 

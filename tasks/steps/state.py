@@ -14,6 +14,7 @@ from tasks.training import fit
 
 if TYPE_CHECKING:
     from tasks.promotion.checks import Verdict
+    from tasks.registry.holds import Hold
     from tasks.registry.versions import Champion
     from tasks.reporting.report_schema import Report
 
@@ -107,6 +108,7 @@ class Incumbent:
         added: Key of the examples that only its own pipeline names, if any.
         fault: Why it cannot be scored or compared, in words.
         rolled_back: What must not be promoted again: key of a shipped model to the reason.
+        holds: Recipes and code that are held for a while.
     """
 
     champion: Champion | None = None
@@ -114,6 +116,7 @@ class Incumbent:
     added: str | None = None
     fault: str | None = None
     rolled_back: Mapping[str, str] = field(default_factory=dict)
+    holds: tuple[Hold, ...] = ()
 
 
 @dataclass(frozen=True)

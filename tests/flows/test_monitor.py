@@ -159,15 +159,22 @@ def test_a_bad_champion_is_taken_back_within_days(
     assert "version 1 (logistic) is the champion" in page
     assert "version 2 was rolled back: 4 graded days" in page
     assert "4 graded days: average precision -" in said["nightly.champion.rolled-back"]
+    assert f"code are held through {nth_day(47)}" in said["nightly.champion.rolled-back"]
     report = run_night(spoilt, nth_day(41))
-    assert report["verdict"] == "PROMOTED"  # other data than the version that was taken back
+    assert (report["verdict"], champion_of()) == ("KEPT", "1")
+    assert report["reasons"][0].startswith("Version 2 was rolled back: 4 graded days")
+    assert f"are held through {nth_day(47)}" in report["reasons"][0]
 
 
 def test_a_night_that_reverts_publishes_with_the_restored_version(spoilt: Path) -> None:
     report = run_night(spoilt, nth_day(40))
     assert "Version 2 was reverted" in report["reverted"]
     assert app_reads() == (report["champion"]["version"], nth_day(40))
-    assert report["predictions"]["version"] == report["champion"]["version"] != "2"
+    assert report["predictions"]["version"] == report["champion"]["version"] == "1"
+    assert f"are held through {nth_day(47)}" in report["reverted"]
+    assert f"are held through {nth_day(47)}" in report["reasons"][0]
+    other = run_night(spoilt.with_name("toy.py"), nth_day(41))
+    assert other["verdict"] == "PROMOTED"  # an edit is not held
 
 
 def test_where_the_predecessor_is_unfit_the_champion_stays(spoilt: Path, home: Path) -> None:

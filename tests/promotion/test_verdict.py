@@ -214,7 +214,8 @@ def test_a_backfill_is_older_than_the_champion_or_the_last_judged_night(
     def day(number: int) -> date:
         return date(2026, 1, number)
 
-    version = replace(CHAMPION, version="3", as_of=day(champion_of)) if champion_of else None
+    made = SimpleNamespace(version="3", as_of=day(champion_of)) if champion_of else None
+    version = cast(Champion | None, made)
     found = why_backfill(day(10), version, day(judged) if judged else None)
     assert (found is None) is (said is None)
     assert (said or "") in (found or "")
