@@ -140,15 +140,18 @@ def why_backfill(as_of: date, champion: Champion | None, last_judged: date | Non
     Args:
         as_of: Its as-of date.
         champion: The champion, if any.
-        last_judged: Newest as-of date of which a challenger was judged, if any.
+        last_judged: Newest as-of date on which a challenger was compared, if any.
     """
     if champion and as_of < champion.as_of:
         return (
-            f"This is a backfill: the champion, version {champion.version}, was made as of "
-            f"{champion.as_of}, later than {as_of}."
+            f"This night is a backfill: the champion, version {champion.version}, was made as of "
+            f"{champion.as_of}, later than {as_of}. A backfill never changes the champion."
         )
     if last_judged and as_of < last_judged:
-        return f"This is a backfill: the night of {last_judged} has been judged, {as_of} is older."
+        return (
+            f"This night is a backfill: the night of {last_judged} was decided before, and {as_of} "
+            "is older. A backfill never changes the champion."
+        )
     return None
 
 

@@ -93,7 +93,7 @@ def test_scores_are_laid_beside_the_rows_they_belong_to() -> None:
 
 
 def test_rows_the_champion_leaves_out_are_too_many() -> None:
-    with pytest.raises(AlignError, match="no answer for 20% of tonight's rows"):
+    with pytest.raises(AlignError, match="no predictions for 20% of tonight's rows"):
         version_answers.align(SPEC, HOLDOUT, rows(), answers([0, 1, 2, 3, 4]))
 
 
