@@ -225,10 +225,10 @@ def test_a_backfill_reads_reports_beside_and_changes_nothing(
 
     ended = run(monitor, spoilt, nth_day(40))
     assert (ended.name, champion_of()) == ("BACKFILL", "2")
-    assert ended.message.startswith(f"This is a backfill: the night of {nth_day(41)} has been")
+    assert ended.message.startswith(f"This night is a backfill: the night of {nth_day(41)} was")
     assert run(predict, spoilt, nth_day(40)).name == "REFUSED"
     report = run_night(spoilt.with_name("toy.py"), nth_day(36))
-    assert (report["verdict"], report["reasons"][0][:18]) == ("KEPT", "This is a backfill")
+    assert (report["verdict"], report["reasons"][0][:24]) == ("KEPT", "This night is a backfill")
     assert kept(home) == before
     assert said == []
     beside = reports / str(nth_day(36)) / "backfill"
