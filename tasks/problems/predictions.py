@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tasks.metrics.base import Ints
 
 
-REPEAT, DISCOVERY, POPULAR = "repeat", "discovery", "popular"
+REPEAT, DISCOVERY = "repeat", "discovery"
 Matched = tuple["pd.DataFrame", dict[str, Floats], dict[str, int]]
 """Examples, each scorer's scores of them, and the counts ``asked``, ``labelled``, ``unasked``."""
 
