@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import State
 from tasks.steps.config import RetrainConfig
 from tasks.steps.monitor import end_monitor, grade_predictions, revert_champion
 from tasks.steps.opening import end_held, only_night, open_night
+from tasks.steps.predict import publish_after_revert
 from tasks.steps.prepare import clean_days
 
 
@@ -26,9 +27,11 @@ def monitor(config: RetrainConfig) -> State:
             return end_held(night)
         clean = clean_days(night)
         live = grade_predictions(night, clean)
+        published = ""
         if live.worse:
             live = revert_champion(night, live)
-        return end_monitor(night, live)
+            published = publish_after_revert(night, clean) if live.has_reverted else ""
+        return end_monitor(night, live, published)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,11 @@ def retrain(config: RetrainConfig) -> State:
         signs = (*leaks, drift.check)
         judged = judge_night(night, examples, made, champion, signs)
 
+        if night.backfill:
+            return end_night(
+                publish_report(night, clean, examples, judged, None, None, live, drift)
+            )
+
         run = log_night(night, clean, examples, judged)
         version = None
         if judged.verdict.status is Status.PROMOTED:

@@ -12,22 +12,32 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.steps.config import RollbackConfig
+from tasks.steps.predict import publish_after_rollback
 from tasks.steps.rollback import (
     choose_version,
+    end_release,
     end_rollback,
+    held_through,
     only_change,
     prove_version,
+    release_recipes,
     restore_champion,
 )
 
 
 @flow
 def rollback(config: RollbackConfig) -> State:
-    """Make an earlier version champion again; the version it replaces is never promoted again."""
+    """Put an earlier champion back, or release what earlier rollbacks hold.
+
+    The version it takes over from is never promoted again, and its recipe and code are held.
+    """
     with only_change(config.model):
+        if config.release:
+            return end_release(release_recipes(config))
         target = choose_version(config)
         prove_version(config, target)
-        return end_rollback(restore_champion(config, target))
+        restored = restore_champion(config, target, held_through(config.model))
+        return end_rollback(restored, publish_after_rollback(config.model))
 
 
 if __name__ == "__main__":

@@ -85,19 +85,21 @@ def run_retrain(retrain: Callable[..., Any]) -> None:
 def run_rollback(rollback: Callable[..., Any]) -> None:
     """Run the rollback, print what it did, and exit with its code."""
     from tasks.steps.config import RollbackConfig
-    from tasks.steps.rollback import ROLLED_BACK, RollbackError, to_text
+    from tasks.steps.rollback import RELEASED, ROLLED_BACK, RollbackError
 
     asked = rollback_parser().parse_args()
-    config = _settings(RollbackConfig, model=asked.model, to=asked.to, why=asked.why)
+    config = _settings(
+        RollbackConfig, model=asked.model, to=asked.to, why=asked.why, release=asked.release
+    )
     with embedded_server() as ready, shown_progress(asked.verbose):
         ready()
         state = rollback(config, return_state=True)
     found = state.result(raise_on_failure=False)
-    if state.name != ROLLED_BACK:
+    if state.name not in (ROLLED_BACK, RELEASED):
         if isinstance(found, RollbackError):
             sys.exit(fail(str(found), found.exit_code))
         sys.exit(end_failed(found))
-    print_text(to_text(found))
+    print_text(state.message or "")
     sys.exit(0)
 
 
@@ -134,7 +136,7 @@ def run_predict(predict: Callable[..., Any]) -> None:
 
 def run_monitor(monitor: Callable[..., Any]) -> None:
     """Run the monitoring, print its result, and exit."""
-    _run_named(monitor, monitor_parser(), {"GRADED": 0, "REVERTED": 0})
+    _run_named(monitor, monitor_parser(), {"GRADED": 0, "REVERTED": 0, "BACKFILL": 0})
 
 
 def _run_named(

@@ -31,12 +31,18 @@ def rollback_parser() -> argparse.ArgumentParser:
         prog="flows/rollback.py",
         description="Make an earlier version the champion again, after checking that it loads and "
         "predicts.",
-        epilog="Exit code: 0 rolled back; 2 no suitable earlier version; 1 failure.",
+        epilog="Exit code: 0 rolled back or released; 2 no suitable earlier version, or nothing is "
+        "held; 1 failure.",
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="name in the registry")
     parser.add_argument("--to", type=int, metavar="VERSION", help="default: the previous champion")
     parser.add_argument(
         "--why", default="no reason given", help="recorded on the version that is rolled back"
+    )
+    parser.add_argument(
+        "--release",
+        action="store_true",
+        help="roll nothing back: allow nights to promote the held recipes again",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
     return parser
@@ -56,7 +62,7 @@ def monitor_parser() -> argparse.ArgumentParser:
     return _night_parser(
         "flows/monitor.py",
         "Grade past predictions on labels that have arrived; revert a champion that does worse.",
-        "Exit code: 0 graded, reverted or held; 2 wrong call or spec; 1 failure.",
+        "Exit code: 0 graded, reverted, held or a backfill; 2 wrong call or spec; 1 failure.",
     )
 
 

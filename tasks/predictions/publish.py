@@ -51,6 +51,8 @@ def to_json(made: Predictions) -> dict[str, Any]:
 
 
 CURRENT = "current.parquet"
+NEXT = "next"
+"""Folder of predictions that are made and not published."""
 INPUTS = "inputs.parquet"
 KEPT = 90
 """Nights whose predictions are kept on disk, because labels may arrive late."""
@@ -93,7 +95,7 @@ def keep(
     inputs: pd.DataFrame | None,
     previous: pd.DataFrame | None,
 ) -> None:
-    """Keep a night's predictions on disk; the app does not read them before ``publish``.
+    """Keep a night's predictions on disk, beside those that the app reads until ``publish``.
 
     Args:
         model: Name of the model.
@@ -103,14 +105,13 @@ def keep(
             than those of another version.
         previous: What the champion's predecessor predicts for the same requests, if anything.
     """
-    folder = folder_of(model)
-    files.write_parquet(folder / f"{as_of}.parquet", rows)
-    beside = {folder / INPUTS: inputs, folder / f"{as_of}.previous.parquet": previous}
-    for file, frame in beside.items():
+    folder = folder_of(model) / NEXT
+    made = zip(_names(as_of), (rows, inputs, previous), strict=True)
+    for name, frame in made:
         if frame is None:
-            file.unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
         else:
-            files.write_parquet(file, frame)
+            files.write_parquet(folder / name, frame)
 
 
 def recent_predictions(model: str, column: str, nights: int, most: int, seed: int) -> pd.DataFrame:
@@ -184,21 +185,38 @@ def last_published(model: str) -> dict[str, Any] | None:
 
 
 def publish(
-    model: str, as_of: date, predictions: pd.DataFrame, keys: Sequence[str], url: str | None
+    model: str, as_of: date, keys: Sequence[str], url: str | None, record: Mapping[str, Any]
 ) -> None:
-    """Publish the predictions of one night: the table first, then the link to the file.
+    """Put what ``keep`` kept of a night before the app: table, files, pointer and record.
+
+    Where the table cannot be replaced, all of them stay as they are.
 
     Args:
         model: Name of the model.
         as_of: Its night.
-        predictions: The predictions, already in the file of that night.
         keys: Columns by which the app looks a prediction up.
         url: Database that keeps a table of them, if any.
+        record: What ``last_published`` gives from now on.
 
     Raises:
         PublishError: Where the database cannot be reached or the table has other columns.
         StoreError: Where the disk is full or read-only.
     """
+    import pandas as pd
+
+    folder = folder_of(model)
+    made, inputs, previous = _names(as_of)
+    waiting = folder / NEXT / made
     if url:
-        replace_table(url, table_name(model), predictions, keys)
-    files.point_to(folder_of(model) / CURRENT, f"{as_of}.parquet")
+        rows = pd.read_parquet(waiting if waiting.is_file() else folder / made)
+        replace_table(url, table_name(model), rows, keys)
+    if waiting.is_file():
+        for name in (inputs, previous, made):  # the last one says that all are there
+            files.move(folder / NEXT / name, folder / name)
+    files.point_to(folder / CURRENT, made)
+    files.write_json(folder / f"{as_of}.json", record)
+
+
+def _names(as_of: date) -> tuple[str, str, str]:
+    """Files of a night: the predictions, their inputs, those of the predecessor."""
+    return f"{as_of}.parquet", INPUTS, f"{as_of}.previous.parquet"

@@ -134,6 +134,27 @@ def early_verdict(held: Sequence[str], rejected: Mapping[date, str]) -> Verdict:
     return Verdict(Status.REJECTED, tuple(reasons))
 
 
+def why_backfill(as_of: date, champion: Champion | None, last_judged: date | None) -> str | None:
+    """Why a run only reads and reports, and changes nothing; None where it is a night.
+
+    Args:
+        as_of: Its as-of date.
+        champion: The champion, if any.
+        last_judged: Newest as-of date on which a challenger was compared, if any.
+    """
+    if champion and as_of < champion.as_of:
+        return (
+            f"This night is a backfill: the champion, version {champion.version}, was made as of "
+            f"{champion.as_of}, later than {as_of}. A backfill never changes the champion."
+        )
+    if last_judged and as_of < last_judged:
+        return (
+            f"This night is a backfill: the night of {last_judged} was decided before, and {as_of} "
+            "is older. A backfill never changes the champion."
+        )
+    return None
+
+
 def why_not_comparable(
     champion: Champion, as_of: date, last_judged: date | None, holdout_from: date
 ) -> str | None:
@@ -145,16 +166,8 @@ def why_not_comparable(
         last_judged: Newest as-of date on which a challenger was compared, if any.
         holdout_from: First day of the night's holdout.
     """
-    if as_of < champion.as_of:
-        return (
-            f"This night is a backfill: the champion, version {champion.version}, was made as of "
-            f"{champion.as_of}, later than {as_of}. A backfill never changes the champion."
-        )
-    if last_judged and as_of < last_judged:
-        return (
-            f"This night is a backfill: the night of {last_judged} was decided before, and {as_of} "
-            "is older. A backfill never changes the champion."
-        )
+    if backfill := why_backfill(as_of, champion, last_judged):
+        return backfill
     if champion.twin_learned_through >= holdout_from:
         return (
             f"The champion, version {champion.version}, was trained on days up to "

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from tasks.registry.client import RegistryError, to_error
+from tasks.registry.holds import HELD_UNTIL
 from tasks.registry.versions import (
     CHAMPION,
     JOURNAL,
@@ -50,11 +52,20 @@ def promote(client: MlflowClient, model: str, version: str) -> None:
         _change(client, model, {"champion": version, "previous": replaced, "replaced": replaced})
 
 
-def roll_back(client: MlflowClient, model: str, version: str, why: str) -> str | None:
+def roll_back(
+    client: MlflowClient, model: str, version: str, why: str, held_until: date | None = None
+) -> str | None:
     """Make an earlier version the champion again and mark the version it replaces.
 
     ``previous`` becomes the version it had replaced, or none where that has been retired. An
     interrupted rollback of the same version is completed.
+
+    Args:
+        client: From ``open_registry``.
+        model: Registered model.
+        version: The version to go back to.
+        why: Kept on the version it takes over from.
+        held_until: Last night that must not promote the recipe and code of that version, if any.
 
     Returns:
         The version that was champion before it.
@@ -73,6 +84,8 @@ def roll_back(client: MlflowClient, model: str, version: str, why: str) -> str |
     rejected = str(now.version) if now else None
     previous = str(replaced.version) if replaced else None
     intent = {"champion": version, "previous": previous, "rolled_back": rejected, "why": why}
+    if held_until:
+        intent[HELD_UNTIL] = held_until.isoformat()
     _change(client, model, intent)
     return rejected
 
@@ -145,6 +158,8 @@ def _apply(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -
     rejected, replaced = intent.get("rolled_back"), intent.get("replaced")
     if find_by_number(client, model, rejected):
         client.set_model_version_tag(model, rejected or "", "rolled_back", intent["why"])
+        if held_until := intent.get(HELD_UNTIL):
+            client.set_model_version_tag(model, rejected or "", HELD_UNTIL, held_until)
     if replaced:
         client.set_model_version_tag(model, champion, "replaced", replaced)
     client.set_registered_model_alias(model, CHAMPION, champion)
@@ -160,8 +175,10 @@ def _undo(client: MlflowClient, model: str, intent: Mapping[str, str | None]) ->
         _close(client, model, None)
         return None
     champion = str(stays.version)
-    if champion == intent.get("rolled_back") and "rolled_back" in stays.tags:
-        client.delete_model_version_tag(model, champion, "rolled_back")
+    marks = ("rolled_back", HELD_UNTIL) if champion == intent.get("rolled_back") else ()
+    for mark in marks:
+        if mark in stays.tags:
+            client.delete_model_version_tag(model, champion, mark)
     client.set_registered_model_alias(model, CHAMPION, champion)
     _close(client, model, stays.tags.get("replaced"))
     return champion

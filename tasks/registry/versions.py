@@ -9,6 +9,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from tasks.registry.client import RegistryError, to_error
+from tasks.registry.holds import HELD_UNTIL
 from tasks.spec.fingerprint import digest, spec_module, spec_path
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def night_tags(
         "spec_file": spec_path(spec),
         "lookback": str(spec.lookback.days),
         "promised": json.dumps(prediction_interval),
+        "hold": str(spec.revert.hold.days),
     }
 
 
@@ -204,6 +206,12 @@ def read_rolled_back(client: MlflowClient, model: str) -> dict[str, str]:
     }
 
 
+def read_withdrawn(client: MlflowClient, model: str) -> dict[str, str]:
+    """Versions that were rolled back or reverted, each with the reason."""
+    found = client.search_model_versions(f"name = '{model}'")
+    return {str(v.version): v.tags["rolled_back"] for v in found if "rolled_back" in v.tags}
+
+
 def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     """Remove all but the newest versions; versions that an alias or a rollback needs are kept.
 
@@ -227,6 +235,8 @@ def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     needed = {begun.get(role) for role in ("champion", "previous", "rolled_back")}
     for version in map(str, registered.aliases.values()):
         needed |= set(_line(version, replaced, keep))
+    newest = max(v.tags.get("as_of", "") for v in found)
+    needed |= {str(v.version) for v in found if v.tags.get(HELD_UNTIL, "") > newest}
     removed = []
     for old in found[keep:]:
         if str(old.version) in needed:

@@ -80,9 +80,21 @@ def revised_days(model: str, as_of: date, days: Mapping[date, str]) -> dict[str,
     }
 
 
-def report_folder(model: str, as_of: date) -> Path:
-    """Folder of a night's report."""
-    return _folder(model) / as_of.isoformat()
+def report_folder(model: str, as_of: date, *, backfill: bool = False) -> Path:
+    """Where the report of a night lives; that of a backfill lies beside it, and no night reads it.
+
+    Args:
+        model: Name of the model.
+        as_of: As-of date.
+        backfill: Whether it is one.
+    """
+    night = _folder(model) / as_of.isoformat()
+    return night / "backfill" if backfill else night
+
+
+def history_page(model: str) -> Path:
+    """Where the page of a model's nights lives."""
+    return _folder(model) / "history.html"
 
 
 def _folder(model: str) -> Path:

@@ -73,7 +73,7 @@ def remember(
         return
     code = sorted({*_project_code(), *(file.resolve() for file in files)})
     record = {
-        "model": _meant(model),
+        "model": full_name(model),
         "name": report.parent.parent.name,
         "as_of": as_of.isoformat(),
         "source": described,
@@ -131,7 +131,7 @@ def _recall(model: str, as_of: date | None, now: datetime) -> Report | None:
     code = {*map(str, _project_code()), *record["code"]}
     report = Path(record["report"])
     same = (
-        (record["model"], record["as_of"]) == (_meant(model), newest.isoformat())
+        (record["model"], record["as_of"]) == (full_name(model), newest.isoformat())
         and record["days"] == fingerprint(days)
         and record["code"] == {file: _digest(Path(file)) for file in code}
         and record["libraries"] == _libraries()
@@ -149,11 +149,12 @@ def fingerprint(days: Mapping[date, str]) -> str:
 
 
 def _folder(model: str) -> Path:
-    name = hashlib.sha256(_meant(model).encode()).hexdigest()[:16]
+    name = hashlib.sha256(full_name(model).encode()).hexdigest()[:16]
     return settings.home() / "decisions" / name
 
 
-def _meant(model: str) -> str:
+def full_name(model: str) -> str:
+    """How a model was named, from any working directory."""
     return str(Path(model).resolve()) if model.endswith(".py") else model
 
 

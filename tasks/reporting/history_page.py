@@ -20,7 +20,7 @@ from tasks.metrics import base
 from tasks.monitoring.live_days import past_days
 from tasks.promotion.checks import Status
 from tasks.reporting import plots
-from tasks.reporting.archive import past_reports, report_folder
+from tasks.reporting.archive import history_page, past_reports
 from tasks.reporting.wording import capitalized
 from tasks.store.files import write_file
 
@@ -118,7 +118,28 @@ class Frame:
         return round(self.height - BOTTOM - share * (self.height - BOTTOM - TOP), 1)
 
 
-def to_html(reports: Sequence[Report], live: Sequence[Mapping[str, Any]]) -> str:
+@dataclass(frozen=True)
+class Standing:
+    """The champion of now, which a rollback may have made since the newest night.
+
+    Attributes:
+        version: Version in the registry.
+        candidate: Its recipe.
+        since: As-of date of its night.
+        withdrawn: Version that was rolled back or reverted to the reason.
+    """
+
+    version: str
+    candidate: str
+    since: date
+    withdrawn: Mapping[str, str]
+
+
+def to_html(
+    reports: Sequence[Report],
+    live: Sequence[Mapping[str, Any]],
+    standing: Standing | None = None,
+) -> str:
     """The page of a model as one string of HTML.
 
     Args:
@@ -126,8 +147,9 @@ def to_html(reports: Sequence[Report], live: Sequence[Mapping[str, Any]]) -> str
         live: The graded days, ascending: ``day``, ``asked``, ``labelled``,
             ``metrics``, ``previous`` (the predecessor's metrics) and ``promised``, the prediction
             interval of the primary metric of one day.
+        standing: The current champion; None for that of the newest report.
     """
-
+    reports, since_then = _as_it_stands(reports, standing)
     newest = reports[-1]
     metric = newest["metric"]
     known = "greater_is_better" in newest
@@ -147,7 +169,7 @@ def to_html(reports: Sequence[Report], live: Sequence[Mapping[str, Any]]) -> str
 <main>
 <h1>{escape(newest["model"])}</h1>
 <p class="quiet">{escape(newest["question"])}</p>
-<p class="state">{_mark(newest["verdict"])}<span>{_state(rows, newest, name)}</span></p>
+<p class="state">{_mark(newest["verdict"])}<span>{_state(rows, newest, name, since_then)}</span></p>
 <h2>Last {_many(len(rows), "night")}</h2>
 {_calendar(rows)}
 <h2>{capitalized(name)}: prediction interval against live</h2>
@@ -185,19 +207,46 @@ def _read(
     return [Row(day, **decided.get(str(day), {}), **graded.get(str(day), {})) for day in days]
 
 
+def _as_it_stands(
+    reports: Sequence[Report], standing: Standing | None
+) -> tuple[Sequence[Report], str]:
+    """The reports, the newest with the champion of now; what was done since, in words."""
+    newest = reports[-1]
+    before = newest.get("champion", {}).get("version")
+    if standing is None or standing.version == before:
+        return reports, ""
+    why = standing.withdrawn.get(before or "", "another version is the champion")
+    told = f"version {before} was rolled back: {why}"
+    said = f"Since then {told}."
+    changed: Report = {
+        **newest,
+        "champion": {
+            "version": standing.version,
+            "candidate": standing.candidate,
+            "since": standing.since.isoformat(),
+        },
+        "reverted": " ".join(filter(None, (newest.get("reverted"), said))),
+    }
+    return [*reports[:-1], changed], told
+
+
 def _decided(report: Report, before: str | None) -> dict[str, Any]:
     """The row of a report; ``before`` is the champion of the report before it."""
     champion, rows = report.get("champion", {}), report.get("rows", {})
     version, since = champion.get("version"), champion.get("since")
     age = (date.fromisoformat(report["as_of"]) - date.fromisoformat(since)).days if since else -1
-    moved = bool(before and version and version != before)
+    made = report.get("challenger", {}).get("version") or version
+    promoted = report["verdict"] == Status.PROMOTED and made == version
+    moved = bool(before and version and version != before) or (
+        report["verdict"] == Status.PROMOTED and not promoted
+    )
     why = [report.get("reverted"), *report.get("reasons", [])[:1]]
     return {
         "verdict": report["verdict"],
         "why": " ".join(filter(None, why)),
         "version": version,
         "age": age if age >= 0 else None,
-        "change": "promoted" if report["verdict"] == Status.PROMOTED else "went back" * moved,
+        "change": "promoted" if promoted else "went back" * moved,
         "accepted": _number(rows.get("accepted")) if rows.get("in") else None,
         "quarantined": _number(rows.get("quarantined")) if rows.get("in") else None,
     }
@@ -232,16 +281,20 @@ def _number(value: float | None) -> float | None:
     return value if value is not None and abs(value) < LARGEST else None
 
 
-def _state(rows: Sequence[Row], newest: Report, name: str) -> str:
-    """The current state in one sentence."""
+def _state(rows: Sequence[Row], newest: Report, name: str, since_then: str) -> str:
+    """The current state in one sentence; ``since_then`` is what a rollback has changed."""
     row = rows[-1]
     said = f"<b>{escape(row.verdict)}</b> on {row.day}"
     if row.version is None:
         said += "; there is no champion yet"
     else:
         recipe = escape(newest["champion"].get("candidate") or "recipe unknown")
-        said += f", {Status(row.verdict).words}" if row.verdict in set(Status) else ""
-        said += f": version {escape(row.version)} ({recipe})"
+        champion = f"version {escape(row.version)} ({recipe})"
+        if since_then:
+            said += f"; since then {escape(since_then)}; {champion} is the champion"
+        else:
+            said += f", {Status(row.verdict).words}" if row.verdict in set(Status) else ""
+            said += f": {champion}"
         said += "" if row.age is None else f", <b>{_many(row.age, 'day')}</b> old"
     places = Counter(row.place for row in rows if row.place)
     compared = places.total() - places["no interval"]
@@ -498,11 +551,16 @@ td small { display: block }
 """
 
 
-def write_history(model: str, as_of: date) -> Path | None:
-    """Draw the page of a model's last nights again; None before its first report."""
-    reports = past_reports(model, as_of)
+def write_history(model: str, standing: Standing | None = None) -> Path | None:
+    """Draw the page of a model's newest nights again; None before its first report.
+
+    Args:
+        model: Name of the model.
+        standing: The current champion, if any.
+    """
+    reports = past_reports(model, date.max)
     if not reports:
         return None
-    place = report_folder(model, as_of).parent / "history.html"
-    write_file(place, to_html(reports, past_days(model, as_of)).encode())
+    place = history_page(model)
+    write_file(place, to_html(reports, past_days(model, date.max), standing).encode())
     return place

@@ -83,17 +83,23 @@ class Revert:
         confidence: Level at which it must be worse, one-sided, over the days; high because the test
             is repeated every night.
         loss: Least relative loss.
+        hold: How long its recipe and code are held: no night promotes them, refitted with newer
+            days, for so many days after a revert or a rollback. Another recipe, or an edited file,
+            is not held.
     """
 
     patience: timedelta = timedelta(days=3)
     confidence: float = 0.998
     loss: float = 0.02
+    hold: timedelta = timedelta(days=7)
 
     def faults(self) -> list[str]:
         """Every setting out of bounds, in words."""
         found = []
         if not is_whole_days(self.patience, 2):
             found.append(f"revert.patience: found {shown(self.patience)}, allowed days(n), n >= 2")
+        if not is_whole_days(self.hold, 0):
+            found.append(f"revert.hold: found {shown(self.hold)}, allowed days(n), n >= 0")
         for name, low, high in (("confidence", 0.5, 0.9999), ("loss", 0.0, 1.0)):
             value = getattr(self, name)
             if not is_number(value) or not low <= value <= high:

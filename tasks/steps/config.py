@@ -79,3 +79,11 @@ class RollbackConfig(BaseModel):
         min_length=1,
         max_length=500,
     )
+    release: bool = Field(
+        default=False,
+        title="Release",
+        description=(
+            "Roll nothing back; let nights promote again the recipes and code that were held when "
+            "their versions were rolled back or reverted."
+        ),
+    )

@@ -13,7 +13,8 @@ from prefect.cache_policies import NO_CACHE
 from tasks.clean_process import version_answers
 from tasks.promotion import leaks, verdict
 from tasks.promotion.gate import too_large
-from tasks.registry import aliases, versions
+from tasks.promotion.holds import held_candidates
+from tasks.registry import aliases, holds, versions
 from tasks.registry.client import open_registry
 from tasks.reporting.archive import last_judged
 from tasks.reporting.night_plots import draw_plots
@@ -59,12 +60,14 @@ def look_for_leaks(night: Night, clean: Cleaned, examples: Examples) -> tuple[Ch
 def score_champion(night: Night, examples: Examples) -> Incumbent:
     """Score tonight's holdout with the champion's twin, on the same rows."""
     spec, client, held_out = load_spec(night.model), open_registry(), examples.split.holdout
-    _finish_change(client, night)
+    if not night.backfill:
+        _finish_change(client, night)
     champion = versions.read_champion(client, spec.name, before_night=night.key)
     rolled_back = versions.read_rolled_back(client, spec.name)
+    held = tuple(holds.read_holds(client, spec.name))
     if champion is None:
         log.info("champion  none yet")
-        return Incumbent(rolled_back=rolled_back)
+        return Incumbent(rolled_back=rolled_back, holds=held)
     key, added = f"{champion.twin_sha256}-{night.key}", None
     fault = verdict.why_not_comparable(champion, night.as_of, last_judged(night.name), held_out[0])
     if fault is None:
@@ -82,7 +85,7 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
             fault = f"The champion, version {champion.version}, cannot be scored: {why}."
     done = "is not scored" if fault else "scored on the holdout"
     log.info("champion  version %s (%s) %s", champion.version, champion.candidate, done)
-    return Incumbent(champion, None if fault else key, added, fault, rolled_back)
+    return Incumbent(champion, None if fault else key, added, fault, rolled_back, held)
 
 
 def name_judge(parameters: dict[str, Any]) -> str:
@@ -110,7 +113,7 @@ def judge_night(
         evidence,
         _facts_of(spec, incumbent),
         checked,
-        refused=_too_large(spec, fits) | _refused(spec, examples, found, incumbent),
+        refused=_too_large(spec, fits) | _refused(night, examples, found, incumbent),
         notes=(*_searched(found), *faults),
     )
     log.info("judge     %s: %s", decided.verdict.status, decided.verdict.reasons[0])
@@ -161,15 +164,19 @@ def _too_large(spec: ModelSpec, fits: Mapping[str, fit.Fit]) -> dict[str, str]:
 
 
 def _refused(
-    spec: ModelSpec, examples: Examples, found: Mapping[str, Settled], incumbent: Incumbent
+    night: Night, examples: Examples, found: Mapping[str, Settled], incumbent: Incumbent
 ) -> dict[str, str]:
-    """Candidates that would ship what was rolled back, each with the reason."""
+    """Candidates that are held, or would ship what was rolled back; in a backfill all."""
+    if night.backfill and incumbent.champion is None:
+        return dict.fromkeys(found, night.backfill)
+    spec = load_spec(night.model)
     matured = examples.of(examples.split.refit)
     keys = {
         name: fit.model_key(spec, name, matured, each.parameters) for name, each in found.items()
     }
     told = incumbent.rolled_back
-    return {name: told[key] for name, key in keys.items() if key in told}
+    held = held_candidates(spec.name, incumbent.holds, list(found), digest(spec), night.as_of)
+    return held | {name: told[key] for name, key in keys.items() if key in told}
 
 
 def _searched(found: Mapping[str, Settled]) -> list[str]:

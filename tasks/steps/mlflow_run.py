@@ -97,17 +97,18 @@ def _params(estimator: Any, found: tuning.Settled) -> dict[str, str]:
     return told | ({"searched": f"{found.searched}"} if found.searched else {})
 
 
-def links(folder: Path, run: str | None, run_page: str | None) -> dict[str, str]:
+def links(folder: Path, history: Path, run: str | None, run_page: str | None) -> dict[str, str]:
     """Links to the report's file and to the runs in Prefect and MLflow.
 
     Args:
         folder: Folder of the report.
+        history: The page of all nights.
         run: The MLflow run, if any.
         run_page: Its page, below the address of MLflow's pages.
     """
     found = {
         "report": str(folder / "report.md"),
-        "history": str(folder.parent / "history.html"),
+        "history": str(history),
     }
     flow_run = runtime.flow_run.ui_url
     if flow_run and runtime.deployment.id:

@@ -16,11 +16,11 @@ from tasks.monitoring import drift, live_days, live_performance
 from tasks.predictions import publish
 from tasks.registry import versions
 from tasks.registry.client import open_registry
-from tasks.reporting.history_page import write_history
 from tasks.spec.loading import load_spec
 from tasks.steps import rollback
 from tasks.steps.config import RollbackConfig
 from tasks.steps.events import announce
+from tasks.steps.history import draw_history
 from tasks.steps.retries import OUTSIDE
 from tasks.store.files import write_json
 from tasks.training import fit
@@ -34,9 +34,17 @@ log = logging.getLogger("nightly")
 
 @task(task_run_name="grade past predictions", **OUTSIDE)
 def grade_predictions(night: Night, clean: Cleaned) -> live_days.Live:
-    """Lay past predictions beside what happened, for days whose labels are final by now."""
+    """Lay past predictions beside what happened, for days whose labels are final by now.
 
-    spec = load_spec(night.model)
+    A backfill looks back on the days that are graded, and grades none.
+    """
+
+    spec, client = load_spec(night.model), open_registry()
+    champion = versions.read_alias(client, night.name, versions.CHAMPION)
+    previous = versions.read_alias(client, night.name, versions.PREVIOUS)
+    if night.backfill:
+        days = live_days.past_days(night.name, night.as_of)
+        return live_days.Live((), tuple(days), champion, previous)
     new = [
         live_days.grade_one(spec, night.days[day], record, clean.refs[day])
         for day, record in live_days.ungraded(spec, night.as_of, night.days).items()
@@ -46,9 +54,6 @@ def grade_predictions(night: Night, clean: Cleaned) -> live_days.Live:
         write_json(live_days.live_folder(night.name) / f"{found['day']}.json", found)
         log.info("grade     %s", live_performance.to_text(found, *live_days.metric_shown(spec)))
     days = live_days.past_days(night.name, night.as_of)
-    client = open_registry()
-    champion = versions.read_alias(client, night.name, versions.CHAMPION)
-    previous = versions.read_alias(client, night.name, versions.PREVIOUS)
     both = [d for d in days if (d["version"], d["previous_version"]) == (champion, previous)]
     loss = live_performance.compare(
         both, spec.problem.primary, spec.problem.greater_is_better, spec.revert
@@ -107,20 +112,30 @@ def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
         log.warning("revert    %s", text)
         announce(night.name, night.as_of, {"nightly.champion.not-reverted": text})
         return replace(live, reverted=text)
-    rollback.restore_champion(config, target)
+    hold = spec.revert.hold
+    found = rollback.restore_champion(config, target, night.as_of + hold if hold else None)
     text = f"Version {live.champion} was reverted, version {target} is the champion again: {why}."
+    text = " ".join(filter(None, (text, found["held"])))
     log.warning("revert    %s", text)
     return replace(live, reverted=text, has_reverted=True)
 
 
-def end_monitor(night: Night, live: live_days.Live) -> State:
-    """Draw the page of nights again; the flow's last state is ``REVERTED`` or ``GRADED``."""
-    write_history(night.name, night.as_of)
+def end_monitor(night: Night, live: live_days.Live, published: str) -> State:
+    """Draw the page of nights again; the last state is ``REVERTED``, ``GRADED`` or ``BACKFILL``.
+
+    Args:
+        night: The run.
+        live: What it graded and did.
+        published: What the app reads after a revert, in words.
+    """
+    if not night.backfill:
+        draw_history(night.name)
     said = (
         "; ".join(live_days.lines(live, load_spec(night.model)))
         or "There is no day with final labels to grade yet."
     )
-    name = "REVERTED" if live.has_reverted else "GRADED"
+    said = " ".join(filter(None, (night.backfill, said, published)))
+    name = "REVERTED" if live.has_reverted else "BACKFILL" if night.backfill else "GRADED"
     return State(type=StateType.COMPLETED, name=name, message=said, data=json.loads(_dump(live)))
 
 

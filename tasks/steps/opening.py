@@ -14,7 +14,10 @@ from prefect.context import FlowRunContext
 
 from tasks.features.as_of import last_complete_day, last_due, reasons_to_hold, resolve_as_of
 from tasks.promotion.checks import Status
-from tasks.registry.client import reach_server
+from tasks.promotion.verdict import why_backfill
+from tasks.registry import versions
+from tasks.registry.client import open_registry, reach_server
+from tasks.reporting.archive import last_judged
 from tasks.reporting.decisions import fingerprint, recall
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
 from tasks.spec.fingerprint import digest
@@ -73,7 +76,8 @@ def open_night(config: RetrainConfig) -> Night:
     if was_due < as_of:
         log.info("open      due for %s: this night replaces every night due since then", was_due)
     key = hashlib.sha256(f"{digest(spec)} {as_of} {fingerprint(days)}".encode()).hexdigest()
-    return Night(config.model, spec.name, as_of, days, key, held, earlier, was_due)
+    backfill = _why_backfill(spec.name, as_of)
+    return Night(config.model, spec.name, as_of, days, key, held, earlier, was_due, backfill)
 
 
 def end_held(night: Night) -> State:
@@ -81,3 +85,11 @@ def end_held(night: Night) -> State:
     return State(
         type=StateType(Status.HELD.state), name=Status.HELD.value, message=" ".join(night.held)
     )
+
+
+def _why_backfill(name: str, as_of: date) -> str | None:
+    champion = versions.read_champion(open_registry(), name)
+    backfill = why_backfill(as_of, champion, last_judged(name))
+    if backfill:
+        log.info("open      %s Nothing is changed.", backfill)
+    return backfill

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -13,20 +13,22 @@ from prefect.context import FlowRunContext
 
 from tasks import settings
 from tasks.clean_process import version_answers
+from tasks.errors import SpecError
 from tasks.features.contract import as_declared
 from tasks.predictions import publish, sql_table
 from tasks.registry import versions
 from tasks.registry.client import open_registry
+from tasks.reporting.decisions import full_name
 from tasks.spec.loading import load_spec
 from tasks.steps.events import announce
+from tasks.steps.prepare import clean_days
 from tasks.steps.retries import OUTSIDE
-from tasks.store import files
+from tasks.steps.state import Cleaned, Night
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from tasks.spec.model_spec import ModelSpec
-    from tasks.steps.state import Cleaned, Night
 
 
 log = logging.getLogger("nightly")
@@ -53,7 +55,8 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
     if champion is None:
         return replace(made, fault="there is no champion yet")
     made = replace(made, version=champion.version)
-    if fault := publish.why_not_now(night.as_of, last, night.as_of in clean.refs):
+    fault = publish.why_not_now(night.as_of, last, night.as_of in clean.refs) or night.backfill
+    if fault:
         return replace(made, fault=fault)
     requests = spec.requests(night.as_of) if spec.requests else None
     if requests is not None and requests.empty:
@@ -92,15 +95,13 @@ def publish_predictions(
         )
         text = f"Predictions of {night.name} for {made.day} are refused: {made.fault}. {stays}"
         log.warning("publish   %s", text)
-        announce(night.name, night.as_of, {"nightly.predictions.refused": text})
+        if not night.backfill:
+            announce(night.name, night.as_of, {"nightly.predictions.refused": text})
         return made
-    import pandas as pd
-
     spec = load_spec(night.model)
     folder, url = publish.folder_of(night.name), settings.predictions_url()
-    rows = pd.read_parquet(folder / f"{night.as_of}.parquet")
-    publish.publish(night.name, night.as_of, rows, spec.problem.answer_keys, url)
     record = {
+        "model": full_name(night.model),
         "as_of": night.as_of.isoformat(),
         "day": made.day.isoformat(),
         "version": made.version,
@@ -108,7 +109,7 @@ def publish_predictions(
         "promised": made.promised,
         "rows": made.rows,
     }
-    files.write_json(folder / f"{night.as_of}.json", record)
+    publish.publish(night.name, night.as_of, spec.problem.answer_keys, url, record)
     publish.forget_old(night.name)
     table = f" and table {sql_table.table_name(night.name)}" if url else ""
     log.info("publish   %s rows in %s%s", f"{made.rows:,}", folder / publish.CURRENT, table)
@@ -134,6 +135,55 @@ def deliver_predictions(night: Night, clean: Cleaned) -> publish.Predictions | N
     )
 
 
+def publish_after_rollback(name: str) -> str:
+    """Publish anew what the app reads, with the champion of now; what that led to, in words.
+
+    Nothing that goes wrong here is raised: an earlier champion is back, whatever the app reads. Of
+    all a rollback does this alone needs the model's file and its data.
+
+    Args:
+        name: Name of the model in the registry.
+    """
+    last = publish.last_published(name)
+    if last is None:
+        return ""
+    model, as_of = last.get("model", name), date.fromisoformat(last["as_of"])
+    try:
+        spec = load_spec(model)
+        if spec.name != name:
+            raise SpecError(f"{model} is the model {spec.name}, not {name}.")
+        listed = spec.source.list_days(as_of)
+        days = {day: mark for day, mark in listed.items() if day not in spec.skip}
+        night = Night(model, name, as_of, days, key="")
+        shown = deliver_predictions(night, clean_days(night))
+    except Exception as error:  # a model file and a source may raise anything
+        shown = publish.Predictions(as_of + timedelta(days=1), fault=str(error))
+        announce(name, as_of, {"nightly.predictions.refused": say_published(name, shown)})
+    return say_published(name, shown)
+
+
+def publish_after_revert(night: Night, clean: Cleaned) -> str:
+    """The same in a run that has the newest days at hand."""
+    if night.as_of in clean.refs:
+        return say_published(night.name, deliver_predictions(night, clean))
+    return publish_after_rollback(night.name)
+
+
+def say_published(name: str, shown: publish.Predictions | None) -> str:
+    """After an earlier champion was put back: whose predictions the app reads, in words."""
+    last = publish.last_published(name)
+    if shown is None or last is None:
+        return ""
+    if shown.current:
+        made = f"{shown.rows:,} predictions for {shown.day} by version {shown.version}"
+        return f"The app reads {made} now."
+    return (
+        f"The app still reads the predictions of version {last['version']}, which was withdrawn: "
+        f"{str(shown.fault).removesuffix('.')}. Mend that, then publish anew: "
+        f"python flows/predict.py --model {last.get('model', name)}"
+    )
+
+
 def end_predict(night: Night, made: publish.Predictions | None) -> State:
     """The flow's last state: ``PUBLISHED``, or why not."""
     if made is None:
@@ -143,7 +193,7 @@ def end_predict(night: Night, made: publish.Predictions | None) -> State:
     text = f"{made.rows:,} predictions of {night.name} for {made.day}, by version {made.version}."
     if made.fault:
         kind, name = StateType.FAILED, "REFUSED"
-        text = f"The predictions for {made.day} are refused: {made.fault}."
+        text = f"The predictions for {made.day} are refused: {made.fault.removesuffix('.')}."
     return State(type=kind, name=name, message=text, data=publish.to_json(made))
 
 

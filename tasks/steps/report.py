@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +24,13 @@ from tasks.registry import runs, versions
 from tasks.registry.client import open_registry
 from tasks.reporting import archive, night_report, render
 from tasks.reporting.decisions import remember
-from tasks.reporting.history_page import write_history
 from tasks.reporting.night_events import night_events
 from tasks.reporting.night_plots import draw_drift, draw_nights
 from tasks.spec.fingerprint import code_files
 from tasks.spec.loading import load_spec
 from tasks.steps import mlflow_run
 from tasks.steps.events import announce
+from tasks.steps.history import draw_history
 from tasks.store.files import write_file
 
 if TYPE_CHECKING:
@@ -59,8 +60,13 @@ def publish_report(
     drifted: Drifted | None = None,
     delivered: publish.Predictions | None = None,
 ) -> Report:
-    """Write the night's report to disk, Prefect and MLflow, and record the verdict."""
-    client, folder = open_registry(), archive.report_folder(night.name, night.as_of)
+    """Write the night's report to disk, Prefect and MLflow, and remember the verdict.
+
+    That of a backfill is written beside, and nothing else is.
+    """
+    client, beside = open_registry(), bool(night.backfill)
+    folder = archive.report_folder(night.name, night.as_of, backfill=beside)
+    history = archive.history_page(night.name)
     facts = night_report.NightFacts(
         spec=load_spec(night.model),
         as_of=night.as_of,
@@ -74,16 +80,18 @@ def publish_report(
         delivered=delivered,
         revised=archive.revised_days(night.name, night.as_of, night.days),
         seconds=_seconds(clean, examples, judged),
-        links=mlflow_run.links(folder, run, runs.run_page(client, run) if run else None),
+        links=mlflow_run.links(folder, history, run, runs.run_page(client, run) if run else None),
     )
     found = night_report.build_report(facts)
     before = archive.past_reports(night.name, night.as_of - timedelta(days=1), NIGHTS_SHOWN)
     _publish(night, folder, found, _draw(judged, drifted, [*before, found]))
-    if run:
-        _close_run(client, run, folder, [*before, found])
-    if judged:
-        _remember(night, folder, delivered)
-    _announce(found, before, facts.spec.oldest_champion)
+    if not beside:
+        _record(night, folder, found)
+        if run:
+            _close_run(client, run, folder, found)
+        if judged:
+            _remember(night, folder, delivered)
+        _announce(found, before, facts.spec.oldest_champion)
     log.info("report    %s", folder / "report.md")
     return found
 
@@ -118,7 +126,9 @@ def end_night(found: Report) -> State:
 
 def _early_verdict(night: Night, clean: Cleaned | None) -> Verdict:
     held = night.held or (clean.held if clean else ())
-    return early_verdict(held, clean.rejected if clean else {})
+    found = early_verdict(held, clean.rejected if clean else {})
+    told = (night.backfill,) if night.backfill else ()
+    return replace(found, reasons=(*found.reasons, *told))
 
 
 def _data_facts(night: Night, clean: Cleaned) -> night_report.DataFacts:
@@ -158,20 +168,26 @@ def _draw(
 
 def _publish(night: Night, folder: Path, found: Report, plots: Mapping[str, bytes]) -> None:
     render.write_report(folder, found, plots)
-    archive.keep_days(night.name, night.as_of, night.days)
-    page = write_history(night.name, night.as_of)
-    if page and found["challenger"]["candidate"]:
-        write_file(folder / page.name, page.read_bytes())  # MLflow keeps the folder
+    kind = "backfill" if night.backfill else "report"
     create_markdown_artifact(
-        key=f"report-{night.name}".replace("_", "-"),
+        key=f"{kind}-{night.name}".replace("_", "-"),
         markdown=render.to_markdown(found, plots),
         description=f"{night.name} · {night.as_of} · {found['verdict']}",
     )
 
 
-def _close_run(client: Client, run: str, folder: Path, reports: Sequence[Report]) -> None:
-    runs.close_run(client, run, folder, reports[-1]["verdict"])
-    runs.describe_nights(client, run, render.nights_table(reports[-NIGHTS_LISTED:]))
+def _record(night: Night, folder: Path, found: Report) -> None:
+    """What later nights and people look back on."""
+    archive.keep_days(night.name, night.as_of, night.days)
+    page = draw_history(night.name)
+    if page and found["challenger"]["candidate"]:
+        write_file(folder / page.name, page.read_bytes())  # MLflow keeps the folder
+
+
+def _close_run(client: Client, run: str, folder: Path, found: Report) -> None:
+    runs.close_run(client, run, folder, found["verdict"])
+    newest = archive.past_reports(found["model"], date.max, NIGHTS_LISTED)
+    runs.describe_nights(client, run, render.nights_table(newest))
 
 
 def _seconds(

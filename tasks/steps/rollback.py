@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from prefect import runtime, task
@@ -16,11 +17,15 @@ from prefect.client.schemas.objects import State, StateType
 
 from tasks.clean_process.package_check import check_package
 from tasks.errors import WrongInputError
+from tasks.promotion.holds import told
 from tasks.registry import aliases, packages, versions
 from tasks.registry.client import RegistryError, open_registry
+from tasks.registry.holds import read_holds, release_hold
+from tasks.reporting.archive import past_reports
 from tasks.reporting.decisions import forget
-from tasks.spec.gate import Gate
+from tasks.spec.gate import Gate, Revert
 from tasks.steps.events import announce
+from tasks.steps.history import draw_history
 from tasks.store import locks
 
 if TYPE_CHECKING:
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nightly")
 log.setLevel(logging.INFO)
-ROLLED_BACK = "ROLLED BACK"
+ROLLED_BACK, RELEASED = "ROLLED BACK", "RELEASED"
 
 
 class RollbackError(WrongInputError, ValueError):
@@ -106,17 +111,27 @@ def prove_version(config: RollbackConfig, version: str) -> None:
 
 
 @task(task_run_name="version {version} is champion again", cache_policy=NO_CACHE)
-def restore_champion(config: RollbackConfig, version: str) -> dict[str, Any]:
-    """Move the alias, mark the version that was champion, and drop the decided nights."""
+def restore_champion(
+    config: RollbackConfig, version: str, held_until: date | None
+) -> dict[str, Any]:
+    """Move the alias, mark the version that was champion, and drop the decided nights.
 
+    Args:
+        config: What is asked.
+        version: The version to go back to.
+        held_until: Last night that must not promote what is rolled back, refitted; if any.
+    """
     client = open_registry()
-    rejected = aliases.roll_back(client, config.model, version, config.why)
+    rejected = aliases.roll_back(client, config.model, version, config.why, held_until)
     forget(config.model)
+    holds = {hold.version: hold for hold in read_holds(client, config.model)}
+    hold = holds.get(rejected or "")
     found: dict[str, Any] = {
         "model": config.model,
         "champion": version,
         "rolled_back": rejected,
         "why": config.why,
+        "held": told(config.model, hold) if hold else "",
     }
     create_markdown_artifact(
         key=f"rollback-{config.model}".replace("_", "-"),
@@ -126,20 +141,86 @@ def restore_champion(config: RollbackConfig, version: str) -> dict[str, Any]:
     champion = versions.read_champion(client, config.model)
     as_of = champion.as_of if champion else None
     announce(config.model, as_of, {"nightly.champion.rolled-back": to_text(found)})
+    _draw_history(config.model)
     log.info("restore   %s", to_text(found))
     return found
 
 
-def end_rollback(found: dict[str, Any]) -> State:
-    """The flow's last state holds the result."""
-    return State(type=StateType.COMPLETED, name=ROLLED_BACK, message=to_text(found), data=found)
+def end_rollback(found: dict[str, Any], published: str) -> State:
+    """The flow's last state says what happened.
+
+    Args:
+        found: From ``restore_champion``.
+        published: What the app reads now, in words.
+    """
+    said = " ".join(filter(None, (to_text(found), published)))
+    return State(type=StateType.COMPLETED, name=ROLLED_BACK, message=said, data=found)
+
+
+def held_through(model: str) -> date | None:
+    """The last night that must not promote the champion's recipe and code once it is rolled back.
+
+    The version says for how long, the newest night from when on; None where it is not held.
+    """
+    champion = versions.version_by_alias(open_registry(), model, versions.CHAMPION)
+    tags = champion.tags if champion else {}
+    since = _newest_night(model, tags.get("as_of", ""))
+    hold = timedelta(days=int(tags.get("hold", Revert().hold.days)))
+    return date.fromisoformat(since) + hold if since and hold else None
+
+
+@task(task_run_name="release what is held", cache_policy=NO_CACHE)
+def release_recipes(config: RollbackConfig) -> dict[str, Any]:
+    """Let nights promote again what rollbacks and reverts hold; what was decided is forgotten.
+
+    Raises:
+        RollbackError: Where nothing is held, or a version to go back to is named as well.
+    """
+    if config.to:
+        raise RollbackError("--release rolls nothing back: leave out --to.")
+    client = open_registry()
+    aliases.finish_change(client, config.model)
+    holds = read_holds(client, config.model)
+    newest = _newest_night(config.model, "")
+    live = [hold for hold in holds if hold.until.isoformat() >= newest]
+    if not live:
+        raise RollbackError(f"No recipe of {config.model} is held.")
+    for hold in live:
+        release_hold(client, config.model, hold, config.why)
+    forget(config.model)
+    _draw_history(config.model)
+    recipes = ", ".join(sorted({hold.candidate for hold in live}))
+    text = (
+        f"Released: nights may promote {recipes} of {config.model} again from the same code. "
+        f"Why: {config.why}"
+    )
+    log.info("release   %s", text)
+    return {"model": config.model, "released": [hold.version for hold in live], "text": text}
+
+
+def end_release(found: dict[str, Any]) -> State:
+    """The flow's last state says what was released."""
+    return State(type=StateType.COMPLETED, name=RELEASED, message=found["text"], data=found)
+
+
+def _newest_night(model: str, made: str) -> str:
+    """As-of date of the newest report, or of a version where that is newer."""
+    return max([made, *(report["as_of"] for report in past_reports(model, date.max, 1))])
+
+
+def _draw_history(model: str) -> None:
+    try:
+        draw_history(model)
+    except Exception:
+        log.exception("restore   the page of nights could not be drawn anew")
 
 
 def to_text(found: dict[str, Any]) -> str:
-    """The result of a rollback, in two sentences."""
+    """What a rollback did, in a few sentences."""
+    held = f"{found['held']} " if found["held"] else ""
     return (
         f"Version {found['champion']} of {found['model']} is the champion again: its files are "
         "unaltered, and it predicts bit for bit as it did when it was checked. Version "
-        f"{found['rolled_back']} will not be promoted again from the same code and data. Why: "
-        f"{found['why']}"
+        f"{found['rolled_back']} will not be promoted again from the same code and data. "
+        f"{held}Why: {found['why']}"
     )

@@ -14,6 +14,7 @@ from tasks.training import fit
 
 if TYPE_CHECKING:
     from tasks.promotion.checks import Verdict
+    from tasks.registry.holds import Hold
     from tasks.registry.versions import Champion
     from tasks.reporting.report_schema import Report
 
@@ -32,6 +33,7 @@ class Night:
         decided: The report of this night, where nothing has changed since.
         due: The as-of date this run was due for: earlier than ``as_of`` where it starts so late
             that it replaces later nights too.
+        backfill: Why this run only reads and reports; None for a night.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Night:
     held: tuple[str, ...] = ()
     decided: Report | None = None
     due: date | None = None
+    backfill: str | None = None
 
     @property
     def late(self) -> bool:
@@ -105,6 +108,7 @@ class Incumbent:
         added: Key of the examples that only its own pipeline has, if any.
         fault: Why it cannot be scored or compared.
         rolled_back: Models that must not be promoted again: key of a shipped model to the reason.
+        holds: Recipes and code that are held for a while.
     """
 
     champion: Champion | None = None
@@ -112,6 +116,7 @@ class Incumbent:
     added: str | None = None
     fault: str | None = None
     rolled_back: Mapping[str, str] = field(default_factory=dict)
+    holds: tuple[Hold, ...] = ()
 
 
 @dataclass(frozen=True)

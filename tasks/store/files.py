@@ -83,6 +83,22 @@ def point_to(link: Path, target: str) -> None:
         raise StoreError(unwritable(link, error)) from error
 
 
+def move(file: Path, place: Path) -> None:
+    """Put a file in the place of another; where there is no such file, neither is the other.
+
+    Raises:
+        StoreError: Where the folder cannot be written.
+    """
+    try:
+        if file.is_file():
+            file.replace(place)
+        else:
+            place.unlink(missing_ok=True)
+        sync_folder(place.parent)
+    except OSError as error:
+        raise StoreError(unwritable(place, error)) from error
+
+
 def root() -> Path:
     return settings.home() / "store"
 

@@ -7,12 +7,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from flows.monitor import monitor
 from flows.predict import predict
 from tasks import settings
 from tasks.monitoring import live_days
+from tasks.predictions import publish
 from tasks.steps.config import RetrainConfig
 from tasks.store import files
 from tests.nights import (
@@ -52,6 +54,13 @@ def model(folder: Path) -> Path:
 
 def run(flow: Any, model: Path, as_of: date) -> Any:
     return flow(RetrainConfig(model=str(model), as_of=as_of), return_state=True)
+
+
+def app_reads() -> tuple[str, date]:
+    """Version and as-of date of the predictions the app reads."""
+    found = pd.read_parquet(publish.folder_of("toy") / publish.CURRENT)
+    ((version, as_of),) = {*zip(found["version"], found["as_of"], strict=True)}
+    return version, as_of
 
 
 def record(day: date) -> dict[str, Any]:
@@ -141,12 +150,31 @@ def test_a_bad_champion_is_reverted_within_days(
     monkeypatch.setattr(
         "tasks.steps.rollback.announce", lambda _model, _as_of, events: said.update(events)
     )
-    assert run(monitor, spoilt, nth_day(40)).name == "REVERTED"
-    assert run(predict, spoilt, nth_day(40)).name == "PUBLISHED"
+    ended = run(monitor, spoilt, nth_day(40))
+    assert ended.name == "REVERTED"
     assert champion_of() == "1"
+    assert app_reads() == ("1", nth_day(40))
+    assert f"The app reads 200 predictions for {nth_day(41)} by version 1 now." in ended.message
+    page = (settings.home() / "reports" / "toy" / "history.html").read_text()
+    assert "version 1 (logistic) is the champion" in page
+    assert "version 2 was rolled back: 4 graded days" in page
     assert "4 graded days: average precision -" in said["nightly.champion.rolled-back"]
+    assert f"code are held through {nth_day(47)}" in said["nightly.champion.rolled-back"]
     report = run_night(spoilt, nth_day(41))
-    assert report["verdict"] == "PROMOTED"  # other data than the version that was reverted
+    assert (report["verdict"], champion_of()) == ("KEPT", "1")
+    assert report["reasons"][0].startswith("Version 2 was rolled back: 4 graded days")
+    assert f"are held through {nth_day(47)}" in report["reasons"][0]
+
+
+def test_a_night_that_reverts_publishes_with_the_restored_version(spoilt: Path) -> None:
+    report = run_night(spoilt, nth_day(40))
+    assert "Version 2 was reverted" in report["reverted"]
+    assert app_reads() == (report["champion"]["version"], nth_day(40))
+    assert report["predictions"]["version"] == report["champion"]["version"] == "1"
+    assert f"are held through {nth_day(47)}" in report["reverted"]
+    assert f"are held through {nth_day(47)}" in report["reasons"][0]
+    other = run_night(spoilt.with_name("toy.py"), nth_day(41))
+    assert other["verdict"] == "PROMOTED"  # an edit is not held
 
 
 def test_where_the_predecessor_is_unfit_the_champion_stays(spoilt: Path, home: Path) -> None:
@@ -156,6 +184,58 @@ def test_where_the_predecessor_is_unfit_the_champion_stays(spoilt: Path, home: P
     assert ended.name == "GRADED"
     assert "Version 2 should be reverted" in ended.message
     assert champion_of() == "2"
+
+
+def kept(home: Path) -> dict[str, Any]:
+    """All that nights, people and the app look at, but for what a backfill writes beside."""
+    from tasks.registry.client import open_registry
+
+    client = open_registry()
+    experiment = client.get_experiment_by_name("toy")
+    assert experiment
+    found: dict[str, Any] = {
+        str(file.relative_to(home)): file.read_bytes()
+        for room in ("reports", "decisions", "live", "predictions", "artifacts")
+        for file in (home / room).rglob("*")
+        if file.is_file() and file.parent.name != "backfill"
+    }
+    found["aliases"] = client.get_registered_model("toy").aliases
+    found["nights"] = dict(experiment.tags)
+    found["versions"] = [dict(v.tags) for v in client.search_model_versions("name = 'toy'")]
+    found["runs"] = {
+        run.info.run_id: (run.info.status, dict(run.data.tags))
+        for run in client.search_runs([experiment.experiment_id])
+    }
+    return found
+
+
+def test_a_backfill_reads_reports_beside_and_changes_nothing(
+    spoilt: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The night of day 41 has been judged; up to day 40 the champion looks bad."""
+    said: list[str] = []
+    for step in ("monitor", "predict", "report", "rollback"):
+        monkeypatch.setattr(f"tasks.steps.{step}.announce", lambda *told: said.extend(told[2]))
+    reports = home / "reports" / "toy"
+    newest = files.read_json(reports / str(nth_day(36)) / "report.json")
+    assert newest["verdict"] == "PROMOTED"
+    later = newest | {"as_of": str(nth_day(41)), "verdict": "KEPT"}
+    files.write_json(reports / str(nth_day(41)) / "report.json", later)
+    before = kept(home)
+
+    ended = run(monitor, spoilt, nth_day(40))
+    assert (ended.name, champion_of()) == ("BACKFILL", "2")
+    assert ended.message.startswith(f"This night is a backfill: the night of {nth_day(41)} was")
+    assert run(predict, spoilt, nth_day(40)).name == "REFUSED"
+    report = run_night(spoilt.with_name("toy.py"), nth_day(36))
+    assert (report["verdict"], report["reasons"][0][:24]) == ("KEPT", "This night is a backfill")
+    assert kept(home) == before
+    assert said == []
+    beside = reports / str(nth_day(36)) / "backfill"
+    assert files.read_json(beside / "report.json") == report
+    assert "backfill" in (beside / "report.md").read_text()
+    assert report["links"]["report"] == str(beside / "report.md")
+    assert report["links"]["history"] == str(reports / "history.html")
 
 
 def test_live_lines_count_the_promises_kept() -> None:

@@ -12,12 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from prefect.client.schemas.objects import State
 
+from tasks import settings
+from tasks.predictions import publish
+from tasks.store import files
 from tests import nights, warm
 from tests.nights import (
     PROJECT,
     champion_of,
     command_environment,
+    copy_home,
     nth_day,
     run_night,
     write_model,
@@ -49,6 +54,11 @@ def two_nights(
         for number in (30, 31):
             assert run_night(model, nth_day(number))["verdict"] == "PROMOTED"
             answers.append(predictions())
+    copied = f"copy_home(Path({str(place / 'home')!r}), Path({str(place / 'after')!r}))"
+    imports = "from pathlib import Path; from tests.nights import copy_home"
+    # a process of its own: to close a database's file drops the locks that this one has on it
+    ended = warm.run([sys.executable, "-c", f"{imports}; {copied}"], PROJECT)
+    assert ended.returncode == 0, ended.stderr
     return place, answers
 
 
@@ -59,12 +69,46 @@ def place(two_nights: tuple[Path, list[Any]], monkeypatch: pytest.MonkeyPatch) -
     return two_nights[0]
 
 
+@pytest.fixture
+def after(two_nights: tuple[Path, list[Any]], home: Path) -> Path:
+    """The model file, on a copy of the state after two promotions."""
+    copy_home(two_nights[0] / "after", home)
+    return two_nights[0] / "toy.py"
+
+
+def app() -> pd.DataFrame:
+    """What the app reads."""
+    return pd.read_parquet(publish.folder_of("toy") / publish.CURRENT)
+
+
+def page() -> str:
+    """The page of nights."""
+    return (settings.home() / "reports" / "toy" / "history.html").read_text()
+
+
+def run_rollback(**config: Any) -> State:
+    from flows.rollback import rollback
+    from tasks.steps.config import RollbackConfig
+
+    ended: Any = rollback(RollbackConfig(model="toy", **config), return_state=True)
+    assert ended.name == "ROLLED BACK", ended.message
+    return ended
+
+
 def predictions() -> Any:
     """What an app gets from the champion."""
     import mlflow
 
     mlflow.set_tracking_uri(f"sqlite:///{Path(os.environ['NIGHTLY_HOME']) / 'mlflow.db'}")
     return mlflow.pyfunc.load_model("models:/toy@champion").predict(ASKED)
+
+
+def champion_says(inputs: pd.DataFrame) -> Any:
+    """Probabilities of the champion."""
+    import mlflow
+
+    mlflow.set_tracking_uri(settings.tracking_uri())
+    return mlflow.pyfunc.load_model("models:/toy@champion").predict(inputs)[:, 1]
 
 
 COMMAND = [sys.executable, "-W", "ignore", str(PROJECT / "flows" / "rollback.py")]
@@ -90,6 +134,69 @@ def test_a_wrong_call_changes_nothing(place: Path, arguments: list[str], message
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
     assert champion_of() == "2"
+
+
+def test_the_app_and_the_page_are_of_the_restored_version_at_once(after: Path) -> None:
+    assert {*app()["version"]} == {"2"}
+    assert "version 2 (logistic)" in page()
+    ended = run_rollback(why="late answers")
+    found = app()
+    assert ({*found["version"]}, {*found["as_of"]}) == ({"1"}, {nth_day(31)})
+    asked = pd.read_parquet(publish.folder_of("toy") / publish.INPUTS)[list(ASKED)]
+    assert np.array_equal(found["probability"], champion_says(asked))
+    assert publish.last_published("toy")["version"] == "1"  # type: ignore[index]
+    day = nth_day(32)
+    assert f"The app reads 200 predictions for {day} by version 1 now." in str(ended.message)
+    assert "version 1 (logistic) is the champion" in page()
+    held = f"its recipe (logistic) and code are held through {nth_day(38)}"
+    assert f"version 2 was rolled back: late answers; {held}" in page()
+    assert f"Its recipe (logistic) and code are held through {nth_day(38)}" in str(ended.message)
+    assert "version 2 (logistic)" not in page()
+
+
+def break_code(model: Path, _place: Path) -> None:
+    model.write_text(model.read_text().replace("toy = ModelSpec(", "toy = ModelSpec(ports,"))
+
+
+def lose_source(model: Path, place: Path) -> None:
+    model.write_text(model.read_text().replace(f"{place}/days", f"{place}/nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "fault"),
+    [(break_code, "name 'ports' is not defined"), (lose_source, "nowhere")],
+)
+def test_where_nothing_can_be_published_the_rollback_stands_and_says_so(
+    after: Path, tmp_path: Path, harm: Any, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: dict[str, str] = {}
+    monkeypatch.setattr("tasks.steps.predict.announce", lambda *told: said.update(told[2]))
+    moved = tmp_path / "toy.py"
+    moved.write_text(after.read_text())
+    harm(moved, after.parent)
+    record = publish.folder_of("toy") / f"{nth_day(31)}.json"
+    files.write_json(record, files.read_json(record) | {"model": str(moved)})
+    ended = run_rollback()
+    assert champion_of() == "1"
+    message = str(ended.message)
+    assert "The app still reads the predictions of version 2, which was withdrawn" in message
+    assert fault in message
+    assert f"python flows/predict.py --model {moved}" in message
+    assert {*app()["version"]} == {"2"}
+    assert fault in said["nightly.predictions.refused"]
+    assert "version 1 (logistic) is the champion" in page()
+
+
+def test_a_table_that_cannot_be_replaced_leaves_the_app_one_whole_night(
+    after: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File, table and record are of one version, here the withdrawn one."""
+    monkeypatch.setattr("tasks.steps.predict.publish_predictions.retries", 0)
+    monkeypatch.setenv("NIGHTLY_PREDICTIONS_URL", f"sqlite:///{tmp_path}/none/app.db")
+    ended = run_rollback()
+    assert "The app still reads the predictions of version 2" in str(ended.message)
+    assert {*app()["version"]} == {"2"}
+    assert publish.last_published("toy")["version"] == "2"  # type: ignore[index]
 
 
 def test_the_champion_before_is_back_and_answers_as_it_did(
@@ -122,9 +229,26 @@ def test_no_night_promotes_the_same_thing_again(place: Path) -> None:
     )
     assert champion_of() == "1"
     write_more(place / "days", 32, 32)
+    model = place / "toy.py"
+    report = run_night(model, nth_day(32))
+    assert (report["verdict"], champion_of()) == ("KEPT", "1")
+    assert report["reasons"][0] == (
+        "Version 2 was rolled back: late answers. Its recipe (logistic) and code are held through "
+        f"{nth_day(38)}; to release them: python flows/rollback.py --model toy --release."
+    )
+
+
+def test_a_person_releases_what_is_held(place: Path) -> None:
+    ended = roll_back(place, "--model", "toy", "--release", "--why", "the source was at fault")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == (
+        "Released: nights may promote logistic of toy again from the same code. "
+        "Why: the source was at fault\n"
+    )
     report = run_night(place / "toy.py", nth_day(32))
-    assert "rolled back" not in " ".join(report["reasons"])
-    assert report["champion"]["version"] == champion_of()
+    assert (report["verdict"], champion_of()) == ("PROMOTED", "3")
+    ended = roll_back(place, "--model", "toy", "--release")
+    assert (ended.returncode, "No recipe of toy is held." in ended.stderr) == (2, True)
 
 
 def test_any_version_by_number(place: Path, two_nights: tuple[Path, list[Any]]) -> None:

@@ -168,17 +168,30 @@ def test_a_wrong_address_is_one_message_without_the_password(url: str, said: str
 
 
 def test_the_pointer_names_the_newest_file(home: Path) -> None:
-    from tasks.store import files
-
     folder = publish.folder_of("groceries")
     for day in (date(2026, 11, 20), date(2026, 11, 21)):
-        files.write_parquet(folder / f"{day}.parquet", answers(version=str(day.day)))
-        files.write_json(folder / f"{day}.json", {"as_of": str(day), "rows": 40})
-        publish.publish("groceries", day, answers(), KEYS, None)
+        publish.keep("groceries", day, answers(version=str(day.day)), None, None)
+        publish.publish("groceries", day, KEYS, None, {"as_of": str(day), "rows": 40})
         current = pd.read_parquet(folder / publish.CURRENT)
         assert set(current["version"]) == {str(day.day)}
     assert publish.last_published("groceries") == {"as_of": "2026-11-21", "rows": 40}
     assert sorted(file.name for file in folder.iterdir() if file.name.startswith(".")) == []
+
+
+def test_what_cannot_be_published_leaves_file_table_and_record_as_they_are(tmp_path: Path) -> None:
+    night, folder = date(2026, 11, 21), publish.folder_of("groceries")
+    url, gone = f"sqlite:///{tmp_path}/app.db", "sqlite:////no/such/folder/app.db"
+    publish.keep("groceries", night, answers(version="1"), None, None)
+    publish.publish("groceries", night, KEYS, url, {"version": "1"})
+    publish.keep("groceries", night, answers(version="2"), None, None)
+    with pytest.raises(PublishError):
+        publish.publish("groceries", night, KEYS, gone, {"version": "2"})
+    assert set(pd.read_parquet(folder / publish.CURRENT)["version"]) == {"1"}
+    assert publish.last_published("groceries") == {"version": "1"}
+    for _ in range(2):  # again, as after a kill in the middle
+        publish.publish("groceries", night, KEYS, url, {"version": "2"})
+        assert set(pd.read_parquet(folder / publish.CURRENT)["version"]) == {"2"}
+        assert publish.last_published("groceries") == {"version": "2"}
 
 
 def test_old_nights_are_forgotten(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,17 +222,24 @@ def test_inputs_and_predecessor_of_an_earlier_try_never_stay_beside_other_predic
     night, folder = date(2026, 11, 21), publish.folder_of("toy")
     rows = pd.DataFrame({"number": [1, 2], "probability": [0.1, 0.2]})
     publish.keep("toy", night, rows, inputs=rows[["number"]], previous=rows)
+    publish.publish("toy", night, ("number",), None, {})
     names = {"2026-11-21.parquet", "2026-11-21.previous.parquet", publish.INPUTS}
-    assert {file.name for file in folder.iterdir()} == names
+    others = {"2026-11-21.json", publish.CURRENT, publish.NEXT}
+    assert {file.name for file in folder.iterdir()} == names | others
     publish.keep("toy", night, rows.head(1), inputs=None, previous=None)
-    assert [file.name for file in folder.iterdir()] == ["2026-11-21.parquet"]
+    assert len(pd.read_parquet(folder / publish.CURRENT)) == 2
+    publish.publish("toy", night, ("number",), None, {})
+    assert {file.name for file in folder.iterdir()} == {"2026-11-21.parquet"} | others
     assert len(pd.read_parquet(folder / "2026-11-21.parquet")) == 1
 
 
 def test_recent_predictions_are_drawn_by_day_and_those_of_another_problem_left_out() -> None:
     for day, column in (("19", "probability"), ("20", "score"), ("21", "probability")):
         rows = pd.DataFrame({"number": range(9), column: 0.5})
-        publish.keep("toy", date.fromisoformat(f"2026-11-{day}"), rows, None, rows)
+        night = date.fromisoformat(f"2026-11-{day}")
+        publish.keep("toy", night, rows, None, rows)
+        publish.publish("toy", night, ("number",), None, {})
+    publish.keep("toy", date(2026, 11, 22), rows, None, None)  # not published
     found = publish.recent_predictions("toy", "probability", nights=9, most=4, seed=0)
     assert list(found) == ["prediction", "day"]
     assert found["day"].value_counts().to_dict() == {

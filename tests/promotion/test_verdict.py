@@ -19,6 +19,7 @@ from tasks.promotion.verdict import (
     Evidence,
     decide,
     early_verdict,
+    why_backfill,
     why_not_comparable,
 )
 from tasks.registry.versions import Champion
@@ -246,3 +247,30 @@ def test_bad_days_reject_the_night_and_of_many_three_are_told() -> None:
         "Day 3 is bad.",
         "2 more days are bad, through 2026-03-05.",
     )
+
+
+@pytest.mark.parametrize(
+    ("champion_of", "judged", "said"),
+    [
+        (None, None, None),
+        (None, 9, None),
+        (None, 10, None),
+        (None, 11, "the night of 2026-01-11 has been judged"),
+        (9, 10, None),
+        (10, None, None),
+        (11, None, "version 3, was made as of 2026-01-11, later than 2026-01-10"),
+        (9, 11, "the night of 2026-01-11 has been judged"),
+        (12, 11, "was made as of 2026-01-12"),
+    ],
+)
+def test_a_backfill_is_older_than_the_champion_or_the_last_judged_night(
+    champion_of: int | None, judged: int | None, said: str | None
+) -> None:
+    def day(number: int) -> date:
+        return date(2026, 1, number)
+
+    made = SimpleNamespace(version="3", as_of=day(champion_of)) if champion_of else None
+    version = cast(Champion | None, made)
+    found = why_backfill(day(10), version, day(judged) if judged else None)
+    assert (found is None) is (said is None)
+    assert (said or "") in (found or "")

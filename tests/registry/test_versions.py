@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from sklearn.linear_model import LogisticRegression
 
 from tasks.features.split import Split
-from tasks.registry import packages, versions
+from tasks.registry import holds, packages, versions
 from tasks.registry import runs as run_records
 from tasks.registry.aliases import finish_change, promote, roll_back, unfinished_rollback
 from tasks.registry.client import OutageError, RegistryError, open_registry, outage, to_error
@@ -331,7 +331,7 @@ def test_a_change_cut_off_anywhere_is_ended(
     assert finish_change(client, "toy") is None
 
 
-@pytest.mark.parametrize("steps", range(1, 5))
+@pytest.mark.parametrize("steps", range(1, 6))
 def test_a_rollback_cut_off_is_ended_and_not_done_twice(
     steps: int, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,13 +359,31 @@ def test_a_rollback_cut_off_is_ended_and_not_done_twice(
         ):
             patch.setattr(MlflowClient, name, cut_off(getattr(MlflowClient, name)))
         with pytest.raises(KeyboardInterrupt):
-            roll_back(client, "toy", second, "late")
+            roll_back(client, "toy", second, "late", date(2026, 1, 31))
     assert unfinished_rollback(client, "toy") == second
-    assert roll_back(client, "toy", second, "late") == third
+    assert roll_back(client, "toy", second, "late", date(2026, 2, 1)) == third
     assert unfinished_rollback(client, "toy") is None
     assert versions.read_alias(client, "toy", "champion") == second
     assert versions.read_alias(client, "toy", "previous") == first
     assert client.get_model_version("toy", third).tags["rolled_back"] == "late"
+    (hold,) = holds.read_holds(client, "toy")
+    assert (hold.version, hold.until, hold.why) == (third, date(2026, 1, 31), "late")
+
+
+def test_a_hold_outlives_retention_until_it_is_over_or_released(client: MlflowClient) -> None:
+    made = [bare_version(client, **TAGS | {"night": f"night-{n}"}) for n in range(1, 5)]
+    promote(client, "toy", made[0])
+    promote(client, "toy", made[1])
+    as_of = date.fromisoformat(TAGS["as_of"])
+    roll_back(client, "toy", made[0], "late", as_of + timedelta(days=1))
+    (hold,) = holds.read_holds(client, "toy")
+    tags = TAGS["candidate"], TAGS["spec_digest"]
+    assert hold == holds.Hold(made[1], *tags, as_of + timedelta(days=1), "late")
+    assert versions.retire(client, "toy", keep=1) == [made[2]]
+    holds.release_hold(client, "toy", hold, "the source was at fault")
+    assert holds.read_holds(client, "toy") == []
+    assert client.get_model_version("toy", made[1]).tags["released"] == "the source was at fault"
+    assert versions.retire(client, "toy", keep=1) == [made[1]]
 
 
 def test_a_version_made_twice_is_one(client: MlflowClient) -> None:

@@ -17,8 +17,8 @@ from tasks.reporting.archive import (
 FIRST = date(2026, 11, 1)
 
 
-def keep(night: date, verdict: str) -> None:
-    folder = report_folder("toy", night)
+def keep(night: date, verdict: str, *, backfill: bool = False) -> None:
+    folder = report_folder("toy", night, backfill=backfill)
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(
         json.dumps({"as_of": night.isoformat(), "verdict": verdict})
@@ -74,3 +74,11 @@ def test_what_became_of_days_is_told_against_the_newest_earlier_night(home: Path
     assert again["since"] == "2026-11-01", "a night does not look at itself"
     assert again["late"] == []
     assert [each["day"] for each in again["changed"]] == ["2026-11-01"]
+
+
+def test_a_backfill_lies_beside_its_night_and_is_no_night(home: Path) -> None:
+    keep(FIRST, "PROMOTED")
+    for day in (FIRST, FIRST + timedelta(days=1)):
+        keep(day, "KEPT", backfill=True)
+    assert [report["verdict"] for report in past_reports("toy", date.max)] == ["PROMOTED"]
+    assert last_judged("toy") == FIRST

@@ -438,3 +438,25 @@ def test_any_text_leaves_the_page_well_formed(reason: str, version: str) -> None
         history_page.to_html([night(1), night(0, reasons=[reason], champion=champion)], [])
     )
     assert len(read.tags("tr")) == 3
+
+
+def test_a_rollback_since_the_newest_night_is_told_and_the_champion_of_now_named() -> None:
+    promoted = night(0, "PROMOTED", "2", challenger={"version": "2"})
+    since = LAST - timedelta(days=1)
+    standing = history_page.Standing("1", "ranker", since, {"2": "late <answers>"})
+    html = history_page.to_html([night(1, "PROMOTED", "1"), promoted], [], standing)
+    read = Reader(html)
+    said = " ".join(read.text)
+    assert "since then version 2 was rolled back: late <answers>" in said
+    assert "version 1 (ranker) is the champion" in said
+    assert "version 2 (ranker)" not in said
+    assert f"{LAST}: version 1 went back" in said
+    assert f"{LAST}: version 2 promoted" not in said
+    same = history_page.Standing("2", "ranker", LAST, {})
+    reports = [night(1, "PROMOTED", "1"), promoted]
+    assert history_page.to_html(reports, [], same) == history_page.to_html(reports, [])
+
+
+def test_a_version_that_failed_its_check_is_no_change_of_champion() -> None:
+    kept = night(0, "KEPT", None, challenger={"version": "1"})
+    assert "went back</title>" not in history_page.to_html([kept], [])

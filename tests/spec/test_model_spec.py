@@ -12,7 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tasks.problems import Classification
-from tasks.spec import EXPANDING, Gate, ModelSpec, SpecError, days
+from tasks.spec import EXPANDING, Gate, ModelSpec, Revert, SpecError, days
 from tasks.spec.fingerprint import code_files, digest, libraries
 from tasks.spec.loading import MOVED, load_spec
 from tests.nights import PROJECT, write_model
@@ -229,3 +229,10 @@ def test_an_import_that_has_moved_is_told_with_what_to_write(
 def test_every_import_that_has_moved_works_as_it_is_told() -> None:
     for line in MOVED.values():
         exec(line, {})
+
+
+def test_a_recipe_is_held_for_whole_days_or_not_at_all() -> None:
+    assert Revert(hold=days(0)).faults() == []
+    for wrong in (days(-1), timedelta(hours=12), 7):
+        (fault,) = Revert(hold=wrong).faults()  # type: ignore[arg-type]
+        assert fault.startswith("revert.hold: found")

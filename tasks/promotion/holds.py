@@ -1,0 +1,40 @@
+"""Which recipes are held: what was withdrawn does not come back by itself the next night."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks.registry.holds import Hold
+
+
+def held_candidates(
+    model: str, holds: Iterable[Hold], candidates: Iterable[str], digest: str, as_of: date
+) -> dict[str, str]:
+    """Candidates that a night must not promote, each with the reason.
+
+    Args:
+        model: Name of the model.
+        holds: From ``read_holds``.
+        candidates: Recipes of the night.
+        digest: Digest of its spec: other code is not held.
+        as_of: Its as-of date.
+    """
+    found: dict[str, str] = {}
+    for hold in sorted(holds, key=lambda hold: hold.until):
+        if hold.candidate in candidates and hold.digest == digest and as_of <= hold.until:
+            why = hold.why.removesuffix(".")
+            found[hold.candidate] = (
+                f"Version {hold.version} was rolled back: {why}. {told(model, hold)}"
+            )
+    return found
+
+
+def told(model: str, hold: Hold) -> str:
+    """What a hold means, and what ends it."""
+    return (
+        f"Its recipe ({hold.candidate}) and code are held through {hold.until}; to release them: "
+        f"python flows/rollback.py --model {model} --release."
+    )

@@ -1,0 +1,54 @@
+"""Recipes that no night promotes for a while, kept as tags of the versions that were withdrawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+HELD_UNTIL, RELEASED = "held_until", "released"
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A recipe and code that must not be promoted again for a while.
+
+    Attributes:
+        version: Version that was rolled back or reverted.
+        candidate: Its recipe.
+        digest: Digest of the spec it was fitted with.
+        until: Last as-of date whose night must not promote them.
+        why: Why the version was rolled back.
+    """
+
+    version: str
+    candidate: str
+    digest: str
+    until: date
+    why: str
+
+
+def read_holds(client: MlflowClient, model: str) -> list[Hold]:
+    """Every hold of a model that nobody has released, those that are over too."""
+    needed = {HELD_UNTIL, "rolled_back", "candidate", "spec_digest"}
+    return [
+        Hold(
+            version=str(found.version),
+            candidate=found.tags["candidate"],
+            digest=found.tags["spec_digest"],
+            until=date.fromisoformat(found.tags[HELD_UNTIL]),
+            why=found.tags["rolled_back"],
+        )
+        for found in client.search_model_versions(f"name = '{model}'")
+        if needed <= set(found.tags)
+    ]
+
+
+def release_hold(client: MlflowClient, model: str, hold: Hold, why: str) -> None:
+    """End a hold; the reason is noted on the version."""
+    client.set_model_version_tag(model, hold.version, RELEASED, why)
+    client.delete_model_version_tag(model, hold.version, HELD_UNTIL)
