@@ -240,7 +240,7 @@ def _converted(found: pd.Series[Any], wanted: Any, *, coerce: bool) -> pd.Series
     if types.is_integer_dtype(wanted) or types.is_float_dtype(wanted):
         return _as_numbers(found, wanted, coerce=coerce)
     if types.is_datetime64_any_dtype(wanted):
-        return _as_times(found, getattr(wanted, "tz", None), coerce=coerce)
+        return _as_times(found, wanted, coerce=coerce)
     if types.is_string_dtype(wanted) and not types.is_object_dtype(wanted):
         return _as_texts(found, coerce=coerce)
     return None
@@ -358,26 +358,28 @@ def _as_whole(value: object, low: int, high: int) -> int | None:
     return int(exact) if whole and low <= exact <= high else None
 
 
-def _as_times(found: pd.Series[Any], zone: Any, *, coerce: bool) -> pd.Series[Any] | None:
+def _as_times(found: pd.Series[Any], wanted: Any, *, coerce: bool) -> pd.Series[Any] | None:
     """Times with or without a zone, as declared; where the contract coerces also as text."""
     import pandas as pd
 
-    types = pd.api.types
+    types, zone = pd.api.types, getattr(wanted, "tz", None)
     if types.is_datetime64_any_dtype(found):
         same = (getattr(found.dtype, "tz", None) is None) == (zone is None)
-        return _in_bounds(found) if same else None
+        return _in_bounds(found, wanted) if same else None
     if not (coerce and types.is_string_dtype(found.dropna())):
         return None
     zoned = with_offset(found)
     texts = found.where(zoned if zone is not None else ~zoned)
     times = pd.to_datetime(texts, errors="coerce", format="ISO8601", utc=zone is not None)
-    return _in_bounds(times if zone is None else times.dt.tz_convert(zone))
+    return _in_bounds(times if zone is None else times.dt.tz_convert(zone), wanted)
 
 
-def _in_bounds(times: pd.Series[Any]) -> pd.Series[Any]:
-    """Times, missing where they are outside the range of nanoseconds."""
+def _in_bounds(times: pd.Series[Any], wanted: Any) -> pd.Series[Any]:
+    """Times, missing where nanoseconds are declared and they are outside their range."""
     import pandas as pd
 
+    if "ns" not in str(wanted):
+        return times
     zone = times.dt.tz
     low, high = (pd.Timestamp(edge, tz=zone) for edge in ("1677-09-23", "2262-04-10"))
     return times.where(times.between(low, high))

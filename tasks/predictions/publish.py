@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks import settings
-from tasks.predictions.sql_table import replace_table, table_name
+from tasks.predictions.sql_table import PublishError, replace_table, table_name
 from tasks.store import files
 
 if TYPE_CHECKING:
@@ -58,18 +58,25 @@ KEPT = 90
 """Nights whose predictions are kept on disk, because labels may arrive late."""
 
 
-def stamped(predictions: pd.DataFrame, day: date, version: str, made_at: datetime) -> pd.DataFrame:
+def stamped(
+    predictions: pd.DataFrame,
+    day: date,
+    version: str,
+    made_at: datetime,
+    as_of: date | None = None,
+) -> pd.DataFrame:
     """The predictions with columns for the day, the version and the time they were made.
 
     Args:
         predictions: From ``Problem.answers``.
-        day: The day they are for; they were made as of the day before.
+        day: The day they are for.
         version: Version of the model that gave them.
         made_at: When, UTC.
+        as_of: The last day whose data they were made of; None for the day before.
     """
     return predictions.assign(
         day=day,
-        as_of=day - timedelta(days=1),
+        as_of=as_of or day - timedelta(days=1),
         version=version,
         made_at=made_at.replace(tzinfo=None),
     )
@@ -199,7 +206,8 @@ def publish(
         record: What ``last_published`` gives from now on.
 
     Raises:
-        PublishError: Where the database cannot be reached or the table has other columns.
+        PublishError: Where the database cannot be reached, or the table has other columns or is
+            that of another model.
         StoreError: Where the disk is full or read-only.
     """
     import pandas as pd
@@ -208,6 +216,7 @@ def publish(
     made, inputs, previous = _names(as_of)
     waiting = folder / NEXT / made
     if url:
+        _check_own_table(model)
         rows = pd.read_parquet(waiting if waiting.is_file() else folder / made)
         replace_table(url, table_name(model), rows, keys)
     if waiting.is_file():
@@ -215,6 +224,19 @@ def publish(
             files.move(folder / NEXT / name, folder / name)
     files.point_to(folder / CURRENT, made)
     files.write_json(folder / f"{as_of}.json", record)
+
+
+def _check_own_table(model: str) -> None:
+    """Check that no other model publishes in the table of this one: a-b and a_b have the same."""
+    table = table_name(model)
+    for record in folder_of(model).parent.glob(f"*/{CURRENT}"):
+        other = record.parent.name
+        if other != model and table_name(other) == table:
+            raise PublishError(
+                f"The models {other} and {model} would both publish in the table {table}, and each "
+                "would replace the rows of the other. Give one of them another name= in its spec; "
+                f"where it is gone for good, delete {record.parent}."
+            )
 
 
 def _names(as_of: date) -> tuple[str, str, str]:

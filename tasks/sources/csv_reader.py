@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
+import csv
 import gzip
+import io
+import lzma
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from tasks.sources import partitions
 from tasks.sources.base import SourceError, SourceSettingsError, shortened
 from tasks.sources.tables import check_names
 
 LONGEST_ROW = 16 * 2**20
 """Bytes; a longer row comes from a quote that was never closed."""
 AT_ONCE = 2**24
+SOME = 1_000
+"""Values of a column by which most types are ruled out."""
+PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+"""How a file begins to what it is packed with."""
+MOST_UNPACKED, LEAST_BOUND = 200, 2**30
+"""How many times its size a file may unpack to, if that is more than so many bytes."""
+NO_FILE = (OSError, EOFError, lzma.LZMAError, zlib.error)
+"""What readers of packed files raise where one is broken."""
 CODE = r"^\s*0\d"
 """How a text begins that a number would lose the first digit of."""
 LONG = r"^\s*[+-]?\d{16,}\s*$"
 """A whole number that a float may not hold."""
+CLOCK = r"^\d\d:\d\d(:\d\d)?$"
 NULLS = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
     *("N/A", "NA", "NULL", "NaN", "n/a", "nan", "null", "\\N"),
@@ -60,14 +75,19 @@ def check_types(types: object) -> None:
 
 
 def read_csv(
-    file: Path, what: str, delimiter: str, encoding: str, types: Mapping[str, str] | None = None
-) -> Any:
-    """A CSV file, gzipped or not, as an Arrow table; a first column without a name is left out.
+    file: Path,
+    what: str,
+    delimiter: str,
+    encoding: str,
+    types: Mapping[str, str] | None = None,
+    spare: Path | None = None,
+) -> list[Any]:
+    """A CSV file, packed or not, as Arrow tables of one schema, one below the other.
 
-    A column without a type of ``types`` has the one that all of its values have: whole numbers,
-    numbers, dates, times, true and false, or text. It is text as well where a number begins with a
-    zero, or has more digits than a number holds. Empty cells and unquoted NA, NaN, NULL, \\N and
-    the like are missing.
+    A first column without a name is left out. A column without a type of ``types`` has the one that
+    all of its values have: whole numbers, numbers, dates, times, true and false, or text. It is
+    text as well where a number begins with a zero, or has more digits than a number holds. Empty
+    cells and unquoted NA, NaN, NULL, \\N and the like are missing.
 
     Args:
         file: Path of the file.
@@ -75,8 +95,10 @@ def read_csv(
         delimiter: One character.
         encoding: Of its text.
         types: Columns to a word of ``TYPES``; those that are not there are left aside. ``str``
-            keeps each value as it is written; of the others, a column in which some value is none
-            of its type is text as a whole.
+            keeps each value as it is written; a column in which some value is none of its type is
+            read as if it had none.
+        spare: Folder for what need not be in memory, as long as the tables are used; None to keep
+            all in memory.
 
     Raises:
         SourceSettingsError: Where delimiter or encoding do not fit the file.
@@ -85,100 +107,203 @@ def read_csv(
     import pyarrow as pa
 
     _check_text(file, what, encoding)
-    dialect = delimiter, encoding
-    types = types or {}
-    texts = {name: pa.string() for name, kind in types.items() if kind == "str"}
     try:
-        table = _parsed(file, dialect, texts)
-        _check_names(what, table, delimiter)
-        if exact := _exact_types(file, dialect, table, types):
-            table = _parsed(file, dialect, texts | exact)
-    except (pa.ArrowException, OSError, EOFError) as error:
+        texts = list(_texts(file, what, (delimiter, encoding), spare))
+    except (pa.ArrowException, *NO_FILE) as error:
         raise _no_csv(what, str(error), delimiter) from error
-    _check_end(what, table)
-    table = table.drop_columns([""]) if table.column_names[0] == "" else table
-    return table.cast(pa.schema([_as_time(field) for field in table.schema]))
-
-
-def _parsed(file: Path, dialect: tuple[str, str], types: Mapping[str, Any]) -> Any:
-    from pyarrow import csv
-
-    with _opened(file) as stream:
-        return csv.read_csv(stream, *_options(dialect, types, ()))
-
-
-def _options(dialect: tuple[str, str], types: Mapping[str, Any], only: Sequence[str]) -> Any:
-    from pyarrow import csv
-
-    delimiter, encoding = dialect
-    return (
-        csv.ReadOptions(use_threads=False, block_size=LONGEST_ROW, encoding=encoding),
-        csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        csv.ConvertOptions(
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            null_values=list(NULLS),
-            column_types=types,
-            include_columns=list(only),
-        ),
-    )
-
-
-def _exact_types(
-    file: Path, dialect: tuple[str, str], table: Any, types: Mapping[str, str]
-) -> dict[str, Any]:
-    """Types of columns that were read as numbers and say other numbers, or none, in the file."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from pyarrow import csv
-
-    found: dict[str, Any] = {}
-    floats = {f.name for f in table.schema if pa.types.is_floating(f.type)}
-    floats -= {name for name, kind in types.items() if kind == "float"}
-    whole = {f.name for f in table.schema if pa.types.is_integer(f.type)} - set(types)
-    if not floats | whole:
-        return found
-    asked = dict.fromkeys(sorted(floats | whole), pa.string())
-    with (
-        _opened(file) as stream,
-        csv.open_csv(stream, *_options(dialect, asked, [*asked])) as parts,
-    ):
-        for part in parts:
-            for name in asked:
-                column = part.column(name)
-                if name not in types and pc.any(pc.match_substring_regex(column, CODE)).as_py():
-                    found[name] = pa.string()
-                if name in floats and found.get(name) != pa.string():
-                    long = column.filter(pc.match_substring_regex(column, LONG)).to_pylist()
-                    if any(int(text) != float(text) for text in long):
-                        fits = all(0 <= int(text) < 2**64 for text in long)
-                        found[name] = pa.uint64() if fits else pa.string()
-    for name in [name for name, kind in found.items() if kind == pa.uint64()]:
-        texts = _parsed(file, dialect, {name: pa.string()}).column(name)
-        try:
-            texts.cast(pa.uint64())
-        except pa.ArrowException:
-            found[name] = pa.string()
+    if any(_has_line_end(part) for part in texts):
+        _check_quotes(file, what, delimiter, encoding)
+    names = texts[0].column_names
+    if names[0] == "":
+        texts = [part.drop_columns([""]) for part in texts]
+    said = {name: (types or {}).get(name) for name in texts[0].column_names}
+    kinds = {name: _kind(texts, name, kind) for name, kind in said.items()}
+    found: list[Any] = []
+    while texts:
+        part = texts.pop(0)
+        columns = [_as_time(_cast(part[name], kind, said[name])) for name, kind in kinds.items()]
+        typed = pa.table(columns, names=list(kinds))
+        found.append(partitions.spilled(typed, spare) if spare and texts + found else typed)
     return found
 
 
-def _as_time(field: Any) -> Any:
+def _texts(file: Path, what: str, dialect: tuple[str, str], spare: Path | None) -> Iterator[Any]:
+    """The file part by part, all values as they are written."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    delimiter, encoding = dialect
+    reading = arrow_csv.ReadOptions(use_threads=False, block_size=LONGEST_ROW, encoding=encoding)
+    parsing = arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    names, read, some = _header(file, dialect), False, False
+    while not read:
+        converting = arrow_csv.ConvertOptions(
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=list(NULLS),
+            column_types=dict.fromkeys(names, pa.string()),
+        )
+        with (
+            _opened(file) as stream,
+            arrow_csv.open_csv(stream, reading, parsing, converting) as parts,
+        ):
+            schema = parts.schema
+            _check_names(what, schema.names, delimiter)
+            if read := all(kind == pa.string() for kind in schema.types):
+                for part in parts:
+                    table, some = pa.Table.from_batches([part]), True
+                    yield partitions.spilled(table, spare) if spare else table
+            names = schema.names
+    if not some:
+        yield schema.empty_table()
+
+
+def _header(file: Path, dialect: tuple[str, str]) -> list[str]:
+    """The names of the columns; without those that are read in another way than Arrow does."""
+    delimiter, encoding = dialect
+    encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+    with _opened(file) as stream, io.TextIOWrapper(stream, encoding, newline="") as text:
+        try:
+            return next((row for row in csv.reader(text, delimiter=delimiter) if row), [])
+        except csv.Error:
+            return []
+
+
+def _kind(parts: Sequence[Any], name: str, said: str | None) -> Any:
+    """The type that all values of a column have; first of all the one that is said of it."""
+    import pyarrow as pa
+
+    if said == "str":
+        return pa.string()
+    columns = [part.column(name) for part in parts]
+    for kind in (*_kinds_of(said), *_kinds_of(None)):
+        if all(_fits(column.slice(0, SOME), kind, said) for column in columns) and all(
+            _fits(column, kind, said) for column in columns
+        ):
+            return kind
+    return pa.string()
+
+
+def _kinds_of(said: str | None) -> tuple[Any, ...]:
+    """Types in the order in which they are tried."""
+    import pyarrow as pa
+
+    whole, times = (pa.int64(), pa.uint64()), (pa.timestamp("s"), pa.timestamp("ns"))
+    return {
+        "int": whole,
+        "float": (pa.float64(),),
+        "bool": (pa.bool_(),),
+        "time": (pa.date32(), *times),
+    }.get(
+        said or "",
+        (pa.null(), *whole, pa.bool_(), pa.date32(), pa.time32("s"), *times, pa.float64()),
+    )
+
+
+def _fits(column: Any, kind: Any, said: str | None) -> bool:
+    """Whether every text is a value of this type, and a number says what the text says."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        _cast(column, kind, said)
+    except pa.ArrowException:
+        return False
+    whole, broken = pa.types.is_integer(kind), pa.types.is_floating(kind)
+    numbers = not said and (whole or broken)
+    if numbers and pc.any(pc.match_substring_regex(column, CODE)).as_py():
+        return False
+    if broken and said != "float":
+        long = column.filter(pc.match_substring_regex(column, LONG)).to_pylist()
+        return all(int(text) == float(text) for text in long)
+    return True
+
+
+def _cast(column: Any, kind: Any, said: str | None) -> Any:
+    """Texts as values of a type; of a column whose type is said, a quoted nothing is missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if kind == pa.string():
+        return column
+    if pa.types.is_time(kind):
+        if not pc.all(pc.match_substring_regex(column, CLOCK)).as_py():
+            raise pa.ArrowInvalid("no time of day")
+        moments = pc.binary_join_element_wise("1970-01-01", column, " ")
+        return moments.cast(pa.timestamp("s")).cast(kind)
+    try:
+        return column.cast(kind)
+    except pa.ArrowInvalid:
+        if pa.types.is_null(kind):
+            raise
+        known = column
+        if said:
+            known = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+        if not pa.types.is_temporal(kind):
+            known = pc.ascii_trim(known, characters=" \t")
+        return known.cast(kind)
+
+
+def _has_line_end(part: Any) -> bool:
+    import pyarrow.compute as pc
+
+    return any(pc.any(pc.match_substring(column, "\n")).as_py() for column in part.columns)
+
+
+def _as_time(column: Any) -> Any:
     """A column of dates as a column of times, because another day may have times in it."""
     import pyarrow as pa
 
-    return field.with_type(pa.timestamp("s")) if pa.types.is_date(field.type) else field
+    return column.cast(pa.timestamp("s")) if pa.types.is_date(column.type) else column
 
 
 @contextmanager
 def _opened(file: Path) -> Iterator[IO[bytes]]:
+    """The content of a file, unpacked where it is packed; what it is packed with, it says itself.
+
+    Raises:
+        SourceError: Where it unpacks to far more than a table would.
+    """
+    import pyarrow as pa
+
     with file.open("rb") as stream:
-        zipped = stream.read(2) == b"\x1f\x8b"
+        start = stream.read(6)
         stream.seek(0)
-        if zipped:
-            with gzip.GzipFile(fileobj=stream) as inner:
-                yield cast(IO[bytes], inner)
-        else:
+        kind = next((kind for mark, kind in PACKED.items() if start.startswith(mark)), "")
+        if not kind:
             yield stream
+            return
+        most = max(LEAST_BOUND, MOST_UNPACKED * file.stat().st_size)
+        unpack: dict[str, Callable[[Any], Any]] = {
+            "gzip": gzip.open,
+            "bzip2": bz2.open,
+            "xz": lzma.open,
+            "zstd": lambda packed: pa.CompressedInputStream(packed, "zstd"),
+        }
+        with unpack[kind](stream) as inner:
+            yield cast(IO[bytes], _Bounded(inner, most, file.name))
+
+
+class _Bounded(io.RawIOBase):
+    """What a packed file holds, up to a bound."""
+
+    def __init__(self, inner: Any, most: int, what: str) -> None:
+        self.inner, self.left, self.most, self.what = inner, most, most, what
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = self.inner.read(len(buffer))
+        self.left -= len(found)
+        if self.left < 0:
+            raise SourceError(
+                f"{self.what}: unpacks to more than {self.most:,} bytes, which is "
+                f"{MOST_UNPACKED} times its size; expected a table. Deliver it unpacked if it is "
+                "one."
+            )
+        buffer[: len(found)] = found
+        return len(found)
 
 
 def _check_text(file: Path, what: str, encoding: str) -> None:
@@ -206,7 +331,7 @@ def _check_text(file: Path, what: str, encoding: str) -> None:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         raise _cut_off(what, "a character that ends in the middle") from None
-    except (OSError, EOFError) as error:
+    except NO_FILE as error:
         raise _cut_off(what, str(error)) from error
     if not read:
         raise _cut_off(what, "0 bytes")
@@ -218,8 +343,7 @@ def _parts(file: Path) -> Iterator[bytes]:
             yield part
 
 
-def _check_names(what: str, table: Any, delimiter: str) -> None:
-    names = table.column_names
+def _check_names(what: str, names: Sequence[str], delimiter: str) -> None:
     if len(names) == 1:
         others = [mark for mark in DELIMITERS if mark != delimiter and mark in names[0]]
         if others:
@@ -231,15 +355,23 @@ def _check_names(what: str, table: Any, delimiter: str) -> None:
     check_names(names[1:] if names[0] == "" else names, what)
 
 
-def _check_end(what: str, table: Any) -> None:
-    """Check that no quote was left open, which would swallow every row to the end of the file."""
-    last = table.slice(max(len(table) - 1, 0)).to_pylist()
-    for name, value in last[0].items() if last else ():
-        if isinstance(value, str) and value.endswith("\n") and value.count("\n") > 1:
-            raise SourceError(
-                f"{what}: found a value of {name!r} that goes on to the end of the file, "
-                f"{shortened(value, 30)}; expected a closing quote. Deliver the file again."
-            )
+def _check_quotes(file: Path, what: str, delimiter: str, encoding: str) -> None:
+    """Check that no quote was left open: it would swallow the rows up to the next quote."""
+    before = csv.field_size_limit(2 * LONGEST_ROW)
+    line = 0
+    try:
+        with _opened(file) as stream, io.TextIOWrapper(stream, encoding, newline="") as text:
+            rows = csv.reader(text, delimiter=delimiter, strict=True)
+            for _ in rows:
+                line = rows.line_num
+    except csv.Error as error:
+        raise SourceError(
+            f"{what}: found a quote in line {line + 1:,} that is not closed as it should be "
+            f"({error}), so that rows after it would be read as one value; expected quotes around "
+            "a whole value, and two where one is meant within. Deliver the file again."
+        ) from error
+    finally:
+        csv.field_size_limit(before)
 
 
 def _no_csv(what: str, said: str, delimiter: str) -> SourceError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 MAGIC = b"PAR1"
+PARTITION = re.compile(r"\w+=(.+)")
+"""Name of a folder in the layout of Hive, ``day=2026-11-21``."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class _FileDays:
 
     _kind: ClassVar[str]
     _ending: ClassVar[str]
+    _packed: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
@@ -65,10 +68,10 @@ class _FileDays:
     def list_days(self, until: date) -> dict[date, str]:
         """Days up to ``until`` with a fingerprint, ascending.
 
-        The fingerprint is the SHA-256 of the day's file; for a remote file, of the checksum that
-        its store reports; for larger files, of the day's rows. A larger file is split again only
-        when its size or modification time changed. Names that begin with a dot or an underscore, or
-        end with ``.tmp`` or ``.part``, are files still being written and skipped.
+        The fingerprint is the SHA-256 of the day's file or files; for a remote file, of the
+        checksum that its store reports; for larger files, of the day's rows. A larger file is split
+        again only when its size or the time of its last change differs. Which names are skipped,
+        ``tasks.sources.locations.list_files`` says.
 
         Raises:
             SourceError: Where there is no file, a file name is not a day, or a file is incomplete.
@@ -78,7 +81,7 @@ class _FileDays:
             found = {day: _together(files) for day, files in parts.items() if day <= until}
         else:
             files = self._day_files()
-            found = {day: self._fingerprint(file) for day, file in files.items() if day <= until}
+            found = {day: self._fingerprint(parts) for day, parts in files.items() if day <= until}
         return dict(sorted(found.items()))
 
     def read_days(self, days: Sequence[date]) -> pd.DataFrame:
@@ -102,6 +105,9 @@ class _FileDays:
     def _read(self, file: Path, what: str) -> Any:
         raise NotImplementedError
 
+    def _read_parts(self, file: Path, what: str, spare: Path) -> list[Any]:  # noqa: ARG002
+        return [self._read(file, what)]
+
     def _check_whole(self, content: bytes, what: str) -> None:
         raise NotImplementedError
 
@@ -110,21 +116,19 @@ class _FileDays:
         fields = [f"{name}={value}" for name, value in sorted(known.items())]
         return "\n".join([type(self).__name__, *fields])
 
-    def _day_files(self) -> dict[date, File]:
+    def _day_files(self) -> dict[date, list[File]]:
+        """Day to its file, or to the files of its folder in the layout of Hive."""
         expected = f"a folder of one {self._kind} file a day"
-        files: dict[date, File] = {}
+        files: dict[date, list[File]] = {}
         for name, file in list_files(self.path, expected).items():
-            day = self._day_of(name)
-            if file is None:
-                raise SourceError(
-                    f"{self.path}/{name}: found a folder; expected one {self._kind} file for {day}."
-                )
+            day = self._day_of(name) if file else self._day_of_folder(name)
             if day in files:
                 raise SourceError(
-                    f"{self.path}: found {files[day].name} and {name}; expected one file for "
-                    f"{day}. Keep one of them."
+                    f"{self.path}: found {files[day][0].name} and {name}; "
+                    f"expected one file for {day}, or one folder. Keep one of them."
                 )
-            files[day] = file
+            if parts := [file] if file else self._parts_of(f"{self.path}/{name}"):
+                files[day] = parts
         if not files:
             raise SourceError(
                 f"{self.path}: found no file of a day; expected files such as "
@@ -132,10 +136,34 @@ class _FileDays:
             )
         return files
 
+    def _day_of_folder(self, name: str) -> date:
+        partition = PARTITION.fullmatch(name)
+        try:
+            return date.fromisoformat(partition[1] if partition else "")
+        except ValueError:
+            raise SourceSettingsError(
+                f"{self.path}/{name}: found a folder that is not a day; expected "
+                f"2026-11-21{self._ending}, or a folder day=2026-11-21 of such files. For files of "
+                "many days, name their column of times with time=."
+            ) from None
+
+    def _parts_of(self, folder: str) -> list[File]:
+        """The files of a partition; none where it was begun and not finished."""
+        files = list_files(folder, f"{self._kind} files")
+        parts = [file for name, file in files.items() if file and self._is_data(name)]
+        if odd := [name for name, file in files.items() if not (file and self._is_data(name))]:
+            raise SourceError(
+                f"{folder}/{odd[0]}: expected only files such as part-0{self._ending} in this "
+                "folder. Move it out."
+            )
+        return parts
+
+    def _is_data(self, name: str) -> bool:
+        return name.endswith(tuple(self._ending + packed for packed in ("", *self._packed)))
+
     def _day_of(self, name: str) -> date:
-        named = re.fullmatch(
-            rf"(?:day=)?(\d{{4}}-\d{{2}}-\d{{2}}){re.escape(self._ending)}(\.gz)?", name
-        )
+        endings = "|".join(re.escape(self._ending + packed) for packed in ("", *self._packed))
+        named = re.fullmatch(rf"(?:day=)?(\d{{4}}-\d{{2}}-\d{{2}})(?:{endings})", name)
         try:
             return date.fromisoformat(named[1] if named else "")
         except ValueError:
@@ -152,7 +180,14 @@ class _FileDays:
         """Whether the path names one file, not a folder."""
         return self.path == name or self.path.endswith(f"/{name}")
 
-    def _fingerprint(self, file: File) -> str:
+    def _fingerprint(self, parts: Sequence[File]) -> str:
+        """One mark of the content of a day's files, independent of their names."""
+        marks = sorted(map(self._mark, parts))
+        return (
+            marks[0] if len(marks) == 1 else hashlib.sha256("\n".join(marks).encode()).hexdigest()
+        )
+
+    def _mark(self, file: File) -> str:
         if file.system:
             return file.identity
         content = file.content()
@@ -169,7 +204,9 @@ class _FileDays:
             )
         with tempfile.TemporaryDirectory() as folder:
             return [
-                (day, files[day].path, self._read_one(files[day], Path(folder))) for day in days
+                (day, part.path, self._read_one(part, Path(folder)))
+                for day in days
+                for part in files[day]
             ]
 
     def _read_one(self, file: File, folder: Path) -> Any:
@@ -181,17 +218,27 @@ class _FileDays:
     def _cut_days(self) -> dict[date, list[Path]]:
         """Day to its parts, one for each larger file that has rows of that day."""
         found: dict[date, list[Path]] = {}
+        for file in self._larger_files():
+            for part in self._cut(file).glob("day=*.parquet"):
+                found.setdefault(date.fromisoformat(part.stem[4:]), []).append(part)
+        return found
+
+    def _larger_files(self) -> list[File]:
         files = list_files(self.path, f"a {self._kind} file, or a folder of them")
         if not files:
             raise SourceError(f"{self.path}: found no file; expected one of {self._kind}.")
+        found: list[File] = []
         for name, file in files.items():
-            if file is None or not (self._ending in name or self._is(name)):
+            if file is None and PARTITION.fullmatch(name):
+                found += self._parts_of(f"{self.path}/{name}")
+            elif file is None or not (self._is_data(name) or self._is(name)):
                 raise SourceError(
                     f"{self.path}/{name}: found {'a file' if file else 'a folder'} of that name; "
-                    f"expected only files such as orders{self._ending}. Move it out of the folder."
+                    f"expected only files such as orders{self._ending}, or folders such as "
+                    "day=2026-11-21 of them. Move it out of the folder."
                 )
-            for part in self._cut(file).glob("day=*.parquet"):
-                found.setdefault(date.fromisoformat(part.stem[4:]), []).append(part)
+            else:
+                found.append(file)
         return found
 
     def _cut(self, file: File) -> Path:
@@ -199,15 +246,19 @@ class _FileDays:
         prefix = f"{stem}-{_short(file.path, self._recipe())}-"
 
         def make(folder: Path) -> None:
-            table = self._read_one(file, folder)
-            what, time = file.path, str(self.time)
-            check_time(table.column_names, time, what)
-            if not len(table):
-                raise SourceError(f"{what}: found no row below the header; expected rows.")
-            times = local_times(table[time], what, time, self.timezone)
-            column = table.column_names.index(time)
-            table = table.set_column(column, time, _as_arrow(times))
-            partitions.write_days(table, times, shift_of(self.day_start), folder)
+            with (
+                tempfile.TemporaryDirectory(dir=folder) as spare,
+                file.local(Path(spare)) as local,
+            ):
+                parts = self._read_parts(local, file.path, Path(spare))
+                what, time = file.path, str(self.time)
+                check_names(parts[0].column_names, what)
+                check_time(parts[0].column_names, time, what)
+                if not any(map(len, parts)):
+                    raise SourceError(f"{what}: found no row below the header; expected rows.")
+                times = local_times(_column(parts, time), what, time, self.timezone)
+                timed = [_with_times(part, time, some) for part, some in _shared(parts, times)]
+                partitions.write_days(timed, times, shift_of(self.day_start), folder)
 
         place = partitions.made_once(f"{prefix}{_short(file.identity)}", file.path, make)
         partitions.forget_older(place, prefix)
@@ -228,7 +279,8 @@ class _FileDays:
 class ParquetDays(_FileDays):
     """Parquet: a folder with one file a day, ``2026-11-21.parquet`` or ``day=2026-11-21.parquet``.
 
-    With ``time``, one larger file or a folder of them, split into days by that column.
+    A day may be a folder of several files, ``day=2026-11-21/part-0.parquet``. With ``time``, one
+    larger file or a folder of them, split into days by that column.
 
     Attributes:
         path: Folder or file; a relative path starts at the project's root. Or an fsspec URL, such
@@ -251,13 +303,15 @@ class ParquetDays(_FileDays):
 
 @dataclass(frozen=True)
 class CsvDays(_FileDays):
-    """CSV, gzipped or not: a folder with one file a day, ``2026-11-21.csv`` or ``….csv.gz``.
+    """CSV: a folder with one file a day, ``2026-11-21.csv``, or a folder ``day=2026-11-21`` each.
 
-    With ``time``, one larger file or a folder of them, split into days by that column. The first
-    row is the header. Empty cells are missing, and so are NA, NaN, NULL and the like unless quoted.
-    A column has the type that ``types`` or else the model's contract names; where they name none,
-    it is found by looking at all values of a file, and joined over days. A number that begins with
-    a zero, such as ``00042``, is a code and stays text.
+    It may be packed: ``.csv.gz``, ``.csv.bz2``, ``.csv.xz`` or ``.csv.zst``. With ``time``, one
+    larger file or a folder of them, split into days by that column.
+
+    The first row is the header. Empty cells are missing, and so are NA, NaN, NULL and the like
+    unless quoted. A column has the type that ``types`` or else the model's contract names; where
+    they name none, it is found by looking at all values of a file, and joined over days. A number
+    that begins with a zero, such as ``00042``, is a code and stays text.
 
     Attributes:
         path: As for ``ParquetDays``.
@@ -278,6 +332,7 @@ class CsvDays(_FileDays):
 
     _kind = "CSV"
     _ending = ".csv"
+    _packed = (".gz", ".bz2", ".xz", ".zst")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -289,14 +344,23 @@ class CsvDays(_FileDays):
         return replace(self, declared=dict(declared))
 
     def _read(self, file: Path, what: str) -> Any:
+        import pyarrow as pa
+
+        return pa.concat_tables(self._parts(file, what, None))
+
+    def _read_parts(self, file: Path, what: str, spare: Path) -> list[Any]:
+        return self._parts(file, what, spare)
+
+    def _parts(self, file: Path, what: str, spare: Path | None) -> list[Any]:
         types = {**self.declared, **self.types}
-        table = read_csv(file, what, self.delimiter, self.encoding, types)
-        if absent := [name for name in self.types if name not in table.column_names]:
+        parts = read_csv(file, what, self.delimiter, self.encoding, types, spare)
+        names = parts[0].column_names
+        if absent := [name for name in self.types if name not in names]:
             raise SourceSettingsError(
                 f"{what}: found no column {absent[0]!r}, which types= names; expected one of "
-                f"{', '.join(table.column_names)}. Correct types= in the model's source."
+                f"{', '.join(names)}. Correct types= in the model's source."
             )
-        return table
+        return parts
 
     def _join(self, tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
         return join_days(tables, texts={**self.declared, **self.types})
@@ -322,10 +386,26 @@ def _read_parquet(file: Path, what: str) -> Any:
         raise _broken(what, f"nothing that can be read ({said})") from error
 
 
-def _as_arrow(times: pd.Series[Any]) -> Any:
+def _column(parts: Sequence[Any], name: str) -> Any:
+    """One column of all parts of a table."""
     import pyarrow as pa
 
-    return pa.array(times)
+    return pa.chunked_array([chunk for part in parts for chunk in part.column(name).chunks])
+
+
+def _shared(parts: Sequence[Any], times: pd.Series[Any]) -> Iterator[tuple[Any, pd.Series[Any]]]:
+    """Each part with the times of its rows."""
+    start = 0
+    for part in parts:
+        yield part, times.iloc[start : start + len(part)]
+        start += len(part)
+
+
+def _with_times(part: Any, name: str, times: pd.Series[Any]) -> Any:
+    import pyarrow as pa
+
+    column = pa.array(times, from_pandas=True)
+    return part.set_column(part.column_names.index(name), name, column)
 
 
 def _broken(what: str, found: str) -> SourceError:

@@ -20,6 +20,9 @@ PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 LOGIN = re.compile(r"://[^:/@]*:([^@]*)@")
 SECRET = re.compile(r"(?i)[?&;]\w*(?:password|passwd|pwd|secret|token)=(?!\$\{)[^&;]")
 CONTENT_MARKS = ("ETag", "etag", "md5Hash", "md5", "content_md5", "crc32c", "checksum")
+BEING_WRITTEN = (".tmp", ".part")
+LEFT_BEHIND = ("~", ".bak", ".orig", ".swp", ".crc")
+"""Endings of copies that are no data."""
 TIME_MARKS = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
 
 
@@ -142,7 +145,8 @@ def list_files(path: str, expected: str) -> dict[str, File | None]:
     """Name to file of everything in a folder that is not still being written, ascending.
 
     Names that begin with a dot or an underscore, or end with ``.tmp`` or ``.part``, are files still
-    being written and skipped. A folder in it is None. For a path to one file, that file.
+    being written and skipped; so are the copies that editors and tools leave, ``LEFT_BEHIND``. A
+    folder in it is None. For a path to one file, that file.
 
     Args:
         path: Local path or URL.
@@ -155,8 +159,8 @@ def list_files(path: str, expected: str) -> dict[str, File | None]:
 
 
 def local_identity(found: os.stat_result) -> str:
-    """Size and time of the last change."""
-    return f"{found.st_size} {found.st_mtime_ns}"
+    """Size and time of the last change, also of a change that sets the file's time itself."""
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 def _list_local(path: str, expected: str) -> dict[str, File | None]:
@@ -168,7 +172,7 @@ def _list_local(path: str, expected: str) -> dict[str, File | None]:
         if not place.is_dir():
             raise _absent(str(place), expected)
         for entry in sorted(os.scandir(place), key=lambda entry: entry.name):
-            if not _being_written(entry.name):
+            if not _left_aside(entry.name):
                 whole = File(str(place / entry.name), local_identity(entry.stat()))
                 files[entry.name] = whole if entry.is_file() else None
     except OSError as error:
@@ -191,9 +195,9 @@ def _list_remote(path: str, expected: str) -> dict[str, File | None]:
         name = where.rstrip("/").rpartition("/")[2]
         if where.rstrip("/") == root.rstrip("/") and entry["type"] == "directory":
             continue
-        if not _being_written(name):
-            whole = File(where, _remote_identity(entry), system)
-            files[name] = whole if entry["type"] == "file" else None
+        if not _left_aside(name):
+            is_file = entry["type"] == "file"
+            files[name] = File(where, _remote_identity(entry), system) if is_file else None
     return files
 
 
@@ -257,5 +261,5 @@ def _absent(path: str, expected: str) -> SourceError:
     )
 
 
-def _being_written(name: str) -> bool:
-    return name.startswith((".", "_")) or name.endswith((".tmp", ".part"))
+def _left_aside(name: str) -> bool:
+    return name.startswith((".", "_", "#")) or name.endswith((*BEING_WRITTEN, *LEFT_BEHIND))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from tasks import settings
 from tasks.sources.base import SourceError
@@ -15,6 +16,10 @@ from tasks.store.locks import lock
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+SPARE = ".spare"
+"""Folder of what is written only while days are split."""
 
 
 def made_once(name: str, what: str, make: Callable[[Path], None]) -> Path:
@@ -55,13 +60,13 @@ def forget_older(place: Path, prefix: str) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def write_days(table: Any, times: pd.Series[Any], shift: timedelta, folder: Path) -> None:
+def write_days(parts: Sequence[Any], times: pd.Series[Any], shift: timedelta, folder: Path) -> None:
     """Write the rows of each day as ``day=2026-11-21.parquet``, in their order.
 
     A file depends only on the rows of its day: its bytes are the same whatever other days do.
 
     Args:
-        table: Arrow table of all rows.
+        parts: Arrow tables of all rows, of one schema.
         times: Local time of each row, without a zone.
         shift: How long after midnight a day begins.
         folder: An empty folder.
@@ -71,18 +76,38 @@ def write_days(table: Any, times: pd.Series[Any], shift: timedelta, folder: Path
     import pyarrow.parquet as pq
 
     stamps = (times - shift).to_numpy().astype("datetime64[D]")
-    order = np.argsort(stamps, kind="stable")
-    rows = table.replace_schema_metadata()
-    if not (stamps[:-1] <= stamps[1:]).all():
-        rows = rows.take(pa.array(order))
-    unique, starts = np.unique(stamps[order], return_index=True)
-    for day, start, stop in zip(unique, starts, [*starts[1:], len(rows)], strict=True):
+    found: dict[Any, list[Any]] = {}
+    first = 0
+    for part in parts:
+        own = stamps[first : first + len(part)]
+        first += len(part)
+        rows = part.replace_schema_metadata()
+        order = np.argsort(own, kind="stable")
+        if not (own[:-1] <= own[1:]).all():
+            rows = rows.take(pa.array(order))
+            rows = spilled(rows, folder / SPARE) if len(parts) > 1 else rows
+        unique, starts = np.unique(own[order], return_index=True)
+        for day, start, stop in zip(unique, starts, [*starts[1:], len(rows)], strict=True):
+            found.setdefault(day, []).append(rows.slice(start, stop - start))
+    for day in sorted(found):
         pq.write_table(
-            _with_plain_texts(_alone(rows.slice(start, stop - start))),
+            _with_plain_texts(_alone(pa.concat_tables(found.pop(day)))),
             folder / f"day={day}.parquet",
             compression="lz4",
             write_statistics=False,
         )
+    shutil.rmtree(folder / SPARE, ignore_errors=True)
+
+
+def spilled(table: Any, folder: Path) -> Any:
+    """The same table, its rows in a file of this folder and no longer in memory."""
+    import pyarrow as pa
+
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{uuid4().hex}.arrow"
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
 
 
 def _alone(rows: Any) -> Any:

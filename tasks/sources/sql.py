@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -45,6 +46,7 @@ ROWS_AT_ONCE = 20_000
 ZONED, TIMES = 1184, (1082, 1114, 1184)
 """PostgreSQL's numbers of timestamptz, and of all types that are times."""
 NUMERIC = 1700
+DOCUMENTS = (114, 3802)
 MOST_EXACT = 2**53
 """The largest whole number up to which floats hold every one."""
 ALIAS = "source_rows"
@@ -120,7 +122,9 @@ class SqlDays:
         """Rows of these days by time, read in portions; the database reads only these rows.
 
         Times of ``time`` come as local times of ``timezone`` without a zone, documents as JSON
-        text, exact decimals as floats, or as whole numbers where their type has no decimals.
+        text, exact decimals as floats, or as whole numbers where their type has no decimals. The
+        ``infinity`` of PostgreSQL is the last moment of the year 9999, ``-infinity`` the first of
+        the year 1.
 
         Raises:
             ColumnsError: Where a column has values of types that cannot be joined.
@@ -133,8 +137,9 @@ class SqlDays:
         parts = []
         with connected(self.url) as connection:
             kind = self._kind(connection)
+            label = _free_name("nightly_day", _names(self._no_rows(connection)))
             for first, last in _runs(days):
-                asked = self._reading(connection, kind, first, last)
+                asked = self._reading(connection, kind, first, last, label)
                 options = connection.execution_options(yield_per=ROWS_AT_ONCE)
                 with options.execute(asked) as streamed:
                     names = _names(streamed)
@@ -225,7 +230,10 @@ class SqlDays:
         elif sqlite:
             mark = self._row_hash(connection)
         else:
-            mark = sql.func.hashtextextended(sql.cast(sql.literal_column(ALIAS), sql.Text()), 0)
+            whole_row: ColumnElement[Any] = sql.literal_column(
+                f"{ALIAS}.*"
+            )  # also where a column has this name
+            mark = sql.func.hashtextextended(sql.cast(whole_row, sql.Text()), 0)
         offset = sql.or_(column.op("GLOB")("*Z"), column.op("GLOB")("*[+-]??:??"))
         rows = (
             sql.select(
@@ -261,11 +269,17 @@ class SqlDays:
     def _check_times(self, connection: Connection, found: Sequence[Any]) -> None:
         missing = sum(row[1] - row[3] for row in found)
         wrong = sum(row[3] for row in found if row[0] is None)
+        endless = sum(row[3] for row in found if not _is_day(row[0]))
         if missing:
             raise SourceError(
                 f"{self._what()}: found {missing:,} rows without {self.time!r}; expected a time "
                 f"in every row. Leave these rows out with query='SELECT … WHERE {self.time} IS "
                 "NOT NULL'."
+            )
+        if endless:
+            raise SourceError(
+                f"{self._what()}: found {endless:,} rows whose {self.time!r} is infinite, or not "
+                "of a year from 1 to 9999; expected times. Leave these rows out in query=."
             )
         if wrong:
             import sqlalchemy as sql
@@ -286,7 +300,7 @@ class SqlDays:
             )
 
     def _reading(
-        self, connection: Connection, kind: int | None, first: date, last: date
+        self, connection: Connection, kind: int | None, first: date, last: date, label: str
     ) -> Select[Any]:
         """Query of the rows between two days by time, day first; it uses an index on time."""
         import sqlalchemy as sql
@@ -297,7 +311,7 @@ class SqlDays:
         text = connection.dialect.name == "sqlite"
         edges: list[Any] = [str(first), str(last)] if text else [first, last]
         return (
-            sql.select(day.label("nightly_day"), sql.literal_column(f"{ALIAS}.*"))
+            sql.select(day.label(label), sql.literal_column(f"{ALIAS}.*"))
             .select_from(self._source())
             .where(column >= low, column < high, day.between(*edges))
             .order_by(column)
@@ -337,6 +351,14 @@ def _names(found: CursorResult[Any]) -> list[str]:
     return [column[0] for column in found.cursor.description] if found.cursor else []
 
 
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    """The name, longer where a column has it."""
+    known = {column.lower() for column in taken}
+    while name in known:
+        name += "_"
+    return name
+
+
 def _runs(days: Sequence[date]) -> Iterator[tuple[date, date]]:
     """First and last of each run of days that follow each other."""
     ordered = sorted(set(days))
@@ -348,24 +370,35 @@ def _runs(days: Sequence[date]) -> Iterator[tuple[date, date]]:
         yield first, last
 
 
+def _is_day(day: Any) -> bool:
+    """Whether this is no mark of PostgreSQL for before or after all days."""
+    known = day is None or not isinstance(day, str) or bool(re.match(r"\d{4}-\d\d-\d\d$", day))
+    return known and day not in (date.min, date.max)
+
+
 def _as_date(day: Any) -> date:
     return day if isinstance(day, date) else date.fromisoformat(day)
 
 
 def _arrow_types(found: CursorResult[Any]) -> dict[str, Any]:
-    """Types of PostgreSQL's columns that do not hang on which of their rows are read."""
+    """Types of PostgreSQL's columns that do not hang on which of their rows are read.
+
+    Of documents the function that makes their text.
+    """
     import pyarrow as pa
 
-    plain = {
+    plain: dict[int, Any] = {
+        **dict.fromkeys(DOCUMENTS, _as_json),
         **dict.fromkeys((20, 21, 23), pa.int64()),
         **dict.fromkeys((700, 701, NUMERIC), pa.float64()),
         **dict.fromkeys((25, 1042, 1043), pa.string()),
         16: pa.bool_(),
     }
-    kinds = {}
+    kinds: dict[str, Any] = {}
     for column in found.cursor.description if found.cursor else []:
-        kinds[column[0]] = plain.get(column[1])
-        if column[1] == NUMERIC and column[5] == 0:
+        number: Any = column[1]
+        kinds[column[0]] = plain.get(number)
+        if number == NUMERIC and column[5] == 0:
             kinds[column[0]] = pa.int64()
     return kinds
 
@@ -374,6 +407,9 @@ def _as_array(values: Sequence[Any], kind: Any) -> Any:
     """Values of one column in Arrow, of a type if the database says it; documents as text."""
     import pyarrow as pa
 
+    if kind is _as_json:  # also single numbers and texts, for a document may be any of them
+        values = [None if value is None else _as_json(value) for value in values]
+        kind = pa.string()
     first = next((value for value in values if value is not None), None)
     plain: dict[type, Callable[[Any], object]] = {
         Decimal: _as_int if kind is not None and pa.types.is_integer(kind) else _as_float,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -134,12 +135,45 @@ def _prepare(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA query_only = ON")
         return
+    _read_infinity(connection)
     connection.exec_driver_sql("SET TRANSACTION READ ONLY")
     limits = {"lock_timeout": LOCK_SECONDS, "statement_timeout": STATEMENT_SECONDS}
     values = POSTGRES | {name: f"{seconds}s" for name, seconds in limits.items()}
     connection.execute(
         sql.select(*(sql.func.set_config(name, value, True) for name, value in values.items()))
     )
+
+
+def _read_infinity(connection: Connection) -> None:
+    """Let psycopg read times that Python has not: infinite ones as the ends of Python's range.
+
+    Others, of years that Python does not have, come as the text that the database says.
+    """
+    from psycopg import DataError
+    from psycopg.types import datetime as times
+
+    first = datetime.min.replace(tzinfo=UTC)
+    last = datetime.max.replace(tzinfo=UTC)
+    plain = first.replace(tzinfo=None), last.replace(tzinfo=None)
+    kinds: dict[str, tuple[type[Any], Any, Any]] = {
+        "date": (times.DateLoader, first.date(), last.date()),
+        "timestamp": (times.TimestampLoader, *plain),
+        "timestamptz": (times.TimestamptzLoader, first, last),
+    }
+
+    def endless(loader: type[Any], low: Any, high: Any) -> type[Any]:
+        def load(self: Any, data: Any) -> Any:
+            try:
+                return loader.load(self, data)
+            except DataError:
+                text = bytes(data).decode()
+                return {"infinity": high, "-infinity": low}.get(text, text)
+
+        return type(f"Endless{loader.__name__}", (loader,), {"load": load})
+
+    driver: Any = connection.connection.driver_connection
+    for name, (loader, low, high) in kinds.items():
+        driver.adapters.register_loader(name, endless(loader, low, high))
 
 
 def _in_words(error: Exception, url: str, address: URL) -> SourceError:

@@ -247,3 +247,15 @@ def test_recent_predictions_are_drawn_by_day_and_those_of_another_problem_left_o
         pd.Timestamp("2026-11-21"): 4,
     }
     assert publish.recent_predictions("none", "probability", 9, 4, 0).empty
+
+
+def test_two_models_never_share_a_table(tmp_path: Path) -> None:
+    url, day = f"sqlite:///{tmp_path / 'app.db'}", date(2026, 11, 21)
+    for model in ("a_b", "a-b", "ab"):
+        publish.keep(model, day, answers(), None, None)
+    publish.publish("a_b", day, KEYS, url, {})
+    publish.publish("ab", day, KEYS, url, {})
+    with pytest.raises(PublishError, match=r"a_b and a-b would both publish in the table a_b_pre"):
+        publish.publish("a-b", day, KEYS, url, {})
+    publish.publish("a_b", day, KEYS, url, {})
+    publish.publish("a-b", day, KEYS, None, {})  # as files they are apart

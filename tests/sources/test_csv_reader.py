@@ -1,17 +1,21 @@
 """CSV becomes typed columns, and what is no CSV is named by its place."""
 
+import bz2
 import gzip
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from tasks.sources import SourceError, SourceSettingsError
+from tasks.sources import SourceError, SourceSettingsError, csv_reader
 from tasks.sources.csv_reader import LONGEST_ROW, read_csv
 
 
 def read(file: Path, content: bytes, delimiter: str = ",", encoding: str = "utf-8") -> object:
     file.write_bytes(content)
-    return read_csv(file, file.name, delimiter, encoding).to_pydict()
+    return pa.concat_tables(read_csv(file, file.name, delimiter, encoding)).to_pydict()
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def test_whole_numbers_keep_every_digit(file: Path) -> None:
 def test_a_type_that_is_named_does_not_hang_on_the_rows(file: Path) -> None:
     file.write_bytes(b"sku,zip,n,x\n7,01067,0042,1\n8,,7,x\n")
     types = {"sku": "str", "zip": "int", "n": "float", "x": "int", "absent": "str"}
-    table = read_csv(file, "x.csv", ",", "utf-8", types)
+    [table] = read_csv(file, "x.csv", ",", "utf-8", types)
     assert table.to_pydict() == {
         "sku": ["7", "8"], "zip": [1067, None], "n": [42, 7], "x": ["1", "x"],
     }  # fmt: skip
@@ -96,7 +100,7 @@ WRONG = {
     "open quote": (
         b'a,b\n1,"x\n2,y\n3,z\n',
         SourceError,
-        "'b' that goes on to the end of the file",
+        "found a quote in line 2 that is not closed",
     ),
     "no gzip": (b"\x1f\x8b\x08broken", SourceError, "expected a complete CSV file"),
     "huge": (b"a,b\n1," + b"x" * 100_000_000 + b"\n2,3\n", SourceError, "a row of more than"),
@@ -110,3 +114,51 @@ def test_what_is_no_csv_is_told(case: str, file: Path) -> None:
         read(file, content)
     assert type(told.value) is kind
     assert len(str(told.value)) < 400
+
+
+OPEN = {
+    "in the last row": b'a,b\n1,x\n2,"y\n3,z\n',
+    "without a line end": b'a,b\n1,x\n2,"y\n3,z',
+    "with a later quote": b'a,b\n1,"x\n2,"y"\n3,z\n',
+    "among closed ones": b'a,b\n0,"a\nb"\n1,"x\n2,"y"\n',
+    "in the first column": b'a\n1\n"2\n3\n',
+}
+
+
+@pytest.mark.parametrize("case", OPEN)
+def test_an_open_quote_swallows_no_row(case: str, file: Path) -> None:
+    with pytest.raises(SourceError, match=r"x\.csv: found a quote in line \d+ that is not closed"):
+        read(file, OPEN[case])
+
+
+def test_quotes_within_values_stay(file: Path) -> None:
+    text = b'a,b\n5" pipe,"two ""words"""\n"a\nb",c\n'
+    assert read(file, text) == {"a": ['5" pipe', "a\nb"], "b": ['two "words"', "c"]}
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda text: bytes(pa.compress(text, "zstd", asbytes=True)),
+}
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_packed_files_are_read_broken_ones_told_and_none_fills_the_memory(
+    kind: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = PACKERS[kind](b"a,b\n" + b"1,2\n" * 100_000)
+    assert len(read(file, packed)["a"]) == 100_000  # type: ignore[index]
+    with pytest.raises(SourceError, match=r"x\.csv: found .*expected a complete CSV file"):
+        read(file, packed[: len(packed) // 2])
+    monkeypatch.setattr(csv_reader, "LEAST_BOUND", 1_000)
+    monkeypatch.setattr(csv_reader, "MOST_UNPACKED", 10)
+    with pytest.raises(SourceError, match=r"x\.csv: unpacks to more than [\d,]+ bytes"):
+        read(file, packed)
+
+
+def test_a_quoted_nothing_among_declared_numbers_is_missing(file: Path) -> None:
+    file.write_bytes(b'n,s\n"1",""\n"",""\n')
+    [table] = read_csv(file, "x.csv", ",", "utf-8", {"n": "int"})
+    assert table.to_pydict() == {"n": [1, None], "s": ["", ""]}

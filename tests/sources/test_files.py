@@ -22,6 +22,7 @@ from tasks.sources import (
     SourceError,
     SourceOutageError,
     SourceSettingsError,
+    csv_reader,
     locations,
 )
 
@@ -590,3 +591,84 @@ def test_a_type_of_a_column_that_is_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / f"{FIRST}.csv").write_text("sku\n7\n")
     with pytest.raises(SourceSettingsError, match="found no column 'zip', which types= names"):
         CsvDays(str(tmp_path), types={"zip": "str"}).read_days([FIRST])
+
+
+def test_copies_that_tools_leave_are_no_data(tmp_path: Path) -> None:
+    text, folder = "at,n\n2026-11-20,1\n", tmp_path / "orders"
+    folder.mkdir()
+    for name in ("orders.csv", "orders.csv.bak", "orders.csv~", "orders.csv.orig", "#orders.csv#"):
+        (folder / name).write_text(text)
+    assert CsvDays(str(folder), "at").read_days([FIRST])["n"].tolist() == [1]
+    (folder / "orders.csv.2025").write_text(text)
+    with pytest.raises(SourceError, match=r"orders\.csv\.2025: found a file of that name"):
+        CsvDays(str(folder), "at").list_days(date.max)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    """The layout of Hive: a folder a day, with the files that Spark writes; the last is begun."""
+    for day, parts in (("2026-11-20", [[1, 2], [3]]), ("2026-11-21", [[4]]), ("2026-11-22", [])):
+        place = tmp_path / "lake" / f"dt={day}"
+        place.mkdir(parents=True)
+        (place / ".part-0.parquet.crc").write_bytes(b"crc")
+        for part, n in enumerate(parts):
+            write(place, f"part-{part}-c000.snappy.parquet", n=n, at=[f"{day} 10:00:00"] * len(n))
+            (place / "_SUCCESS").touch()
+    return tmp_path / "lake"
+
+
+@pytest.mark.parametrize("time", [None, "at"])
+def test_a_day_may_be_a_folder_of_files(lake: Path, time: str | None) -> None:
+    source = ParquetDays(str(lake), time)
+    listed = source.list_days(date.max)
+    assert list(listed) == [FIRST, FIRST + timedelta(days=1)]
+    rows = source.read_days([*listed])
+    assert rows["n"].tolist() == [1, 2, 3, 4]
+    assert rows["day"].dt.day.tolist() == [20, 20, 20, 21]
+    (lake / "dt=2026-11-20/part-0-c000.snappy.parquet").rename(lake / "dt=2026-11-20/b.parquet")
+    assert source.list_days(date.max) == listed, "the names of the parts say nothing"
+    write(lake / "dt=2026-11-20", "part-2.parquet", n=[9], at=["2026-11-20 11:00:00"])
+    after = source.list_days(date.max)
+    assert [day for day in after if after[day] != listed[day]] == [FIRST]
+
+
+def test_a_folder_of_a_day_behind_a_url(memory: fsspec.AbstractFileSystem) -> None:
+    memory.pipe("/shop/day=2026-11-20/part-0.csv", b"n\n1\n")
+    memory.pipe("/shop/day=2026-11-20/part-1.csv", b"n\n2\n")
+    source = CsvDays("memory://shop")
+    assert source.read_days(list(source.list_days(date.max)))["n"].tolist() == [1, 2]
+
+
+def test_a_folder_that_is_no_day_is_a_wrong_setting(lake: Path) -> None:
+    (lake / "year=2026").mkdir()
+    with pytest.raises(SourceSettingsError, match="year=2026: found a folder that is not a day"):
+        ParquetDays(str(lake)).list_days(date.max)
+    (lake / "year=2026").rename(lake / "_old")
+    (lake / "dt=2026-11-21/notes.txt").touch()
+    with pytest.raises(SourceError, match=r"notes\.txt: expected only files such as part-0"):
+        ParquetDays(str(lake)).list_days(date.max)
+
+
+def test_other_content_of_the_same_size_and_time_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text("at,n\n2026-11-20,1\n")
+    source, before = CsvDays(str(file), "at"), file.stat().st_mtime_ns
+    assert source.read_days([*source.list_days(date.max)])["n"].tolist() == [1]
+    file.write_text("at,n\n2026-11-20,2\n")
+    os.utime(file, ns=(before, before))  # as rsync -t does
+    assert source.read_days([*source.list_days(date.max)])["n"].tolist() == [2]
+
+
+def test_a_csv_is_split_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "orders.csv"
+    lines = [f"2026-11-{20 + n % 3},{n},{'' if n % 7 else '0.5'},a{n}" for n in range(300)]
+    file.write_text("\n".join(["at,n,x,s", *lines]) + "\n")
+    source = CsvDays(str(file), "at")
+    whole = source.list_days(date.max)
+    rows = source.read_days([*whole])
+    monkeypatch.setattr(csv_reader, "LONGEST_ROW", 1_000)
+    os.utime(file, ns=(1, 1))
+    assert source.list_days(date.max) == whole
+    pd.testing.assert_frame_equal(source.read_days([*whole]), rows)
+    assert rows["n"].tolist() == [*range(0, 300, 3), *range(1, 300, 3), *range(2, 300, 3)]
+    assert not list((settings.home() / "data").glob("*/.spare"))

@@ -456,3 +456,65 @@ def test_a_statement_that_takes_too_long_is_an_outage(
     slow = "SELECT now() AS at, pg_sleep(5)::text AS t"
     with pytest.raises(SourceOutageError, match="no answer within 1 s"):
         orders(postgres, table=None, query=slow).list_days(date.max)
+
+
+def test_endless_times_are_the_ends_of_time(postgres: str) -> None:
+    run(
+        postgres,
+        "CREATE TABLE t (at timestamp, until timestamp, zoned timestamptz, day_ date)",
+        "INSERT INTO t VALUES ('2026-11-20', 'infinity', '-infinity', 'infinity')",
+        "INSERT INTO t VALUES ('2026-11-20', '2026-11-21', '2026-11-21 10:00Z', '2026-11-21')",
+    )
+    source = SqlDays(postgres, "t", time="at")
+    rows = source.read_days([*source.list_days(date.max)])
+    assert rows["until"].astype(str).tolist() == [
+        "9999-12-31 23:59:59.999999",
+        "2026-11-21 00:00:00.000000",
+    ]
+    assert rows["zoned"].dt.year.tolist() == [1, 2026]
+    assert rows["day_"].dt.year.tolist() == [9999, 2026]
+
+
+@pytest.mark.parametrize("value", ["infinity", "-infinity", "10001-01-01", "0044-03-15 BC"])
+def test_a_time_that_is_no_day_is_told(postgres: str, value: str) -> None:
+    run(
+        postgres,
+        "CREATE TABLE t (at timestamp, until timestamp)",
+        "INSERT INTO t VALUES ('2026-11-20', '2026-11-21'), ('2026-11-20', '10001-01-01')",
+    )
+    source = SqlDays(postgres, "t", time="at")
+    with pytest.raises(ColumnsError, match="'until'"):
+        source.read_days([*source.list_days(date.max)])
+    run(postgres, f"INSERT INTO t VALUES ('{value}', NULL)")
+    with pytest.raises(SourceError, match="found 1 rows whose 'at' is infinite, or not of a year"):
+        source.list_days(date.max)
+
+
+def test_columns_may_have_any_name(url: str) -> None:
+    time = "TEXT" if url.startswith("sqlite") else "timestamp"
+    run(
+        url,
+        f"CREATE TABLE t (nightly_day {time}, source_rows int, days int, mark int, offset_ int)",
+        "INSERT INTO t VALUES ('2026-11-20 10:00:00', 1, 2, 3, 4)",
+    )
+    source = SqlDays(url, "t", time="nightly_day")
+    before = source.list_days(date.max)
+    rows = source.read_days([*before])
+    assert rows.drop(columns=["day", "nightly_day"]).to_numpy().tolist() == [[1, 2, 3, 4]]
+    assert rows["nightly_day"].dt.hour.tolist() == [10]
+    run(url, "UPDATE t SET mark = 9")
+    assert source.list_days(date.max) != before, "every column counts"
+
+
+def test_documents_of_any_kind_are_text(postgres: str) -> None:
+    kinds = ["""{"b": 1, "a": [2]}""", "[1, 2]", "3", '"x"', "true", "null"]
+    values = ", ".join(f"('2026-11-20', '{kind}')" for kind in kinds)
+    run(
+        postgres,
+        "CREATE TABLE t (at timestamp, doc jsonb)",
+        f"INSERT INTO t VALUES {values.replace(':', chr(92) + ':')}, ('2026-11-20', NULL)",
+    )
+    source = SqlDays(postgres, "t", time="at")
+    found = source.read_days([FIRST])["doc"]
+    assert found[:5].tolist() == ['{"a": [2], "b": 1}', "[1, 2]", "3", '"x"', "true"]
+    assert found[5:].isna().all()
