@@ -56,14 +56,18 @@ def _check(asked: argparse.Namespace) -> int:
     """Show what a night would do; nothing is written, not even compiled code."""
 
     sys.dont_write_bytecode = True
+    from tasks.preflight.file_reads import noted
+
+    read: set[str] = set()
     try:
-        spec = load_spec(asked.model)
+        with noted(read):
+            spec = load_spec(asked.model)
     except SpecError as error:
         return fail(str(error), error.exit_code)
     from tasks.preflight.check import check_model
     from tasks.preflight.result import OUTCOMES, to_json, to_text
 
-    found = check_model(spec, asked.as_of, datetime.now(ZoneInfo("UTC")))
+    found = check_model(spec, asked.as_of, datetime.now(ZoneInfo("UTC")), read)
     text = json.dumps(to_json(found), indent=1, ensure_ascii=False)
     print_text(text if asked.json else to_text(found))
     return OUTCOMES[found.outcome][1]

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from tasks.sources.base import shift_of
+
 
 def resolve_as_of(
     asked: date | None,
@@ -15,6 +17,7 @@ def resolve_as_of(
     timezone: str,
     *,
     by_hand: bool,
+    day_start: str = "00:00",
 ) -> date:
     """The one date a night is keyed by.
 
@@ -29,12 +32,13 @@ def resolve_as_of(
         started: When it started, with its time zone.
         timezone: Time zone of the model's days.
         by_hand: Whether a person started it: then the newest complete day is used.
+        day_start: When a day begins, ``HH:MM``.
     """
     if asked is not None:
         return asked
     if by_hand and listed:
         return listed[-1]
-    return last_complete_day(last_due(scheduled, started, timezone), timezone)
+    return last_complete_day(last_due(scheduled, started, timezone), timezone, day_start)
 
 
 def last_due(scheduled: datetime, started: datetime, timezone: str) -> datetime:
@@ -51,9 +55,21 @@ def last_due(scheduled: datetime, started: datetime, timezone: str) -> datetime:
     return due if due.timestamp() <= started.timestamp() else due - timedelta(days=bool(days > 0))
 
 
-def last_complete_day(moment: datetime, timezone: str) -> date:
-    """The calendar day before ``moment`` in the model's time zone."""
-    return moment.astimezone(ZoneInfo(timezone)).date() - timedelta(days=1)
+def last_complete_day(moment: datetime, timezone: str, day_start: str = "00:00") -> date:
+    """The last day that had ended at ``moment`` in the model's time zone.
+
+    Args:
+        moment: With its time zone.
+        timezone: Time zone of the model's days.
+        day_start: When a day begins, ``HH:MM``; it ends then on the next calendar day.
+    """
+    local = moment.astimezone(ZoneInfo(timezone)).replace(tzinfo=None)
+    return (local - shift_of(day_start)).date() - timedelta(days=1)
+
+
+def day_start_of(source: object) -> str:
+    """When a day of a source begins, ``HH:MM``. Replayed days are complete at midnight."""
+    return str(getattr(source, "day_start", "00:00"))
 
 
 def reasons_to_hold(

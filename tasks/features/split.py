@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
 
 
+HOLE, FEW = timedelta(days=60), 20
+"""Days before a hole of this length are strays where they are one in so many at most."""
+
+
 @dataclass(frozen=True)
 class Split:
     """The training and holdout days of a night.
@@ -41,7 +45,8 @@ def split_days(spec: ModelSpec, listed: Sequence[date], as_of: date) -> Split:
     """Split the days by time; no training day is ever as late as a holdout day.
 
     Days whose whole ``lookback`` is not in the source are history only: their features would
-    change each night with what the source still has.
+    change each night with what the source still has. Window and holdout count days that the source
+    has. A few days long before all others, such as a row of 1970, are left aside.
 
     Args:
         spec: The model.
@@ -51,23 +56,35 @@ def split_days(spec: ModelSpec, listed: Sequence[date], as_of: date) -> Split:
     Raises:
         HistoryError: With the number of days found and needed.
     """
-    warm = [day for day in listed if day >= listed[0] + spec.lookback] if listed else []
+    known = without_strays(listed)
+    warm = [day for day in known if day >= known[0] + spec.lookback]
     matured = [day for day in warm if day <= as_of - spec.label_delay]
     if not matured:
         raise HistoryError(_too_short(spec, len(listed)))
-    first_holdout = matured[-1] - spec.holdout + timedelta(days=1)
-    holdout = [day for day in matured if day >= first_holdout]
-    train_end = first_holdout - spec.label_delay
-    earlier = [day for day in matured if day < train_end]
-    train = _window(spec, earlier, train_end - timedelta(days=1))
+    holdout = matured[-spec.holdout.days :]
+    earlier = [day for day in matured if day < holdout[0] - spec.label_delay]
+    train = _window(spec, earlier)
     if len(train) < max(2, spec.holdout.days // 2):
         raise HistoryError(_too_short(spec, len(listed)))
-    return Split(tuple(train), tuple(holdout), tuple(_window(spec, matured, matured[-1])))
+    return Split(tuple(train), tuple(holdout), tuple(_window(spec, matured)))
 
 
-def _window(spec: ModelSpec, matured: list[date], last: date) -> list[date]:
-    length = spec.window - spec.holdout - spec.label_delay
-    return [day for day in matured if day > last - length]
+def without_strays(listed: Sequence[date]) -> list[date]:
+    """The days without those few that lie long before all others.
+
+    Args:
+        listed: Days of a source, ascending.
+    """
+    days = list(listed)
+    first = 0
+    for at in range(1, len(days) // FEW + 1):
+        if days[at] - days[at - 1] > HOLE:
+            first = at
+    return days[first:]
+
+
+def _window(spec: ModelSpec, matured: list[date]) -> list[date]:
+    return matured[-(spec.window - spec.holdout - spec.label_delay).days :]
 
 
 def _too_short(spec: ModelSpec, found: int) -> str:

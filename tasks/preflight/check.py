@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from tasks import settings
 from tasks.errors import SpecError
 from tasks.features import cleaning
-from tasks.features.as_of import last_complete_day, reasons_to_hold
+from tasks.features.as_of import day_start_of, last_complete_day, reasons_to_hold
 from tasks.features.contract import ContractError, accept_rows, as_declared, repeated
 from tasks.features.examples import build_examples, day_and_history
 from tasks.features.scoring import clean_requests, days_before, hide_open_labels
-from tasks.features.split import HistoryError, split_days
+from tasks.features.split import HistoryError, split_days, without_strays
+from tasks.preflight.file_reads import noted, unknown
 from tasks.preflight.result import Checkup, Part, few, told
 from tasks.preflight.schedules import FILE, schedules_of
 from tasks.preflight.trial_fit import (
@@ -28,6 +29,8 @@ from tasks.preflight.trial_fit import (
 )
 from tasks.promotion import leaks
 from tasks.sources.base import ColumnsError, SourceError, SourceSettingsError
+from tasks.spec.calendar import WEEKDAYS
+from tasks.spec.fingerprint import code_files, data_files
 from tasks.spec.tuned import Tuned
 from tasks.training.tuning import next_search
 
@@ -63,7 +66,9 @@ class Sample:
     holdout: tuple[date, ...]
 
 
-def check_model(spec: ModelSpec, as_of: date | None, now: datetime) -> Checkup:
+def check_model(
+    spec: ModelSpec, as_of: date | None, now: datetime, read: Iterable[str] = ()
+) -> Checkup:
     """Check everything a night needs; a fault stops only the steps that depend on it.
 
     The state directory is not changed: the check uses a temporary one.
@@ -72,10 +77,13 @@ def check_model(spec: ModelSpec, as_of: date | None, now: datetime) -> Checkup:
         spec: The model.
         as_of: Last day whose data may be used; None for the newest complete day.
         now: The current time, with its time zone.
+        read: Files that were opened while the model was imported.
     """
-    started = time.perf_counter()
+    started, seen = time.perf_counter(), set(read)
     with settings.borrowed_home():
-        newest, parts, trials = _look(spec, as_of, last_complete_day(now, spec.timezone))
+        complete = last_complete_day(now, spec.timezone, day_start_of(spec.source))
+        newest, parts, trials = _look(spec, as_of, complete, seen)
+        parts.append(_look_at_files(spec, seen))
     return Checkup(
         spec.name,
         spec.question,
@@ -88,18 +96,19 @@ def check_model(spec: ModelSpec, as_of: date | None, now: datetime) -> Checkup:
 
 
 def _look(
-    spec: ModelSpec, as_of: date | None, complete: date
+    spec: ModelSpec, as_of: date | None, complete: date, seen: set[str]
 ) -> tuple[date | None, list[Part], tuple[Trial, ...]]:
     until = as_of or complete
     parts: list[Part] = []
     trials: tuple[Trial, ...] = ()
     listed, days = _look_at_days(spec, as_of, until)
-    newest = as_of or max(listed, default=None)
+    calendar = spec.calendar_of(listed)
+    newest = calendar.last_open(as_of) if as_of else max(listed, default=None)
     parts.append(days)
     if listed and newest:
         split, lengths = _look_at_split(spec, list(listed), newest)
         parts.append(lengths)
-        for part, tried in _look_inside(spec, list(listed), newest, split):
+        for part, tried in _look_inside(spec, list(listed), newest, split, seen):
             parts.append(part)
             trials = tried or trials
     parts.append(_look_at_schedule(spec))
@@ -141,16 +150,26 @@ def _look_at_days(spec: ModelSpec, as_of: date | None, until: date) -> tuple[dic
     except Exception as error:
         return {}, Part("Days", faults=(told(spec, "The source", error),))
     days = {day: mark for day, mark in found.items() if day not in spec.skip}
+    calendar = spec.calendar_of(found)
     newest = as_of or max(days, default=until)
-    held = reasons_to_hold(days, newest)
+    expected = calendar.without(spec.skip)
+    held = reasons_to_hold(days, expected.last_open(newest))
     if not days:
         return {}, Part("Days", held=held)
-    first, last = min(days), max(days)
-    gaps = [d for d in _calendar(first, last) if d not in found]
+    known = without_strays(list(days))
+    first, last = known[0], known[-1]
+    gaps = [d for d in _calendar(first, last) if d not in found and calendar.is_open(d)]
     line = f"{len(days):,} days in the source, {first} to {last}, "
     line += f"{len(gaps):,} missing ({few(map(str, gaps))})" if gaps else "none missing"
-    old = (until - last).days
+    closed = [day for day in WEEKDAYS if day not in calendar.weekdays]
+    line += f"; never on {', '.join(closed)}" if closed else ""
+    old = (expected.last_open(until) - last).days
     notes = []
+    if strays := len(days) - len(known):
+        notes.append(
+            f"{strays} day(s) lie long before all others, the first {min(days)}: they are not used "
+            "for training. Correct their times, or name them in skip."
+        )
     if as_of is None and old > 1:
         notes.append(
             f"The newest day, {last}, is {old} days before the last complete one, {until}: "
@@ -174,8 +193,7 @@ def _look_at_split(
     )
     notes = []
     asked = (spec.window - spec.holdout - spec.label_delay).days
-    there = (split.refit[-1] - listed[0] - spec.lookback).days + 1  # days without rows count
-    if there < asked < 10_000:
+    if len(split.refit) < asked < 10_000:
         notes.append(
             f"The window has {asked:,} training days, but the source has only "
             f"{len(split.refit):,}: all of them are used."
@@ -189,7 +207,7 @@ def _look_at_split(
 
 
 def _look_inside(
-    spec: ModelSpec, listed: Sequence[date], as_of: date, split: Split | None
+    spec: ModelSpec, listed: Sequence[date], as_of: date, split: Split | None, seen: set[str]
 ) -> Iterable[tuple[Part, tuple[Trial, ...]]]:
     """Check contract, cleaning, features and candidates; each step needs the one before."""
     started = time.perf_counter()
@@ -202,13 +220,15 @@ def _look_inside(
     yield part, ()
     if accepted is None:
         return
-    clean, part = _clean(spec, accepted)
+    with noted(seen):
+        clean, part = _clean(spec, accepted)
     if clean is None:
         yield part, ()
         return
     yield _look_for_leaks(spec, rows, sample, clean), ()
     cleaned = time.perf_counter()
-    examples, part = _look_at_features(spec, sample, clean)
+    with noted(seen):
+        examples, part = _look_at_features(spec, sample, clean)
     yield part, ()
     if examples is None:
         return
@@ -231,7 +251,9 @@ def _look_inside(
         for name, each in searches.items()
     ]
     yield Part("Tuning", tuple(due)), ()
-    yield _look_at_requests(spec, clean, as_of), ()
+    with noted(seen):
+        part = _look_at_requests(spec, clean, as_of, spec.calendar_of(listed).next_open(as_of))
+    yield part, ()
     if split is not None:
         spent = {
             "clean": (cleaned - started) / len(sample.read) * len(listed),
@@ -391,13 +413,13 @@ def _look_at_features(
     return (None if faults else (training, holdout)), part
 
 
-def _look_at_requests(spec: ModelSpec, clean: pd.DataFrame, as_of: date) -> Part:
+def _look_at_requests(spec: ModelSpec, clean: pd.DataFrame, as_of: date, ahead: date) -> Part:
     """Check the app's requests for the next day, up to the inputs of the model."""
     if spec.requests is None and spec.problem.user_column is None:
         return Part("Requests", ("none defined: the app gets no predictions",))
     import pandas as pd
 
-    stamp = pd.Timestamp(as_of + timedelta(days=1))
+    stamp = pd.Timestamp(ahead)
     try:
         named = spec.requests(as_of) if spec.requests else None
         if named is not None and named.empty:
@@ -411,6 +433,23 @@ def _look_at_requests(spec: ModelSpec, clean: pd.DataFrame, as_of: date) -> Part
     except Exception as error:
         return Part("Requests", faults=(told(spec, "requests", error),))
     return Part("Requests", (f"{len(requests):,} for {stamp:%Y-%m-%d}",))
+
+
+def _look_at_files(spec: ModelSpec, seen: set[str]) -> Part:
+    """The files that the model reads beside its code, and those of them that it would miss."""
+    try:
+        own = data_files(spec)
+        lines = (f"read beside the code: {', '.join(own)}",) if own else ()
+        missed = unknown(seen, code_files(spec))
+    except SpecError as error:
+        return Part("Files", faults=(str(error),))
+    notes = tuple(
+        f"{file} is read, but is not part of the model: an edit would not be noticed, and a "
+        "version could not be asked again without it. Put it beside the model's file and name it "
+        "in files=."
+        for file in missed
+    )
+    return Part("Files", lines, notes=notes)
 
 
 def _look_at_schedule(spec: ModelSpec) -> Part:

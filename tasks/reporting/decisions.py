@@ -120,7 +120,8 @@ def _recall(model: str, as_of: date | None, now: datetime) -> Report | None:
     if not records:
         return None
     record = read_json(_folder(model) / f"{as_of}.json" if as_of else records[-1])
-    until = as_of or last_complete_day(now, record["timezone"])
+    begins = record["source"].get("day_start", "00:00")
+    until = as_of or last_complete_day(now, record["timezone"], begins)
     listed = source_from_json(record["source"]).list_days(until)
     newest = as_of or max(listed)
     if newest.isoformat() != record["as_of"]:

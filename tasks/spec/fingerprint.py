@@ -7,10 +7,11 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 
 DECIDING_LIBRARIES = ("numpy", "pandas", "pandera", "pyarrow", "scikit-learn", "scipy", "skops")
+FILE_NAME = re.compile(r"\w[\w ./-]{0,150}\.(?!pyc?$)\w{1,8}")
+"""A text that may be the name of a file beside the code."""
 HOUSE = "tasks"
 """Top package of this project's own code."""
 DECIDING = (
@@ -98,11 +101,38 @@ def code_paths(spec: ModelSpec) -> Mapping[str, Path]:
 
     These are the model's own file and every module it imports, however deep, from the project,
     from the folder of the model's file and from the model's own package, with the ``__init__`` of
-    every package on the way.
+    every package on the way; and the files of ``data_files``.
 
     The result is cached, also because Python 3.11 cannot parse in two threads at once.
     """
-    return {module.path: module.file for module in sorted(_packaged(spec))}
+    return {module.path: module.file for module in sorted(_packaged(spec))} | data_files(spec)
+
+
+def data_files(spec: ModelSpec) -> dict[str, Path]:
+    """The files that the model reads beside its code: path in the package, to the file.
+
+    These are the ``files`` of the spec, and every file beside one of the model's own modules whose
+    name stands in it as a text, unless the source reads it.
+
+    Raises:
+        SpecError: Where a file that the spec names is not there.
+    """
+    own, source = _own_module(spec), str(vars(spec.source))
+    found = {}
+    for name in spec.files:
+        file = own.file.parent / name
+        if not file.is_file():
+            raise SpecError(
+                f"Model {spec.name}: files: found no {name!r} in {own.file.parent}; expected a "
+                "file beside the model's file. Put it there, or correct files."
+            )
+        found[str(PurePosixPath(own.path).parent / name)] = file
+    for module in _packaged(spec):
+        for name in () if _is_below(module.name, (HOUSE,)) else _read(module).names:
+            file = module.file.parent / name
+            if file.is_file() and file.name not in source:
+                found.setdefault(str(PurePosixPath(module.path).parent / name), file)
+    return dict(sorted(found.items()))
 
 
 def code_files(spec: ModelSpec) -> tuple[Path, ...]:
@@ -116,7 +146,7 @@ def digest(spec: ModelSpec) -> str:
 
     Comments, docstrings and layout do not count, nor do project modules in ``NEVER_DECIDING``.
     Of a package whose ``__init__`` only re-exports names, only the modules of the imported names
-    count.
+    count. Files that the code reads count with every byte.
 
     Returns:
         64 hexadecimal digits.
@@ -124,6 +154,8 @@ def digest(spec: ModelSpec) -> str:
     modules, links = _decisive(spec)
     parts = [f"{module.path}:{_read(module).code}" for module in sorted(modules)]
     parts += sorted(links)
+    for path, file in data_files(spec).items():
+        parts.append(f"{path}:{hashlib.sha256(file.read_bytes()).hexdigest()}")
     versions = (f"{name}={importlib.metadata.version(name)}" for name in _libraries(spec, modules))
     parts += [*versions, f"python={sys.version_info.major}.{sys.version_info.minor}"]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -193,12 +225,14 @@ class _Code(NamedTuple):
         imports: Its imports.
         is_face: Whether it only re-exports names of others.
         lazily: Digest of how such a module finds names lazily.
+        names: Texts in it that may be names of files.
     """
 
     code: str
     imports: tuple[_Import, ...]
     is_face: bool
     lazily: str
+    names: tuple[str, ...]
 
 
 def _own_module(spec: ModelSpec) -> _Module:
@@ -339,7 +373,15 @@ def _read_once(module: _Module, *state: int) -> _Code:  # noqa: ARG001
         imports=(*_imports(tree, module), *_lazy_imports(tree, module)),
         is_face=_is_face(tree),
         lazily=_hash(*filter(_is_getter, tree.body)),
+        names=tuple(_file_names(tree)),
     )
+
+
+def _file_names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and FILE_NAME.fullmatch(text) and ".." not in text:
+            yield text
 
 
 def _hash(*nodes: ast.AST) -> str:

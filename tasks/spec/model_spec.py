@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import SpecError
+from tasks.spec.calendar import Calendar, learned
 from tasks.spec.gate import Gate, Revert
 from tasks.spec.values import (
     EXPANDING,
+    are_files,
     are_names,
     are_slices,
     has_methods,
@@ -72,7 +74,15 @@ class ModelSpec:
             refused.
         revert: When a champion that does worse than its predecessor is reverted automatically.
         clean: Optional pure function from accepted rows to clean rows.
-        window: How many days the window of training and holdout has, or ``EXPANDING``.
+        files: Files that the model's code reads, beside its own file, such as ``holidays.csv``:
+            they are packaged with it, and an edit counts as one of the code. Those whose name
+            stands in the code as a text are found without being named here.
+        calendar: The days that have rows (``tasks.spec.Calendar``), where the source does not show
+            it. Without it a weekday that never had a row in the last half year is closed. A closed
+            day is no missing day, and the next day is the next one of the calendar. Rows of a
+            closed day are history from the next open day on.
+        window: How many days the window of training and holdout has, or ``EXPANDING``. It and
+            ``holdout`` count days that the source has.
         holdout: The last days, not used for training, on which candidates and champion are
             compared.
         label_delay: How long after its day a label is final. In the history that ``features``
@@ -81,7 +91,8 @@ class ModelSpec:
             out.
         late: Further columns, raw or clean, that are final only with the label, such as a refund;
             they are missing in the history as long as the label is.
-        skip: Days to leave out, such as a day that cannot be repaired.
+        skip: Days to leave out, such as a day that cannot be repaired. A night of such a day uses
+            the days before it.
         slices: Groups that must not become worse: names of feature columns, or functions that
             return the group of each row, ``age_band(examples) -> Series``; the slice has the
             function's name.
@@ -107,10 +118,12 @@ class ModelSpec:
     trusted: tuple[str, ...] = ()
     fit_limit: timedelta | None = None
     clean: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    files: tuple[str, ...] = ()
     requests: Callable[[date], pd.DataFrame] | None = None
     least_answers: float = 0.5
     drift_limit: float | None = 4.0
     revert: Revert = field(default_factory=Revert)
+    calendar: Calendar | None = None
     window: timedelta = EXPANDING
     holdout: timedelta = timedelta(days=14)
     label_delay: timedelta = timedelta(0)
@@ -131,6 +144,10 @@ class ModelSpec:
         if hasattr(self.source, "with_types"):
             typed = self.source.with_types(plain_types(self.contract))
             object.__setattr__(self, "source", typed)
+
+    def calendar_of(self, listed: Collection[date]) -> Calendar:
+        """The calendar that is said, or what the days of the source show."""
+        return self.calendar or learned(listed)
 
 
 def _spec_faults(spec: ModelSpec) -> list[str]:
@@ -154,6 +171,7 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     expect("known_ahead", are_names(spec.known_ahead) and bool(spec.known_ahead), "column names")
     expect("features", takes(spec.features, 2), "a function features(day, history)")
     expect("clean", spec.clean is None or takes(spec.clean, 1), "None or a function clean(rows)")
+    expect("files", are_files(spec.files), "a tuple of files beside the model's file")
     asks = spec.requests is None or takes(spec.requests, 1)
     expect("requests", asks, "None or a function requests(as_of)")
     if spec.requests is not None and problem_ok and not spec.problem.answer_keys:
@@ -195,6 +213,10 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
             "is left",
         )
     faults += _late_faults(spec)
+    if isinstance(spec.calendar, Calendar):
+        faults += [f"calendar.{fault}" for fault in spec.calendar.faults()]
+    else:
+        expect("calendar", spec.calendar is None, "None or a Calendar of tasks.spec")
     if isinstance(spec.revert, Revert):
         faults += spec.revert.faults()
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -38,6 +38,14 @@ def is_dotted(value: object) -> bool:
 
 def are_names(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) and name for name in value)
+
+
+def are_files(value: object) -> bool:
+    """Whether these are relative names that stay in their folder."""
+    if not are_names(value):
+        return False
+    paths = [PurePosixPath(name) for name in value]  # type: ignore[attr-defined]
+    return all(not path.is_absolute() and ".." not in path.parts for path in paths)
 
 
 def are_slices(value: object) -> bool:

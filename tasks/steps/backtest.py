@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State, StateType
 
 from tasks import settings
 from tasks.backtest import replay, report
-from tasks.features.as_of import last_complete_day
+from tasks.features.as_of import day_start_of, last_complete_day
 from tasks.spec.loading import load_spec
 from tasks.steps.progress import tell_progress
 from tasks.steps.retries import OUTSIDE
@@ -38,7 +38,8 @@ def prepare_nights(config: BacktestConfig) -> replay.Plan:
     from prefect.client.orchestration import get_client
 
     spec = load_spec(config.model)
-    until = config.as_of or last_complete_day(runtime.flow_run.scheduled_start_time, spec.timezone)
+    due, begins = runtime.flow_run.scheduled_start_time, day_start_of(spec.source)
+    until = config.as_of or last_complete_day(due, spec.timezone, begins)
     listed = spec.source.list_days(until)
     if not listed:
         raise replay.BacktestError(f"The source of {spec.name} has no day up to {until}.")

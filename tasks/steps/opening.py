@@ -12,7 +12,13 @@ from prefect import runtime, task
 from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext
 
-from tasks.features.as_of import last_complete_day, last_due, reasons_to_hold, resolve_as_of
+from tasks.features.as_of import (
+    day_start_of,
+    last_complete_day,
+    last_due,
+    reasons_to_hold,
+    resolve_as_of,
+)
 from tasks.promotion.checks import Status
 from tasks.promotion.verdict import why_backfill
 from tasks.registry import versions
@@ -52,7 +58,9 @@ def open_night(config: RetrainConfig) -> Night:
     spec, context = load_spec(config.model), FlowRunContext.get()
     due = runtime.flow_run.scheduled_start_time
     started = context.start_time if context else due
-    until = config.as_of or last_complete_day(last_due(due, started, spec.timezone), spec.timezone)
+    begins = day_start_of(spec.source)
+    newest_due = last_due(due, started, spec.timezone)
+    until = config.as_of or last_complete_day(newest_due, spec.timezone, begins)
     listed: dict[date, str] = {}
     held: tuple[str, ...] = ()
     try:
@@ -62,8 +70,11 @@ def open_night(config: RetrainConfig) -> Night:
     except SourceError as error:
         held = (str(error),)
     by_hand = runtime.deployment.id is None
-    as_of = resolve_as_of(config.as_of, list(listed), due, started, spec.timezone, by_hand=by_hand)
-    was_due = config.as_of or (as_of if by_hand else last_complete_day(due, spec.timezone))
+    calendar = spec.calendar_of(listed)
+    clock = (due, started, spec.timezone)
+    as_of = resolve_as_of(config.as_of, list(listed), *clock, by_hand=by_hand, day_start=begins)
+    was_due = config.as_of or (as_of if by_hand else last_complete_day(due, spec.timezone, begins))
+    as_of, was_due = calendar.last_open(as_of), calendar.last_open(was_due)
     days = {day: mark for day, mark in listed.items() if day <= as_of and day not in spec.skip}
     earlier = recall(config.model, as_of, due)
     superseded = earlier is not None and was_due < as_of
@@ -71,13 +82,14 @@ def open_night(config: RetrainConfig) -> Night:
     with get_client(sync_client=True) as client:
         client.update_flow_run(runtime.flow_run.id, name=name)
     later = [] if held or listed else list(spec.source.list_days(date.max))
-    held = held or reasons_to_hold(days, as_of, later)
+    held = held or reasons_to_hold(days, calendar.without(spec.skip).last_open(as_of), later)
     log.info("open      %s as of %s: %d days in the source", spec.name, as_of, len(days))
     if was_due < as_of:
         log.info("open      due for %s: this night replaces every night due since then", was_due)
     key = hashlib.sha256(f"{digest(spec)} {as_of} {fingerprint(days)}".encode()).hexdigest()
     backfill = _why_backfill(spec.name, as_of)
-    return Night(config.model, spec.name, as_of, days, key, held, earlier, was_due, backfill)
+    ahead = calendar.next_open(as_of)
+    return Night(config.model, spec.name, as_of, days, key, held, earlier, was_due, backfill, ahead)
 
 
 def end_held(night: Night) -> State:

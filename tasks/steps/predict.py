@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -45,7 +45,7 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
 
     The predictions of both are kept for the day their labels arrive; the app reads the champion's.
     """
-    spec, day = load_spec(night.model), night.as_of + timedelta(days=1)
+    spec, day = load_spec(night.model), night.next_day
     if not predicts(spec):
         log.info("predict   the spec defines no requests, so there are no predictions")
         return None
@@ -55,7 +55,7 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
     if champion is None:
         return replace(made, fault="there is no champion yet")
     made = replace(made, version=champion.version)
-    fault = publish.why_not_now(night.as_of, last, night.as_of in clean.refs) or night.backfill
+    fault = publish.why_not_now(night.as_of, last, night.newest in clean.refs) or night.backfill
     if fault:
         return replace(made, fault=fault)
     requests = spec.requests(night.as_of) if spec.requests else None
@@ -66,7 +66,7 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
     found, inputs = version_answers.predict_ahead(client, spec, champion, ahead)
     fault = _fault_of(spec, night, found, last)
     if fault is None:
-        rows = publish.stamped(found, day, champion.version, _started())
+        rows = publish.stamped(found, day, champion.version, _started(), night.as_of)
         previous = version_answers.predict_by_previous(client, spec, ahead)
         publish.keep(night.name, night.as_of, rows, inputs, previous)
     count = f"{len(found):,}"
@@ -130,9 +130,7 @@ def deliver_predictions(night: Night, clean: Cleaned) -> publish.Predictions | N
     fault = f"{type(found).__name__}: {found}"
     text = f"The predictions of {night.name} were not renewed: {fault}"
     announce(night.name, night.as_of, {"nightly.predictions.refused": text})
-    return publish.Predictions(
-        night.as_of + timedelta(days=1), fault=fault, stays=stays, failed=True
-    )
+    return publish.Predictions(night.next_day, fault=fault, stays=stays, failed=True)
 
 
 def publish_after_rollback(name: str) -> str:
@@ -148,23 +146,24 @@ def publish_after_rollback(name: str) -> str:
     if last is None:
         return ""
     model, as_of = last.get("model", name), date.fromisoformat(last["as_of"])
+    ahead = date.fromisoformat(last["day"])
     try:
         spec = load_spec(model)
         if spec.name != name:
             raise SpecError(f"{model} is the model {spec.name}, not {name}.")
         listed = spec.source.list_days(as_of)
         days = {day: mark for day, mark in listed.items() if day not in spec.skip}
-        night = Night(model, name, as_of, days, key="")
+        night = Night(model, name, as_of, days, key="", ahead=ahead)
         shown = deliver_predictions(night, clean_days(night))
     except Exception as error:  # a model file and a source may raise anything
-        shown = publish.Predictions(as_of + timedelta(days=1), fault=str(error))
+        shown = publish.Predictions(ahead, fault=str(error))
         announce(name, as_of, {"nightly.predictions.refused": say_published(name, shown)})
     return say_published(name, shown)
 
 
 def publish_after_revert(night: Night, clean: Cleaned) -> str:
     """The same in a run that has the newest days at hand."""
-    if night.as_of in clean.refs:
+    if night.newest in clean.refs:
         return say_published(night.name, deliver_predictions(night, clean))
     return publish_after_rollback(night.name)
 

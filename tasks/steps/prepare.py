@@ -96,14 +96,15 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
 
 
 def _without_rows(night: Night, found: cleaning.CleanDays) -> tuple[str, ...]:
-    newest = found.refs.get(night.as_of)
+    newest = found.refs.get(night.newest)
     if newest is None or newest.rows:
         return ()
     import pandas as pd
 
-    counts = found.counts.reindex([pd.Timestamp(night.as_of)], fill_value=0).sum()
+    counts = found.counts.reindex([pd.Timestamp(night.newest)], fill_value=0).sum()
     return (
-        f"The data of {night.as_of} have no usable row: {counts['rows_in']:,} rows in, "
-        f"{counts['quarantined']:,} quarantined, none left after cleaning. If that is right, add "
-        "the day to skip in the spec.",
+        f"The data of {night.newest} have no usable row: {counts['rows_in']:,} rows in, "
+        f"{counts['quarantined']:,} quarantined, none left after cleaning. If there was no "
+        "business on that day, name it in the holidays of the spec's calendar; if it cannot be "
+        "repaired, in skip.",
     )

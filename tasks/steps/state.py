@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tasks.features.split import Split
@@ -34,6 +34,7 @@ class Night:
         due: The as-of date this run was due for: earlier than ``as_of`` where it starts so late
             that it replaces later nights too.
         backfill: Why this run only reads and reports; None for a night.
+        ahead: The next day of the model's calendar; None for the day after ``as_of``.
     """
 
     model: str
@@ -45,6 +46,17 @@ class Night:
     decided: Report | None = None
     due: date | None = None
     backfill: str | None = None
+    ahead: date | None = None
+
+    @property
+    def next_day(self) -> date:
+        """The day that is predicted."""
+        return self.ahead or self.as_of + timedelta(days=1)
+
+    @property
+    def newest(self) -> date:
+        """The newest day with data: ``as_of``, or an earlier one where that is left out."""
+        return max(self.days, default=self.as_of)
 
     @property
     def late(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect.server.schemas.schedules import CronSchedule
 
-from tasks.features.as_of import last_complete_day, last_due, reasons_to_hold, resolve_as_of
+from tasks.features.as_of import (
+    day_start_of,
+    last_complete_day,
+    last_due,
+    reasons_to_hold,
+    resolve_as_of,
+)
+from tasks.sources import CsvDays
 
 ZONES = ("America/New_York", "Europe/Berlin", "Asia/Kolkata", "Australia/Sydney")
 
@@ -74,13 +81,16 @@ def test_a_night_missed_five_times_runs_as_of_the_newest() -> None:
 @given(
     second=st.integers(0, 2 * 366 * 86_400),
     zone=st.sampled_from(ZONES),
+    begins=st.sampled_from(["00:00", "06:00", "09:30", "23:59"]),
 )
-def test_the_last_complete_day_has_ended_and_the_next_has_not(second: int, zone: str) -> None:
+def test_the_last_complete_day_has_ended_and_the_next_has_not(
+    second: int, zone: str, begins: str
+) -> None:
     moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second)
-    day = last_complete_day(moment, zone)
-    begun = datetime.combine(day + timedelta(days=1), datetime.min.time(), ZoneInfo(zone))
+    day, start = last_complete_day(moment, zone, begins), time.fromisoformat(begins)
+    begun = datetime.combine(day + timedelta(days=1), start, ZoneInfo(zone))
     assert begun.timestamp() <= moment.timestamp()
-    ends = datetime.combine(day + timedelta(days=2), datetime.min.time(), ZoneInfo(zone))
+    ends = datetime.combine(day + timedelta(days=2), start, ZoneInfo(zone))
     assert moment.timestamp() < ends.timestamp()
 
 
@@ -102,6 +112,14 @@ def test_what_is_asked_wins_then_by_hand_the_newest_day_then_the_schedule(
     asked: date | None, listed: list[date], by_hand: bool, expected: date
 ) -> None:
     assert resolve_as_of(asked, listed, DUE, DUE, "UTC", by_hand=by_hand) == expected
+
+
+def test_a_day_that_begins_at_six_is_not_complete_at_three() -> None:
+    at_three = datetime(2026, 11, 22, 3, tzinfo=UTC)
+    asked = resolve_as_of(None, [], at_three, at_three, "UTC", by_hand=False, day_start="06:00")
+    assert asked == date(2026, 11, 20), "the day of the 21st goes on until six"
+    assert day_start_of(CsvDays("x", time="at", day_start="06:00")) == "06:00"
+    assert day_start_of(object()) == "00:00"
 
 
 def test_stale_empty_and_repeated_days_hold() -> None:

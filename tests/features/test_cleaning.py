@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tasks.features.cleaning import clean_days
 from tasks.features.examples import prepare_examples
-from tasks.features.split import HistoryError, Split, split_days
+from tasks.features.split import HistoryError, Split, split_days, without_strays
 from tasks.problems import Multiclass
 from tasks.sources import ParquetDays
 from tasks.spec import EXPANDING, ModelSpec, SpecError, days
@@ -57,10 +57,19 @@ def test_no_training_day_or_label_reaches_a_judging_day(
     assert split.refit[-1] == split.holdout[-1]
     assert {*split.train, *split.holdout, *split.refit} <= set(listed)
     assert min(split.refit) - spec.lookback >= listed[0]
-    assert (split.holdout[-1] - split.holdout[0]).days < holdout
-    assert (split.refit[-1] - split.train[0]).days < window.days
+    assert len(split.holdout) == holdout, "lengths count in days that exist"
+    assert len(split.train) <= len(split.refit) <= max(window.days - holdout - delay, 0)
     for part in (split.train, split.holdout, split.refit):
         assert list(part) == sorted(set(part))
+
+
+def test_a_row_of_1970_changes_no_split() -> None:
+    listed = [nth_day(n) for n in range(1, 91)]
+    expected = split_days(toy, listed, listed[-1])
+    for strays in ([date(1970, 1, 1)], [date(1970, 1, 1), date(2000, 1, 1), date(2000, 1, 2)]):
+        assert split_days(toy, [*strays, *listed], listed[-1]) == expected
+    assert without_strays(listed[:30] + listed[40:]) == listed[:30] + listed[40:]
+    assert without_strays([]) == []
 
 
 @pytest.fixture

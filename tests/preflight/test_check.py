@@ -364,3 +364,31 @@ def test_a_giant_day_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.Mo
     found = look(tmp_path)
     assert found.outcome == "READY"
     assert "rows only the first 5,000 of each day were checked" in " ".join(found.all("notes"))
+
+
+def test_a_file_that_is_read_unseen_is_named(tmp_path: Path, folder: Path) -> None:
+    secret = tmp_path / "holidays.csv"
+    secret.write_text("2026-12-25")
+
+    def reading(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(shut=len(secret.read_text()))
+
+    notes = " ".join(look(folder, clean=reading, requests=None).all("notes"))
+    assert f"{secret} is read, but is not part of the model: an edit would not be not" in notes
+    assert "name it in files=" in notes
+
+
+def test_closed_and_stray_days_are_no_missing_days(tmp_path: Path) -> None:
+    for number in range(1, 61):
+        if nth_day(number).weekday() < 5:
+            write_day(tmp_path, nth_day(number))
+    found = look(tmp_path, date(2026, 2, 8))  # a Sunday
+    text = to_text(found)
+    assert found.outcome == "READY", text
+    assert "none missing; never on sat, sun" in text
+    assert found.as_of == date(2026, 2, 6)
+    assert "for 2026-02-09" in text
+    write_day(tmp_path, date(1970, 1, 1))
+    text = to_text(look(tmp_path, date(2026, 2, 8)))
+    assert "1 day(s) lie long before all others, the first 1970-01-01" in text
+    assert "none missing" in text

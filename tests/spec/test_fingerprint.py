@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 
 from tasks import settings
 from tasks.registry.packages import _packages
-from tasks.spec import ModelSpec, fingerprint
+from tasks.sources import CsvDays
+from tasks.spec import ModelSpec, SpecError, fingerprint
 from tasks.spec.fingerprint import DECIDING, NEVER_DECIDING, SEARCHING
 from tasks.spec.loading import load_spec
 from tests.nights import PROJECT, write_model
@@ -421,3 +423,53 @@ def test_a_packaged_folder_is_found_before_an_installed_one_of_its_name(
     assert list(paths) == ["models/toy.py"]
     with _packages(paths) as (top,):
         assert sorted(file.name for file in Path(top).iterdir()) == ["__init__.py", "toy.py"]
+
+
+READS = (
+    "from pathlib import Path\n"
+    "SHUT = Path(__file__).with_name('holidays.csv').read_text()\n"
+    "FAR = (Path(__file__).parent / 'data/far.txt').read_text()\n"
+    "NAMED = Path(__file__).with_name('na' + 'med.json').read_text()"
+)
+
+
+@pytest.fixture
+def reading(acme: Path) -> ModelSpec:
+    """A model that reads three files beside its own; the name of one is told in ``files``."""
+    files = {"models/holidays.csv": "a", "models/data/far.txt": "b", "models/named.json": "c"}
+    files["models/notes.txt"] = "nobody reads it"
+    named = ("    features=features,\n", "    features=features,\n    files=('named.json',),\n")
+    return packaged_model(acme, READS, files, named)
+
+
+@pytest.mark.parametrize("name", ["holidays.csv", "data/far.txt", "named.json"])
+def test_a_file_that_the_code_reads_counts_and_is_packaged(
+    reading: ModelSpec, acme: Path, name: str
+) -> None:
+    before = digest_now(reading)
+    (acme / "acme/models/notes.txt").write_text("edited")
+    assert digest_now(reading) == before
+    (acme / "acme/models" / name).write_text("edited")
+    assert digest_now(reading) != before
+    with _packages(fingerprint.code_paths(reading)) as packages:
+        folder = Path(packages[0]).parent
+        script = "import acme.models.visits as v; print(v.SHUT, v.FAR, v.NAMED)"
+        said = asked_in_a_clean_process(folder, script)
+    assert "edited" in said
+    assert "acme/models/notes.txt" not in fingerprint.code_paths(reading)
+
+
+def test_a_file_that_the_source_reads_is_no_file_of_the_model(acme: Path) -> None:
+    model = packaged_model(acme, "WHERE = 'days.csv'", {"models/days.csv": "n"})
+    assert list(fingerprint.data_files(model)) == ["acme/models/days.csv"]
+    source = CsvDays(str(acme / "acme/models/days.csv"), time="at")
+    assert fingerprint.data_files(dataclasses.replace(model, source=source)) == {}
+
+
+def test_a_named_file_that_is_not_there_is_told(reading: ModelSpec, acme: Path) -> None:
+    (acme / "acme/models/named.json").unlink()
+    with pytest.raises(SpecError, match=r"files: found no 'named.json' in .*acme/models"):
+        digest_now(reading)
+    for wrong in (("/etc/passwd",), ("../up.csv",), ["holidays.csv"], "holidays.csv"):
+        with pytest.raises(SpecError, match=r"files: found .* allowed a tuple of files beside"):
+            dataclasses.replace(reading, files=wrong)

@@ -1,0 +1,31 @@
+"""A check names the files that the model reads and that are no part of it."""
+
+from __future__ import annotations
+
+import zoneinfo
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tasks.preflight.file_reads import noted, unknown
+
+
+def test_files_that_code_opens_to_read_are_noted(tmp_path: Path) -> None:
+    names = ("plain.txt", "table.csv", "array.npy", "own.json", "model.py", "later.txt")
+    files = {name: tmp_path / name for name in names}
+    for file in files.values():
+        file.write_text("a\n1\n")
+    np.save(files["array.npy"], np.arange(3))
+    seen: set[str] = set()
+    with noted(seen):
+        files["plain.txt"].read_text()
+        pd.read_csv(files["table.csv"])
+        np.load(files["array.npy"])
+        files["own.json"].read_bytes()
+        files["model.py"].read_bytes()
+        (tmp_path / "written.txt").write_text("not read")
+        zoneinfo.ZoneInfo.no_cache("Europe/Berlin")
+    files["later.txt"].read_text()
+    found = unknown(seen, [files["own.json"]])
+    assert [Path(file).name for file in found] == ["array.npy", "plain.txt", "table.csv"]
