@@ -83,7 +83,7 @@ class PackageDays:
         _check_rows(rows, self)
         table = pa.Table.from_pandas(rows, preserve_index=False)
         times = rows[self.time].dt.tz_localize(None)
-        partitions.write_days(table, times, shift_of(self.day_start), folder)
+        partitions.write_days([table], times, shift_of(self.day_start), folder)
 
 
 def _damaged(place: Path, error: SourceError) -> SourceError:
