@@ -121,19 +121,19 @@ def test_killed_in_training_finished_fits_are_reused(
     assert_as_undisturbed(ended.report, undisturbed[0])
 
 
-@pytest.mark.parametrize("share", [0.6, 0.8, 0.92])
-def test_killed_at_any_moment(
-    share: float,
+def test_killed_again_and_again_at_any_moment(
     tmp_path: Path,
     days: Path,
     empty_registry: Path,
     undisturbed: tuple[dict[str, Any], float],
 ) -> None:
+    """Each run goes on from where the one before it was killed."""
     home, model = make_night(tmp_path, days, empty_registry)
-    process = start_command(home, model, "--json")
-    time.sleep(share * undisturbed[1])
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    for share in (0.6, 0.5, 0.4):
+        process = start_command(home, model, "--json")
+        time.sleep(share * undisturbed[1])
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
     report = run_night(model)
     assert_as_undisturbed(report, undisturbed[0])
 
@@ -162,42 +162,43 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize(
-    ("function", "when"),
-    [
-        ("tasks.registry.runs:log_night", "after"),
-        ("tasks.registry.packages:register_version", "after"),
-        ("tasks.registry.packages:seal", "after"),
-        ("mlflow:MlflowClient.set_registered_model_tag", "after"),
-        ("mlflow:MlflowClient.set_registered_model_alias", "after"),
-        ("mlflow:MlflowClient.delete_registered_model_tag", "before"),
-        ("tasks.registry.aliases:promote", "after"),
-    ],
+STEPS = (
+    ("tasks.registry.runs:log_night", "after"),
+    ("tasks.registry.packages:register_version", "after"),
+    ("tasks.registry.packages:seal", "after"),
+    ("mlflow:MlflowClient.set_registered_model_tag", "after"),
+    ("mlflow:MlflowClient.set_registered_model_alias", "after"),
+    ("mlflow:MlflowClient.delete_registered_model_tag", "before"),
+    ("tasks.registry.aliases:promote", "after"),
 )
-def test_killed_between_two_steps_of_the_registry(
-    function: str,
-    when: str,
+"""What changes the registry, in the order of a night: where it is killed, and when."""
+
+
+def test_killed_at_each_step_of_the_registry_one_after_another(
     tmp_path: Path,
     days: Path,
     empty_registry: Path,
     undisturbed: tuple[dict[str, Any], float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The night is killed at a step, run again and killed at the next one, until it ends."""
+    from tasks.registry.client import open_registry
+
     home, model = make_night(tmp_path, days, empty_registry)
     wrapper = tmp_path / "wrapper.py"
     wrapper.write_text(KILL_IN)
     command = [nights.COMMAND[0], "-W", "ignore", str(wrapper), nights.COMMAND[-1]]
-    with monkeypatch.context() as patch:
-        patch.setattr(nights, "COMMAND", command)
-        ended = run_command(home, model, KILL_IN=function, KILL_WHEN=when)
-    assert ended.code == -signal.SIGKILL, ended.err
-    made = versions_of()
+    made: list[list[str]] = []
+    for function, when in STEPS:
+        with monkeypatch.context() as patch:
+            patch.setattr(nights, "COMMAND", command)
+            ended = run_command(home, model, KILL_IN=function, KILL_WHEN=when)
+        assert ended.code == -signal.SIGKILL, (function, ended.err)
+        made.append(versions_of())
+    assert made == [[], *[["1"]] * 6]
     report = run_night(model)
     assert_as_undisturbed(report, undisturbed[0])
-    if made:
-        from tasks.registry.client import open_registry
-
-        client = open_registry()
-        version = client.get_model_version("toy", made[0])
-        assert client.get_run(version.run_id).info.lifecycle_stage == "active"
-        assert report["challenger"]["run_id"] == version.run_id
+    client = open_registry()
+    version = client.get_model_version("toy", "1")
+    assert client.get_run(version.run_id).info.lifecycle_stage == "active"
+    assert report["challenger"]["run_id"] == version.run_id

@@ -1,0 +1,58 @@
+"""Random sequences of nights, edits, backfills, kills and rollbacks, against what must always hold.
+
+    python tests/benchmarks/sequences.py --sequences 500
+
+A sequence that breaks a promise is printed as the shortest list of steps that still breaks it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+
+def main() -> None:
+    """Run the sequences and say how many there were."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sequences", type=int, default=100, help="how many")
+    parser.add_argument("--steps", type=int, default=8, help="steps after the first night")
+    parser.add_argument("--seed", type=int, default=1, help="of the random choices")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="nightly-sequences-") as folder:
+        place = Path(folder)
+        os.environ |= {
+            "PREFECT_HOME": str(place / "prefect"),
+            "PREFECT_LOGGING_LEVEL": "ERROR",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "OMP_NUM_THREADS": "1",
+            "NIGHTLY_HOME": str(place / "template"),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{place / 'template' / 'mlflow.db'}",
+        }
+        warnings.simplefilter("ignore")
+        from prefect.testing.utilities import prefect_test_harness
+
+        from tasks.registry import client
+        from tests.sequences import run_sequences
+
+        (place / "template").mkdir()
+        client.open_registry()
+        shutil.copyfile(place / "template" / "mlflow.db", place / "empty.db")
+        started = time.perf_counter()
+        with prefect_test_harness(server_startup_timeout=600):
+            run_sequences(place / "empty.db", asked.sequences, asked.steps, asked.seed)
+        print(
+            f"{asked.sequences} sequences of up to {asked.steps} steps after the first night: "
+            f"every promise held, {time.perf_counter() - started:,.0f} s"
+        )
+
+
+if __name__ == "__main__":
+    main()

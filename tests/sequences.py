@@ -1,0 +1,284 @@
+"""Random sequences of what happens to a model: nights, late data, edits, backfills, kills, people.
+
+A state machine of hypothesis runs the real flows on the toy model with a registry in SQLite, and
+after each step holds them against what must always be so.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tasks import settings
+from tasks.predictions import publish
+from tasks.reporting.archive import past_reports
+from tests.nights import champion_of, nth_day, run_night, write_model, write_more
+
+FIRST_NIGHT = 30
+ASKED = pd.DataFrame({"size": [-2.0, 0.3, 2.0], "shop": [0, 1, 1], "usual": [0.5, 0.4, 0.6]})
+ONE_RECIPE = (
+    ('        "constant": DummyClassifier(),\n', ""),
+    ('        "tree": DecisionTreeClassifier(max_depth=3, random_state=0),\n', ""),
+)
+RECIPES = {
+    "good": ("LogisticRegression()", "gate=Gate("),
+    "as good": ("LogisticRegression(C=0.5)", "gate=Gate("),
+    "spoilt": (
+        "DecisionTreeClassifier(max_depth=1)",
+        "gate=Gate(tolerance=1.0, slice_tolerance=1.0, ",
+    ),
+}
+"""Recipe and gate by name; the gate of the spoilt one lets it pass."""
+WRITES = (
+    "create_model_version",
+    "delete_model_version",
+    "delete_registered_model_alias",
+    "delete_registered_model_tag",
+    "set_model_version_tag",
+    "set_registered_model_alias",
+    "set_registered_model_tag",
+)
+"""Calls that change the registry; a night may be killed at each of them."""
+
+
+class Killed(BaseException):
+    """The night ends here, as if its process were killed."""
+
+
+class Sequence(RuleBasedStateMachine):
+    """One model from its first night on; each rule is something that happens to it."""
+
+    empty_registry: ClassVar[Path]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        self.place = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="nightly-")))
+        patch = self.stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("NIGHTLY_HOME", str(self.place / "home"))
+        patch.setenv("NIGHTLY_KEEP_VERSIONS", "3")
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+            patch.delenv(name, raising=False)
+        (self.place / "home").mkdir()
+        shutil.copyfile(self.empty_registry, self.place / "home" / "mlflow.db")
+        write_more(self.place / "days", 1, FIRST_NIGHT)
+        self.day = FIRST_NIGHT
+        self.recipe = "good"
+        self.withdrawn: set[str] = set()
+        self.made: dict[tuple[date, str], str] = {}
+        self.ended = True
+        self.write_recipe()
+
+    def teardown(self) -> None:
+        self.stack.close()
+
+    def write_recipe(self) -> None:
+        estimator, gate = RECIPES[self.recipe]
+        changes = (("LogisticRegression(),", f"{estimator},"), ("gate=Gate(", gate))
+        self.model = write_model(self.place / "toy.py", self.place / "days", *ONE_RECIPE, *changes)
+
+    def run(self) -> dict[str, Any]:
+        """A night as of the newest day, and what must be so of its promotion."""
+        before = champion_of()
+        report = run_night(self.model, nth_day(self.day))
+        after = champion_of()
+        self.ended = True
+        if report.get("reverted"):
+            assert before is not None
+            self.withdrawn.add(before)
+        if report["verdict"] == "PROMOTED":
+            night = (nth_day(self.day), self.recipe)
+            assert after is not None
+            assert self.made.setdefault(night, after) == after, "a second promotion of one date"
+        elif not report.get("reverted"):
+            assert after == before
+        assert after not in self.withdrawn
+        return report
+
+    def verdict(self, as_of: date) -> str:
+        """How a night ends that may end without a promotion."""
+        from flows.retrain import retrain
+        from tasks.steps.config import RetrainConfig
+
+        config = RetrainConfig(model=str(self.model), as_of=as_of)
+        return str(retrain(config, return_state=True).name)
+
+    @initialize()
+    def first_night(self) -> None:
+        assert self.run()["verdict"] == "PROMOTED"
+
+    @rule(missed=st.integers(0, 2))
+    def night(self, missed: int) -> None:
+        """The next night; some nights before it may have been missed."""
+        first, self.day = self.day + 1, self.day + 1 + missed
+        write_more(self.place / "days", first, self.day)
+        self.run()
+
+    @rule()
+    def night_without_data(self) -> None:
+        before = self.kept()
+        assert self.verdict(nth_day(self.day + 1)) == "HELD"
+        assert self.kept() == before
+
+    @precondition(lambda self: self.ended)
+    @rule()
+    def same_night_again(self) -> None:
+        before = champion_of()
+        self.run()
+        assert champion_of() == before or before in self.withdrawn
+
+    @rule(recipe=st.sampled_from(sorted(RECIPES)))
+    def edit(self, recipe: str) -> None:
+        self.recipe = recipe
+        self.write_recipe()
+
+    @precondition(lambda self: self.ended)
+    @rule(back=st.integers(1, 8))
+    def backfill(self, back: int) -> None:
+        before = self.kept()
+        assert self.verdict(nth_day(self.day - back)) in ("KEPT", "HELD")
+        assert self.kept() == before
+
+    @rule(write=st.integers(0, 12))
+    def killed_night(self, write: int) -> None:
+        """The next night is killed at a write to the registry, or ends where it has fewer."""
+        import mlflow
+
+        self.day += 1
+        write_more(self.place / "days", self.day, self.day)
+        left = [write]
+
+        def killing(call: Any) -> Any:
+            def write_or_die(*args: Any, **kwargs: Any) -> Any:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Killed
+                return call(*args, **kwargs)
+
+            return write_or_die
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in WRITES:
+                call = getattr(mlflow.MlflowClient, name)
+                patch.setattr(mlflow.MlflowClient, name, killing(call))
+            try:
+                self.run()
+            except Killed:
+                self.ended = False
+
+    @precondition(lambda self: self.ended)
+    @rule()
+    def roll_back(self) -> None:
+        from flows.rollback import rollback
+        from tasks.registry import client, versions
+        from tasks.steps.config import RollbackConfig
+
+        registry = client.open_registry()
+        before = champion_of()
+        target = versions.read_alias(registry, "toy", versions.PREVIOUS)
+        if target is None or before is None:
+            return
+        state = rollback(RollbackConfig(model="toy", why="a person asked"), return_state=True)
+        assert state.name == "ROLLED BACK"
+        assert champion_of() == target
+        self.withdrawn = self.withdrawn - {target} | {before}
+
+    @precondition(lambda self: self.ended)
+    @rule()
+    def release(self) -> None:
+        from flows.rollback import rollback
+        from tasks.registry import client, holds
+        from tasks.steps.config import RollbackConfig
+
+        newest = nth_day(self.day)
+        found = holds.read_holds(client.open_registry(), "toy")
+        if any(hold.until >= newest for hold in found):
+            asked = RollbackConfig(model="toy", release=True, why="a person asked")
+            assert rollback(asked, return_state=True).name == "RELEASED"
+
+    @invariant()
+    def the_champion_answers(self) -> None:
+        import mlflow
+
+        if champion_of() is None:
+            return
+        mlflow.set_tracking_uri(settings.tracking_uri())
+        found = mlflow.pyfunc.load_model("models:/toy@champion").predict(ASKED)
+        assert np.isfinite(np.asarray(found)).all()
+
+    @invariant()
+    def what_was_taken_back_is_not_champion(self) -> None:
+        if self.ended:
+            assert champion_of() not in self.withdrawn
+
+    @invariant()
+    def the_app_reads_the_champion(self) -> None:
+        """Rows and page; only a killed night may leave them behind, until the next one."""
+        champion = champion_of()
+        if not self.ended or champion is None:
+            return
+        rows = pd.read_parquet(publish.folder_of("toy") / publish.CURRENT)
+        assert {*rows["version"]} == {champion}
+        page = (settings.home() / "reports" / "toy" / "history.html").read_text()
+        assert f"version {champion} (logistic)" in page
+
+    @invariant()
+    def no_date_is_promoted_twice(self) -> None:
+        promoted = [r for r in past_reports("toy", date.max) if r["verdict"] == "PROMOTED"]
+        assert len({r["as_of"] for r in promoted}) == len(promoted)
+
+    def kept(self) -> dict[str, Any]:
+        """All that nights, people and the app look at, but for what a backfill writes beside."""
+        from tasks.registry.client import open_registry
+
+        client, home = open_registry(), self.place / "home"
+        found: dict[str, Any] = {
+            str(file.relative_to(home)): file.read_bytes()
+            for room in ("live", "predictions")
+            for file in (home / room).rglob("*")
+            if file.is_file()
+        }
+        found |= {
+            f"report {report['as_of']}": report for report in past_reports("toy", nth_day(self.day))
+        }
+        found["aliases"] = client.get_registered_model("toy").aliases
+        found["versions"] = [dict(v.tags) for v in client.search_model_versions("name = 'toy'")]
+        return found
+
+
+def run_sequences(empty_registry: Path, count: int, steps: int, seed: int | None = None) -> None:
+    """Run ``count`` sequences of up to ``steps`` steps each.
+
+    Args:
+        empty_registry: A database that MLflow has initialised.
+        count: Sequences.
+        steps: Steps of each, after the first night.
+        seed: Of the random choices; None for the same ones each time.
+    """
+    import hypothesis
+    from hypothesis.stateful import run_state_machine_as_test
+
+    machine = type("Nights", (Sequence,), {"empty_registry": empty_registry})
+    if seed is not None:
+        machine = hypothesis.seed(seed)(machine)
+    run_state_machine_as_test(
+        machine,
+        settings=hypothesis.settings(
+            max_examples=count,
+            stateful_step_count=steps,
+            deadline=None,
+            database=None,
+            derandomize=seed is None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        ),
+    )
