@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tasks.promotion.checks import Status
@@ -11,6 +11,7 @@ from tasks.promotion.gate import judge, judge_in_order, rank_challengers
 
 if TYPE_CHECKING:
     from tasks.evaluation.estimates import Evaluation
+    from tasks.promotion.contests import Proof
     from tasks.spec.gate import Gate
 
 
@@ -26,6 +27,7 @@ class Look:
         champion: Scorer that is champion, None on the first night.
         recipe: Candidate with the champion's recipe.
         gate: Bounds of the spec.
+        proofs: What speaks for each other recipe, from the nights so far.
     """
 
     figures: Evaluation
@@ -34,11 +36,14 @@ class Look:
     champion: str | None
     recipe: str | None
     gate: Gate
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
 
 
 Policy = Callable[[Look], str | None]
 """The candidate to promote, or None to keep the champion."""
 BASELINE = "baseline"
+HOUSE = "two questions"
+"""Name of the policy that a night follows."""
 
 
 def best(look: Look) -> str:
@@ -87,8 +92,9 @@ def clearly_better(look: Look) -> str | None:
 
 def two_questions(look: Look) -> str | None:
     """The house's gate: a refit unless it is worse, another recipe only where clearly better."""
+    proven = [name for name, proof in look.proofs.items() if proof.passed]
     chosen, verdict = judge_in_order(
-        rank_challengers(look.figures, look.candidates, look.recipe, look.gate),
+        rank_challengers(look.figures, look.candidates, look.recipe, look.gate, proven),
         lambda name: judge(
             look.figures,
             challenger=name,
@@ -96,6 +102,7 @@ def two_questions(look: Look) -> str | None:
             baseline=BASELINE,
             same_recipe=name == look.recipe,
             gate=look.gate,
+            proof=look.proofs.get(name),
         ),
     )
     return chosen if verdict.status is Status.PROMOTED else None
@@ -108,7 +115,7 @@ POLICIES: Mapping[str, Policy] = {
     "not worse by 1 %": not_worse(0.01),
     "not worse by 5 %": not_worse(0.05),
     "clearly better": clearly_better,
-    "two questions": two_questions,
+    HOUSE: two_questions,
 }
 
 

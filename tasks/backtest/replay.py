@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.backtest.policies import BASELINE, POLICIES, Look
+from tasks.backtest.policies import BASELINE, HOUSE, POLICIES, Look
 from tasks.errors import WrongInputError
 from tasks.evaluation.evaluate import evaluate, evaluate_days
 from tasks.features import cleaning
 from tasks.features.examples import prepare_examples
 from tasks.features.split import HistoryError, Split, split_days
+from tasks.promotion.contests import Contests, count_days, proofs
 from tasks.spec.values import EXPANDING
 from tasks.store import frames
 from tasks.store.models import has_model, read_model
@@ -183,11 +184,11 @@ def windows_to_try(nights: Sequence[ReplayedNight]) -> list[int]:
 
 def look_at(
     spec: ModelSpec, night: ReplayedNight, fitted: Fitted, others: Mapping[str, str]
-) -> tuple[Evaluation, dict[str, float]]:
+) -> tuple[Evaluation, dict[str, dict[str, float]]]:
     """Evaluation on one night's holdout: its twins, the baseline, and other models by name.
 
     Returns:
-        The evaluation, and each scorer's primary metric on the last day alone.
+        The evaluation, and each scorer's primary metric on each day alone.
     """
     holdout = fit.read_examples(night.holdout)
     models = {**fitted.twins, **others}
@@ -201,10 +202,8 @@ def look_at(
         resamples=spec.gate.resamples,
         confidence=spec.gate.confidence,
         seed=spec.seed,
-        recipe_confidence=spec.gate.recipe_confidence,
     )
-    by_day = evaluate_days(spec.problem, holdout, scores)
-    return figures, {name: list(values.values())[-1] for name, values in by_day.items()}
+    return figures, evaluate_days(spec.problem, holdout, scores)
 
 
 def follow_policies(
@@ -222,10 +221,23 @@ def follow_policies(
         tell: Called after each night.
     """
     paths: dict[str, list[tuple[str, int]]] = {name: [] for name in POLICIES}
+    contests: Contests | None = None
     for index, night in enumerate(nights):
         held = {name: path[-1] for name, path in paths.items() if path}
         others = {_version(*at): fitted[at[1]].twins[at[0]] for at in held.values()}
-        figures, last_day = look_at(spec, night, fitted[index], others)
+        figures, daily = look_at(spec, night, fitted[index], others)
+        last_day = {name: list(values.values())[-1] for name, values in daily.items()}
+        recipe = held.get(HOUSE, ("", 0))[0]
+        if recipe in daily:
+            contests = count_days(
+                contests,
+                daily,
+                recipes=list(spec.candidates),
+                against=recipe,
+                opponent=recipe,
+                greater=spec.problem.greater_is_better,
+            )
+        proven = proofs(contests, recipe, spec.gate.recipe_confidence)
         for name, decide in POLICIES.items():
             at = held.get(name)
             look = Look(
@@ -235,6 +247,7 @@ def follow_policies(
                 _version(*at) if at else None,
                 at[0] if at else None,
                 spec.gate,
+                proven if name == HOUSE else {},
             )
             chosen = decide(look)
             if chosen is None and at is None:

@@ -78,25 +78,3 @@ def interval(samples: Floats, days: int, confidence: float) -> Estimate:
     value = float(samples[0])
     low, high = np.quantile(samples[1:], [tail, 1 - tail])
     return Estimate(value, min(float(low), value), max(float(high), value))
-
-
-def lower_bound(samples: Floats, days: int, confidence: float) -> float:
-    """Lower end of a Student interval from the spread of the resamples, for high levels.
-
-    At high levels the resamples have no usable quantile: those of 14 days are never below the mean
-    of the worst days, so a stricter level would change nothing.
-
-    Args:
-        samples: Shape (resamples + 1,); the first is the estimate.
-        days: Number of days (or blocks of days) resampled, at least 2.
-        confidence: Two-sided level.
-
-    Returns:
-        The bound; NaN as soon as one resample is not finite.
-    """
-    from scipy.special import stdtrit
-
-    if days < 2 or not np.isfinite(samples).all():
-        return math.nan
-    spread = float(samples[1:].std()) * math.sqrt(days / (days - 1))
-    return float(samples[0]) + float(stdtrit(days - 1, (1 - confidence) / 2)) * spread

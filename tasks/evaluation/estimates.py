@@ -39,28 +39,19 @@ class Difference:
     Attributes:
         absolute: In units of the metric.
         relative: As a share of the other scorer's absolute value, resample by resample.
-        lowest: Lower end of the absolute difference at the confidence level required of another
-            recipe.
     """
 
     absolute: Estimate
     relative: Estimate
-    lowest: float
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers."""
-        return {
-            "absolute": self.absolute.to_json(),
-            "relative": self.relative.to_json(),
-            "lowest": self.lowest if math.isfinite(self.lowest) else None,
-        }
+        return {"absolute": self.absolute.to_json(), "relative": self.relative.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Difference:
         """Inverse of ``to_json``."""
-        lowest = math.nan if data["lowest"] is None else data["lowest"]
-        absolute, relative = (Estimate.from_json(data[name]) for name in ("absolute", "relative"))
-        return cls(absolute, relative, lowest)
+        return cls(*(Estimate.from_json(data[name]) for name in ("absolute", "relative")))
 
 
 @dataclass(frozen=True)

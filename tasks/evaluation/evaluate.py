@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import JudgementError
-from tasks.evaluation.bootstrap import day_counts, interval, lower_bound
+from tasks.evaluation.bootstrap import day_counts, interval
 from tasks.evaluation.estimates import Difference, Evaluation, SliceResult
 from tasks.metrics.base import title
 from tasks.problems.columns import slice_name
@@ -32,7 +32,6 @@ def evaluate(
     resamples: int,
     confidence: float,
     seed: int,
-    recipe_confidence: float = 0.995,
     block: int = 1,
 ) -> Evaluation:
     """Measure every scorer on the same examples and the same day resamples.
@@ -44,7 +43,6 @@ def evaluate(
         resamples: Bootstrap resamples of whole days.
         confidence: Two-sided level of the intervals.
         seed: Seed of the resamples.
-        recipe_confidence: Two-sided level of ``Difference.lowest``.
         block: Days in a row that are resampled together.
 
     Raises:
@@ -83,7 +81,7 @@ def evaluate(
         metrics=metrics,
         differences={
             scorer: {
-                other: _difference(mine, theirs, greater, clusters, confidence, recipe_confidence)
+                other: _difference(mine, theirs, greater, clusters, confidence)
                 for other, theirs in primary.items()
                 if other != scorer
             }
@@ -211,18 +209,12 @@ def _compare(
 
 
 def _difference(
-    mine: Floats,
-    theirs: Floats,
-    greater: bool,
-    days: int,
-    confidence: float,
-    recipe_confidence: float,
+    mine: Floats, theirs: Floats, greater: bool, days: int, confidence: float
 ) -> Difference:
     better = mine - theirs if greater else theirs - mine
     return Difference(
         interval(better, days, confidence),
         interval(_relative(mine, theirs, greater), days, confidence),
-        lower_bound(better, days, recipe_confidence),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.metrics.base import title
-from tasks.monitoring import live_performance
+from tasks.monitoring import estimated_performance, live_performance
 from tasks.predictions import publish
 from tasks.store import frames
 from tasks.store.files import read_json
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tasks.spec.model_spec import ModelSpec
 
 
 MOST_DAYS = 60
 """Most graded days that a report shows."""
+MOST_ESTIMATED = 7
+"""Most published days without labels whose performance is estimated."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ def grade_one(
         "previous_version": previous_version,
         "promised": record["promised"],
         "fingerprint": fingerprint,
+        "estimated": _estimate(spec, answered["champion"]),
         **found,
     }
 
@@ -108,6 +113,66 @@ def lines(live: Live | None, spec: ModelSpec) -> list[str]:
             f"inside the prediction interval on {inside} of the last {len(told)} graded days"
         )
     return said + ([live.reverted] if live.reverted else [])
+
+
+def estimated_days(spec: ModelSpec) -> list[dict[str, Any]]:
+    """The newest published days that are not graded yet, each with the metric it should have.
+
+    Days whose metric cannot be estimated are left out.
+    """
+    import pandas as pd
+
+    found = []
+    for file in sorted(publish.folder_of(spec.name).glob("????-??-??.json"))[-MOST_ESTIMATED:]:
+        record, answers = read_json(file), file.with_suffix(".parquet")
+        graded = live_folder(spec.name) / f"{record['day']}.json"
+        if graded.is_file() or not answers.is_file() or not _fits(spec, answers):
+            continue
+        if estimated := _estimate(spec, pd.read_parquet(answers)):
+            known = {name: record[name] for name in ("day", "version", "promised")}
+            found.append({**known, **estimated})
+    return found
+
+
+def estimated_lines(
+    estimated: Sequence[Mapping[str, Any]], graded: Sequence[Mapping[str, Any]], spec: ModelSpec
+) -> list[str]:
+    """The estimates in sentences, and how far those of graded days were off.
+
+    Args:
+        estimated: From ``estimated_days``.
+        graded: From ``past_days``.
+        spec: The model.
+    """
+    metric, name = metric_shown(spec)
+    if not estimated_performance.can_estimate(spec.problem):
+        return [
+            f"before labels come, {name} is not estimated: that needs the probabilities of two "
+            "classes and a built-in metric"
+        ]
+    said = [
+        f"{day['day']}: {name} ESTIMATED at {day['value']:.3f} ({day['low']:.3f} to "
+        f"{day['high']:.3f}) from the probabilities alone; no labels yet"
+        for day in estimated
+    ]
+    both = [
+        (day["estimated"]["value"], day["metrics"][metric])
+        for day in graded
+        if day.get("estimated") and metric in day["metrics"]
+    ]
+    if said and both:
+        off = sum(abs(one - other) for one, other in both) / len(both)
+        said.append(
+            f"such estimates were off by {off:.3f} on average, over {len(both)} graded days"
+        )
+    return said
+
+
+def _estimate(spec: ModelSpec, answers: pd.DataFrame) -> dict[str, float] | None:
+    if not estimated_performance.can_estimate(spec.problem):
+        return None
+    score = answers[spec.problem.score_columns[0]].to_numpy(dtype="float64")
+    return estimated_performance.estimate(spec.problem, score, spec.seed)
 
 
 def metric_shown(spec: ModelSpec) -> tuple[str, str]:

@@ -10,8 +10,12 @@ A day with difference x multiplies the capital by ``1 + tanh(bet * x / s)``, whe
 mean square of the differences up to and with that day. The factor's mean is at most 1 where, given
 the days before, x is distributed symmetrically about 0 or about a negative value: it is 1 plus an
 odd, increasing function of x. No variance is assumed, and one extreme day at most doubles the
-capital. Not covered: differences that are mostly small losses and rarely large gains, and a recipe
-that is better in one season only, which counts as better while it is.
+capital.
+
+Neighbouring days are alike, however: ``ALIKE`` days count as one, that is, each factor is taken to
+the power of 1 / ``ALIKE``. That is as if the variance of the bets were so many times larger. Not
+covered: differences that are mostly small losses and rarely large gains, and a scorer that is
+better in one season only, which counts as better while it is.
 """
 
 from __future__ import annotations
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
 
 BETS = (0.25, 0.5, 1.0, 2.0)
 """The capital is split equally over these: small bets suit small gains, large ones large gains."""
+
+ALIKE = 2.0
+"""Days that count as one: the sum of many days may vary by twice the variance of as many
+independent ones, as where each day's difference correlates with the day before by 1/3."""
 
 
 @dataclass(frozen=True)
@@ -81,4 +89,4 @@ def _log_factors(differences: Floats, before: Capital) -> Floats:
     unit = np.divide(differences, scale, out=np.zeros_like(differences), where=scale > 0)
     # log(1 + tanh(u)) without loss where u is far below 0
     factors: Floats = math.log(2) - np.logaddexp(0.0, -2.0 * unit[..., None] * np.asarray(BETS))
-    return factors
+    return factors / ALIKE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from tasks.promotion.checks import Check, Status, Verdict
 
 if TYPE_CHECKING:
     from tasks.evaluation.estimates import Difference, Estimate, Evaluation, SliceResult
+    from tasks.promotion.contests import Proof
     from tasks.spec.gate import Gate
 
 
@@ -20,21 +21,25 @@ CALIBRATION = "calibration_error"
 
 
 def rank_challengers(
-    evaluation: Evaluation, candidates: Sequence[str], incumbent: str | None, gate: Gate
+    evaluation: Evaluation,
+    candidates: Sequence[str],
+    incumbent: str | None,
+    gate: Gate,
+    proven: Collection[str] = (),
 ) -> list[str]:
     """Tonight's candidates in the order in which they are compared with the champion.
 
-    Those that beat the refit of the champion's recipe clearly come first, the best primary metric
-    before the others: lower end of the paired difference at the level ``gate.recipe_confidence``
-    above zero and a relative gain of at least ``gate.gain``. The refit itself comes last, and what
-    is not clearly better than it is not judged. Without an incumbent among the usable candidates
-    all are. Equal candidates: the first declared.
+    Those that have proven better than the champion's recipe over the nights, and are better than
+    its refit by a share of at least ``gate.gain`` tonight, come first, the best primary metric
+    before the others. The refit itself comes last, and no other is judged. Without an incumbent
+    among the usable candidates all are. Equal candidates: the first declared.
 
     Args:
         evaluation: All candidates on the same rows.
         candidates: Their names in the spec's order.
         incumbent: Candidate with the champion's recipe, None on the first night.
         gate: Bounds of the spec.
+        proven: Recipes that have proven better (``tasks.promotion.contests``).
 
     Raises:
         JudgementError: No candidate has finite metrics.
@@ -54,7 +59,9 @@ def rank_challengers(
     better = [
         name
         for name in ranked
-        if name != incumbent and _clear_gain(evaluation.difference(name, incumbent), gate)
+        if name != incumbent
+        and name in proven
+        and _is_gain(evaluation.difference(name, incumbent), gate)
     ]
     return [*better, incumbent]
 
@@ -116,6 +123,7 @@ def judge(
     gate: Gate,
     slices: Sequence[SliceResult] = (),
     checked: Sequence[Check] = (),
+    proof: Proof | None = None,
 ) -> Verdict:
     """Promote the challenger or keep the champion.
 
@@ -129,8 +137,8 @@ def judge(
       difference lies below ``-gate.slice_tolerance``; groups too small to compare are counted
       in the detail and stop nothing;
     * then one of three: *first champion*, decided by the checks above; *same recipe*, lower end
-      of the relative difference at least ``-gate.tolerance``; or *another recipe*, lower end at
-      the level ``gate.recipe_confidence`` above 0 and a relative gain of at least ``gate.gain``;
+      of the relative difference at least ``-gate.tolerance``; or *another recipe*, proven
+      better over the nights, and a relative gain of at least ``gate.gain`` tonight;
     * *no surprise*: a relative gain above ``gate.surprise`` over the champion needs a person's
     review;
     * the checks made before, such as for leaks.
@@ -144,6 +152,7 @@ def judge(
         gate: Bounds of the spec.
         slices: Challenger against champion, group by group.
         checked: Checks made before.
+        proof: What speaks for another recipe; without it none is promoted.
 
     Returns:
         PROMOTED or KEPT.
@@ -164,8 +173,12 @@ def judge(
     else:
         checks.append(_slice_check(slices, gate))
         difference = found.difference(challenger, champion)
-        compare = _same_recipe_check if same_recipe else _another_recipe_check
-        checks += [_surprise_check(difference, gate), compare(difference, gate)]
+        checks.append(_surprise_check(difference, gate))
+        checks.append(
+            _same_recipe_check(difference, gate)
+            if same_recipe
+            else _another_recipe_check(difference, gate, proof)
+        )
     if not all(check.passed for check in checks):
         comparison = () if champion is None else (_compared(found, challenger, champion, slices),)
         return _kept(champion, tuple(checks), comparison)
@@ -334,34 +347,37 @@ def _surprise_check(difference: Difference, gate: Gate) -> Check:
     return Check("no surprise", passed, detail)
 
 
-def _another_recipe_check(difference: Difference, gate: Gate) -> Check:
-    relative = difference.relative
-    passed = _clear_gain(difference, gate)
-    if passed:
+def _another_recipe_check(difference: Difference, gate: Gate, proof: Proof | None) -> Check:
+    gain, proven = _is_gain(difference, gate), proof is not None and proof.passed
+    told = (
+        "it has not been compared on any day yet"
+        if proof is None
+        else f"over {proof.days} days, each counted once, the evidence is {proof.e_value:,.3g} and "
+        f"{proof.needed:,.3g} is needed"
+    )
+    if gain and proven:
         detail = (
-            f"Another recipe: clearly {_share(relative.value)}; at least {gate.gain:.1%} is "
-            "required."
+            f"Another recipe: {_share(difference.relative.value)}; at least {gate.gain:.1%} is "
+            f"required. It is better day by day: {told}."
         )
-    elif relative.value < gate.gain:
+    elif not gain:
         detail = (
             f"Another recipe must be at least {gate.gain:.1%} better; it is "
-            f"{_share(relative.value)}."
+            f"{_share(difference.relative.value)}."
         )
     else:
         detail = (
-            f"Another recipe must be clearly better. Measured: {_share(relative.value)}. But the "
-            "test is repeated every night, so the difference must be above 0 at the confidence "
-            f"level {gate.recipe_confidence * 100:g} %; at that level it may be "
-            f"{_number(difference.lowest)}."
+            "Another recipe must be clearly better, day by day. Measured: "
+            f"{_share(difference.relative.value)}. But {told}, so that at most "
+            f"{1 - gate.recipe_confidence:.2g} of years promote a recipe that is no better."
         )
-    return Check("another recipe", passed, detail)
+    return Check("another recipe", gain and proven, detail)
 
 
-def _clear_gain(difference: Difference, gate: Gate) -> bool:
+def _is_gain(difference: Difference, gate: Gate) -> bool:
     return (
         difference.absolute.finite()
         and difference.relative.finite()
-        and difference.lowest > 0
         and difference.relative.value >= gate.gain
     )
 

@@ -11,6 +11,7 @@ from tasks.errors import JudgementError
 from tasks.evaluation.evaluate import evaluate, evaluate_days, evaluate_slices
 from tasks.evaluation.prediction_interval import prediction_interval
 from tasks.promotion.checks import Status, Verdict
+from tasks.promotion.contests import Contests, count_days, proofs
 from tasks.promotion.gate import judge, judge_in_order, rank_challengers, refuse
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from tasks.evaluation.estimates import Evaluation, SliceResult
     from tasks.promotion.checks import Check
+    from tasks.promotion.contests import Proof
     from tasks.registry.versions import Champion
     from tasks.spec.model_spec import ModelSpec
 
@@ -75,6 +77,7 @@ class Decision:
         figures: Every scorer's metrics; None where the challenger could not be measured.
         slices: Challenger against champion, group by group.
         prediction_interval: Where the challenger's primary metric of one day to come should fall.
+        contests: The contests of other recipes with the champion's, after tonight.
     """
 
     verdict: Verdict
@@ -82,6 +85,7 @@ class Decision:
     figures: Evaluation | None = None
     slices: tuple[SliceResult, ...] = ()
     prediction_interval: dict[str, float] | None = None
+    contests: Contests | None = None
 
 
 def decide(
@@ -91,6 +95,8 @@ def decide(
     checked: Sequence[Check] = (),
     refused: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
+    contests: Contests | None = None,
+    code: str = "",
 ) -> Decision:
     """Promote tonight's challenger or keep the champion; in doubt the champion stays.
 
@@ -101,13 +107,15 @@ def decide(
         checked: Checks made before, such as those for leaks.
         refused: Candidate to the reason why it must not be promoted, whatever its figures.
         notes: What else a person should know, told after the reasons.
+        contests: The contests of other recipes with the champion's, before tonight.
+        code: Digest of the spec; a contest belongs to one.
 
     Raises:
         SpecError: Where the holdout has not what a slice of the spec needs.
     """
     for by in spec.slices:  # also where there is no champion yet: a fault must not wait for one
         spec.problem.slice_values(evidence.holdout, by)
-    found = _judge(spec, evidence, champion, checked, refused or {})
+    found = _judge(spec, evidence, champion, checked, refused or {}, contests, code)
     verdict = found.verdict
     if champion and champion.edited:
         verdict = _add_reasons(verdict, _told_of_edit(champion))
@@ -183,10 +191,14 @@ def _judge(
     champion: ChampionFacts | None,
     checked: Sequence[Check],
     refused: Mapping[str, str],
+    contests: Contests | None,
+    code: str,
 ) -> Decision:
     challenger, recipe = evidence.candidates[0], champion.candidate if champion else None
     figures: Evaluation | None = None
     slices: dict[str, tuple[SliceResult, ...]] = {}
+    daily: dict[str, dict[str, float]] = {}
+    proven: dict[str, Proof] = {}
 
     def judge_one(name: str) -> Verdict:
         assert figures is not None
@@ -200,23 +212,50 @@ def _judge(
             gate=spec.gate,
             slices=slices[name],
             checked=checked,
+            proof=proven.get(name),
         )
 
     try:
         figures = _measure(spec, evidence)
-        ranked = rank_challengers(figures, evidence.candidates, recipe, spec.gate)
+        daily = evaluate_days(spec.problem, evidence.holdout, evidence.scores)
+        if recipe:
+            contests = _count(spec, evidence, daily, recipe, refused, contests, code)
+            proven = proofs(contests, recipe, spec.gate.recipe_confidence)
+        sure = [name for name, proof in proven.items() if proof.passed]
+        ranked = rank_challengers(figures, evidence.candidates, recipe, spec.gate, sure)
         if not all(check.passed for check in checked) or (champion and champion.fault):
             ranked = ranked[:1]  # no other can pass either
         challenger, verdict = judge_in_order(ranked, judge_one, refused)
     except JudgementError as error:
         verdict = Verdict(Status.KEPT, (f"No comparison is possible: {error}.",))
     if figures is None or challenger not in figures.metrics:
-        return Decision(verdict, challenger)
-    alone = evaluate_days(
-        spec.problem, evidence.holdout, {challenger: evidence.scores[challenger]}
-    )[challenger]
-    interval = prediction_interval(list(alone.values()), spec.gate.confidence)
-    return Decision(verdict, challenger, figures, slices.get(challenger, ()), interval)
+        return Decision(verdict, challenger, contests=contests)
+    interval = prediction_interval(list(daily[challenger].values()), spec.gate.confidence)
+    return Decision(verdict, challenger, figures, slices.get(challenger, ()), interval, contests)
+
+
+def _count(
+    spec: ModelSpec,
+    evidence: Evidence,
+    daily: Mapping[str, Mapping[str, float]],
+    recipe: str,
+    refused: Mapping[str, str],
+    before: Contests | None,
+    code: str,
+) -> Contests | None:
+    """Tonight's days count; the champion itself stands for a recipe that was not fitted."""
+    opponent = recipe if recipe in daily else CHAMPION
+    if opponent not in daily:
+        return before
+    return count_days(
+        before,
+        daily,
+        recipes=[name for name in evidence.candidates if name not in refused],
+        against=recipe,
+        opponent=opponent,
+        greater=spec.problem.greater_is_better,
+        code=code,
+    )
 
 
 def _measure(spec: ModelSpec, evidence: Evidence) -> Evaluation:
@@ -228,7 +267,6 @@ def _measure(spec: ModelSpec, evidence: Evidence) -> Evaluation:
         resamples=spec.gate.resamples,
         confidence=spec.gate.confidence,
         seed=spec.seed,
-        recipe_confidence=spec.gate.recipe_confidence,
     )
 
 

@@ -40,6 +40,17 @@ def last_judged(model: str) -> date | None:
     return date.fromisoformat(newest["as_of"]) if newest else None
 
 
+def newest_contests(model: str, until: date) -> dict[str, Any] | None:
+    """The contests of other recipes (``tasks.promotion.contests``) after the newest night.
+
+    Args:
+        model: Name of the model.
+        until: Its as-of date at most: the same night again must not begin them twice.
+    """
+    past = (report for report in _newest_first(model) if report["as_of"] <= until.isoformat())
+    return next((kept for report in past if (kept := report.get("contests"))), None)
+
+
 def keep_days(model: str, as_of: date, days: Mapping[date, str]) -> None:
     """Keep which days a night saw, with their fingerprints, beside its report."""
     if days:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from html import escape
@@ -175,6 +175,7 @@ def to_html(
 <h2>{capitalized(name)}: prediction interval against live</h2>
 {_legend("prediction interval", "inside", "worse", "better", "predecessor", said=better)}
 {_live_chart(rows, f"{capitalized(name)} of each live day and its prediction interval")}
+{_estimates(newest, {record["day"] for record in live}, name)}
 <h2>Age of the champion, days</h2>
 {_legend("promoted", "went back")}
 {_bars(rows, [row.age for row in rows], "age", "Age of the champion in days", 120)}
@@ -323,6 +324,22 @@ def _mark(meaning: str, told: str = "") -> str:
 def _legend(*meanings: str, said: str = "") -> str:
     keys = " ".join(f'<span class="key">{_mark(each)} {each}</span>' for each in meanings)
     return f'<p class="quiet">{said} {keys}</p>'
+
+
+def _estimates(newest: Report, graded: Collection[str], name: str) -> str:
+    """What days without labels should have, as a line of text; no mark in the chart is of them."""
+    ahead = [day for day in newest.get("estimated", []) if day["day"] not in graded]
+    if not ahead:
+        return ""
+    said = "; ".join(
+        f"{escape(day['day'])}: {_figure(day['value'])} ({_figure(day['low'])} to "
+        f"{_figure(day['high'])})"
+        for day in ahead
+    )
+    return (
+        f'<p class="quiet">Estimated from the probabilities alone, before labels come, '
+        f"{name}: {said}.</p>"
+    )
 
 
 def _calendar(rows: Sequence[Row]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from tasks.metrics.base import title
 from tasks.monitoring import live_days
 from tasks.predictions import publish
 from tasks.promotion.checks import Status
+from tasks.promotion.contests import Contests, proofs
 from tasks.promotion.verdict import BASELINE, CHAMPION
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class JudgedFacts:
         prediction_interval: Prediction interval of the primary metric on a live day.
         run: Its MLflow run, if any.
         version: The version that was registered, if any.
+        contests: ``Contests`` as JSON, after tonight; None where there are none.
     """
 
     challenger: str
@@ -74,6 +76,7 @@ class JudgedFacts:
     prediction_interval: dict[str, float] | None = None
     run: str | None = None
     version: str | None = None
+    contests: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class NightFacts:
         judged: Results of fitting and comparison.
         champion: The champion before the night.
         live: How past predictions did.
+        estimated: How those without labels should do (``live_days.estimated_days``).
         drifted: Drift of the newest week.
         delivered: The published predictions.
         revised: Days that changed since an earlier night (``archive.revised_days``).
@@ -104,6 +108,7 @@ class NightFacts:
     judged: JudgedFacts | None = None
     champion: Champion | None = None
     live: Live | None = None
+    estimated: Sequence[Mapping[str, Any]] = ()
     drifted: Drifted | None = None
     delivered: Predictions | None = None
     revised: dict[str, Any] | None = None
@@ -128,7 +133,8 @@ def build_report(night: NightFacts) -> Report:
         "champion": champion(night),
         "candidates": candidates(judged),
         "metrics": comparison(judged),
-        "looks": looks(judged, night.champion),
+        "looks": looks(judged, night.champion, night.spec.gate.recipe_confidence),
+        "contests": judged.contests if judged else None,
         "rows": rows(night.data),
         "days": days(night.data),
         "revised": night.revised,
@@ -136,6 +142,8 @@ def build_report(night: NightFacts) -> Report:
         "promised": judged.prediction_interval if judged else None,
         "live": list(live.new) if live else [],
         "live_lines": live_days.lines(live, night.spec),
+        "estimated": [dict(day) for day in night.estimated],
+        "estimated_lines": estimates(night),
         "reverted": live.reverted if live else None,
         "drift": drift(night.drifted),
         "predictions": publish.to_json(night.delivered) if night.delivered else None,
@@ -220,16 +228,26 @@ def comparison(judged: JudgedFacts | None) -> dict[str, Estimates]:
     return {role: measured[name] for role, name in roles.items() if name in measured}
 
 
-def looks(judged: JudgedFacts | None, before: Champion | None) -> dict[str, Any]:
-    """Every other recipe: its gain over the champion's recipe, both fitted tonight."""
+def looks(judged: JudgedFacts | None, before: Champion | None, confidence: float) -> dict[str, Any]:
+    """Every other recipe: its gain over the champion's, both fitted tonight, and its evidence."""
     if judged is None or judged.figures is None or before is None:
         return {}
     recipe, differences = before.candidate, judged.figures["differences"]
+    contests = Contests.from_json(judged.contests) if judged.contests else None
+    proven = {name: asdict(found) for name, found in proofs(contests, recipe, confidence).items()}
     return {
-        name: differences[name][recipe]
+        name: {**differences[name][recipe], **proven.get(name, {})}
         for name in judged.fits
         if recipe in differences.get(name, {})
     }
+
+
+def estimates(night: NightFacts) -> list[str]:
+    """How predictions without labels should do, in sentences; none where nothing is predicted."""
+    if not night.delivered:
+        return []
+    graded = night.live.days if night.live else ()
+    return live_days.estimated_lines(night.estimated, graded, night.spec)
 
 
 def drift(drifted: Drifted | None) -> DriftPart | None:

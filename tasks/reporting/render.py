@@ -84,7 +84,8 @@ def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str
     for title, png in (plots or {}).items():
         picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         out += [f"### {title}", "", f"![{title}]({picture})", ""]
-    if told := [*report.get("live_lines", []), *_prediction_lines(report)]:
+    live = [*report.get("live_lines", []), *report.get("estimated_lines", [])]
+    if told := [*live, *_prediction_lines(report)]:
         out += ["## Live", "", *[f"- {capitalized(line)}" for line in told], ""]
     out += ["## Data", "", *[f"- {line}" for line in _data_lines(report)], ""]
     out += ["## Time", "", _time_line(report), ""]
@@ -164,11 +165,16 @@ def _metric_table(report: Report) -> list[str]:
 
 
 def _look_table(report: Report) -> list[str]:
-    lines = ["| Recipe | Relative gain | Lower bound for nightly tests |", "|---|---|---|"]
+    lines = ["| Recipe | Relative gain | Days counted | Evidence | Needed |"]
+    lines.append("|---|---|---:|---:|---:|")
     for name, found in report["looks"].items():
-        known = None not in (found["lowest"], *found["relative"].values())
-        told = f"{interval(found['relative'])} | {found['lowest']:.4f}" if known else "- | -"
-        lines.append(f"| {name} | {told} |")
+        gain = "-" if None in found["relative"].values() else interval(found["relative"])
+        told = (
+            f"{found['days']} | {found['e_value']:,.3g} | {found['needed']:,.3g}"
+            if "e_value" in found
+            else "- | - | -"
+        )
+        lines.append(f"| {name} | {gain} | {told} |")
     return lines
 
 

@@ -75,6 +75,7 @@ class Report(TypedDict):
     candidates: dict[str, CandidatePart]
     metrics: dict[str, Estimates]
     looks: dict[str, Any]
+    contests: dict[str, Any] | None
     rows: Rows
     days: Days
     revised: dict[str, Any] | None
@@ -82,6 +83,8 @@ class Report(TypedDict):
     promised: dict[str, float] | None
     live: list[dict[str, Any]]
     live_lines: list[str]
+    estimated: list[dict[str, Any]]
+    estimated_lines: list[str]
     reverted: str | None
     drift: DriftPart | None
     predictions: dict[str, Any] | None

@@ -17,9 +17,9 @@ class Gate:
         tolerance: Same recipe refitted: how much worse, relative to the champion,
             the lower end of the interval may be.
         gain: Another recipe: least relative gain over the champion's recipe.
-        recipe_confidence: Another recipe: level of the interval whose lower end must be above
-            zero. It is high because the test is repeated every night: over a month of nights a
-            recipe that is not better passes in at most 5 % of months (README, "Why these bounds").
+        recipe_confidence: Another recipe: least share of years in which no recipe is promoted that
+            is no better than the champion's, over all recipes of the model together
+            (``deployments/EVIDENCE.md``, "Why these bounds").
         surprise: Largest relative gain over the champion that is promoted without a person's
             review.
         feature_auc: Largest area under the ROC curve that one feature alone may have.
@@ -35,7 +35,7 @@ class Gate:
     confidence: float = 0.90
     tolerance: float = 0.02
     gain: float = 0.005
-    recipe_confidence: float = 0.995
+    recipe_confidence: float = 0.95
     surprise: float = 0.10
     feature_auc: float = 0.80
     slice_tolerance: float = 0.10

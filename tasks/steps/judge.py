@@ -12,11 +12,12 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.clean_process import version_answers
 from tasks.promotion import leaks, verdict
+from tasks.promotion.contests import Contests
 from tasks.promotion.gate import too_large
 from tasks.promotion.holds import held_candidates
 from tasks.registry import aliases, holds, versions
 from tasks.registry.client import open_registry
-from tasks.reporting.archive import last_judged
+from tasks.reporting.archive import last_judged, newest_contests
 from tasks.reporting.night_plots import draw_plots
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
@@ -115,6 +116,8 @@ def judge_night(
         checked,
         refused=_too_large(spec, fits) | _refused(night, examples, found, incumbent),
         notes=(*_searched(found), *faults),
+        contests=_contests_before(night),
+        code=digest(spec),
     )
     log.info("judge     %s: %s", decided.verdict.status, decided.verdict.reasons[0])
     plots = _draw(spec, evidence, decided, fits)
@@ -129,7 +132,13 @@ def judge_night(
         seconds={"fit": round(started - examples.done, 2), "judge": round(done - started, 2)},
         done=done,
         prediction_interval=decided.prediction_interval,
+        contests=decided.contests.to_json() if decided.contests else None,
     )
+
+
+def _contests_before(night: Night) -> Contests | None:
+    kept = newest_contests(night.name, night.as_of)
+    return Contests.from_json(kept) if kept else None
 
 
 def _read_evidence(

@@ -130,11 +130,13 @@ def end_monitor(night: Night, live: live_days.Live, published: str) -> State:
     """
     if not night.backfill:
         draw_history(night.name)
+    spec = load_spec(night.model)
     said = (
-        "; ".join(live_days.lines(live, load_spec(night.model)))
-        or "There is no day with final labels to grade yet."
+        "; ".join(live_days.lines(live, spec)) or "There is no day with final labels to grade yet."
     )
-    said = " ".join(filter(None, (night.backfill, said, published)))
+    ahead = [] if night.backfill else live_days.estimated_days(spec)
+    guess = "; ".join(live_days.estimated_lines(ahead, live.days, spec)) if ahead else ""
+    said = " ".join(filter(None, (night.backfill, said, published, guess)))
     name = "REVERTED" if live.has_reverted else "BACKFILL" if night.backfill else "GRADED"
     return State(type=StateType.COMPLETED, name=name, message=said, data=json.loads(_dump(live)))
 

@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext
 
 from tasks import settings
+from tasks.monitoring import live_days
 from tasks.predictions import publish
 from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.verdict import early_verdict
@@ -67,8 +68,9 @@ def publish_report(
     client, beside = open_registry(), bool(night.backfill)
     folder = archive.report_folder(night.name, night.as_of, backfill=beside)
     history = archive.history_page(night.name)
+    spec = load_spec(night.model)
     facts = night_report.NightFacts(
-        spec=load_spec(night.model),
+        spec=spec,
         as_of=night.as_of,
         verdict=judged.verdict if judged else _early_verdict(night, clean),
         late=night.late,
@@ -76,6 +78,7 @@ def publish_report(
         judged=_judged_facts(examples, judged, run, version) if examples and judged else None,
         champion=_champion_before(client, night, judged),
         live=live,
+        estimated=live_days.estimated_days(spec) if delivered else (),
         drifted=drifted,
         delivered=delivered,
         revised=archive.revised_days(night.name, night.as_of, night.days),
@@ -145,6 +148,7 @@ def _judged_facts(
         split=examples.split,
         figures=judged.figures,
         prediction_interval=judged.prediction_interval,
+        contests=judged.contests,
         run=run,
         version=version,
     )

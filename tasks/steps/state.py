@@ -146,6 +146,7 @@ class Judged:
         seconds: Seconds spent by step: ``fit`` is the whole parallel stage.
         done: When the verdict was reached, in seconds since the epoch.
         prediction_interval: Prediction interval of the primary metric on a live day.
+        contests: Contests of other recipes with the champion's, after tonight, as JSON.
     """
 
     verdict: Verdict
@@ -157,6 +158,7 @@ class Judged:
     seconds: dict[str, float]
     done: float
     prediction_interval: dict[str, float] | None = None
+    contests: dict[str, Any] | None = None
 
 
 def seconds_since(started: float) -> float:

@@ -8,6 +8,7 @@ import pytest
 
 from tasks.backtest.policies import POLICIES, Look
 from tasks.evaluation.estimates import Difference, Estimate, Evaluation
+from tasks.promotion.contests import Proof
 from tasks.spec import Gate
 
 
@@ -15,7 +16,7 @@ def estimate(value: float, half: float = 0.0) -> Estimate:
     return Estimate(value, value - half, value + half)
 
 
-def look(gain: float, half: float = 0.01, last: float = 0.0) -> Look:
+def look(gain: float, half: float = 0.01, last: float = 0.0, e_value: float = 100.0) -> Look:
     """A candidate that is ``gain`` (relative) better than the champion, of another recipe."""
     values = {"new": 0.4 * (1 + gain), "old": 0.4, "champion": 0.4, "baseline": 0.2}
     names = list(values)
@@ -24,7 +25,7 @@ def look(gain: float, half: float = 0.01, last: float = 0.0) -> Look:
         share = values[one] / values[other] - 1
         width = 0.0 if {one, other} == {"old", "champion"} else half
         absolute = values[one] - values[other]
-        return Difference(estimate(absolute, width), estimate(share, width), absolute - 2 * width)
+        return Difference(estimate(absolute, width), estimate(share, width))
 
     figures = Evaluation(
         metric="average_precision",
@@ -40,7 +41,8 @@ def look(gain: float, half: float = 0.01, last: float = 0.0) -> Look:
         unusable={},
     )
     by_day = {"new": 0.4 + last, "old": 0.4, "champion": 0.4}
-    return Look(figures, by_day, ["old", "new"], "champion", "old", Gate())
+    proofs = {"new": Proof(30, e_value, 40.0)}
+    return Look(figures, by_day, ["old", "new"], "champion", "old", Gate(), proofs)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,8 @@ def look(gain: float, half: float = 0.01, last: float = 0.0) -> Look:
         ("clearly better", look(0.05), "new"),
         ("clearly better", look(0.01), None),
         ("two questions", look(0.08), "new"),
-        ("two questions", look(0.03), "old"),
+        ("two questions", look(0.08, e_value=39), "old"),
+        ("two questions", look(0.004), "old"),
         ("two questions", look(-0.05), "old"),
     ],
 )

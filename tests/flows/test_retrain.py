@@ -215,7 +215,7 @@ def test_the_next_night_prepares_one_day_and_scores_the_champion_now(
     assert report["days"] == {"new": 1, "reused": 40, "rejected": 0}
     assert report["challenger"]["candidate"] == "logistic"
     assert set(report["looks"]) == {"constant", "tree"}
-    assert report["looks"]["constant"]["lowest"] < report["looks"]["constant"]["absolute"]["low"]
+    assert report["looks"]["constant"]["e_value"] < 1 < report["looks"]["constant"]["needed"]
     ours, theirs = (
         report["metrics"][name]["average_precision"] for name in ("challenger", "champion")
     )

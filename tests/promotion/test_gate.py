@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tasks.evaluation.estimates import Difference, Estimate, Evaluation, SliceResult
 from tasks.metrics import JudgementError
 from tasks.promotion.checks import Check, Status, Verdict
+from tasks.promotion.contests import Proof
 from tasks.promotion.gate import confirm, judge, judge_in_order, rank_challengers, refuse, too_large
 from tasks.spec import Gate
 
@@ -21,8 +22,7 @@ def _around(value, half=0.004):
 
 
 def _difference(value, half=0.004, scale=0.4):
-    lowest = (value - 2 * half) * scale
-    return Difference(_around(value * scale, half * scale), _around(value, half), lowest)
+    return Difference(_around(value * scale, half * scale), _around(value, half))
 
 
 def _evaluation(gain=0.01, half=0.004, over_baseline=1.0, calibration=0.01, **changes):
@@ -57,7 +57,12 @@ def _slice(value=0.0, half=0.02, group="AA"):
     return SliceResult("carrier", group, 500, 0.4, 0.4, relative)
 
 
-def _verdict(evaluation, champion="old", same=True, gate=GATE, slices=(), challenger="new"):
+SURE, UNSURE = Proof(31, 40.0, 40.0), Proof(12, 39.9, 40.0)
+
+
+def _verdict(
+    evaluation, champion="old", same=True, gate=GATE, slices=(), challenger="new", proof=SURE
+):
     return judge(
         evaluation,
         challenger=challenger,
@@ -66,6 +71,7 @@ def _verdict(evaluation, champion="old", same=True, gate=GATE, slices=(), challe
         same_recipe=same,
         gate=gate,
         slices=slices,
+        proof=proof,
     )
 
 
@@ -84,11 +90,20 @@ TABLE = [
     ("refit, too uncertain", _evaluation(0.01, 0.05), {}, "KEPT", "but uncertain"),
     ("other recipe, better", _evaluation(0.01), {"same": False}, "PROMOTED", "better by 0.004"),
     ("other, equal", _evaluation(0, 0), {"same": False}, "KEPT", "it is no different"),
-    ("other, not sure enough", _evaluation(0.01, 0.006), {"same": False}, "KEPT", "every night"),
+    (
+        "other, not proven",
+        _evaluation(0.05),
+        {"same": False, "proof": UNSURE},
+        "KEPT",
+        "But over 12 days, each counted once, the evidence is 39.9 and 40 is needed, so that at "
+        "most 0.05 of years promote a recipe that is no better.",
+    ),
+    ("other, new", _evaluation(0.05), {"same": False, "proof": None}, "KEPT", "on any day yet"),
+    ("refit, no proof", _evaluation(0.05), {"proof": None}, "PROMOTED", "Same recipe"),
     ("other, too good", _evaluation(0.12), {"same": False}, "KEPT", "needs a person's review"),
     ("refit, too good", _evaluation(0.12), {}, "KEPT", "set gate.surprise above 0.12"),
     ("other, small gain", _evaluation(0.004, 0.001), {"same": False}, "KEPT", "0.5% better"),
-    ("other, unclear", _evaluation(0.01, 0.01), {"same": False}, "KEPT", "clearly better"),
+    ("other, proven", _evaluation(0.01, 0.01), {"same": False}, "PROMOTED", "over 31 days"),
     ("other, worse", _evaluation(-0.01), {"same": False}, "KEPT", "it is 1.0% worse"),
     ("first night", _evaluation(), {"champion": None}, "PROMOTED", "First champion"),
     (
@@ -233,13 +248,14 @@ def _race(values, gains, greater=True):
         ({"a": 0.6, "b": 0.5, "c": 0.4}, {("a", "b"): 0.003}, "b", True, "b"),
         ({"a": 0.6, "b": 0.5, "c": 0.4}, {("a", "b"): 0.03}, "b", True, "ab"),
         ({"a": 0.6, "b": 0.5, "c": 0.7}, {("a", "b"): 0.03, ("c", "b"): 0.03}, "b", True, "cab"),
+        ({"d": 0.6, "b": 0.5, "c": 0.7}, {("d", "b"): 0.03, ("c", "b"): 0.03}, "b", True, "cb"),
         ({"a": 0.6, "c": 0.7}, {}, "b", True, "ca"),
         ({"a": math.nan, "b": 0.2, "c": 0.1}, {}, "a", True, "bc"),
     ],
 )
 def test_order_in_which_challengers_are_judged(values, gains, incumbent, greater, expected):
     found = _race(values, gains, greater)
-    assert rank_challengers(found, ["a", "b", "c"], incumbent, GATE) == list(expected)
+    assert rank_challengers(found, ["a", "b", "c", "d"], incumbent, GATE, "abc") == list(expected)
 
 
 def _judged(passes, name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 
 from tasks.errors import SpecError
+from tasks.promotion.betting import BETS, Capital
 from tasks.promotion.checks import Check
+from tasks.promotion.contests import Contest, Contests
 from tasks.promotion.verdict import (
     ChampionFacts,
     Decision,
@@ -119,16 +121,22 @@ def test_what_was_rolled_back_is_refused_and_only_that() -> None:
     found = night(refused={"good": why})
     assert (found.verdict.status, found.verdict.reasons[0]) == ("KEPT", why)
     assert found.verdict.reasons[1:] == night().verdict.reasons
-    assert night(refused={"bad": why}) == night()
+    other = night(refused={"bad": why})  # it begins no contest
+    assert replace(other, contests=None) == replace(night(), contests=None)
+    assert other.contests.running == ()
 
 
 BOLD = 1 / (1 + np.exp(-20 * (2 * HOLDOUT["target"] - 1 + 0.3 * RANDOM.normal(size=len(HOLDOUT)))))
 RACE = Evidence(TRAINING, HOLDOUT, SCORES | {"bold": np.asarray(BOLD)}, ["bold", "good"])
 STRICT = replace(toy, gate=replace(toy.gate, surprise=0.05))
+LAST = date(2026, 1, 14)
+PROVEN = Contests(
+    LAST, "", 1, (Contest("bold", "good", 0.5, LAST, Capital(30, 1.0, (9.0,) * len(BETS))),)
+)
 
 
 def test_one_that_is_too_good_does_not_keep_the_champions_own_refit_out() -> None:
-    found = decide(STRICT, RACE, FACTS)
+    found = decide(STRICT, RACE, FACTS, contests=PROVEN)
     assert (found.verdict.status, found.challenger) == ("PROMOTED", "good")
     (told,) = [reason for reason in found.verdict.reasons if "bold" in reason]
     assert told.startswith("bold is passed over: ")
@@ -143,7 +151,7 @@ def test_one_that_is_too_good_does_not_keep_the_champions_own_refit_out() -> Non
 def test_where_none_passes_the_best_is_told_of_first() -> None:
     worse = guess(20.0)
     evidence = replace(RACE, scores=RACE.scores | {"good": worse})
-    found = decide(STRICT, evidence, FACTS)
+    found = decide(STRICT, evidence, FACTS, contests=PROVEN)
     assert (found.verdict.status, found.challenger) == ("KEPT", "bold")
     assert "a gain this large needs a person's review" in found.verdict.reasons[0]
     assert any(r.startswith("good is not promoted either: ") for r in found.verdict.reasons)
@@ -159,7 +167,8 @@ def test_on_the_first_night_the_next_best_is_the_first_champion() -> None:
 
 
 def test_one_that_was_rolled_back_does_not_keep_the_others_out() -> None:
-    found = night(RACE, refused={"bold": "Version 3 was rolled back: complaints."})
+    refused = {"bold": "Version 3 was rolled back: complaints."}
+    found = night(RACE, refused=refused, contests=PROVEN)
     assert (found.verdict.status, found.challenger) == ("PROMOTED", "good")
     told = "bold is passed over: Version 3 was rolled back: complaints."
     assert told in found.verdict.reasons
@@ -274,3 +283,31 @@ def test_a_backfill_is_older_than_the_champion_or_the_last_judged_night(
     found = why_backfill(day(10), version, day(judged) if judged else None)
     assert (found is None) is (said is None)
     assert (said or "") in (found or "")
+
+
+def test_another_recipe_is_promoted_once_its_days_have_proven_it_and_not_sooner() -> None:
+    """Its holdout of 7 days is far better, but a week is too few; each new day counts once."""
+    contests: Contests | None = None
+    champion = ChampionFacts("2", "bad")
+    spec, verdicts = replace(toy, gate=replace(toy.gate, surprise=1000.0)), []
+    for night in range(14):
+        holdout = days(str(date(2026, 1, 8) + timedelta(days=night)), 7)
+        scores = {name: guess(noise, holdout) for name, noise in (("good", 1.0), ("bad", 20.0))}
+        scores |= {"champion": guess(20.0, holdout), "baseline": np.full(len(holdout), 0.5)}
+        evidence = Evidence(TRAINING, holdout, scores, ["bad", "good"])
+        found = decide(spec, evidence, champion, contests=contests, code="one")
+        contests = found.contests
+        verdicts.append((found.challenger, found.verdict.status))
+    assert contests is not None
+    assert contests.running[0].capital.days == 7 + 13
+    promoted = verdicts.index(("good", "PROMOTED"))
+    assert 3 <= promoted < 14
+    assert set(verdicts[promoted:]) == {("good", "PROMOTED")}
+    assert {name for name, _ in verdicts[:promoted]} == {"bad"}
+
+
+def test_contests_wait_where_a_night_cannot_be_compared() -> None:
+    before = Contests(date(2026, 1, 8), "one")
+    one_class = replace(EVIDENCE, holdout=HOLDOUT.assign(target=1))
+    assert night(one_class, contests=before).contests == before
+    assert night(replace(EVIDENCE, scores=NO_CHAMPION), None).contests is None

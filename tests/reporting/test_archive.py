@@ -9,6 +9,7 @@ from pathlib import Path
 from tasks.reporting.archive import (
     keep_days,
     last_judged,
+    newest_contests,
     past_reports,
     report_folder,
     revised_days,
@@ -41,6 +42,19 @@ def test_the_last_judged_night_is_one_with_a_challenger(home: Path) -> None:
     keep(FIRST + timedelta(days=1), "HELD")
     keep(FIRST + timedelta(days=2), "REJECTED")
     assert last_judged("toy") == FIRST
+
+
+def test_contests_go_on_from_the_newest_night_that_kept_some(home: Path) -> None:
+    assert newest_contests("toy", FIRST) is None
+    for age, kept in enumerate(({"begun": 1}, None, {"begun": 2})):
+        keep(FIRST + timedelta(days=age), "KEPT")
+        file = report_folder("toy", FIRST + timedelta(days=age)) / "report.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "contests": kept}))
+    keep(FIRST - timedelta(days=1), "KEPT")  # a night of an earlier release has no such key
+    keep(FIRST + timedelta(days=3), "HELD")
+    assert newest_contests("toy", FIRST - timedelta(days=1)) is None
+    assert newest_contests("toy", FIRST + timedelta(days=1)) == {"begun": 1}
+    assert newest_contests("toy", date.max) == {"begun": 2}
 
 
 def test_a_torn_or_foreign_report_is_left_out(home: Path) -> None:

@@ -161,6 +161,19 @@ def test_a_first_night_says_that_nothing_is_graded_yet() -> None:
     ]
 
 
+def test_estimates_are_told_apart_from_graded_days() -> None:
+    newest: Any = night(0)
+    plain = history_page.to_html([night(1), newest], [graded(1, 0.2)])
+    day = {"value": 0.41, "low": 0.38, "high": 0.44, "version": "2", "promised": None}
+    newest["estimated"] = [{"day": "2026-11-21", **day}, {"day": "2026-11-23", **day}]
+    html = history_page.to_html([night(1), newest], [graded(1, 0.2)])
+    said = '<p class="quiet">Estimated from the probabilities alone, before labels come, '
+    at = html.index(said)
+    told = html[at : html.index("</p>", at)]
+    assert told.endswith(": 2026-11-23: 0.410 (0.380 to 0.440).")  # the 21st has been graded since
+    assert html.replace(f"{told}</p>\n", "\n") == plain
+
+
 def test_sixty_nights_are_each_there_once() -> None:
     html = history_page.to_html(SIXTY, GRADED)
     dates = [report["as_of"] for report in SIXTY]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from datetime import date, timedelta
 from types import SimpleNamespace
@@ -14,7 +15,9 @@ from tasks.features.split import Split
 from tasks.monitoring.drift import Drifted, Shift
 from tasks.monitoring.live_days import Live
 from tasks.predictions.publish import Predictions
+from tasks.promotion.betting import Capital
 from tasks.promotion.checks import Check, Status, Verdict
+from tasks.promotion.contests import Contest, Contests
 from tasks.registry.versions import Champion
 from tasks.reporting import night_report
 from tasks.reporting.night_report import DataFacts, JudgedFacts, NightFacts, build_report
@@ -32,7 +35,7 @@ def measured(value: float) -> dict[str, dict[str, float]]:
     return {"average_precision": {"value": value, "low": value - 0.1, "high": value + 0.1}}
 
 
-LOOK = {"lowest": 0.02, "relative": {"value": 0.1, "low": 0.05, "high": 0.15}}
+LOOK = {"relative": {"value": 0.1, "low": 0.05, "high": 0.15}}
 FIGURES = {
     "metrics": {
         "logistic": measured(0.8),
@@ -134,8 +137,17 @@ def test_the_comparison_has_who_was_measured(missing: str | None) -> None:
 
 
 def test_looks_are_at_other_recipes_than_the_champions() -> None:
-    assert night_report.looks(JUDGED, BEFORE) == {"logistic": LOOK}
-    assert night_report.looks(JUDGED, None) == {}
+    assert night_report.looks(JUDGED, BEFORE, 0.95) == {"logistic": LOOK}
+    assert night_report.looks(JUDGED, None, 0.95) == {}
+
+
+def test_a_look_tells_what_speaks_for_the_recipe_and_what_is_needed() -> None:
+    running = (Contest("logistic", "tree", 0.5, AS_OF, Capital(31, 1.0, (3.0,) * 4)),)
+    contests = Contests(AS_OF, "code", 1, running).to_json()
+    found = night_report.looks(replace(JUDGED, contests=contests), BEFORE, 0.95)["logistic"]
+    assert found["relative"] == LOOK["relative"]
+    assert (found["days"], found["e_value"]) == (31, pytest.approx(math.exp(3)))
+    assert found["needed"] == pytest.approx(40)
 
 
 def test_a_late_night_says_that_it_stands_for_others() -> None:
