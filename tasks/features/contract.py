@@ -167,6 +167,11 @@ def repeated(rows: pd.DataFrame) -> pd.Series[bool]:
 
 def _check_columns(rows: pd.DataFrame, schema: Any) -> None:
     for name, column in schema.columns.items():
+        if name == "day" and column.required:
+            raise ContractError(
+                "found a column 'day' in the contract; expected none, for the name is reserved. "
+                "The table's own column day is 'day_', where it is no date: declare that."
+            )
         if column.required and not column.regex and name not in rows.columns:
             found = ", ".join(str(other) for other in rows.columns if other != "day")
             raise ContractError(

@@ -100,6 +100,9 @@ def answer_ahead(
     past, problem = days_before(spec, cleaned, stamp), spec.problem
     asked = clean_requests(spec, named, stamp) if named is not None else None
     requests = problem.ask(asked, past, spec.known_ahead)
+    if "day" in requests:  # of the calendar, where the history does not end the day before
+        stamps = pd.Series(stamp, index=requests.index, dtype="datetime64[s]")
+        requests = requests.assign(day=stamps)
     known = hide_open_labels(spec, past, stamp)
     answers: list[Any] = []
     inputs: list[Any] = []

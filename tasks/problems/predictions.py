@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 REPEAT, DISCOVERY = "repeat", "discovery"
+PUBLISHED = ("as_of", "version", "made_at")
+"""Columns that every table of predictions has, besides the day, the key and the scores."""
 Matched = tuple["pd.DataFrame", dict[str, Floats], dict[str, int]]
 """Examples, each scorer's scores of them, and the counts ``asked``, ``labelled``, ``unasked``."""
 
@@ -73,7 +75,8 @@ def match_keyed(
     """
     keys = list(key)
     named = {name: {c: f"{name} {c}" for c in columns} for name in answered}
-    truth = happened.drop_duplicates(keys).rename(columns={target: "target"})
+    aside = ["target"] if target != "target" and "target" in happened else []  # of another meaning
+    truth = happened.drop(columns=aside).drop_duplicates(keys).rename(columns={target: "target"})
     first, *others = answered
     asked = answered[first].rename(columns=named[first]).drop(columns="day", errors="ignore")
     for name in others:

@@ -126,6 +126,14 @@ class Recommendation(ProblemBase):
         if number is (self.rating is None) or (self.liked is not None and not number):
             allowed = "None without a rating" if self.rating is None else "the least liked rating"
             found.append(f"liked: found {self.liked!r}, allowed {allowed}")
+        columns = ("place", "score", "kind", *predictions.PUBLISHED)
+        for name in ("user", "item"):
+            if (value := getattr(self, name)) in columns:
+                found.append(
+                    f"{name}: found {value!r}, allowed a name that is not a column of the "
+                    f"predictions ({', '.join(columns)}): rename the column in clean, such as "
+                    f"rows.rename(columns={{{value!r}: 'own_{value}'}})"
+                )
         if self.user == self.item:
             found.append(f"item: found {self.item!r}, allowed a column other than user")
         for name in ("k", "recall_k"):

@@ -178,9 +178,12 @@ class Tabular(ProblemBase):
         found += target_faults(self.target, known_ahead)
         if unknown := [name for name in self.key if name not in known_ahead]:
             found.append(f"key: found {unknown[0]!r}, allowed columns that known_ahead names")
-        if taken := [name for name in self.key if name in self.score_columns]:
+        columns = (*self.score_columns, *predictions.PUBLISHED)
+        if taken := [name for name in self.key if name in columns]:
             found.append(
-                f"key: found {taken[0]!r}, allowed a name that is not a column of the predictions"
+                f"key: found {taken[0]!r}, allowed a name that is not a column of the predictions "
+                f"({', '.join(columns)}): rename the column in clean, such as "
+                f"rows.rename(columns={{{taken[0]!r}: 'own_{taken[0]}'}})"
             )
         return found
 

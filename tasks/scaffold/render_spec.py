@@ -151,8 +151,9 @@ prefect deploy -n retrain-{plan.name}
 _TAKEN = (
     "validate", "strategy", "example", "empty", "to_schema", "to_json_schema", "to_yaml",
     "to_structured_schema", "get_metadata", "pydantic_validate", "build_schema_",
+    "pa", "pd", "bool", "float", "int", "str",
 )  # fmt: skip
-"""Names that pandera reserves in a contract."""
+"""Names that pandera reserves in a contract, and those that its lines use themselves."""
 
 
 def _type(column: Column) -> str:

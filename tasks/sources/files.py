@@ -15,7 +15,15 @@ from tasks.sources import partitions
 from tasks.sources.base import SourceError, SourceSettingsError, check_clock, shift_of
 from tasks.sources.csv_reader import check_csv_settings, check_types, read_csv
 from tasks.sources.locations import check_path, list_files
-from tasks.sources.tables import check_names, check_time, join_days, local_times, no_rows, with_day
+from tasks.sources.tables import (
+    OWN_DAY,
+    check_names,
+    check_time,
+    join_days,
+    local_times,
+    no_rows,
+    with_day,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -279,7 +287,8 @@ class _FileDays:
 class ParquetDays(_FileDays):
     """Parquet: a folder with one file a day, ``2026-11-21.parquet`` or ``day=2026-11-21.parquet``.
 
-    A day may be a folder of several files, ``day=2026-11-21/part-0.parquet``. With ``time``, one
+    A day may be a folder of several files, ``day=2026-11-21/part-0.parquet``. A column ``day`` that
+    is no date, such as the day of a month, is ``day_`` in the rows. With ``time``, one
     larger file or a folder of them, split into days by that column.
 
     Attributes:
@@ -311,7 +320,8 @@ class CsvDays(_FileDays):
     The first row is the header. Empty cells are missing, and so are NA, NaN, NULL and the like
     unless quoted. A column has the type that ``types`` or else the model's contract names; where
     they name none, it is found by looking at all values of a file, and joined over days. A number
-    that begins with a zero, such as ``00042``, is a code and stays text.
+    that begins with a zero, such as ``00042``, is a code and stays text. A column ``day`` that is
+    no date, such as the day of a month, is ``day_`` in the rows.
 
     Attributes:
         path: As for ``ParquetDays``.
@@ -353,9 +363,11 @@ class CsvDays(_FileDays):
 
     def _parts(self, file: Path, what: str, spare: Path | None) -> list[Any]:
         types = {**self.declared, **self.types}
+        if OWN_DAY in types:
+            types.setdefault("day", types[OWN_DAY])
         parts = read_csv(file, what, self.delimiter, self.encoding, types, spare)
         names = parts[0].column_names
-        if absent := [name for name in self.types if name not in names]:
+        if absent := [name for name in self.types if name not in (*names, OWN_DAY)]:
             raise SourceSettingsError(
                 f"{what}: found no column {absent[0]!r}, which types= names; expected one of "
                 f"{', '.join(names)}. Correct types= in the model's source."

@@ -120,10 +120,6 @@ def _check_rows(rows: pd.DataFrame, days: PackageDays) -> None:
 
     if not isinstance(rows, pd.DataFrame) or rows.empty:
         raise SourceError(f"load={days.load!r}: found no rows; expected a DataFrame with rows.")
-    if "day" in rows.columns:
-        raise SourceError(
-            f"load={days.load!r}: found a column 'day'; the name is reserved. Rename the column."
-        )
     if days.time not in rows.columns:
         raise SourceError(
             f"load={days.load!r}: found no column {days.time!r} for the time; expected one of "

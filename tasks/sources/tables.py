@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 INDEX_COLUMN = re.compile(r"__index_level_\d+__")
+OWN_DAY = "day_"
+"""Name that a table's own column ``day`` has, where it is no date."""
 OFFSET = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
 """The end of a time that carries an offset from UTC."""
 
@@ -127,12 +129,14 @@ def check_time(names: Sequence[str], time: str, what: str) -> None:
 def with_day(table: Any, day: date, what: str) -> Any:
     """The rows of one day as an Arrow table with the reserved column ``day`` in front.
 
-    A stored index is left out.
+    A stored index is left out. A column ``day`` of the table itself is ``OWN_DAY``, such as the day
+    of a month; one of dates has to be the day.
     """
     import pyarrow as pa
 
     stamps = pa.repeat(pa.scalar(day, pa.date32()).cast(pa.timestamp("s")), len(table))
     names = [name for name in table.column_names if INDEX_COLUMN.fullmatch(name)]
+    table = own_day_aside(table)
     if "day" in table.column_names:
         if not _is_day(table.column("day"), day):
             raise SourceError(
@@ -150,7 +154,7 @@ def with_days(table: Any, what: str) -> Any:
     import pyarrow as pa
 
     stamps = table.column(0).cast(pa.date32()).cast(pa.timestamp("s"))
-    rows = table.remove_column(0)
+    rows = own_day_aside(table.remove_column(0))
     if "day" in rows.column_names:
         if not _is_same(rows.column("day"), stamps):
             raise SourceError(
@@ -159,6 +163,34 @@ def with_days(table: Any, what: str) -> Any:
             )
         rows = rows.drop_columns(["day"])
     return rows.add_column(0, "day", stamps)
+
+
+def own_day_aside(table: Any) -> Any:
+    """The table with its own column ``day`` under another name, unless it holds dates."""
+    import pyarrow as pa
+
+    if "day" not in table.column_names or _holds_dates(table.column("day")):
+        return table
+    taken, own = set(table.column_names), OWN_DAY
+    while own in taken:
+        own += "_"
+    if pa.types.is_null(table.column("day").type):
+        return table.drop_columns(["day"])
+    return table.rename_columns([own if name == "day" else name for name in table.column_names])
+
+
+def _holds_dates(column: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_temporal(column.type) and not pa.types.is_time(column.type):
+        return True
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return False
+    try:
+        column.cast(pa.timestamp("us"))
+    except pa.ArrowException:
+        return False
+    return True
 
 
 def join_days(

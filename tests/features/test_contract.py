@@ -429,3 +429,12 @@ def test_many_days_at_once_are_judged_as_each_alone(drawn: list[tuple[object, ..
 
 def test_days_are_dates() -> None:
     assert accept_rows(lines(), Lines).counts.index[0].date() == date(2026, 11, 20)
+
+
+def test_a_contract_of_a_column_day_says_how_it_is_named() -> None:
+    class Own(pa.DataFrameModel):
+        day: int
+
+    rows = pd.DataFrame({"day": pd.to_datetime(["2026-11-20"]), "day_": [20]})
+    with pytest.raises(ContractError, match="own column day is 'day_'"):
+        accept_rows(rows, Own)

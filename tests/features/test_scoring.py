@@ -145,3 +145,16 @@ def test_of_the_groceries_households_none_is_left_out() -> None:
     assert [len(part) for part, _ in parts] == [2_000, 469]
     assert all(seen is history for _, seen in parts)
     assert history["day"].max() < MORNING
+
+
+def test_users_are_asked_for_the_day_that_is_predicted_whenever_the_history_ends() -> None:
+    monday, seen = DAY + pd.Timedelta(days=2), []
+
+    def watched(requests: pd.DataFrame, past: pd.DataFrame) -> pd.DataFrame:
+        seen.append(requests["day"])
+        return features(requests, past)
+
+    spec = SimpleNamespace(**{**vars(SPEC), "features": watched})
+    answer_ahead(spec, Order(), HISTORY, None, monday, keep=0)
+    assert seen
+    assert all((days == monday).all() and days.dtype == "datetime64[s]" for days in seen)

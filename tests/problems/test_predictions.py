@@ -182,3 +182,21 @@ def test_features_with_another_index_are_refused() -> None:
     requests = pd.DataFrame({"carrier": ["AA"], "flight": [1]})
     with pytest.raises(ValueError, match="a different index than that of the requests"):
         LATE.answers(requests, requests.set_axis([4]), np.array([0.5]))
+
+
+def test_a_table_may_have_a_column_target_of_its_own() -> None:
+    happened = pd.DataFrame(
+        {"day": pd.Timestamp("2026-11-21"), "carrier": "a", "flight": [1, 2], "late": [1, 0]}
+    ).assign(target="gate", version=7, score=0.1)
+    shown = pd.DataFrame({"carrier": "a", "flight": [1, 2], "probability": [0.9, 0.2]})
+    shown = shown.assign(version="3")
+    examples, scores, counts = LATE.match({"champion": shown}, happened)
+    assert examples["target"].tolist() == [1, 0]
+    assert scores["champion"].tolist() == [0.9, 0.2]
+    assert counts == {"asked": 2, "labelled": 2, "unasked": 0}
+
+
+def test_a_key_that_the_table_of_predictions_has_itself_is_told() -> None:
+    (fault,) = Classification("late", key=("version",)).faults(("version",))
+    assert "key: found 'version', allowed a name that is not a column of the predictions" in fault
+    assert "rows.rename(columns={'version': 'own_version'})" in fault

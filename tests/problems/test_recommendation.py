@@ -60,6 +60,11 @@ def test_live_answers_are_held_to_what_was_liked() -> None:
         (Recommendation("u", "i", "p", rating="r", liked="4"), "liked: found '4'"),  # type: ignore[arg-type]
         (Recommendation("u", "i", "p", rating="day", liked=4), "rating: found 'day'"),
         (
+            Recommendation("place", "i", "p"),
+            "user: found 'place', allowed a name that is not a col",
+        ),
+        (Recommendation("u", "version", "p"), "rename the column in clean, such as rows.rename("),
+        (
             Recommendation("u", "i", "p", metric="gain"),
             "metric: found 'gain', allowed ndcg, recall",
         ),

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.scaffold import render_spec
+from tasks.scaffold.code import identifier
 from tasks.scaffold.plan import Plan
 from tasks.scaffold.profiling import LONGEST_NAME, Column, Target
 from tasks.scaffold.render_ranking import Feedback, write_ranking
@@ -103,3 +105,8 @@ def test_names_of_its_parts() -> None:
     assert variable("days") == "days_model"
     assert variable("class") == "class_model"
     assert question(plan_of(list("abcd"))) == "Will a be yes?"
+
+
+@pytest.mark.parametrize("name", ["PA", "pd", "INT", "float", "Str", "bool"])
+def test_a_field_never_hides_a_name_that_the_contract_uses(name: str) -> None:
+    assert identifier(name, render_spec._TAKEN) == f"{name.lower()}_"

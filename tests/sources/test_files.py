@@ -135,7 +135,7 @@ def test_a_file_broken_inside_is_refused(folder: Path) -> None:
     ("columns", "message"),
     [
         ({"n": ["5"], "shop": ["a"]}, r"2026-11-23\.parquet: found .*string in column 'n'.*int64"),
-        ({"n": [5], "shop": ["a"], "day": [3]}, r"column 'day'.*reserved"),
+        ({"n": [5], "shop": ["a"], "day": ["2026-11-24"]}, r"column 'day'.*reserved"),
     ],
 )
 def test_columns_that_differ_are_named(
@@ -377,7 +377,11 @@ WRONG: dict[str, tuple[Callable[[Path], None], type[SourceError], str]] = {
         "expected an offset from UTC in every time or in none",
     ),
     "names alone": (write_text("at,n\n"), SourceError, "found no row below the header"),
-    "reserved": (write_text("at,day\n2026-11-20,3\n"), SourceError, "column 'day'.*reserved"),
+    "reserved": (
+        write_text("at,day\n2026-11-20,2026-11-21\n"),
+        SourceError,
+        "column 'day'.*reserved",
+    ),
 }
 
 
@@ -672,3 +676,24 @@ def test_a_csv_is_split_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyP
     pd.testing.assert_frame_equal(source.read_days([*whole]), rows)
     assert rows["n"].tolist() == [*range(0, 300, 3), *range(1, 300, 3), *range(2, 300, 3)]
     assert not list((settings.home() / "data").glob("*/.spare"))
+
+
+@pytest.mark.parametrize("time", [None, "at"])
+def test_a_table_may_have_a_column_day_of_its_own(tmp_path: Path, time: str | None) -> None:
+    """The day of a month, as in the flights of a whole year; a name of a weekday."""
+    for day, own in ((20, ["1", ""]), (21, ["31", "7"])):
+        rows = "".join(f"2026-11-{day} 10:00,{one},Fri\n" for one in own)
+        (tmp_path / "days").mkdir(exist_ok=True)
+        (tmp_path / "days" / f"2026-11-{day}.csv").write_text(f"at,day,day_\n{rows}")
+    source = CsvDays(str(tmp_path / "days"), time, types={"day": "int"})
+    days = [*source.list_days(date.max)]
+    rows = source.read_days(days)
+    assert rows["day"].dt.day.tolist() == [20, 20, 21, 21]
+    assert plain(rows["day__"]) == [1, None, 31, 7]
+    assert rows["day_"].tolist() == ["Fri"] * 4
+    alone = pd.concat([source.read_days([day]) for day in days], ignore_index=True)
+    pd.testing.assert_frame_equal(alone, rows)
+
+
+def plain(values: pd.Series) -> list[object]:
+    return [None if pd.isna(value) else value for value in values]

@@ -96,7 +96,6 @@ def test_a_damaged_day_of_a_package_says_what_to_delete(package: PackageDays, ho
     [
         ("no_times", "found object in the time column 'at'"),
         ("not_a_frame", "expected a DataFrame"),
-        ("with_day", "column 'day'; the name is reserved"),
         ("nowhere", "has no function 'nowhere'"),
     ],
 )

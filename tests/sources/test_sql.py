@@ -494,7 +494,7 @@ def test_columns_may_have_any_name(url: str) -> None:
     time = "TEXT" if url.startswith("sqlite") else "timestamp"
     run(
         url,
-        f"CREATE TABLE t (nightly_day {time}, source_rows int, days int, mark int, offset_ int)",
+        f"CREATE TABLE t (nightly_day {time}, source_rows int, days int, mark int, day int)",
         "INSERT INTO t VALUES ('2026-11-20 10:00:00', 1, 2, 3, 4)",
     )
     source = SqlDays(url, "t", time="nightly_day")
