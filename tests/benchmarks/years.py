@@ -47,11 +47,11 @@ class Entry(NamedTuple):
 
 
 PLANS = {
-    **{f"{n} recipes": [Entry(0, NIGHTS, share_of(1, n))] * n for n in (1, 4, 8)},
-    "4 recipes, code edited every month": [
+    **{f"recipes: {n}": [Entry(0, NIGHTS, share_of(1, n))] * n for n in (1, 4, 8)},
+    "recipes: 4, code edited every month": [
         Entry(MONTH * n, MONTH * (n + 1), share_of(n + 1, 4)) for n in range(12) for _ in range(4)
     ],
-    "one more recipe every month": [
+    "recipes: one more every month": [
         Entry(MONTH * n, NIGHTS, share_of(n + 1, 1)) for n in range(12)
     ],
 }
@@ -61,7 +61,7 @@ def main() -> None:
     """Measure the days unless they are kept, then print the tables."""
     asked = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     asked.add_argument("--model", default="flights", choices=sorted(HONEST))
-    asked.add_argument("--years", type=int, default=4000)
+    asked.add_argument("--years", type=int, default=1000)
     given = asked.parse_args()
     kept = settings.home() / "years" / f"{given.model}.json"
     if not kept.exists():
