@@ -35,6 +35,7 @@ DATABASES = ("postgresql", "sqlite")
 TABLES = (".csv", ".tsv", ".txt")
 DELIMITERS = ",;\t|"
 DAY = re.compile(r"(?:day=)?\d{4}-\d\d-\d\d\.")
+PARTITION = re.compile(r"\w+=.+")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 SPEC = re.compile(r"^\w+ = ModelSpec\($", re.MULTILINE)
 
@@ -210,13 +211,19 @@ def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
         raise InferError(
             f"--from {origin}: found no such file or folder, relative to {Path.cwd()}."
         )
-    files = [path] if path.is_file() else sorted(f for f in path.iterdir() if _is_data(f))
+    inside = [] if path.is_file() else sorted(path.iterdir())
+    lake = [part for part in inside if PARTITION.fullmatch(part.name) and part.is_dir()]
+    files = [path] if path.is_file() else [f for f in inside if _is_data(f)]
+    files += sorted(f for part in lake for f in part.iterdir() if _is_data(f))
     if not files:
         raise InferError(f"--from {origin}: found no .parquet or .csv file in this folder.")
     kinds = sorted({_suffix(file.name) for file in files})
     if len(kinds) > 1:
         raise InferError(f"--from {origin}: found {' and '.join(kinds)} files; expected one kind.")
-    if path.is_dir() and all(DAY.match(file.name) for file in files):
+    if path.is_dir() and all(
+        DAY.match(file.name) or DAY.match(f"{file.parent.name.partition('=')[2]}.")
+        for file in files
+    ):
         time = {}
     elif not time:
         raise InferError("Set --time to the column that says when a row happened.")
@@ -302,11 +309,12 @@ def _database(asked: argparse.Namespace, scheme: str) -> tuple[str, dict[str, st
 
 
 def _is_data(file: Path) -> bool:
-    return not file.name.startswith((".", "_")) and _suffix(file.name) in (*TABLES, ".parquet")
+    aside = file.name.startswith((".", "_")) or not file.is_file()
+    return not aside and _suffix(file.name) in (*TABLES, ".parquet")
 
 
 def _suffix(name: str) -> str:
-    suffixes = [s for s in Path(name).suffixes if s not in (".gz", ".zst", ".bz2")]
+    suffixes = [s for s in Path(name).suffixes if s not in (".gz", ".zst", ".bz2", ".xz")]
     return suffixes[-1].lower() if suffixes else ""
 
 
@@ -316,7 +324,7 @@ def _from_project(path: Path) -> str:
 
 def _dialect(file: Path) -> dict[str, str]:
     """Delimiter and encoding of a CSV file, where they differ from the defaults."""
-    if file.suffix in (".gz", ".zst", ".bz2"):
+    if file.suffix in (".gz", ".zst", ".bz2", ".xz"):
         return {}
     found = {}
     with file.open("rb") as opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 import shutil
@@ -378,3 +379,14 @@ def test_a_file_that_exists_is_kept_unless_told_otherwise(
     shutil.copy(PROJECT / "deployments" / "serve.py", other)
     code, said = say([*usual, "--out", str(other), "--force"], monkeypatch, capsys)
     assert (code, "found a file that is not a model file" in said) == (2, True)
+
+
+def test_the_folders_of_a_lake_are_days(tmp_path: Path) -> None:
+    for day in ("2026-11-20", "2026-11-21"):
+        place = tmp_path / "lake" / f"dt={day}"
+        place.mkdir(parents=True)
+        for name in ("part-0.snappy.parquet", "_SUCCESS", ".part-0.crc"):
+            (place / name).touch()
+    asked = argparse.Namespace(origin=str(tmp_path / "lake"), table=None, query=None, time="at")
+    kind, arguments = new_model.describe_source(asked)
+    assert (kind, arguments) == ("ParquetDays", {"path": str(tmp_path / "lake")})
