@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+PATTERN = "\0"
+"""What a pattern of column names begins with, among the types that a contract declares."""
 DAY_START = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from tasks.sources import partitions
-from tasks.sources.base import SourceError, SourceSettingsError, shortened
+from tasks.sources.base import PATTERN, SourceError, SourceSettingsError, shortened
 from tasks.sources.tables import check_names
 
 LONGEST_ROW = 16 * 2**20
@@ -116,7 +116,7 @@ def read_csv(
     names = texts[0].column_names
     if names[0] == "":
         texts = [part.drop_columns([""]) for part in texts]
-    said = {name: (types or {}).get(name) for name in texts[0].column_names}
+    said = {name: type_of(name, types or {}) for name in texts[0].column_names}
     kinds = {name: _kind(texts, name, kind) for name, kind in said.items()}
     found: list[Any] = []
     while texts:
@@ -125,6 +125,13 @@ def read_csv(
         typed = pa.table(columns, names=list(kinds))
         found.append(partitions.spilled(typed, spare) if spare and texts + found else typed)
     return found
+
+
+def type_of(name: str, types: Mapping[str, str]) -> str | None:
+    """The type that is named for a column, or for a pattern that its name matches."""
+    patterns = {each.removeprefix(PATTERN): kind for each, kind in types.items() if PATTERN in each}
+    matching = (kind for pattern, kind in patterns.items() if re.match(pattern, name))
+    return types.get(name) or next(matching, None)
 
 
 def _texts(file: Path, what: str, dialect: tuple[str, str], spare: Path | None) -> Iterator[Any]:

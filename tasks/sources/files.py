@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks.sources import partitions
 from tasks.sources.base import SourceError, SourceSettingsError, check_clock, shift_of
-from tasks.sources.csv_reader import check_csv_settings, check_types, read_csv
+from tasks.sources.csv_reader import check_csv_settings, check_types, read_csv, type_of
 from tasks.sources.locations import check_path, list_files
 from tasks.sources.tables import (
     OWN_DAY,
@@ -375,7 +375,9 @@ class CsvDays(_FileDays):
         return parts
 
     def _join(self, tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
-        return join_days(tables, texts={**self.declared, **self.types})
+        types = {**self.declared, **self.types}
+        names = {name for _, table in tables for name in table.column_names}
+        return join_days(tables, texts={name for name in names if type_of(name, types)})
 
     def _check_whole(self, content: bytes, what: str) -> None:
         if not content:

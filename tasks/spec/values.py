@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from tasks.sources.base import PATTERN
+
 EXPANDING = timedelta(days=36500)
 """A training window that keeps every day the source still has."""
 
@@ -71,14 +73,17 @@ def takes(function: object, count: int) -> bool:
 
 
 def plain_types(contract: Any) -> dict[str, str]:
-    """Columns of a pandera model to their types in the words of ``CsvDays``."""
+    """Columns of a pandera model to their types in the words of ``CsvDays``.
+
+    A pattern of names stands behind ``PATTERN``, which is in no name.
+    """
     import pandas as pd
 
     types = pd.api.types
     found = {}
     for name, column in contract.to_schema().columns.items():
         kind: Any = getattr(column.dtype, "type", None)
-        if kind is None or column.regex:
+        if kind is None:
             continue
         if isinstance(kind, pd.CategoricalDtype):
             kind = getattr(kind.categories, "dtype", "str")
@@ -90,7 +95,7 @@ def plain_types(contract: Any) -> dict[str, str]:
             ("str", types.is_string_dtype),
         ):
             if is_one(kind):
-                found[name] = word
+                found[PATTERN + name if column.regex else name] = word
                 break
     return found
 

@@ -1,5 +1,6 @@
 """Days in files, one each or cut from larger ones: listed, read, and faults named by their file."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import fsspec
 import pandas as pd
+import pandera.pandas as pandera
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,6 +27,8 @@ from tasks.sources import (
     csv_reader,
     locations,
 )
+from tasks.sources.serialize import source_from_json, source_to_json
+from tasks.spec.values import plain_types
 
 FIRST = date(2026, 11, 20)
 
@@ -697,3 +701,17 @@ def test_a_table_may_have_a_column_day_of_its_own(tmp_path: Path, time: str | No
 
 def plain(values: pd.Series) -> list[object]:
     return [None if pd.isna(value) else value for value in values]
+
+
+def test_a_pattern_of_the_contract_reaches_the_reader(tmp_path: Path) -> None:
+    class Codes(pandera.DataFrameModel):
+        code: str = pandera.Field(alias="code_.*", regex=True)
+
+    days = [FIRST, FIRST + timedelta(days=1)]
+    for day, code in zip(days, ("7", "00042"), strict=True):
+        (tmp_path / f"{day}.csv").write_text(f"code_a,n\n{code},1\n")
+    source = CsvDays(str(tmp_path)).with_types(plain_types(Codes))
+    assert source.read_days(days[:1])["code_a"].tolist() == ["7"]
+    assert source.read_days(days)["code_a"].tolist() == ["7", "00042"]
+    assert source.read_days(days)["n"].tolist() == [1, 1]
+    assert source_from_json(json.loads(json.dumps(source_to_json(source)))) == source
