@@ -17,6 +17,7 @@ from tasks.clean_process.package_check import files_digest
 from tasks.clean_process.run import CleanProcessError, run_by_itself
 from tasks.errors import NightlyError
 from tasks.features import scoring
+from tasks.features.cleaning import clean_keys
 from tasks.features.contract import accept_rows
 from tasks.registry import packages, versions
 from tasks.registry.client import RegistryError
@@ -69,7 +70,7 @@ def score_champion(
     client: Client,
     spec: ModelSpec,
     champion: Champion,
-    listed: Sequence[date],
+    fingerprints: Mapping[date, str],
     held_out: Sequence[date],
     holdout: pd.DataFrame,
 ) -> tuple[pd.DataFrame, np.ndarray]:
@@ -79,7 +80,7 @@ def score_champion(
         client: From ``open_registry``.
         spec: Tonight's model.
         champion: The version behind the alias.
-        listed: Every day of the source.
+        fingerprints: Every day of the source with its fingerprint.
         held_out: Days of the holdout.
         holdout: Tonight's examples of these days.
 
@@ -94,14 +95,15 @@ def score_champion(
         twin = packages.read_twin(client, champion, fit.trusted_types(spec))
         scores = fit.score(spec, f"Champion {champion.version}", twin, holdout)
         return holdout.head(0), scores
-    needed = days_needed(listed, held_out, champion.lookback)
+    needed = days_needed(list(fingerprints), held_out, champion.lookback)
     accepted = accept(spec, spec.source.read_days(needed))
     with (
         packages.downloaded(client, spec.name, champion.version) as package,
         packages.downloaded_twin(client, champion) as twin,
     ):
         said = ask_champion(champion, spec.name, package, twin, accepted, held_out)
-    return align(spec, holdout, accepted, said)
+    kept = _kept_rows(spec, {day: fingerprints[day] for day in held_out})
+    return align(spec, holdout, kept, accepted, said)
 
 
 def predict_ahead(
@@ -195,7 +197,8 @@ def ask_champion(
         held_out: Days of the holdout.
 
     Returns:
-        ``day``, ``row`` (position in ``accepted``) or user and item, and ``score``.
+        ``day``, ``row`` (position in ``accepted``, -1 where unknown) and the key, or user and item,
+        and ``score``.
 
     Raises:
         AlignError: Where the package was altered.
@@ -292,18 +295,24 @@ def accept(spec: ModelSpec, raw: pd.DataFrame) -> pd.DataFrame:
 
 
 def align(
-    spec: ModelSpec, holdout: pd.DataFrame, accepted: pd.DataFrame, said: pd.DataFrame
+    spec: ModelSpec,
+    holdout: pd.DataFrame,
+    kept: pd.DataFrame,
+    accepted: pd.DataFrame,
+    said: pd.DataFrame,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Match the champion's predictions with tonight's examples.
 
     In a recommendation each pipeline has its own item candidates: those of the champion alone are
     added to the examples, and items that one of the two does not rank come last in its order. In
-    other problems an example that the champion's pipeline left out gets its mean score, and a class
-    added since gets probability 0.
+    other problems predictions of the same raw row are compared; where one of the two ``clean``
+    makes new rows of the raw ones, predictions of the same key. An example that the champion's
+    pipeline left out gets its mean score, and a class added since gets probability 0.
 
     Args:
         spec: Tonight's model.
         holdout: Tonight's examples.
+        kept: The clean rows of the holdout they were made of.
         accepted: The raw rows both were made of.
         said: From ``ask_champion``.
 
@@ -316,23 +325,20 @@ def align(
     """
     if spec.problem.user_column is not None:
         return _align_pairs(spec, holdout, accepted, said)
-    place = _places(spec, holdout, accepted)
-    if not np.array_equal(accepted["day"].reindex(said["row"]), said["day"]):
-        raise AlignError(
-            "its function clean does not keep the index of the rows, so its predictions cannot "
-            "be matched with tonight's rows"
-        )
     several = len(spec.problem.score_columns) > 1
     columns = list(spec.problem.score_columns) if several else ["score"]
-    named = set(said) - {"day", "row"}
+    named = {name for name in said if name not in ("day", "row") and name not in _keys(said)}
     fewer_classes = spec.problem.scores_classes and named < set(columns)
     if named != set(columns) and not fewer_classes:
         raise AlignError(
             "it predicts other classes or other quantiles than tonight's spec. Use another model "
             "name: a new name starts without a champion"
         )
-    given = said.set_index("row").reindex(columns=columns, fill_value=0.0)
-    scores = given.reindex(place)
+    place = _places(spec, kept, accepted, said)
+    given = said[[name for name in columns if name in said]].reindex(
+        columns=columns, fill_value=0.0
+    )
+    scores = given.reset_index(drop=True).reindex(place)
     left_out = float(scores.isna().any(axis=1).mean())
     if left_out > UNANSWERED:
         raise AlignError(
@@ -347,22 +353,99 @@ def pad(scores: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([scores, np.full(count, scores.min() - 1)]) if count else scores
 
 
-def _places(spec: ModelSpec, holdout: pd.DataFrame, accepted: pd.DataFrame) -> pd.Index:
-    """Positions in the accepted rows of tonight's examples."""
-    cleaned = spec.clean(accepted) if spec.clean else accepted
-    cleaned = cleaned.sort_values("day", kind="stable")
-    target = cleaned[spec.problem.target]  # type: ignore[attr-defined]
-    kept = cleaned[target.notna() & cleaned["day"].isin(holdout["day"].unique())]
-    same = [name for name in kept if name in spec.known_ahead and name in accepted]
-    matched = (
-        len(kept) == len(holdout)
-        and kept.index.isin(accepted.index).all()
-        and kept[["day", *same]].equals(accepted.loc[kept.index, ["day", *same]])
-        and np.array_equal(spec.problem.encode(target[kept.index]), holdout["target"])  # type: ignore[attr-defined]
-    )
-    if not matched:
-        raise AlignError("clean does not keep the index of the rows, so they cannot be matched")
-    return kept.index
+def _places(
+    spec: ModelSpec, kept: pd.DataFrame, accepted: pd.DataFrame, said: pd.DataFrame
+) -> np.ndarray:
+    """Position in the champion's predictions of each of tonight's examples; -1 where none.
+
+    Raises:
+        AlignError: Where they can be told apart neither by their raw rows nor by their keys.
+    """
+    labelled = kept[spec.problem.target_column].notna().to_numpy()
+    origin, why = _origins(spec, kept, accepted)
+    if origin is not None and (said["row"] >= 0).all():
+        return _position(said["row"].to_numpy(), origin[labelled])
+    if origin is not None:
+        why = "its clean makes new rows of the raw ones"
+    named = [name for name in getattr(spec.problem, "key", ()) if name in kept]
+    if not named or len(named) != len(_keys(said)):
+        raise AlignError(
+            f"{why}, so its predictions cannot be matched by raw row, and the problem names no key "
+            "that both have. Name in key of the problem what tells the rows of a day apart, or use "
+            "another model name: a new name starts without a champion"
+        )
+    theirs, ours = said[["day", *_keys(said)]], kept[["day", *named]]
+    mine, wanted = _same_codes([theirs, ours.set_axis(theirs.columns, axis=1)])
+    if len(np.unique(mine)) < len(mine) or len(np.unique(wanted)) < len(wanted):
+        raise AlignError(
+            f"{why}, so its predictions cannot be matched by raw row, and the key "
+            f"({', '.join(named)}) is not unique within each day. Name in key of the problem what "
+            "tells the rows of a day apart"
+        )
+    return _position(mine, wanted[labelled])
+
+
+def _origins(
+    spec: ModelSpec, kept: pd.DataFrame, accepted: pd.DataFrame
+) -> tuple[np.ndarray | None, str]:
+    """Position in the accepted rows of each clean row that is kept, or why there is none.
+
+    The accepted rows were read anew: a database may give rows of one time in another order. Clean
+    rows that are equal in every column may stand for each other.
+    """
+    parts = scoring.clean_each(spec, accepted[accepted["day"].isin(kept["day"].unique())])
+    found = [scoring.origins(spec, accepted, part) for part in parts.values()]
+    if any(place is None for place in found):
+        return None, "tonight's clean makes new rows of the raw ones"
+    again = scoring.below(list(parts.values()))
+    other = "tonight's clean makes other rows each time it gets the same raw ones"
+    if set(kept) != set(again):
+        return None, other
+    old, new = _same_codes([kept, again])
+    if not np.array_equal(np.sort(old), np.sort(new)):
+        return None, other
+    origin = np.empty(len(kept), dtype=np.int64)
+    origin[np.argsort(old, kind="stable")] = np.concatenate(found)[np.argsort(new, kind="stable")]
+    return origin, ""
+
+
+def _same_codes(tables: Sequence[pd.DataFrame]) -> list[np.ndarray]:
+    """One number for each row: the same in all tables where all columns are equal."""
+    import pandas as pd
+
+    names = list(tables[0])
+    columns = {}
+    for place, name in enumerate(names):
+        whole = pd.concat([table[name].astype(object) for table in tables], ignore_index=True)
+        try:
+            columns[place] = pd.factorize(whole)[0]
+        except TypeError:  # lists and the like cannot be hashed
+            plain = whole.map(lambda value: value.tolist() if hasattr(value, "tolist") else value)
+            columns[place] = pd.factorize(plain.map(repr))[0]
+    codes = pd.DataFrame(columns).groupby(list(columns), sort=False).ngroup().to_numpy()
+    return np.split(codes, np.cumsum([len(table) for table in tables])[:-1])
+
+
+def _position(given: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each wanted number is among the given ones; -1 where it is not."""
+    import pandas as pd
+
+    return np.asarray(pd.Index(given).get_indexer(pd.Index(wanted)))
+
+
+def _keys(said: pd.DataFrame) -> list[str]:
+    """The columns of the champion's predictions that hold its key."""
+    named = map(scoring.KEY.format, range(len(said.columns)))
+    return [name for name in named if name in said]
+
+
+def _kept_rows(spec: ModelSpec, fingerprints: Mapping[date, str]) -> pd.DataFrame:
+    """The clean rows that tonight's examples of these days were made of."""
+    keys = list(clean_keys(spec, fingerprints).values())
+    found = frames.find_days("clean", keys)
+    if len(found) < len(keys):
+        raise files.StoreError("clean rows of the holdout are missing. Run the night again")
+    return frames.read_days([found[key] for key in keys])
 
 
 def _align_pairs(
@@ -383,7 +466,7 @@ def _align_pairs(
     both = float((merged["_merge"] == "both").sum()) / max(1, len(holdout))
     if both == 0:
         raise AlignError("its own pipeline has no item candidate in common with tonight's")
-    cleaned = spec.clean(accepted) if spec.clean else accepted
+    cleaned = scoring.clean_rows(spec, accepted)
     bought = spec.problem.wanted(cleaned).assign(target=np.int8(1))  # type: ignore[attr-defined]
     bought["day"] = bought["day"].astype(stamp)
     added = added.merge(bought, how="left", on=keys)

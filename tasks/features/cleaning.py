@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.errors import SpecError
 from tasks.features.contract import accept_rows, over_limit
+from tasks.features.scoring import clean_each
 from tasks.spec.fingerprint import digest
 from tasks.store import files, frames
 
@@ -76,7 +77,8 @@ def clean_days(
         ContractError: Where a day lacks a column or has another type than the contract says.
         SourceError: Where a day cannot be read.
         SpecError: Where ``known_ahead`` or ``late`` names a column that is neither raw nor clean,
-            or the problem one that is not clean or of another type.
+            or the problem one that is not clean or of another type, or where ``clean`` returns
+            different columns or types on different days.
     """
 
     keys, new = clean_keys(spec, fingerprints), days_to_clean(spec, fingerprints)
@@ -95,12 +97,12 @@ def clean_days(
         if len(accepted.quarantine):
             folder = settings.home() / "quarantine" / spec.name
             files.write_parquet(folder / f"{batch[-1]}.parquet", accepted.quarantine)
-        rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
-        check_named_columns(spec, {*accepted.rows, *rows})
-        refused |= _label_faults(spec, rows)
+        made = clean_each(spec, accepted.rows)
+        check_named_columns(spec, {*accepted.rows}.union(*made.values()))
+        refused |= _label_faults(spec, made)
         rejected |= refused
         good = {day: keys[day] for day in batch if day not in refused}
-        refs |= frames.write_days("clean", by_day(rows, good))
+        refs |= _write_clean(spec, good, made)
         counted |= frames.write_days("counts", by_day(accepted.counts.reset_index(), good))
         counts.append(accepted.counts)
         if progress:
@@ -128,6 +130,20 @@ def by_day(rows: pd.DataFrame, keys: Mapping[date, str]) -> dict[str, pd.DataFra
         key: order.iloc[start:stop].reset_index(drop=True)
         for key, start, stop in zip(keys.values(), starts, stops, strict=True)
     }
+
+
+def _write_clean(
+    spec: ModelSpec, keys: Mapping[date, str], made: Mapping[Any, pd.DataFrame]
+) -> dict[str, frames.Ref]:
+    import pandas as pd
+
+    none = next(iter(made.values())).head(0)
+    try:
+        return frames.write_days(
+            "clean", {key: made.get(pd.Timestamp(day), none) for day, key in keys.items()}
+        )
+    except ValueError as error:
+        raise SpecError(f"Model {spec.name}: {error}") from error
 
 
 def _days_at_once(rows: float) -> int:
@@ -162,21 +178,13 @@ def refusals(spec: ModelSpec, accepted: Accepted) -> dict[date, str]:
     return reasons
 
 
-def _label_faults(spec: ModelSpec, rows: pd.DataFrame) -> dict[date, str]:
+def _label_faults(spec: ModelSpec, made: Mapping[Any, pd.DataFrame]) -> dict[date, str]:
     """Days with labels that the problem does not accept, with the reason."""
-    import pandas as pd
-
     try:
-        fault = spec.problem.label_fault(rows)
+        faults = {stamp: spec.problem.label_fault(rows) for stamp, rows in made.items()}
     except SpecError as error:
         raise SpecError(f"Model {spec.name}: {error}.") from error
-    if not fault:
-        return {}
-    faults = {
-        pd.Timestamp(day).date(): spec.problem.label_fault(rows[rows["day"] == day])
-        for day in rows["day"].unique()
-    }
-    return {day: f"{day}: {fault}." for day, fault in faults.items() if fault}
+    return {stamp.date(): f"{stamp:%Y-%m-%d}: {fault}." for stamp, fault in faults.items() if fault}
 
 
 def _all_counts(

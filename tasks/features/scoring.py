@@ -11,6 +11,9 @@ the predictions that the app reads.
 
 It also runs with packages of older versions, whose ``tasks`` is another: it imports ``tasks.spec``
 alone, once the package is first on the path, and asks a spec for nothing that those lack.
+
+Each of its rows names the raw row it was made of, so that two versions are compared on the same
+rows whatever their ``clean`` filters, orders or changes (``follow_rows``).
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 CROWD = 10_000
 """Most users in the history that one part of the requests sees."""
+KEY = "key {}"
+"""Columns of the predictions for past days that hold the problem's key, by its place."""
 
 
 def main() -> None:
@@ -41,14 +46,18 @@ def main() -> None:
     spec = find_spec(asked["file"], asked["module"], asked["model"])
     accepted = pd.read_feather(rows)
     estimator = skops.io.load(model, trusted=asked["trusted"])
-    cleaned = spec.clean(accepted) if spec.clean else accepted
-    cleaned = cleaned.sort_values("day", kind="stable")
+    parts = clean_each(spec, accepted)
+    cleaned = below(list(parts.values()))
     if "ahead" in asked:
         named = pd.read_feather(requests[0]) if requests else None
         stamp = pd.Timestamp(asked["ahead"])
         found, _ = answer_ahead(spec, estimator, cleaned, named, stamp, keep=0)
     else:
-        days = [answer_day(spec, estimator, cleaned, pd.Timestamp(day)) for day in asked["days"]]
+        stamps = [stamp for stamp in map(pd.Timestamp, asked["days"]) if stamp in parts]
+        days = [
+            answer_day(spec, estimator, cleaned, stamp, origins(spec, accepted, parts[stamp]))
+            for stamp in stamps
+        ]
         found = pd.concat(days, ignore_index=True)
     found.to_feather(answers)
 
@@ -65,8 +74,140 @@ def find_spec(file: str, module: str, model: str) -> Any:
     return found[0]
 
 
-def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any) -> Any:
-    """Scores of one day's requests, from the history before that day."""
+def clean_rows(spec: Any, accepted: Any) -> Any:
+    """Clean rows, ascending by ``day``; ``clean`` gets the rows of one day at a time."""
+    return below(list(clean_each(spec, accepted).values()))
+
+
+def clean_each(spec: Any, accepted: Any) -> dict[Any, Any]:
+    """Clean rows of each day that accepted rows have.
+
+    ``clean`` gets one day at a time, so that a day is the same whatever else was read with it.
+    """
+    if accepted.empty:
+        return {None: clean_day(spec, accepted)}
+    days = accepted.groupby("day", sort=True)
+    return {day: clean_day(spec, rows.reset_index(drop=True)) for day, rows in days}
+
+
+def clean_day(spec: Any, rows: Any) -> Any:
+    """Clean rows of one day, from its accepted rows; what ``clean`` puts on other days is gone."""
+    cleaned = spec.clean(rows) if spec.clean else rows
+    if rows.empty or "day" not in cleaned:
+        return cleaned
+    same = cleaned["day"] == rows["day"].iloc[0]
+    return (cleaned if same.all() else cleaned[same]).reset_index(drop=True)
+
+
+def below(parts: list[Any]) -> Any:
+    """Frames one below the other; a categorical stays one, with the categories that occur."""
+    import pandas as pd
+    from pandas.api.types import union_categoricals
+
+    filled = [part for part in parts if len(part)] or parts[:1]
+    if len(filled) == 1:
+        return filled[0].reset_index(drop=True)
+    made = {}
+    for name in filled[0]:
+        each = [part[name] for part in filled if name in part]
+        kinds = {column.dtype for column in each}
+        if len(kinds) == 1:
+            continue
+        if all(isinstance(kind, pd.CategoricalDtype) and not kind.ordered for kind in kinds):
+            made[name] = union_categoricals(each, sort_categories=True)
+            continue
+        known = {column.dtype for column in each if column.notna().any()}
+        if len(known) == 1 and getattr(kind := known.pop(), "kind", "O") not in "biu":
+            filled = [
+                part.astype({name: kind}) if name in part and part[name].isna().all() else part
+                for part in filled
+            ]
+    return pd.concat(filled, ignore_index=True).assign(**made)
+
+
+def origins(spec: Any, accepted: Any, cleaned: Any) -> Any:
+    """Position in the accepted rows of each clean row of one day, or None: see ``follow_rows``."""
+    if user_of(spec.problem) or cleaned.empty:
+        return None
+    today = accepted[accepted["day"] == cleaned["day"].iloc[0]]
+    places = follow_rows(spec, today.reset_index(drop=True), cleaned)
+    return None if places is None else today.index[places]
+
+
+def follow_rows(spec: Any, rows: Any, cleaned: Any) -> Any:
+    """Position of the accepted row that each clean row of one day was made of.
+
+    ``clean`` runs again on the same rows with a mark on each: in the index, in a column of a name
+    that no column has, or in the time of ``day``, which is midnight. So a mark outlives a filter,
+    another order, changed columns, a reset index, a join and a choice of columns. It counts only
+    where the clean rows are otherwise the same, and each has the mark of another accepted row.
+
+    Args:
+        spec: The model.
+        rows: Accepted rows of one day, with a fresh index.
+        cleaned: What ``clean_day`` makes of them.
+
+    Returns:
+        None where ``clean`` makes new rows, such as sums of several.
+    """
+    import numpy as np
+    import pandas as pd
+    from pandas.util import hash_array
+
+    if not spec.clean:
+        return np.arange(len(rows))
+    marks = pd.Index((hash_array(np.arange(len(rows))) >> 1).astype("int64"))
+    for carried in (_in_the_index, _in_a_column, _in_the_day):
+        try:
+            made, found = carried(spec.clean, rows, marks)
+        except Exception:
+            continue
+        made = made.reset_index(drop=True)
+        places = marks.get_indexer(pd.Index(found))
+        known = (places >= 0).all() and len(np.unique(places)) == len(places)
+        if known and made.equals(cleaned.reset_index(drop=True)):
+            return places
+    return None
+
+
+def _in_the_index(clean: Callable[[Any], Any], rows: Any, marks: Any) -> tuple[Any, Any]:
+    made = clean(rows.set_axis(marks))
+    made = made[made["day"] == rows["day"].iloc[0]]
+    return made, made.index
+
+
+def _in_a_column(clean: Callable[[Any], Any], rows: Any, marks: Any) -> tuple[Any, Any]:
+    name = "nightly row"
+    while name in rows:
+        name += "_"
+    made = clean(rows.assign(**{name: marks}))
+    made = made[made["day"] == rows["day"].iloc[0]]
+    return made.drop(columns=name), made[name]
+
+
+def _in_the_day(clean: Callable[[Any], Any], rows: Any, marks: Any) -> tuple[Any, Any]:
+    """The mark is the microsecond of the day: as many as there are rows."""
+    import numpy as np
+    import pandas as pd
+
+    midnight, order = rows["day"].iloc[0], np.arange(1, len(rows) + 1)
+    marked = rows["day"].astype("datetime64[us]") + pd.to_timedelta(order, unit="us")
+    made = clean(rows.assign(day=marked))
+    made = made[made["day"].dt.normalize() == midnight]
+    place = (made["day"] - midnight) // pd.Timedelta(1, unit="us") - 1
+    return made.assign(day=made["day"].dt.normalize().astype(rows["day"].dtype)), marks[place]
+
+
+def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any, origin: Any = None) -> Any:
+    """Scores of one day's requests, from the history before that day.
+
+    Args:
+        spec: The model.
+        estimator: Its fitted estimator.
+        cleaned: Clean rows, ascending by ``day``.
+        stamp: The day.
+        origin: The raw row of each clean row of the day, from ``origins``; None where unknown.
+    """
     import pandas as pd
 
     today, past = cleaned[cleaned["day"] == stamp], history_of(spec, cleaned, stamp)
@@ -75,11 +216,22 @@ def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any) -> Any:
     reserved = [name for name in ("day", "target", "relevant") if name in made]
     scores = spec.problem.score(estimator, spec.problem.inputs(made.drop(columns=reserved)))
     user = user_of(spec.problem)
-    keys = made[[user, spec.problem.item]] if user else {"row": today.index[made.index]}
+    keys = made[[user, spec.problem.item]] if user else _named_rows(spec, requests, made, origin)
     named = {"score": scores}
     if scores.ndim > 1:
         named = dict(zip(spec.problem.score_columns, scores.T, strict=True))
     return pd.DataFrame({"day": stamp, **keys, **named})
+
+
+def _named_rows(spec: Any, requests: Any, made: Any, origin: Any) -> dict[str, Any]:
+    """Which raw row each prediction is for, -1 where none is known, and its key."""
+    import numpy as np
+
+    lost = origin is None
+    rows = np.full(len(made), -1) if lost else np.asarray(origin, dtype="int64")[made.index]
+    key = [name for name in getattr(spec.problem, "key", ()) if name in requests]
+    named = {KEY.format(place): requests[name] for place, name in enumerate(key)}
+    return {"row": rows, **{name: values[made.index] for name, values in named.items()}}
 
 
 def answer_ahead(

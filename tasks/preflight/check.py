@@ -14,7 +14,7 @@ from tasks.features import cleaning
 from tasks.features.as_of import day_start_of, last_complete_day, reasons_to_hold
 from tasks.features.contract import ContractError, accept_rows, as_declared, repeated
 from tasks.features.examples import build_examples, day_and_history
-from tasks.features.scoring import clean_requests, days_before, hide_open_labels
+from tasks.features.scoring import clean_requests, clean_rows, days_before, hide_open_labels
 from tasks.features.split import HistoryError, split_days, without_strays
 from tasks.preflight.file_reads import noted, unknown
 from tasks.preflight.result import Checkup, Part, few, told
@@ -222,8 +222,8 @@ def _look_inside(
         return
     with noted(seen):
         clean, part = _clean(spec, accepted)
+    yield part, ()
     if clean is None:
-        yield part, ()
         return
     yield _look_for_leaks(spec, rows, sample, clean), ()
     cleaned = time.perf_counter()
@@ -344,7 +344,7 @@ def _equal_rows(rows: pd.DataFrame) -> tuple[str, ...]:
 
 def _clean(spec: ModelSpec, accepted: Accepted) -> tuple[pd.DataFrame | None, Part]:
     try:
-        rows = spec.clean(accepted.rows) if spec.clean else accepted.rows
+        rows = clean_rows(spec, accepted.rows)
         cleaning.check_named_columns(spec, {*accepted.rows, *rows})
     except SpecError as error:
         return None, Part("Clean", faults=(str(error),))
@@ -357,7 +357,24 @@ def _clean(spec: ModelSpec, accepted: Accepted) -> tuple[pd.DataFrame | None, Pa
                 "clean: found no column 'day' in what it returns; expected it. Keep the column.",
             ),
         )
-    return rows.sort_values("day", kind="stable").reset_index(drop=True), Part()
+    return rows, Part(notes=_other_days(spec, accepted, rows))
+
+
+def _other_days(spec: ModelSpec, accepted: Accepted, alone: pd.DataFrame) -> tuple[str, ...]:
+    """That ``clean`` uses other days where it gets several, which no night gives it."""
+    if spec.clean is None:
+        return ()
+    try:
+        whole = spec.clean(accepted.rows).sort_values("day", kind="stable").reset_index(drop=True)
+    except Exception:
+        return ()
+    if whole.astype(object).equals(alone.astype(object)):
+        return ()
+    return (
+        "clean makes other rows of several days at once than of each day alone. It gets one day at "
+        "a time, so that a day is the same whatever is read with it: compute what needs other days "
+        "in features, from history.",
+    )
 
 
 def _look_for_leaks(
@@ -372,9 +389,11 @@ def _look_for_leaks(
             leaks.rebuilt_without_outcomes(spec, some, tested),
             leaks.missing_like_label(spec, clean),
         ]
+        asked = leaks.rows_by_outcome(spec, some, tested)
     except Exception as error:
         return Part("Leaks", faults=(told(spec, "clean", error),))
-    return Part("Leaks", notes=tuple(c.detail for c in checks if not c.passed))
+    signs = [check.detail for check in checks if not check.passed]
+    return Part("Leaks", notes=(*signs, *([asked] if asked else ())))
 
 
 def _look_at_features(

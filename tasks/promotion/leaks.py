@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.features.contract import accept_rows
-from tasks.features.scoring import history_of
+from tasks.features.scoring import (
+    clean_day,
+    clean_rows,
+    follow_rows,
+    history_of,
+    make_features,
+)
 from tasks.metrics.separation import separation
 from tasks.promotion.checks import Check
 
@@ -44,10 +50,12 @@ def outcomes(spec: ModelSpec, raw: pd.DataFrame) -> list[str]:
 def rebuilt_without_outcomes(spec: ModelSpec, raw: pd.DataFrame, tested: date) -> Check:
     """Clean the same days again, with outcomes replaced that nobody knew on the evening before one.
 
-    All rows from that day on get the outcomes of one of these rows. The requests of that day and
-    the history before it must not change: then no feature can depend on the outcomes, because
-    features are a function of these two only. Where labels are final later, the history as features
-    get it must not change either when what is late is replaced on the days that are not final yet.
+    All rows from that day on get the outcomes of one of these rows. The requests of that day must
+    not change, and, where the outcomes decide which rows of it are kept, neither must the features
+    of those that are kept both times. The history before cannot change, because ``clean`` sees one
+    day at a time. Then no feature depends on the outcomes: features are a function of these two.
+    Where labels are final later, the history as features get it must not change either when what is
+    late is replaced on the days that are not final yet.
 
     Args:
         spec: The model.
@@ -59,17 +67,40 @@ def rebuilt_without_outcomes(spec: ModelSpec, raw: pd.DataFrame, tested: date) -
     hidden = outcomes(spec, accepted)
     if not hidden or not _since(accepted, tested).any():
         return Check(name, True, "Every column is known ahead.")
-    clean = spec.clean or (lambda rows: rows)
-    before, now = clean(accepted), clean(_replaced(accepted, hidden, tested))
-    changed = (
-        _changed_history(before, now, tested)
-        or _changed_requests(spec, before, now, tested)
-        or _followed_labels(spec, accepted, before, tested)
+    before = clean_rows(spec, accepted)
+    changed = _changed_requests(spec, accepted, before, tested) or _followed_labels(
+        spec, accepted, before, tested
     )
     if changed:
         return Check(name, False, changed)
     words = f"With all outcomes from {tested} on replaced, that day's inputs do not change."
     return Check(name, True, words)
+
+
+def rows_by_outcome(spec: ModelSpec, raw: pd.DataFrame, tested: date) -> str | None:
+    """That the outcomes of a day decide which of its rows ``clean`` keeps, in words, if they do.
+
+    That is no leak as long as features do not change. But the app asks before there is an outcome.
+
+    Args:
+        spec: The model.
+        raw: Raw rows, those of the day among them.
+        tested: The day.
+    """
+    accepted = accept_rows(raw, spec.contract).rows
+    found = _both_ways(spec, accepted, tested)
+    if found is None or spec.problem.user_column is not None:
+        return None
+    old, new = found
+    more, fewer = len(new.index.difference(old.index)), len(old.index.difference(new.index))
+    if not more and not fewer:
+        return None
+    return (
+        f"Which rows of {tested} clean keeps depends on their outcome: with another outcome "
+        f"{more:,} more of them would be kept, and {fewer:,} fewer. The app asks before there is "
+        "an outcome, so it asks for rows that no holdout has. If the question is about the kept "
+        "rows only, this is right; otherwise keep them all, with a missing label."
+    )
 
 
 def missing_like_label(spec: ModelSpec, rows: pd.DataFrame) -> Check:
@@ -168,12 +199,10 @@ def _followed_labels(
 
     if not spec.label_delay:
         return None
-    clean, since = spec.clean or (lambda rows: rows), tested - spec.label_delay
-    now = clean(_replaced(accepted, _late_columns(spec, accepted, before, since), since))
-    old, new = (
-        history_of(spec, rows.sort_values("day", kind="stable"), pd.Timestamp(tested))
-        for rows in (before, now)
-    )
+    since = tested - spec.label_delay
+    late = _replaced(accepted, _late_columns(spec, accepted, before, since), since)
+    now = clean_rows(spec, late)
+    old, new = (history_of(spec, rows, pd.Timestamp(tested)) for rows in (before, now))
     follow = "follow labels that are not final on the evening before"
     if len(old) != len(new):
         return f"Leak sign: which rows the history of {tested} has would {follow}."
@@ -196,40 +225,80 @@ def _late_columns(
     named = [name for name in outcomes(spec, accepted) if name in (*labels, *spec.late)]
     if named:
         return named
-    clean, made = spec.clean or (lambda rows: rows), [name for name in labels if name in before]
+    made = [name for name in labels if name in before]
     return [
         name
         for name in outcomes(spec, accepted)
-        if not clean(_replaced(accepted, [name], since))[made].equals(before[made])
+        if not clean_rows(spec, _replaced(accepted, [name], since))[made].equals(before[made])
     ]
 
 
-def _changed_history(before: pd.DataFrame, now: pd.DataFrame, tested: date) -> str | None:
+def _both_ways(
+    spec: ModelSpec, accepted: pd.DataFrame, tested: date
+) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Clean rows of a day with its outcomes and with others, indexed by what is the same in both.
+
+    That is the user, the raw row or, where ``clean`` makes new rows, the key of the problem. None
+    where there is no such thing.
+    """
     import pandas as pd
 
-    stamp = pd.Timestamp(tested)
-    old, new = (rows[rows["day"] < stamp].reset_index(drop=True) for rows in (before, now))
-    if len(old) != len(new):
-        return (
-            f"Leak sign: other rows of the days before {tested} are kept by clean when outcomes "
-            f"from {tested} on change."
-        )
-    return _named(old, new, list(old.columns), f"the history before {tested}")
+    user = spec.problem.user_column
+    today = accepted[accepted["day"] == pd.Timestamp(tested)].reset_index(drop=True)
+    if today.empty:
+        return today, today
+    raw = (today, _replaced(today, outcomes(spec, today), tested))
+    made = [clean_day(spec, rows) for rows in raw]
+    if user is not None:
+        old, new = (rows.drop_duplicates(user).set_index(user, drop=False) for rows in made)
+        return old, new
+    places = [follow_rows(spec, *each) for each in zip(raw, made, strict=True)]
+    if all(place is not None for place in places):
+        old, new = (rows.set_axis(place) for rows, place in zip(made, places, strict=True))
+        return old, new
+    key = [name for name in spec.problem.answer_keys if name in made[0]]
+    if key and not any(rows.duplicated(key).any() for rows in made):
+        old, new = (rows.set_index(key, drop=False) for rows in made)
+        return old, new
+    return None if len(made[0]) != len(made[1]) else (made[0], made[1])
 
 
 def _changed_requests(
-    spec: ModelSpec, before: pd.DataFrame, now: pd.DataFrame, tested: date
+    spec: ModelSpec, accepted: pd.DataFrame, before: pd.DataFrame, tested: date
 ) -> str | None:
     """Compared on rows that both cleanings keep: which rows are kept may depend on the outcomes."""
     import pandas as pd
 
-    user, stamp = spec.problem.user_column, pd.Timestamp(tested)
-    keys = [name for name in spec.known_ahead if name in before]
-    old, new = (rows.loc[rows["day"] == stamp, keys] for rows in (before, now))
-    if user is not None:
-        old, new = (rows.drop_duplicates(user).set_index(user) for rows in (old, new))
+    found = _both_ways(spec, accepted, tested)
+    if found is None:
+        return (
+            f"How many rows clean makes of {tested} depends on its outcomes, and clean makes new "
+            "rows of the raw ones, so it cannot be seen whether their inputs do too. Name in key "
+            "of the problem what tells the rows of a day apart."
+        )
+    old, new = found
     both = old.index.intersection(new.index)
-    return _named(old.loc[both], new.loc[both], list(old.columns), f"the requests of {tested}")
+    keys = [name for name in spec.known_ahead if name in old]
+    changed = _named(old.loc[both, keys], new.loc[both, keys], keys, f"the requests of {tested}")
+    if changed or spec.problem.user_column is not None or len(both) == len(old) == len(new):
+        return changed
+    past = history_of(spec, before, pd.Timestamp(tested))
+    first, second = (_features_of(spec, rows, past) for rows in (old, new))
+    if first is None or second is None or set(first) != set(second):
+        return None
+    columns = list(first)
+    where = f"the features of {tested}, which follow the rows that clean keeps,"
+    return _named(first.loc[both], second.loc[both], columns, where)
+
+
+def _features_of(spec: ModelSpec, rows: pd.DataFrame, past: pd.DataFrame) -> pd.DataFrame | None:
+    """Features under the same index as the rows; None where they cannot be made of these few."""
+    try:
+        requests = spec.problem.requests(rows.reset_index(drop=True), spec.known_ahead)
+        made: pd.DataFrame = make_features(spec, requests, past)
+        return made.set_axis(rows.index[made.index])
+    except Exception:
+        return None  # the night says so itself where it needs them
 
 
 def _named(old: pd.DataFrame, new: pd.DataFrame, columns: list[Any], where: str) -> str | None:

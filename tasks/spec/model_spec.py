@@ -73,7 +73,8 @@ class ModelSpec:
         least_answers: Share of the rows published the last time below which predictions are
             refused.
         revert: When a champion that does worse than its predecessor is reverted automatically.
-        clean: Optional pure function from accepted rows to clean rows.
+        clean: Optional pure function from the accepted rows of one day to its clean rows. It may
+            filter, order, join and change them; versions are compared on the same raw rows.
         files: Files that the model's code reads, beside its own file, such as ``holidays.csv``:
             they are packaged with it, and an edit counts as one of the code. Those whose name
             stands in the code as a text are found without being named here.

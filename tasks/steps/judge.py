@@ -75,7 +75,7 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
         try:
             holdout = fit.read_examples(examples.of(held_out))
             more, scores = version_answers.score_champion(
-                client, spec, champion, list(night.days), held_out, holdout
+                client, spec, champion, night.days, held_out, holdout
             )
             fit.write_scores(key, scores)
             if len(more):

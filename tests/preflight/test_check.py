@@ -295,6 +295,15 @@ def test_likely_leaks_are_told_of(folder: Path) -> None:
     assert "paid alone has an AUC of 1.00" in told
 
 
+def test_a_clean_that_filters_on_an_outcome_or_uses_other_days_is_told_of(folder: Path) -> None:
+    found = look(folder, clean=lambda rows: rows[rows["number"] % 3 > rows["bought"]].iloc[::-1])
+    asked = [note for note in found.all("notes") if "depends on their outcome" in note]
+    assert len(asked) == 1, found
+    assert "The app asks before there is an outcome" in asked[0]
+    found = look(folder, clean=lambda rows: rows.assign(usual=rows["size"].mean()))
+    assert any("It gets one day at a time" in note for note in found.all("notes"))
+
+
 def test_many_equal_rows_are_told_of(tmp_path: Path) -> None:
     write_more(tmp_path, 1, 40)
     for number in (38, 39, 40):

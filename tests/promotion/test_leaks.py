@@ -11,6 +11,7 @@ import pandera.pandas as pa
 import pytest
 
 from tasks.features.contract import accept_rows
+from tasks.features.scoring import clean_rows
 from tasks.problems import Classification, Multiclass, Recommendation
 from tasks.promotion import leaks
 from tasks.spec import Gate, ModelSpec, days
@@ -79,21 +80,76 @@ def test_a_column_made_of_outcomes_is_found(clean: object) -> None:
     assert "usual" in found.detail
 
 
-def test_a_history_that_follows_the_future_is_found() -> None:
-    """Not asked on the day itself, yet the days before would not be what they were."""
-    found = leaks.rebuilt_without_outcomes(
-        replace(honest, clean=encoded_on_all_rows), visits(), MIDDLE
+def test_the_history_cannot_follow_the_future() -> None:
+    """Clean sees one day at a time: what it makes of outcomes is of that day's."""
+    spec = replace(honest, clean=encoded_on_all_rows)
+    found = leaks.rebuilt_without_outcomes(spec, visits(), MIDDLE)
+    assert found.passed, found.detail
+    before, now = clean_rows(spec, visits()), clean_rows(spec, later_outcomes_changed())
+    past = before["day"] < pd.Timestamp(MIDDLE)
+    pd.testing.assert_frame_equal(before[past], now[past])
+    assert not before.equals(now)
+
+
+def later_outcomes_changed() -> pd.DataFrame:
+    rows = visits()
+    return rows.assign(bought=rows["bought"].where(rows["day"] < pd.Timestamp(MIDDLE), 1.0))
+
+
+def renumbered(rows: pd.DataFrame) -> pd.DataFrame:
+    return only_bought(rows).reset_index(drop=True)
+
+
+def chosen_and_joined(rows: pd.DataFrame) -> pd.DataFrame:
+    towns = pd.DataFrame({"shop": ["a", "b"], "town": ["x", "y"]})
+    return only_bought(rows).merge(towns, on="shop")[["day", "town", "shop", "size", "bought"]]
+
+
+@pytest.mark.parametrize("clean", [only_bought, renumbered, chosen_and_joined])
+def test_a_filter_on_an_outcome_is_no_leak_but_a_question(clean: object) -> None:
+    """Only rows that arrived, with a new index or not: the same rows are compared."""
+    spec = replace(honest, clean=clean)
+    found = leaks.rebuilt_without_outcomes(spec, visits(), MIDDLE)
+    assert found.passed, found.detail
+    rows = visits()
+    gone = rows.loc[rows["day"] == pd.Timestamp(MIDDLE), "bought"].isna().sum()
+    said = leaks.rows_by_outcome(spec, visits(), MIDDLE)
+    assert said is not None
+    assert f"{gone} more of them would be kept, and 0 fewer" in said
+    assert "If the question is about the kept rows only, this is right" in said
+    assert leaks.rows_by_outcome(honest, visits(), MIDDLE) is None
+
+
+def test_features_that_follow_which_rows_are_kept_are_a_leak() -> None:
+    """The number of requests of a day tells how many have no outcome."""
+    spec = replace(
+        honest,
+        clean=renumbered,
+        features=lambda day, _: day[["size"]].assign(busy=day["size"].size),
     )
+    found = leaks.rebuilt_without_outcomes(spec, visits(), MIDDLE)
     assert not found.passed
-    assert "usual in the history before 2026-03-04" in found.detail
+    assert "busy in the features of 2026-03-04" in found.detail
 
 
-def test_of_a_recommendation_the_history_is_rebuilt() -> None:
+def test_rows_that_cannot_be_followed_are_told_apart_by_the_key() -> None:
+    def of_shops(rows: pd.DataFrame) -> pd.DataFrame:
+        return only_bought(rows).groupby(["day", "shop", "size"], as_index=False)["bought"].sum()
+
+    spec = replace(honest, clean=of_shops)
+    found = leaks.rebuilt_without_outcomes(spec, visits(), MIDDLE)
+    assert not found.passed
+    assert "Name in key of the problem" in found.detail
+    keyed = replace(spec, problem=Classification("bought", key=("shop", "size")))
+    assert leaks.rebuilt_without_outcomes(keyed, visits(), MIDDLE).passed
+
+
+def test_of_a_recommendation_the_requests_are_rebuilt() -> None:
     spec = replace(
         honest, problem=Recommendation("size", "shop", "usual"), known_ahead=("size",), clean=None
     )
     assert leaks.rebuilt_without_outcomes(spec, visits(), MIDDLE).passed
-    spoilt = replace(spec, clean=encoded_on_all_rows)
+    spoilt = replace(spec, clean=encoded_on_all_rows, known_ahead=("size", "usual"))
     assert not leaks.rebuilt_without_outcomes(spoilt, visits(), MIDDLE).passed
 
 
