@@ -68,7 +68,7 @@ def retrain(config: RetrainConfig) -> State:
             version = register_version(night, examples, judged, shipped, run)
             judged = check_version(night, examples, judged, shipped, version)
             if judged.verdict.status is Status.PROMOTED:
-                promote_version(night, version)
+                judged = promote_version(night, version, judged)
 
         clean_up(night)
         shown = deliver_predictions(night, clean)

@@ -208,6 +208,16 @@ def refuse(verdict: Verdict, *reasons: str) -> Verdict:
     return Verdict(Status.KEPT, (*reasons, *verdict.reasons), verdict.checks)
 
 
+def overtaken(verdict: Verdict, version: str, against: str | None, champion: str | None) -> Verdict:
+    """The verdict where another run has changed the champion since it was judged against."""
+    was, now = (f"version {each}" if each else "no version" for each in (against, champion))
+    return refuse(
+        verdict,
+        f"Version {version} is not promoted: when it was judged, {was} was the champion, and now "
+        f"{now} is, by another run on the same registry. Run the night again to judge it anew.",
+    )
+
+
 def _kept(
     champion: str | None, checks: tuple[Check, ...], comparison: tuple[str, ...] = ()
 ) -> Verdict:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from tasks.registry.champion_alias import ChampionMovedError, move_champion
 from tasks.registry.client import RegistryError, to_error
 from tasks.registry.holds import HELD_UNTIL
 from tasks.registry.versions import (
@@ -20,6 +21,12 @@ from tasks.registry.versions import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+EXPECTED = "expected"
+"""Of a change in the journal: the champion that it replaces; absent in older ones."""
+WHATEVER = "whatever it is"
+"""To promote a version whatever the champion is."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +42,35 @@ class Ended:
     told: str
 
 
-def promote(client: MlflowClient, model: str, version: str) -> None:
+def promote(
+    client: MlflowClient, model: str, version: str, judged_against: str | None = WHATEVER
+) -> None:
     """Make exactly this version the champion; the one before it becomes ``previous``.
 
     The intended change is written to the journal first: killed at any instant, ``finish_change``
     completes it. The same holds when a response was lost and the step is retried.
 
+    Args:
+        client: From ``open_registry``.
+        model: Registered model.
+        version: The version that becomes the champion.
+        judged_against: The champion it was compared with, None for none: that must still be the
+            champion.
+
     Raises:
+        ChampionMovedError: Where another version is the champion by now; nothing was changed.
         RegistryError: Where there is no such version; nothing was changed.
     """
     finish_change(client, model)
     _must_exist(client, model, version)
     before = version_by_alias(client, model, CHAMPION)
-    if before is None or str(before.version) != version:
-        replaced = str(before.version) if before else None
-        _change(client, model, {"champion": version, "previous": replaced, "replaced": replaced})
+    replaced = str(before.version) if before else None
+    if replaced == version:
+        return
+    if judged_against not in (WHATEVER, replaced):
+        raise ChampionMovedError(model, judged_against, replaced)
+    intent = {"champion": version, "previous": replaced, "replaced": replaced}
+    _change(client, model, {**intent, EXPECTED: replaced})
 
 
 def roll_back(
@@ -71,6 +92,7 @@ def roll_back(
         The version that was champion before it.
 
     Raises:
+        ChampionMovedError: Where another run has changed the champion meanwhile.
         RegistryError: Where there is no such version; nothing was changed.
     """
     begun = _read_change(client, model)
@@ -84,6 +106,7 @@ def roll_back(
     rejected = str(now.version) if now else None
     previous = str(replaced.version) if replaced else None
     intent = {"champion": version, "previous": previous, "rolled_back": rejected, "why": why}
+    intent[EXPECTED] = rejected
     if held_until:
         intent[HELD_UNTIL] = held_until.isoformat()
     _change(client, model, intent)
@@ -112,7 +135,12 @@ def finish_change(client: MlflowClient, model: str) -> Ended | None:
     if not begun:
         return None
     if find_by_number(client, model, begun["champion"]):
-        _apply(client, model, begun)
+        try:
+            _apply(client, model, begun)
+        except ChampionMovedError as moved:
+            now = f"version {moved.champion} is" if moved.champion else "there is no"
+            told = f"A change of champion was cut off, and since then {now} champion: it is void."
+            return Ended(moved.champion, told)
         told = f"is ended: version {begun['champion']} of {model} is the champion."
         return Ended(begun["champion"], f"A change of champion was cut off and {told}")
     stays = _undo(client, model, begun)
@@ -152,17 +180,29 @@ def _change(client: MlflowClient, model: str, intent: Mapping[str, str | None]) 
 def _apply(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> None:
     """Each step can be repeated; the last one closes the journal.
 
-    Of the versions named only the champion has to exist.
+    Of the versions named only the champion has to exist. Where another run has changed the champion
+    since the change was begun, nothing else is changed.
+
+    Raises:
+        ChampionMovedError: Then.
     """
     champion = intent["champion"] or ""
     rejected, replaced = intent.get("rolled_back"), intent.get("replaced")
+    if EXPECTED in intent:
+        try:
+            move_champion(client, model, champion, intent[EXPECTED])
+        except ChampionMovedError:
+            if _read_change(client, model) == intent:
+                client.delete_registered_model_tag(model, JOURNAL)
+            raise
+    else:  # begun by an earlier version of this code
+        client.set_registered_model_alias(model, CHAMPION, champion)
     if find_by_number(client, model, rejected):
         client.set_model_version_tag(model, rejected or "", "rolled_back", intent["why"])
         if held_until := intent.get(HELD_UNTIL):
             client.set_model_version_tag(model, rejected or "", HELD_UNTIL, held_until)
     if replaced:
         client.set_model_version_tag(model, champion, "replaced", replaced)
-    client.set_registered_model_alias(model, CHAMPION, champion)
     _close(client, model, intent["previous"])
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 from tasks import settings
 from tasks.features.as_of import last_complete_day
+from tasks.registry.champion_alias import champion_now
 from tasks.sources.serialize import source_from_json, source_to_json
 from tasks.store.files import read_json, write_json
 
@@ -42,6 +43,7 @@ def remember(
     days: Mapping[date, str],
     evidence: Sequence[Path],
     report: Path,
+    champion: str | None = None,
 ) -> None:
     """Record what decided a night, so that the same night need not run again.
 
@@ -59,6 +61,7 @@ def remember(
         days: Every day used, with its fingerprint.
         evidence: Files that must still be there for the verdict to stand.
         report: Its ``report.json``, below ``<name of the model>/<as-of>/``.
+        champion: The champion that it made, or that it was judged against; None for none.
     """
     try:
         described = source_to_json(source)
@@ -86,6 +89,7 @@ def remember(
         "evidence": {str(file): file.stat().st_size for file in evidence},
         "report": str(report),
         "report_sha256": _digest(report),
+        "champion": champion,
     }
     write_json(_folder(model) / f"{as_of}.json", record)
 
@@ -139,6 +143,10 @@ def _recall(model: str, as_of: date | None, now: datetime) -> Report | None:
         and record["registry"] == settings.tracking_uri()
         and record["report_sha256"] == _digest(report)
         and all(Path(file).stat().st_size >= size for file, size in record["evidence"].items())
+        and (
+            newest.isoformat() != records[-1].stem  # later nights have made other champions since
+            or record["champion"] == champion_now(record["name"])
+        )
     )
     return cast("Report", read_json(report)) if same else None
 

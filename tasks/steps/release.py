@@ -16,8 +16,9 @@ from tasks.clean_process.package_check import check_package, files_digest
 from tasks.features import cleaning
 from tasks.features.examples import example_keys
 from tasks.promotion.checks import Status
-from tasks.promotion.gate import confirm
+from tasks.promotion.gate import confirm, overtaken
 from tasks.registry import aliases, packages, runs, versions
+from tasks.registry.champion_alias import ChampionMovedError
 from tasks.registry.client import open_registry
 from tasks.spec.fingerprint import code_paths, libraries
 from tasks.spec.loading import load_spec
@@ -119,11 +120,20 @@ def check_version(
 
 
 @task(task_run_name="promote version {version}", **OUTSIDE)
-def promote_version(night: Night, version: str) -> str:
-    """Point the alias champion at exactly the version just made."""
-    aliases.promote(open_registry(), night.name, version)
+def promote_version(night: Night, version: str, judged: Judged) -> Judged:
+    """Point the alias champion at exactly the version just made.
+
+    Where the champion is not the one it was judged against any more, it is kept.
+    """
+    champion = judged.incumbent.champion
+    against = champion.version if champion else None
+    try:
+        aliases.promote(open_registry(), night.name, version, against)
+    except ChampionMovedError as moved:
+        log.warning("promote   %s", moved)
+        return replace(judged, verdict=overtaken(judged.verdict, version, against, moved.champion))
     log.info("promote   version %s is the champion of %s", version, night.name)
-    return version
+    return judged
 
 
 @task(task_run_name="clean up after {night.name}", cache_policy=NO_CACHE)

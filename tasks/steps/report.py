@@ -93,7 +93,10 @@ def publish_report(
         if run:
             _close_run(client, run, folder, found)
         if judged:
-            _remember(night, folder, delivered)
+            promoted = judged.verdict.status is Status.PROMOTED
+            against = judged.incumbent.champion
+            champion = version if promoted else against.version if against else None
+            _remember(night, folder, delivered, champion)
         _announce(found, before, facts.spec.oldest_champion)
     log.info("report    %s", folder / "report.md")
     return found
@@ -216,7 +219,9 @@ def _announce(found: Report, before: Sequence[Report], oldest_champion: timedelt
     announce(found["model"], date.fromisoformat(found["as_of"]), events)
 
 
-def _remember(night: Night, folder: Path, delivered: publish.Predictions | None) -> None:
+def _remember(
+    night: Night, folder: Path, delivered: publish.Predictions | None, champion: str | None
+) -> None:
     if delivered and delivered.failed:
         return  # the same night again may publish them
     spec = load_spec(night.model)
@@ -234,4 +239,5 @@ def _remember(night: Night, folder: Path, delivered: publish.Predictions | None)
         days=night.days,
         evidence=[file for file in evidence if file.exists()],
         report=folder / "report.json",
+        champion=champion,
     )

@@ -167,7 +167,7 @@ STEPS = (
     ("tasks.registry.packages:register_version", "after"),
     ("tasks.registry.packages:seal", "after"),
     ("mlflow:MlflowClient.set_registered_model_tag", "after"),
-    ("mlflow:MlflowClient.set_registered_model_alias", "after"),
+    ("tasks.registry.aliases:move_champion", "after"),
     ("mlflow:MlflowClient.delete_registered_model_tag", "before"),
     ("tasks.registry.aliases:promote", "after"),
 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -54,7 +56,30 @@ def remember(place: Place, as_of: date = AS_OF, skip: tuple[date, ...] = ()) -> 
         days={day: mark for day, mark in listed.items() if day not in skip},
         evidence=[place.report, place.database],
         report=place.report,
+        champion="3",
     )
+
+
+def move_alias(database: Path, version: str) -> None:
+    """Point the alias champion at a version, as any home may."""
+    with closing(sqlite3.connect(database)) as opened, opened:
+        opened.execute("CREATE TABLE IF NOT EXISTS registered_model_aliases (name, alias, version)")
+        opened.execute("DELETE FROM registered_model_aliases")
+        row = ("reports", "champion", int(version))
+        opened.execute("INSERT INTO registered_model_aliases VALUES (?, ?, ?)", row)
+
+
+def test_a_verdict_whose_champion_is_none_any_more_is_judged_again(place: Place) -> None:
+    """Another home has moved the alias of the registry that both share."""
+    remember(place)
+    assert decisions.recall(place.model, AS_OF, NOW) == {"verdict": "PROMOTED"}
+    move_alias(place.database, "4")
+    assert decisions.recall(place.model, AS_OF, NOW) is None
+    move_alias(place.database, "3")
+    assert decisions.recall(place.model, AS_OF, NOW) is not None
+    remember(place, AS_OF + timedelta(days=1))  # a later night has made version 4
+    move_alias(place.database, "4")
+    assert decisions.recall(place.model, AS_OF, NOW) is not None
 
 
 @pytest.fixture
@@ -71,7 +96,7 @@ def place(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     report = home / "reports" / "mine" / "report.json"
     files.write_json(report, {"verdict": "PROMOTED"})
     database = home / "mlflow.db"
-    database.write_bytes(b"12345")
+    move_alias(database, "3")
     monkeypatch.setattr(settings, "PROJECT", root)
     decisions._first_digest.cache_clear()
     found = Place(root, data, str(root / "mine.py"), report, database)
