@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
+import json
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks import settings
 from tasks.backtest.policies import BASELINE, HOUSE, POLICIES, Look
 from tasks.errors import WrongInputError
 from tasks.evaluation.evaluate import evaluate, evaluate_days
@@ -20,6 +24,7 @@ from tasks.features.split import HistoryError, Split, split_days
 from tasks.promotion.contests import Contests, count_days, proofs
 from tasks.spec.values import EXPANDING
 from tasks.store import frames
+from tasks.store.files import read_json, write_json
 from tasks.store.models import has_model, read_model
 from tasks.training import fit, stored_fits, tuning
 
@@ -33,6 +38,8 @@ BLOCK = 7
 PERIODS = (7, 30)
 """Nights between two fits on the staleness curve, besides every replayed night and once."""
 Tell = Callable[[int, int], None]
+KINDS = ("training", "holdout", "matured", "served")
+"""The days of a replayed night, in the order of its attributes."""
 
 
 class BacktestError(WrongInputError, ValueError):
@@ -343,16 +350,53 @@ def _path(champions: Sequence[tuple[str, int]]) -> Path:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is replayed.
+    """What is replayed: small, as every task of a night is handed it.
 
     Attributes:
         model: The model as named on the command line.
         as_of: Last day whose data may be used.
         every: Days between two nights.
-        nights: The nights with their examples, ascending.
+        file: Where ``keep_nights`` wrote the nights.
     """
 
     model: str
     as_of: date
     every: int
-    nights: tuple[ReplayedNight, ...]
+    file: str
+
+    @property
+    def nights(self) -> tuple[ReplayedNight, ...]:
+        """The nights with their examples, ascending; read once by a process."""
+        return read_nights(self.file)
+
+
+def keep_nights(nights: Sequence[ReplayedNight]) -> str:
+    """Write the nights to a file, each day once; gives its path."""
+    every = dict.fromkeys(ref for night in nights for kind in KINDS for ref in getattr(night, kind))
+    place = {ref: index for index, ref in enumerate(every)}
+    content = {
+        "refs": [asdict(ref) for ref in every],
+        "nights": [
+            {"as_of": night.as_of.isoformat()}
+            | {kind: [place[ref] for ref in getattr(night, kind)] for kind in KINDS}
+            for night in nights
+        ],
+    }
+    mark = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    file = settings.home() / "store" / "replays" / f"{mark}.json"
+    write_json(file, content)
+    return str(file)
+
+
+@functools.lru_cache(maxsize=1)
+def read_nights(file: str) -> tuple[ReplayedNight, ...]:
+    """The nights that ``keep_nights`` wrote."""
+    content = read_json(pathlib.Path(file))
+    refs = [frames.Ref(**fields) for fields in content["refs"]]
+    return tuple(
+        ReplayedNight(
+            date.fromisoformat(night["as_of"]),
+            *(tuple(refs[index] for index in night[kind]) for kind in KINDS),
+        )
+        for night in content["nights"]
+    )

@@ -10,7 +10,7 @@ from tasks.registry.client import outage
 
 AGAIN = "Run the same command again: it continues where this run stopped and repeats nothing."
 OUTAGE = (
-    "The champion stays until another version has passed every check. When the server answers "
+    "No version becomes the champion without having passed every check. When the server answers "
     "again, run the same command: it continues where this run stopped and repeats nothing."
 )
 

@@ -11,7 +11,9 @@ FEWEST = 3
 """Fewest days for an interval."""
 
 
-def prediction_interval(daily: Sequence[float], confidence: float) -> dict[str, float] | None:
+def prediction_interval(
+    daily: Sequence[float], confidence: float, most: float = math.inf
+) -> dict[str, float] | None:
     """Where the primary metric of one day to come should fall, from the days of the holdout.
 
     It is the interval of one more draw from a normal distribution: mean +- t * s *
@@ -22,6 +24,7 @@ def prediction_interval(daily: Sequence[float], confidence: float) -> dict[str, 
     Args:
         daily: The metric on each day; NaN where a day leaves it undefined.
         confidence: Two-sided level.
+        most: The largest value that the metric can have: no interval ends above it.
 
     Returns:
         ``value`` (the mean), ``low`` and ``high``; None below three days.
@@ -36,4 +39,4 @@ def prediction_interval(daily: Sequence[float], confidence: float) -> dict[str, 
     reach *= math.sqrt(1 + 1 / len(found))
     ends = np.asarray([scaled.mean() - reach, scaled.mean() + reach])
     low, high = np.exp(ends) if (found > 0).all() else ends
-    return {"value": float(found.mean()), "low": float(low), "high": float(high)}
+    return {"value": float(found.mean()), "low": float(low), "high": min(float(high), most)}

@@ -9,6 +9,7 @@ classes; those of numbers are in ``tasks.metrics.regression``, of rankings in
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -78,11 +79,13 @@ class BuiltIn:
         name: As a problem reports it; ``K`` stands for a number of places.
         title: Its name for people.
         greater_is_better: Orientation.
+        at_most_one: Whether no value is above 1.
     """
 
     name: str
     title: str
     greater_is_better: bool
+    at_most_one: bool = True
 
 
 METRICS = {
@@ -90,8 +93,8 @@ METRICS = {
     for metric in (
         BuiltIn("average_precision", "average precision", greater_is_better=True),
         BuiltIn("roc_auc", "ROC AUC", greater_is_better=True),
-        BuiltIn("log_loss", "log loss", greater_is_better=False),
-        BuiltIn("brier", "Brier score", greater_is_better=False),
+        BuiltIn("log_loss", "log loss", greater_is_better=False, at_most_one=False),
+        BuiltIn("brier", "Brier score", greater_is_better=False, at_most_one=False),
         BuiltIn("calibration_error", "calibration error", greater_is_better=False),
         BuiltIn("precision", "precision", greater_is_better=True),
         BuiltIn("recall", "recall", greater_is_better=True),
@@ -100,19 +103,39 @@ METRICS = {
         BuiltIn("accuracy", "accuracy", greater_is_better=True),
         BuiltIn("balanced_accuracy", "balanced accuracy", greater_is_better=True),
         BuiltIn("f1_macro", "F1 macro", greater_is_better=True),
-        BuiltIn("mean_absolute_error", "mean absolute error", greater_is_better=False),
-        BuiltIn("root_mean_squared_error", "root mean squared error", greater_is_better=False),
-        BuiltIn("median_absolute_error", "median absolute error", greater_is_better=False),
+        BuiltIn(
+            "mean_absolute_error", "mean absolute error", greater_is_better=False, at_most_one=False
+        ),
+        BuiltIn(
+            "root_mean_squared_error",
+            "root mean squared error",
+            greater_is_better=False,
+            at_most_one=False,
+        ),
+        BuiltIn(
+            "median_absolute_error",
+            "median absolute error",
+            greater_is_better=False,
+            at_most_one=False,
+        ),
         BuiltIn("r2", "R²", greater_is_better=True),
         BuiltIn(
             "mean_absolute_percentage_error",
             "mean absolute percentage error",
             greater_is_better=False,
+            at_most_one=False,
         ),
-        BuiltIn("mean_poisson_deviance", "mean poisson deviance", greater_is_better=False),
-        BuiltIn("mean_pinball_loss", "mean pinball loss", greater_is_better=False),
+        BuiltIn(
+            "mean_poisson_deviance",
+            "mean poisson deviance",
+            greater_is_better=False,
+            at_most_one=False,
+        ),
+        BuiltIn(
+            "mean_pinball_loss", "mean pinball loss", greater_is_better=False, at_most_one=False
+        ),
         BuiltIn("interval_coverage", "interval coverage", greater_is_better=True),
-        BuiltIn("interval_width", "interval width", greater_is_better=False),
+        BuiltIn("interval_width", "interval width", greater_is_better=False, at_most_one=False),
         BuiltIn("ndcg_K", "NDCG@K", greater_is_better=True),
         BuiltIn("ndcg_K_among_repeats", "NDCG@K among repeats", greater_is_better=True),
         BuiltIn("ndcg_K_among_discoveries", "NDCG@K among discoveries", greater_is_better=True),
@@ -152,6 +175,12 @@ def greater_is_better(metric: str, own: Sequence[Metric] = ()) -> bool:
             "a row in METRICS"
         )
     return METRICS[general].greater_is_better
+
+
+def largest(metric: str) -> float:
+    """The largest value that a metric can have: 1 of most, no bound of errors and custom ones."""
+    general, _ = _without_places(metric)
+    return 1.0 if general in METRICS and METRICS[general].at_most_one else math.inf
 
 
 def _without_places(metric: str) -> tuple[str, str]:

@@ -180,10 +180,15 @@ def metric_shown(spec: ModelSpec) -> tuple[str, str]:
 
 
 def ungraded(spec: ModelSpec, as_of: date, days: Mapping[date, str]) -> dict[date, dict[str, Any]]:
-    """Published days whose labels are final and that are not graded with their current data."""
+    """Published days whose labels are final and that are not graded with their current data.
+
+    Of the newest such days, however long ago: as long as ``label_delay`` and more.
+    """
     final = as_of - spec.label_delay
     found: dict[date, dict[str, Any]] = {}
-    for file in sorted(publish.folder_of(spec.name).glob("????-??-??.json"))[-MOST_DAYS:]:
+    published = sorted(publish.folder_of(spec.name).glob("????-??-??.json"))
+    known = [file for file in published if date.fromisoformat(file.stem) < final]
+    for file in known[-MOST_DAYS:]:
         record = read_json(file)
         day = date.fromisoformat(record["day"])
         graded = live_folder(spec.name) / f"{day}.json"

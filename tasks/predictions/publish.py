@@ -55,7 +55,7 @@ NEXT = "next"
 """Folder of predictions that are made and not published."""
 INPUTS = "inputs.parquet"
 KEPT = 90
-"""Nights whose predictions are kept on disk, because labels may arrive late."""
+"""Nights whose predictions are kept on disk beyond those whose labels are not final yet."""
 
 
 def stamped(
@@ -144,9 +144,9 @@ def recent_predictions(model: str, column: str, nights: int, most: int, seed: in
     return shown.rename(columns={column: "prediction"}).astype({"day": "datetime64[s]"})
 
 
-def forget_old(model: str) -> None:
-    """Remove the predictions of all nights but the newest ``KEPT``."""
-    for record in sorted(folder_of(model).glob("????-??-??.json"))[:-KEPT]:
+def forget_old(model: str, label_delay: timedelta) -> None:
+    """Remove the predictions of all nights but the newest ``KEPT`` whose labels may be final."""
+    for record in sorted(folder_of(model).glob("????-??-??.json"))[: -KEPT - label_delay.days]:
         for old in folder_of(model).glob(f"{record.stem}.*"):
             old.unlink(missing_ok=True)
 

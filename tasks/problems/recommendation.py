@@ -213,9 +213,10 @@ class Recommendation(ProblemBase):
         features: pd.DataFrame,
         scores: Floats,
     ) -> pd.DataFrame:
-        """The ``recall_k`` best items of each user, with place, score and kind."""
+        """The best items of each user, as many as the metrics look at, with place, score, kind."""
+        places = max(self.k, self.recall_k)
         return predictions.ranked_predictions(
-            features, scores, self.user, self.item, self.repeat, self.recall_k
+            features, scores, self.user, self.item, self.repeat, places
         )
 
     def match(self, answered: Mapping[str, pd.DataFrame], happened: pd.DataFrame) -> Matched:
@@ -371,8 +372,12 @@ def _places(query: Ints, tie: npt.NDArray[np.uint64], score: Floats) -> Ints:
 
 
 def _mean_of_queries(ranking: Ranking, values: Floats, counts: Floats) -> Floats:
-    """Sum of the rows of each query in which something was wanted, averaged over the queries."""
-    scored = ranking.relevant > 0
+    """Sum of the rows of each query in which something was wanted, averaged over the queries.
+
+    A query of which no row counts is left out.
+    """
+    counted = (ranking.relevant > 0) & ~np.isnan(values)
     first = np.unique(ranking.query, return_index=True)[1]
-    sums = np.bincount(ranking.query, np.where(scored, np.nan_to_num(values), 0.0))
-    return daily_mean(np.where(scored[first], sums, np.nan), ranking.day[first], counts)
+    sums = np.bincount(ranking.query, np.where(counted, values, 0.0))
+    some = np.bincount(ranking.query, counted) > 0
+    return daily_mean(np.where(some, sums, np.nan), ranking.day[first], counts)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tasks.errors import JudgementError
 from tasks.evaluation.evaluate import evaluate, evaluate_days, evaluate_slices
 from tasks.evaluation.prediction_interval import prediction_interval
+from tasks.metrics.base import largest
 from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.contests import Contests, count_days, proofs
 from tasks.promotion.gate import judge, judge_in_order, rank_challengers, refuse
@@ -230,7 +231,9 @@ def _judge(
         verdict = Verdict(Status.KEPT, (f"No comparison is possible: {error}.",))
     if figures is None or challenger not in figures.metrics:
         return Decision(verdict, challenger, contests=contests)
-    interval = prediction_interval(list(daily[challenger].values()), spec.gate.confidence)
+    interval = prediction_interval(
+        list(daily[challenger].values()), spec.gate.confidence, largest(spec.problem.primary)
+    )
     return Decision(verdict, challenger, figures, slices.get(challenger, ()), interval, contests)
 
 

@@ -18,7 +18,8 @@ def night_events(
 
     Args:
         report: The night's report.
-        earlier: The report of the night before it, if any.
+        earlier: The report of the night before it, if any; where that was held, of the first night
+            of those that were held one after the other.
         oldest_champion: The age from which a champion is too old.
     """
     verdict, as_of = report["verdict"], date.fromisoformat(report["as_of"])

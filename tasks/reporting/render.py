@@ -101,15 +101,18 @@ def _link(target: str) -> str:
 def _headline(report: Report) -> str:
     if report["verdict"] == Status.PROMOTED:
         return f"version {report['champion']['version']} is the champion"
-    return Status(report["verdict"]).words
+    words = Status(report["verdict"]).words
+    if not report["champion"].get("version"):
+        return words.replace("the champion stays", "there is no champion yet")
+    return words
 
 
 def _champion_line(report: Report) -> str:
     champion = report["champion"]
     if not champion.get("version"):
         return "none yet"
-    since = f", since {champion['since']}" if champion.get("since") else ""
-    return f"version {champion['version']} ({champion['candidate']}){since}"
+    made = f", made as of {champion['since']}" if champion.get("since") else ""
+    return f"version {champion['version']} ({champion['candidate']}){made}"
 
 
 def _block(label: str, texts: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import runtime, task
@@ -50,7 +51,7 @@ def prepare_nights(config: BacktestConfig) -> replay.Plan:
         client.update_flow_run(runtime.flow_run.id, name=name)
     nights = replay.prepare_nights(spec, dates, config.every, tell_progress("prepare", "days"))
     log.info("prepare   %d nights from %s to %s", len(nights), dates[0], dates[-1])
-    return replay.Plan(config.model, as_of, config.every, tuple(nights))
+    return replay.Plan(config.model, as_of, config.every, replay.keep_nights(nights))
 
 
 @task(task_run_name="fit night {number}", cache_policy=NO_CACHE)
@@ -142,6 +143,7 @@ def publish_backtest(
         markdown=report.to_markdown(found, picture),
         description=f"{spec.name} · {len(plan.nights)} nights to {plan.as_of}",
     )
+    Path(plan.file).unlink(missing_ok=True)
     log.info("report    %s", folder / "backtest.md")
     return found
 

@@ -110,7 +110,7 @@ def publish_predictions(
         "rows": made.rows,
     }
     publish.publish(night.name, night.as_of, spec.problem.answer_keys, url, record)
-    publish.forget_old(night.name)
+    publish.forget_old(night.name, spec.label_delay)
     table = f" and table {sql_table.table_name(night.name)}" if url else ""
     log.info("publish   %s rows in %s%s", f"{made.rows:,}", folder / publish.CURRENT, table)
     return replace(made, current=True)

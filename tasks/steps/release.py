@@ -144,7 +144,7 @@ def clean_up(night: Night) -> None:
     keep = {"clean": clean.values(), "counts": clean.values()}
     keep["examples"] = example_keys(spec, clean, list(night.days)).values()
     try:
-        files = cleanup.clean_up(keep, settings.store_bytes())
+        files = cleanup.clean_up(keep, settings.store_bytes(), night.name)
         retired = versions.retire(open_registry(), night.name, settings.keep_versions())
         if files or retired:
             log.info("clean up  %d files, versions %s", len(files), ", ".join(retired) or "none")

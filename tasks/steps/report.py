@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -215,7 +216,9 @@ def _seconds(
 
 
 def _announce(found: Report, before: Sequence[Report], oldest_champion: timedelta) -> None:
-    events = night_events(found, before[-1] if before else None, oldest_champion)
+    held = list(takewhile(lambda night: night["verdict"] == Status.HELD, reversed(before)))
+    earlier = [*before[-1:], *held][-1:]  # where it was held, the night it has been held since
+    events = night_events(found, earlier[0] if earlier else None, oldest_champion)
     announce(found["model"], date.fromisoformat(found["as_of"]), events)
 
 

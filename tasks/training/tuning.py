@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -159,20 +160,17 @@ def _search_by_itself(
     who, budget = f"Candidate {candidate!r} of model {spec.name}", float(tuned.budget)
     if tuned.missing():
         raise fit.FitError(f"{who}: {tuned.missing()}")
-    best = home() / "store" / "tuned" / f".{candidate}-{digest(spec)[:12]}.best.json"
-    best.unlink(missing_ok=True)
-    job = {
-        "model": address_of(spec),
-        "candidate": candidate,
-        "training": [asdict(ref) for ref in training],
-        "best": str(best),
-        "seconds": budget,
-    }
-    try:
+    with tempfile.TemporaryDirectory() as alone:  # searches of other nights may run beside it
+        best = Path(alone) / "best.json"
+        job = {
+            "model": address_of(spec),
+            "candidate": candidate,
+            "training": [asdict(ref) for ref in training],
+            "best": str(best),
+            "seconds": budget,
+        }
         ended = run_apart("tasks.training.tuning", job, budget)
         found: dict[str, Any] = files.read_json(best) if best.exists() else NOTHING
-    finally:
-        best.unlink(missing_ok=True)
     if ended.fault and not ended.late:
         raise fit.FitError(
             f"{who}: the process that searches its parameters failed: {ended.fault}."

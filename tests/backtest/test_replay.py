@@ -131,3 +131,21 @@ def test_a_shorter_window_is_another_fit(spec: ModelSpec) -> None:
     assert (half, quarter) == (len(nights[0].matured) // 2, len(nights[0].matured) // 4)
     whole = replay.fit_night(spec, nights[-1]).shipped["tree"]
     assert len({whole, *(replay.fit_window(spec, nights[-1], "tree", d) for d in (half, 5))}) == 3
+
+
+def test_what_each_task_is_handed_does_not_grow_with_the_nights() -> None:
+    """As many tasks as nights, each with every night's days, would be the square of them."""
+    refs = tuple(frames.Ref("examples/a.arrow", "sha", number, 5) for number in range(60))
+    nights = [
+        replay.ReplayedNight(
+            nth_day(n), refs[:n], refs[n : n + 7], refs[: n + 7], refs[n + 7 :][:1]
+        )
+        for n in range(1, 50)
+    ]
+    sizes = []
+    for count in (2, len(nights)):
+        plan = replay.Plan("toy", nth_day(60), 1, replay.keep_nights(nights[:count]))
+        assert plan.nights == tuple(nights[:count])
+        sizes.append(len(repr(plan)))
+    assert sizes[0] == sizes[1]
+    assert plan.nights[0].matured[0] is plan.nights[1].matured[0], "each day is held once"

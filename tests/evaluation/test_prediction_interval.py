@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.evaluation.prediction_interval import prediction_interval
+from tasks.metrics.base import largest
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9])
@@ -43,3 +44,13 @@ def test_figures_below_zero_have_an_interval_too() -> None:
 
 def test_too_few_days_have_none() -> None:
     assert prediction_interval([0.3, math.nan, 0.4], 0.9) is None
+
+
+def test_no_metric_is_promised_above_its_largest_value() -> None:
+    daily = [0.97, 0.99, 0.6, 0.98]
+    assert prediction_interval(daily, 0.9)["high"] > 1  # type: ignore[index]
+    assert prediction_interval(daily, 0.9, largest("average_precision"))["high"] == 1.0  # type: ignore[index]
+    for metric in ("roc_auc", "ndcg_10", "recall_20_from_repeats", "r2", "f1_macro"):
+        assert largest(metric) == 1.0
+    for metric in ("log_loss", "mean_absolute_error", "interval_width", "profit"):
+        assert largest(metric) == math.inf

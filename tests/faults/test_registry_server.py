@@ -176,7 +176,7 @@ def assert_outage(ended: Ended, expected: str) -> None:
     assert ended.code == 1
     assert message.count("\n") == 1, message
     assert f"nightly: The MLflow server at http://127.0.0.1:{expected}" in message
-    assert "The champion stays until another version has passed every check." in message
+    assert "No version becomes the champion without having passed every check." in message
     assert "run the same command" in message
 
 

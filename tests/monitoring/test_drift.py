@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -10,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.monitoring.drift import check_drift, count_rows, measure_drift, psi, to_lines
+from tasks.monitoring.drift import (
+    Shift,
+    check_drift,
+    count_rows,
+    measure_drift,
+    psi,
+    to_lines,
+)
 
 NEWEST = date(2026, 11, 22)
 
@@ -153,3 +161,18 @@ def test_rows_are_compared_with_the_same_weekday(rows: int, odd: bool) -> None:
 
 def test_rows_without_a_past_say_nothing() -> None:
     assert count_rows({NEWEST: 5}, NEWEST) is None
+
+
+def test_a_stuck_column_is_not_hidden_by_one_that_always_drifts() -> None:
+    """The largest shift is usual for its column; a smaller one is far beyond anything before."""
+    trending = Shift("trend", psi=9.0, usual=8.0, missing=0.0, new=0.0, vanished=0.0)
+    stuck = Shift("sensor", psi=4.0, usual=0.1, missing=0.0, new=0.0, vanished=0.0)
+    found = check_drift([trending, stuck], 2.0)
+    assert not found.passed
+    assert found.detail == (
+        "sensor drifted far more than usual: index 4.00, earlier weeks at most 0.10; bound 2."
+    )
+    assert not check_drift([stuck, trending], 2.0).passed
+    assert check_drift([trending], 2.0).passed
+    more = replace(stuck, column="other", psi=3.0)
+    assert "as 1 more columns did" in check_drift([trending, stuck, more], 2.0).detail

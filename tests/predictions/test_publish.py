@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -202,8 +202,12 @@ def test_old_nights_are_forgotten(home: Path, monkeypatch: pytest.MonkeyPatch) -
     for day in range(1, 5):
         for end in ("json", "parquet", "previous.parquet"):
             files.write_json(folder / f"2026-11-0{day}.{end}", {})
-    publish.forget_old("groceries")
-    assert sorted({file.name[:10] for file in folder.iterdir()}) == ["2026-11-03", "2026-11-04"]
+    publish.forget_old("groceries", timedelta(days=1))
+    assert sorted({file.name[:10] for file in folder.iterdir()}) == [
+        "2026-11-02",
+        "2026-11-03",
+        "2026-11-04",
+    ]
 
 
 def test_a_night_predicts_where_nothing_newer_is_read_and_its_day_can_be_used() -> None:

@@ -109,3 +109,39 @@ def test_a_metric_of_ones_own_is_told_per_query_and_knows_the_place() -> None:
     found = evaluate(problem, examples, scores, resamples=100, confidence=0.9, seed=1)
     assert found.primary("right").value == pytest.approx((3.0 + 7.0) / 2)
     assert found.primary("wrong").value == 0
+
+
+def test_all_places_that_a_metric_looks_at_are_published() -> None:
+    """NDCG at more places than recall: the live figure is that of the holdout."""
+    problem = Recommendation("user", "item", "often", k=4, recall_k=2)
+    pairs = pd.DataFrame({"user": 1, "item": np.arange(6)})
+    scores = np.linspace(0.9, 0.1, 6)
+    shown = problem.answers(pairs[["user"]].drop_duplicates(), pairs, scores)
+    assert shown["place"].tolist() == [1, 2, 3, 4]
+    happened = pd.DataFrame({"day": pd.Timestamp("2026-03-02"), "user": [1], "item": [3]})
+    examples, found, _ = problem.match({"champion": shown}, happened)
+    day, once = np.zeros(len(examples), dtype=np.int64), np.ones((1, 1))
+    live = problem.measure(examples, found, day, once, ("ndcg_4",))["champion"]["ndcg_4"]
+    assert live[0] == pytest.approx(1 / np.log2(5))
+
+
+def test_a_query_of_which_no_row_counts_is_left_out_of_a_custom_metric() -> None:
+    def stock(examples: pd.DataFrame, _: np.ndarray) -> pd.Series:
+        return examples["stock"].where(examples["user"] != 2)
+
+    problem = Recommendation(
+        "user", "item", "often", metric="stock", metrics=(Metric("stock", stock),)
+    )
+    examples = pd.DataFrame(
+        {
+            "day": pd.Timestamp("2026-03-02"),
+            "user": [1, 1, 2, 2],
+            "item": [1, 2, 1, 2],
+            "target": [1, 0, 1, 0],
+            "relevant": 1,
+            "stock": [3.0, 1.0, 5.0, 5.0],
+        }
+    )
+    day, once = np.zeros(4, dtype=np.int64), np.ones((1, 1))
+    score = {"champion": np.asarray([0.4, 0.3, 0.2, 0.1])}
+    assert problem.measure(examples, score, day, once, ("stock",))["champion"]["stock"][0] == 4.0

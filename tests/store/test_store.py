@@ -468,3 +468,16 @@ def test_a_lock_is_free_again_after_an_error() -> None:
 def test_refs_are_plain_json() -> None:
     ref = write_days("clean", {"a": frame(1)})["a"]
     assert Ref(**json.loads(json.dumps(vars(ref)))) == ref
+
+
+def test_what_another_model_needs_is_not_cleaned_up(home: Path) -> None:
+    """Two models share one store: each keeps its own files, and those of the other."""
+    for number, owner in enumerate(("first", "second", "nobody")):
+        write_days("clean", {owner: frame(50, number)})
+    cleanup.clean_up({"clean": ["first"]}, 10**9, "first")
+    assert len(cleanup.clean_up({"clean": ["second"]}, 0, "second")) == 1
+    assert list(find_days("clean", ["first", "second", "nobody"])) == ["first", "second"]
+    long_ago = 2 * cleanup.FORGOTTEN.total_seconds()
+    os.utime(home / "store" / "kept" / "first.json", (long_ago, long_ago))
+    cleanup.clean_up({"clean": ["second"]}, 0, "second")
+    assert list(find_days("clean", ["first", "second"])) == ["second"], "first has no nights now"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
+from itertools import count
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pandas as pd
@@ -20,6 +23,7 @@ from tasks.spec.loading import load_spec
 from tasks.spec.tuned import Tuned
 from tasks.store import frames
 from tasks.training import fit, stored_fits, tuning
+from tasks.training.timed_process import Ended
 from tests.nights import MLFLOW_WARNINGS, champion_of, nth_day, run_night, write_model, write_more
 from tests.toy import toy, write_day
 
@@ -60,10 +64,10 @@ def searched(tmp_path: Path, candidate: str, *changes: tuple[str, str]) -> Path:
     )
 
 
-def examples(spec: ModelSpec, place: Path, count: int = 9) -> list[frames.Ref]:
+def examples(spec: ModelSpec, place: Path, number_of_days: int = 9) -> list[frames.Ref]:
     """Examples of some days."""
     made = {}
-    for number in range(1, count + 1):
+    for number in range(1, number_of_days + 1):
         write_day(place, nth_day(number), rows=60)
         rows = pd.read_parquet(place / f"{nth_day(number)}.parquet")
         rows.insert(0, "day", pd.Timestamp(nth_day(number)))
@@ -181,3 +185,26 @@ def test_a_night_searches_and_goes_on_without_what_hangs(
     (run,) = client.search_runs([experiment], parent)
     assert run.data.params["max_depth"] == "3"
     assert run.data.params["searched"] == "2026-02-09"
+
+
+def test_searches_at_the_same_time_do_not_share_what_they_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two nights of a backtest search the same candidate beside each other."""
+    together, depths = Barrier(2), count(1)
+
+    def search(_: str, job: dict[str, Any], __: float) -> Ended:
+        together.wait(60)
+        found = {"parameters": {"max_depth": next(depths)}, "score": 1.0, "tried": 1}
+        Path(job["best"]).write_text(json.dumps(found))
+        together.wait(60)
+        return Ended(found)
+
+    monkeypatch.setattr(tuning, "run_apart", search)
+    monkeypatch.setattr(tuning, "address_of", lambda _: "toy")
+    tree = Tuned(DecisionTreeClassifier(), {"max_depth": [1, 2]})
+    spec = dataclasses.replace(toy, candidates={"tree": tree})
+    with ThreadPoolExecutor(2) as pool:
+        nights = [nth_day(8), nth_day(9)]
+        found = pool.map(lambda night: tuning._search_by_itself(spec, "tree", night, []), nights)
+    assert sorted(each.parameters["max_depth"] for each in found) == [1, 2]
