@@ -173,7 +173,16 @@ def _read_change(client: MlflowClient, model: str) -> dict[str, str | None]:
 
 
 def _change(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> None:
-    client.set_registered_model_tag(model, JOURNAL, json.dumps(intent))
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.set_registered_model_tag(model, JOURNAL, json.dumps(intent))
+    except MlflowException as error:
+        begun = _read_change(client, model)
+        if not begun:
+            raise
+        if begun != intent:  # another run has written its own at the same moment
+            raise ChampionMovedError(model, intent[EXPECTED], begun["champion"]) from error
     _apply(client, model, intent)
 
 
