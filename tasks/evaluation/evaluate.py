@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from tasks.problems.columns import Slice
 
 
+NEGLIGIBLE = 1e-6
+"""Share of the metric of all rows below which that of a group counts as this share: a group in
+which nobody errs has no relative difference, and one of rounding errors has no telling one."""
+
+
 def evaluate(
     problem: Problem,
     examples: pd.DataFrame,
@@ -162,7 +167,9 @@ def evaluate_slices(
     scores, unusable = _usable_scores(problem, {"scorer": scorer, "other": other}, len(examples))
     if unusable:
         raise JudgementError("; ".join(f"{name}: {why}" for name, why in unusable.items()))
-    results = []
+    primary, results = problem.primary, []
+    whole = measure_once(problem, examples, scores["other"], [primary])[primary]
+    least = NEGLIGIBLE * abs(whole) if math.isfinite(whole) else 0.0
     for column in columns:
         codes, groups = pd.factorize(
             problem.slice_values(examples, column), sort=True, use_na_sentinel=False
@@ -181,6 +188,7 @@ def evaluate_slices(
                     resamples,
                     confidence,
                     seed,
+                    least,
                 )
             mine, theirs, relative = measured or (math.nan, math.nan, None)
             results.append(SliceResult(slice_name(column), text, units, mine, theirs, relative))
@@ -194,6 +202,7 @@ def _compare(
     resamples: int,
     confidence: float,
     seed: int,
+    least: float,
 ) -> tuple[float, float, Estimate] | None:
     day, labels = np.unique(part["day"].to_numpy(), return_inverse=True)[::-1]
     if len(labels) < 2:
@@ -204,7 +213,7 @@ def _compare(
     defined = np.isfinite(mine) & np.isfinite(theirs)
     if not defined[0] or defined.mean() < 0.95:
         return None
-    relative = _relative(mine[defined], theirs[defined], problem.greater_is_better)
+    relative = _relative(mine[defined], theirs[defined], problem.greater_is_better, least)
     return float(mine[0]), float(theirs[0]), interval(relative, len(labels), confidence)
 
 
@@ -218,9 +227,11 @@ def _difference(
     )
 
 
-def _relative(mine: Floats, theirs: Floats, greater: bool) -> Floats:
+def _relative(mine: Floats, theirs: Floats, greater: bool, least: float = 0.0) -> Floats:
+    """Gains as shares of the other's values, which count as ``least`` where they are below it."""
+    gain = mine - theirs if greater else theirs - mine
     with np.errstate(divide="ignore", invalid="ignore"):
-        return (mine - theirs if greater else theirs - mine) / np.abs(theirs)
+        return np.where(gain == 0, 0.0, gain / np.maximum(np.abs(theirs), least))
 
 
 def _day_codes(examples: pd.DataFrame) -> tuple[Ints, list[str]]:

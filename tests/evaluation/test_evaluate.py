@@ -133,3 +133,18 @@ def test_intervals_cover_the_true_paired_difference(days):
 def test_a_resample_that_is_not_finite_makes_the_estimate_so():
     assert not interval(np.array([1.0, np.nan, 1.0]), 7, 0.9).finite()
     assert not interval(np.array([1.0, 1.0]), 1, 0.9).finite()
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "worse"),
+    [(0.0, 0.0, False), (2e-12, 1e-12, False), (1e-12, 0.0, False), (0.5, 0.0, True)],
+)
+def test_a_group_in_which_nobody_errs_is_no_worse(mine, theirs, worse):
+    day = pd.Timestamp("2026-01-01") + pd.to_timedelta(np.repeat(np.arange(8), 30), unit="D")
+    closed = np.tile([True, False], 120)
+    sold = np.where(closed, 0.0, np.arange(240) % 7 + 3.0)
+    examples = pd.DataFrame({"day": day, "target": sold, "shop": np.where(closed, "shut", "open")})
+    scores = [np.where(closed, error, sold + 1) for error in (mine, theirs)]
+    found = evaluate_slices(Regression("sold"), examples, *scores, ["shop"], **SETTINGS)
+    assert [each.relative.finite() for each in found] == [True, True]
+    assert (found[1].group, found[1].relative.high < -0.1) == ("shut", worse)
