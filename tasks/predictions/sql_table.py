@@ -34,7 +34,7 @@ def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str])
 
     The table is made where it does not exist, with the keys unique and thereby indexed. Rows are
     deleted, not truncated: PostgreSQL shows a truncated table as empty to readers that began
-    before.
+    before. Where a column misses a value for the first time, the table admits that from now on.
 
     Args:
         url: SQLAlchemy URL.
@@ -53,17 +53,23 @@ def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str])
     try:
         with engine.begin() as connection:
             target.metadata.create_all(connection)
-            found = [c["name"] for c in sqlalchemy.inspect(connection).get_columns(table)]
+            there = sqlalchemy.inspect(connection).get_columns(table)
+            found = [column["name"] for column in there]
             if found != list(rows.columns):
                 raise PublishError(
                     f"Table {table} at {_shown(engine)} has the columns {', '.join(found)}; "
                     f"expected {', '.join(rows.columns)}. Rename or drop the table: the next "
                     "night creates it again."
                 )
+            full = {column["name"] for column in there if not column["nullable"]}
+            gaps = [c.name for c in target.columns if c.nullable and c.name in full]
             if engine.dialect.name == "postgresql":  # one writer at a time; readers go on
                 connection.exec_driver_sql(f"LOCK TABLE {target.name} IN SHARE ROW EXCLUSIVE MODE")
             connection.execute(sqlalchemy.delete(target))
-            _insert(connection, target, rows)
+            if gaps:
+                _admit_gaps(connection, target, gaps)
+            whole = [c["name"] for c in there if isinstance(c["type"], sqlalchemy.Integer)]
+            _insert(connection, target, _as_whole(rows, whole))
     except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         said = hidden(cause, secrets_of(engine.url))
@@ -73,6 +79,35 @@ def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str])
         ) from None
     finally:
         engine.dispose()
+
+
+def _admit_gaps(connection: Connection, target: Table, columns: Sequence[str]) -> None:
+    """Let columns of the emptied table miss values, in the transaction that fills it again.
+
+    SQLite cannot change a column: it gets the table anew, with the indexes and triggers it had. It
+    takes the table's end back with the transaction only because its rows were deleted before.
+    """
+    if connection.dialect.name == "sqlite":
+        kept = "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND type != 'table'"
+        others = connection.exec_driver_sql(kept, (target.name,)).scalars().all()
+        target.drop(connection)
+        target.create(connection)
+        for statement in filter(None, others):
+            connection.exec_driver_sql(statement)
+        return
+    write = connection.dialect.identifier_preparer
+    for name in columns:
+        connection.exec_driver_sql(
+            f"ALTER TABLE {write.format_table(target)} ALTER COLUMN {write.quote(name)} "
+            "DROP NOT NULL"
+        )
+
+
+def _as_whole(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Columns that the table has as whole numbers: with a gap, pandas makes floats of them."""
+    floats = [name for name in columns if rows[name].dtype.kind == "f"]
+    whole = [name for name in floats if (rows[name].dropna() % 1 == 0).all()]
+    return rows.astype(dict.fromkeys(whole, "Int64"))
 
 
 def _insert(connection: Connection, target: Table, rows: pd.DataFrame) -> None:

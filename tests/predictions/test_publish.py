@@ -85,6 +85,31 @@ def test_a_table_is_made_and_replaced_with_every_value(url: str) -> None:
     assert unique["column_names"] == ["user", "place"]
 
 
+def test_a_table_admits_the_first_gap_of_a_column(url: str) -> None:
+    def seats(*numbers: float | None) -> pd.DataFrame:
+        return pd.DataFrame({"item": [1, 2], "seat": numbers, "score": [0.1, 0.2]})
+
+    replace_table(url, "seats", seats(3, 4), ("item", "seat"))
+    engine = sql.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE INDEX own ON seats (score)")
+    replace_table(url, "seats", seats(5, None), ("item", "seat"))
+    assert read(url, "seats")["seat"].isna().tolist() == [False, True]
+    found = [index["name"] for index in sql.inspect(engine).get_indexes("seats")]
+    assert "own" in found
+    replace_table(url, "seats", seats(6, 7), ("item", "seat"))
+    assert read(url, "seats")["seat"].tolist() == [6, 7]
+    engine.dispose()
+
+
+def test_a_gap_that_cannot_be_written_leaves_the_old_rows(url: str) -> None:
+    replace_table(url, "kept", answers(), KEYS)
+    twice = answers().assign(item=pd.array([None, *range(39)], dtype="Int64"), place=1)
+    with pytest.raises(PublishError, match="unchanged"):
+        replace_table(url, "kept", twice, KEYS)
+    assert read(url, "kept")["item"].tolist() == list(range(40))
+
+
 def test_text_numbers_and_times_come_back_as_they_were(url: str) -> None:
     rows = pd.DataFrame(
         {
