@@ -129,7 +129,7 @@ def estimated_days(spec: ModelSpec) -> list[dict[str, Any]]:
         if graded.is_file() or not answers.is_file() or not _fits(spec, answers):
             continue
         if estimated := _estimate(spec, pd.read_parquet(answers)):
-            known = {name: record[name] for name in ("day", "version", "promised")}
+            known = {name: record.get(name) for name in ("day", "version", "promised")}
             found.append({**known, **estimated})
     return found
 
