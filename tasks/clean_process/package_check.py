@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
 
 
 SMOKE_TEST = Path(__file__).with_name("smoke_test.py")
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A package, and what it must answer.
+
+    Attributes:
+        folder: The model as MLflow packages it, downloaded as the app will do it.
+        probe: A few rows of inputs, in the types of the signature.
+        expected: What the trained estimator predicts for them, shape (rows,) or (rows, classes).
+    """
+
+    folder: Path
+    probe: pd.DataFrame
+    expected: np.ndarray
 
 
 def files_digest(folder: Path) -> str:
@@ -43,28 +59,54 @@ def check_package(
 ) -> tuple[Check, ...]:
     """Load a downloaded model in a clean process, and compare it with the trained one.
 
-    Nothing in the folder runs before its digest and its format are verified; the first failed check
-    ends the checks.
-
     Args:
-        folder: The model as MLflow packages it, downloaded as the app will do it.
-        probe: A few rows of inputs.
-        expected: What the trained estimator predicts for them, shape (rows,) or (rows, classes).
+        folder: See ``Shipped``.
+        probe: See ``Shipped``.
+        expected: See ``Shipped``.
         trusted: Types the stored model may hold.
         gate: Bounds of latency and size.
         sha256: Digest of its files when it was checked before, if it was.
     """
+    shipped = Shipped(folder, probe, expected)
+    return check_packages([shipped], trusted=trusted, gate=gate, sha256=sha256)[0]
+
+
+def check_packages(
+    shipped: Sequence[Shipped],
+    *,
+    trusted: Sequence[str],
+    gate: Gate,
+    sha256: str | None = None,
+) -> list[tuple[Check, ...]]:
+    """Load packages of one model in one clean process, and compare them with the trained ones.
+
+    Nothing in a folder runs before its digest and its format are verified; the first failed check
+    ends the checks of a package.
+    """
+    looked = [_look_at_files(each.folder, trusted, gate, sha256) for each in shipped]
+    whole = [e for e, checks in zip(shipped, looked, strict=True) if checks[-1].passed]
+    asked = iter(_ask_clean_process(whole) if whole else ())
+    done = []
+    for each, checks in zip(shipped, looked, strict=True):
+        found = next(asked) if checks[-1].passed else {}
+        if "fault" in found:
+            told = f"The package does not load and predict on its own: {found['fault']}."
+            checks = (*checks, Check("loads in a clean process", False, told))
+        elif found:
+            checks = (*checks, *_answers(found, each.expected, gate))
+        done.append(checks)
+    return done
+
+
+def _look_at_files(
+    folder: Path, trusted: Sequence[str], gate: Gate, sha256: str | None
+) -> tuple[Check, ...]:
     checks = [_unaltered(folder, sha256)]
     if checks[-1].passed:
         checks.append(_format(folder, trusted))
     if checks[-1].passed:
         checks.append(_size(folder, gate.size_mb))
-    if not checks[-1].passed:
-        return tuple(checks)
-    found = _ask_clean_process(folder, probe)
-    if isinstance(found, str):
-        return (*checks, Check("loads in a clean process", False, found))
-    return (*checks, *_answers(found, expected, gate))
+    return tuple(checks)
 
 
 def _unaltered(folder: Path, sha256: str | None) -> Check:
@@ -122,15 +164,18 @@ def _format(folder: Path, trusted: Sequence[str]) -> Check:
     )
 
 
-def _ask_clean_process(folder: Path, probe: pd.DataFrame) -> dict[str, Any] | str:
-    """The result of ``smoke_test.py``, or why there is none."""
+def _ask_clean_process(shipped: Sequence[Shipped]) -> list[dict[str, Any]]:
+    """The results of ``smoke_test.py``, each with ``fault`` where there is none."""
     with tempfile.TemporaryDirectory() as place:
-        file = Path(place) / "probe.parquet"
-        probe.to_parquet(file, index=False)
+        named: list[str | Path] = []
+        for number, each in enumerate(shipped):
+            file = Path(place) / f"probe-{number}.parquet"
+            each.probe.to_parquet(file, index=False)
+            named += [each.folder, file]
         try:
-            found: dict[str, Any] = json.loads(run_by_itself(SMOKE_TEST, folder, file))
+            found: list[dict[str, Any]] = json.loads(run_by_itself(SMOKE_TEST, *named))
         except CleanProcessError as error:
-            return f"The package does not load and predict on its own: {error}."
+            return [{"fault": str(error)}] * len(shipped)
     return found
 
 

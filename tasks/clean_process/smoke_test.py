@@ -1,10 +1,11 @@
-"""Load a packaged model as an app would, and score a probe with it, in a separate process.
+"""Load packaged models as an app would, and score a probe with each, in a separate process.
 
-    python -P smoke_test.py MODEL_FOLDER PROBE.parquet
+    python -P smoke_test.py MODEL_FOLDER PROBE.parquet [MODEL_FOLDER PROBE.parquet ...]
 
-Run by ``tasks.clean_process.package_check`` with only the libraries on the path: the model brings
-its own code. Prints JSON: ``predictions`` (rows of numbers), ``latency_ms`` (for 1,000 rows, best
-of three) and ``enforces_signature`` (whether rows without the first column are refused).
+Run by ``tasks.clean_process.package_check`` with only the libraries on the path: a model brings its
+own code. Prints a JSON list with, for each: ``predictions`` (rows of numbers), ``latency_ms`` (for
+1,000 rows, best of three) and ``enforces_signature`` (whether rows without the first column are
+refused), or ``fault``.
 """
 
 from __future__ import annotations
@@ -12,15 +13,27 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import Any
 
 
 def main() -> None:
-    """Print the result; an error ends the process with its message."""
+    """Print the results."""
+    named = sys.argv[1:]
+    found = []
+    for folder, probe in zip(named[::2], named[1::2], strict=True):
+        try:
+            found.append(ask(folder, probe))
+        except Exception as error:
+            found.append({"fault": f"{type(error).__name__}: {error}"})
+    json.dump(found, sys.stdout)
+
+
+def ask(folder: str, probe: str) -> dict[str, Any]:
+    """What one model answers."""
     import mlflow
     import numpy as np
     import pandas as pd
 
-    folder, probe = sys.argv[1:]
     model = mlflow.pyfunc.load_model(folder)
     rows = pd.read_parquet(probe)
     predictions = np.asarray(model.predict(rows), dtype=np.float64)
@@ -35,12 +48,11 @@ def main() -> None:
         enforced = False
     except mlflow.exceptions.MlflowException:
         enforced = True
-    found = {
+    return {
         "predictions": predictions.reshape(len(rows), -1).tolist(),
         "latency_ms": 1000 * min(taken),
         "enforces_signature": enforced,
     }
-    json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -135,9 +135,13 @@ def predict_ahead(
     rows = frames.read_days([ref for day, ref in ahead.clean.items() if day >= since])
     with threadpool_limits(1):
         stamp = pd.Timestamp(ahead.day)
-        return scoring.answer_ahead(
+        found, inputs = scoring.answer_ahead(
             spec, estimator, rows, ahead.requests, stamp, keep=INPUTS_AT_MOST
         )
+    if inputs is not None:
+        posted = packages.posted(estimator, inputs)
+        inputs = inputs.assign(**{str(name): posted[name] for name in posted})
+    return found, inputs
 
 
 def predict_by_previous(client: Client, spec: ModelSpec, ahead: DayAhead) -> pd.DataFrame | None:

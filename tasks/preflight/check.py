@@ -17,6 +17,7 @@ from tasks.features.examples import build_examples, day_and_history
 from tasks.features.scoring import clean_requests, clean_rows, days_before, hide_open_labels
 from tasks.features.split import HistoryError, split_days, without_strays
 from tasks.preflight.file_reads import noted, unknown
+from tasks.preflight.rehearsal import rehearse
 from tasks.preflight.result import Checkup, Part, few, told
 from tasks.preflight.schedules import FILE, schedules_of
 from tasks.preflight.trial_fit import (
@@ -236,7 +237,8 @@ def _look_inside(
     training, holdout = examples
 
     some = thin(training)
-    trials = tuple(try_candidate(spec, name, some, holdout) for name in spec.candidates)
+    tried = {name: try_candidate(spec, name, some, holdout) for name in spec.candidates}
+    trials = tuple(trial for trial, _ in tried.values())
     faults = tuple(trial.fault for trial in trials if trial.fault)
     if faults and len(sample.read) < spec.lookback.days:
         shown = len(sample.read) - len(sample.training) - len(sample.holdout)
@@ -252,8 +254,13 @@ def _look_inside(
     ]
     yield Part("Tuning", tuple(due)), ()
     with noted(seen):
-        part = _look_at_requests(spec, clean, as_of, spec.calendar_of(listed).next_open(as_of))
+        next_day = spec.calendar_of(listed).next_open(as_of)
+        asked, part = _look_at_requests(spec, clean, as_of, next_day)
     yield part, ()
+    if not any(trial.fault for trial in trials) and not part.faults:
+        fitted = {name: estimator for name, (_, estimator) in tried.items()}
+        later = [holdout] if asked is None else [holdout, asked]
+        yield rehearse(spec, fitted, [spec.problem.inputs(rows) for rows in later]), ()
     if split is not None:
         spent = {
             "clean": (cleaned - started) / len(sample.read) * len(listed),
@@ -432,26 +439,29 @@ def _look_at_features(
     return (None if faults else (training, holdout)), part
 
 
-def _look_at_requests(spec: ModelSpec, clean: pd.DataFrame, as_of: date, ahead: date) -> Part:
-    """Check the app's requests for the next day, up to the inputs of the model."""
+def _look_at_requests(
+    spec: ModelSpec, clean: pd.DataFrame, as_of: date, ahead: date
+) -> tuple[pd.DataFrame | None, Part]:
+    """The inputs of some of the app's requests for the next day, and what is wrong with them."""
     if spec.requests is None and spec.problem.user_column is None:
-        return Part("Requests", ("none defined: the app gets no predictions",))
+        return None, Part("Requests", ("none defined: the app gets no predictions",))
     import pandas as pd
 
     stamp = pd.Timestamp(ahead)
     try:
         named = spec.requests(as_of) if spec.requests else None
         if named is not None and named.empty:
-            return Part("Requests", notes=(f"There are no requests for {stamp:%Y-%m-%d}.",))
+            none = f"There are no requests for {stamp:%Y-%m-%d}."
+            return None, Part("Requests", notes=(none,))
         past = days_before(spec, clean, stamp)
         named = named if named is None else as_declared(named, spec.contract)
         asked = clean_requests(spec, named, stamp) if named is not None else None
         requests = spec.problem.ask(asked, past, spec.known_ahead)
         first = next(iter(spec.problem.batches(requests)))
-        spec.features(first, hide_open_labels(spec, past, stamp))
+        made = spec.features(first, hide_open_labels(spec, past, stamp))
     except Exception as error:
-        return Part("Requests", faults=(told(spec, "requests", error),))
-    return Part("Requests", (f"{len(requests):,} for {stamp:%Y-%m-%d}",))
+        return None, Part("Requests", faults=(told(spec, "requests", error),))
+    return made, Part("Requests", (f"{len(requests):,} for {stamp:%Y-%m-%d}",))
 
 
 def _look_at_files(spec: ModelSpec, seen: set[str]) -> Part:

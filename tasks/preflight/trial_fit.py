@@ -119,7 +119,7 @@ def slice_faults(spec: ModelSpec, holdout: pd.DataFrame) -> list[str]:
 
 def try_candidate(
     spec: ModelSpec, candidate: str, training: pd.DataFrame, holdout: pd.DataFrame
-) -> Trial:
+) -> tuple[Trial, Any]:
     """Fit a candidate on a few rows, store it in memory, load it again, and score later rows.
 
     Args:
@@ -127,6 +127,9 @@ def try_candidate(
         candidate: Name in ``spec.candidates``.
         training: Examples to training from.
         holdout: Later examples.
+
+    Returns:
+        What came of it, and the estimator as loaded again; None where it has a fault.
     """
     import numpy as np
 
@@ -136,23 +139,22 @@ def try_candidate(
         built = _stored_and_built(spec, estimator)
         again = fit.score(spec, f"Candidate {candidate!r} as stored", built, holdout)
     except fit.FitError as error:
-        return Trial(candidate, len(training), fault=str(error))
+        return Trial(candidate, len(training), fault=str(error)), None
     except models.TypesError as error:
-        return dataclasses.replace(made, fault=f"Candidate {candidate!r}: {error}")
+        return dataclasses.replace(made, fault=f"Candidate {candidate!r}: {error}"), None
     if not np.array_equal(scores, again):
         gap = float(np.abs(scores - again).max())
-        return dataclasses.replace(
-            made,
-            fault=f"Candidate {candidate!r} predicts differently after it is stored and loaded "
-            f"again: scores differ by up to {gap:g}.",
+        told = f"scores differ by up to {gap:g}"
+        fault = (
+            f"Candidate {candidate!r} predicts differently once stored and loaded again: {told}."
         )
+        return dataclasses.replace(made, fault=fault), None
     try:
         measured = measure_once(spec.problem, holdout, scores, spec.problem.metric_names)
     except JudgementError as error:
-        return dataclasses.replace(
-            made, fault=f"Candidate {candidate!r}: cannot be evaluated: {error}."
-        )
-    return dataclasses.replace(made, metric=measured[spec.problem.primary])
+        fault = f"Candidate {candidate!r}: cannot be evaluated: {error}."
+        return dataclasses.replace(made, fault=fault), None
+    return dataclasses.replace(made, metric=measured[spec.problem.primary]), built
 
 
 def _fitted(spec: ModelSpec, candidate: str, training: pd.DataFrame) -> tuple[Trial, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.problems.input_form import as_posted, posted_type
 from tasks.registry.client import RegistryError, to_error
 from tasks.registry.versions import PROBE, TWIN, TWIN_FILE, find_version
 from tasks.store import files, models
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
 
     from tasks.registry.versions import Champion
 
@@ -67,10 +69,10 @@ def register_version(
         client: From ``open_registry``.
         run_id: The night's run.
         model: Registered model.
-        estimator: The shipped model, refitted on all matured days.
+        estimator: The shipped model, refitted on all matured days: a ``FormedEstimator``.
         twin: File of the judged twin.
         twin_sha256: Its digest.
-        inputs: A few rows of the model's inputs: the signature and the input example.
+        inputs: A few rows of the model's inputs: the input example.
         code: Files the model needs to be loaded: where each lies in the package, and the file.
         trusted: Types the stored model may hold.
         requirements: Exact versions it was made with.
@@ -80,28 +82,17 @@ def register_version(
     Returns:
         The version just made.
     """
-    import warnings
-
     import mlflow
-    from mlflow.models import infer_signature
 
     with tempfile.TemporaryDirectory() as folder:
         named = shutil.copyfile(twin, Path(folder) / TWIN_FILE)
         client.log_artifact(run_id, str(named), TWIN)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Hint: Inferred schema contains integer")
-        signature = infer_signature(inputs, answer(estimator, inputs))
-    with _packages(code) as packages, mlflow.start_run(run_id=run_id):
+    with (
+        _as_package(estimator, inputs, code, trusted, requirements) as package,
+        mlflow.start_run(run_id=run_id),
+    ):
         logged = mlflow.sklearn.log_model(
-            estimator,
-            name="model",
-            signature=signature,
-            input_example=inputs,
-            pip_requirements=list(requirements),
-            code_paths=packages,
-            serialization_format="skops",
-            skops_trusted_types=list(trusted),
-            pyfunc_predict_fn=predict_method(estimator),
+            name="model", input_example=posted(estimator, inputs), **package
         )
     _ensure_model(client, model)
     made = client.create_model_version(
@@ -113,6 +104,63 @@ def register_version(
         model_id=logged.model_id,
     )
     return find_version(client, model, tags["night"]) or str(made.version)
+
+
+def save_package(
+    folder: Path,
+    estimator: Any,
+    inputs: pd.DataFrame,
+    *,
+    code: Mapping[str, Path],
+    trusted: Sequence[str],
+    requirements: Sequence[str],
+) -> None:
+    """Write the package that ``register_version`` would upload; no registry is asked."""
+    import mlflow
+
+    with _as_package(estimator, inputs, code, trusted, requirements) as package:
+        mlflow.sklearn.save_model(path=str(folder), **package)
+
+
+@contextmanager
+def _as_package(
+    estimator: Any,
+    inputs: pd.DataFrame,
+    code: Mapping[str, Path],
+    trusted: Sequence[str],
+    requirements: Sequence[str],
+) -> Iterator[dict[str, Any]]:
+    """What MLflow is told of a package, with its code in a temporary folder."""
+    with _packages(code) as packages:
+        yield {
+            "sk_model": estimator,
+            "signature": signature_of(estimator, inputs),
+            "pip_requirements": list(requirements),
+            "code_paths": packages,
+            "serialization_format": "skops",
+            "skops_trusted_types": list(trusted),
+            "pyfunc_predict_fn": predict_method(estimator),
+        }
+
+
+def posted(estimator: Any, inputs: pd.DataFrame) -> pd.DataFrame:
+    """Inputs in the types that the estimator's signature names."""
+    return as_posted(estimator.form_, inputs)
+
+
+def signature_of(estimator: Any, inputs: pd.DataFrame) -> ModelSignature:
+    """The signature of a model: its inputs as in all its training rows, its outputs for a few.
+
+    Args:
+        estimator: A fitted ``FormedEstimator``.
+        inputs: A few rows to predict.
+    """
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types import ColSpec, Schema
+
+    columns = [ColSpec(posted_type(each), str(each["name"])) for each in estimator.form_]
+    answers = infer_signature(model_output=answer(estimator, inputs)).outputs
+    return ModelSignature(inputs=Schema(columns), outputs=answers)  # type: ignore[arg-type]
 
 
 def predict_method(estimator: Any) -> str:

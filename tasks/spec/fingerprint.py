@@ -40,6 +40,8 @@ DECIDING = (
 
 SEARCHING = {"tasks.spec.tuned": "tasks.training.tuning"}
 """Project modules that count as well where the model's code imports them."""
+PACKAGED = "tasks.problems.input_form"
+"""Project module that every stored model needs, whether or not the model's code imports it."""
 NEVER_DECIDING = (
     "tasks.backtest",
     "tasks.clean_process",
@@ -266,7 +268,7 @@ def _roots(own: _Module) -> list[tuple[Path, str]]:
 @functools.cache
 def _packaged(spec: ModelSpec) -> frozenset[_Module]:
     own = _own_module(spec)
-    return _follow(own, [own.name], packaged=True)[0]
+    return _follow(own, [own.name, PACKAGED], packaged=True)[0]
 
 
 def _decisive(spec: ModelSpec) -> tuple[frozenset[_Module], frozenset[str]]:

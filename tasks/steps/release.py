@@ -99,8 +99,9 @@ def check_version(
     spec, client = load_spec(night.model), open_registry()
     trusted = fit.trusted_types(spec)
     sample = frames.read_days(examples.of(examples.split.holdout[-1:])).head(PROBE_ROWS)
-    probe = spec.problem.inputs(sample)
-    expected = packages.answer(models.read_model("models", shipped["key"], trusted), probe)
+    estimator = models.read_model("models", shipped["key"], trusted)
+    inputs = spec.problem.inputs(sample)
+    probe, expected = packages.posted(estimator, inputs), packages.answer(estimator, inputs)
     with packages.downloaded(client, night.name, version) as place:
         sha256 = files_digest(place)
         checks = check_package(place, probe, expected, trusted=trusted, gate=spec.gate)

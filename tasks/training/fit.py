@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import NightlyError
+from tasks.problems.input_form import FormedEstimator
 from tasks.spec.fingerprint import code_files, digest
 from tasks.spec.tuned import Tuned
 from tasks.store import frames, models
@@ -77,7 +78,7 @@ def fit(
     examples: pd.DataFrame,
     parameters: Mapping[str, Any] | None = None,
 ) -> Any:
-    """A fitted clone of the candidate, on one thread.
+    """A fitted clone of the candidate, with the form of its inputs, on one thread.
 
     Args:
         spec: The model.
@@ -95,7 +96,9 @@ def fit(
     try:
         estimator.set_params(**parameters or {})
         with threadpool_limits(1):
-            return estimator.fit(spec.problem.inputs(examples), examples["target"].to_numpy())
+            return FormedEstimator(estimator).fit(
+                spec.problem.inputs(examples), examples["target"].to_numpy()
+            )
     except Exception as error:
         raise FitError(
             f"Candidate {candidate!r} of model {spec.name}: fit on {len(examples):,} rows raised "

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import JudgementError
 from tasks.evaluation.evaluate import measure_once
+from tasks.problems.input_form import FormedEstimator, form_of, in_form
 from tasks.settings import home
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import address_of, load_spec
@@ -265,11 +266,17 @@ def search(
             search_with_optuna(tuned, measure_or_miss, spec.seed)
             return best
         both = pd.concat([training, holdout], ignore_index=True)
+        form = form_of(spec.problem.inputs(training))
+
+        def score_fitted(fitted: Any) -> float:
+            formed = FormedEstimator(fitted).of(form, fitted)
+            return score(formed, {n: fitted.get_params()[n] for n in tuned.search})
+
         search_by_halving(
             tuned,
-            (spec.problem.inputs(both), both["target"].to_numpy()),
+            (in_form(form, spec.problem.inputs(both)), both["target"].to_numpy()),
             len(training),
-            lambda fitted: score(fitted, {n: fitted.get_params()[n] for n in tuned.search}),
+            score_fitted,
             draws_of(tuned.budget - whole, whole / FACTOR**2),
             spec.seed,
         )

@@ -19,17 +19,32 @@ from lightgbm import LGBMClassifier
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from tasks.clean_process import run
 from tasks.cli import commands
 from tasks.preflight import check
 from tasks.preflight.check import check_model, choose_days
-from tasks.preflight.result import OUTCOMES, Checkup, to_text
+from tasks.preflight.result import OUTCOMES, Checkup, Part, to_text
 from tasks.problems import Classification, Metric, Regression
 from tasks.sources import ParquetDays
 from tasks.spec import EXPANDING, ModelSpec, days
-from tests.nights import nth_day, write_model, write_more
+from tests.nights import MLFLOW_WARNINGS, nth_day, write_model, write_more
 from tests.toy import features, toy, write_day
 
+pytestmark = [pytest.mark.filterwarnings(text) for text in MLFLOW_WARNINGS]
 NOW = datetime(2026, 2, 10, 3, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def not_rehearsed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clean process costs seconds: only tests that say so start one."""
+    if "rehearsed" not in request.fixturenames:
+        monkeypatch.setattr(check, "rehearse", lambda *_: Part("Package"))
+
+
+@pytest.fixture
+def rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is tried as well, however busy the machine."""
+    monkeypatch.setattr(run, "TIME_OUT", 900)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +67,7 @@ def tree(place: Path) -> dict[str, tuple[int, int]]:
     return {str(f): (f.stat().st_size, f.stat().st_mtime_ns) for f in files}
 
 
-def test_a_good_model_is_ready_and_each_candidate_was_tried(folder: Path) -> None:
+def test_a_good_model_is_ready_and_each_candidate_was_tried(folder: Path, rehearsed: None) -> None:
     found = look(folder)
     assert (found.outcome, found.as_of) == ("READY", nth_day(40))
     assert [trial.candidate for trial in found.trials] == list(toy.candidates)
@@ -62,6 +77,7 @@ def test_a_good_model_is_ready_and_each_candidate_was_tried(folder: Path) -> Non
     assert "CHECK: a night would run" in text
     assert "40 days in the source, 2026-01-01 to 2026-02-09, none missing" in text
     assert "training on 26 days (2026-01-08 to 2026-02-02), holdout 7 days" in text
+    assert "Package     3 answer the same in a clean process" in text
     assert max(map(len, text.splitlines())) <= 100
 
 

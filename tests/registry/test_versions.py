@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from sklearn.linear_model import LogisticRegression
 
 from tasks.features.split import Split
+from tasks.problems.input_form import FormedEstimator
 from tasks.registry import holds, packages, versions
 from tasks.registry import runs as run_records
 from tasks.registry.aliases import finish_change, promote, roll_back, unfinished_rollback
@@ -24,7 +25,8 @@ from tasks.store.trusted_types import TRUSTED_TYPES
 from tests.toy import toy
 
 X = pd.DataFrame({"size": [0.0, 1.0, 2.0, 3.0]})
-MODEL = LogisticRegression().fit(X, [0, 0, 1, 1])
+TRUSTED = [*TRUSTED_TYPES, "tasks.problems.input_form.FormedEstimator"]
+MODEL = FormedEstimator(LogisticRegression()).fit(X, [0, 0, 1, 1])
 NIGHT = run_records.NightRun(
     model="toy",
     as_of=date(2026, 2, 8),
@@ -63,7 +65,7 @@ def client(registry_home: Path) -> MlflowClient:
 
 
 def register(client: MlflowClient, run: str, **tags: str) -> str:
-    models.write_model("models", "twin", MODEL, TRUSTED_TYPES)
+    models.write_model("models", "twin", MODEL, TRUSTED)
     twin, sha256 = models.model_file("models", "twin")
     return packages.register_version(
         client,
@@ -74,7 +76,7 @@ def register(client: MlflowClient, run: str, **tags: str) -> str:
         twin_sha256=sha256,
         inputs=X,
         code={},
-        trusted=[],
+        trusted=TRUSTED,
         requirements=["scikit-learn"],
         tags=TAGS | tags,
         description="A test.",
@@ -212,7 +214,7 @@ def test_a_registered_night_keeps_its_run_and_its_twin(client: MlflowClient) -> 
 
     champion = versions.read_champion(client, "toy")
     assert champion is not None
-    twin = packages.read_twin(client, champion, [])
+    twin = packages.read_twin(client, champion, TRUSTED)
     assert (twin.predict_proba(X) == MODEL.predict_proba(X)).all()
     assert versions.find_version(client, "toy", "night-1") == version
 
@@ -227,7 +229,7 @@ def test_a_registered_night_keeps_its_run_and_its_twin(client: MlflowClient) -> 
 @pytest.mark.parametrize("harm", ["altered", "missing"])
 def test_a_harmed_twin_is_never_loaded(client: MlflowClient, home: Path, harm: str) -> None:
     run = run_records.log_night(client, NIGHT)
-    models.write_model("models", "twin", MODEL, TRUSTED_TYPES)
+    models.write_model("models", "twin", MODEL, TRUSTED)
     twin, sha256 = models.model_file("models", "twin")
     place = home / "artifacts" / "toy" / run / "artifacts" / "twin" / versions.TWIN_FILE
     place.parent.mkdir(parents=True)

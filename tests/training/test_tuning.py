@@ -116,7 +116,7 @@ def test_a_fit_is_known_by_what_was_found(tmp_path: Path) -> None:
     keys = [fit.model_key(spec, "tree", refs, found) for found in ({}, {"max_depth": 2})]
     assert keys[0] == fit.model_key(spec, "tree", refs) != keys[1]
     made, estimator = stored_fits.fit_and_keep(spec, "tree", refs, {"max_depth": 2})
-    assert (made.key, estimator.max_depth) == (keys[1], 2)
+    assert (made.key, estimator.estimator.max_depth) == (keys[1], 2)
     assert spec.candidates["tree"].estimator.max_depth is None
 
 
