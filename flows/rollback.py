@@ -16,24 +16,28 @@ from tasks.steps.predict import publish_after_rollback
 from tasks.steps.rollback import (
     choose_version,
     end_release,
+    end_retire,
     end_rollback,
     held_through,
     only_change,
     prove_version,
     release_recipes,
     restore_champion,
+    retire_champion,
 )
 
 
 @flow
 def rollback(config: RollbackConfig) -> State:
-    """Put an earlier champion back, or release what earlier rollbacks hold.
+    """Put an earlier champion back, release what earlier rollbacks hold, or retire the champion.
 
     The version it takes over from is never promoted again, and its recipe and code are held.
     """
     with only_change(config.model):
         if config.release:
             return end_release(release_recipes(config))
+        if config.retire:
+            return end_retire(retire_champion(config, held_through(config.model)))
         target = choose_version(config)
         prove_version(config, target)
         restored = restore_champion(config, target, held_through(config.model))

@@ -89,17 +89,22 @@ def run_retrain(retrain: Callable[..., Any]) -> None:
 def run_rollback(rollback: Callable[..., Any]) -> None:
     """Run the rollback, print what it did, and exit with its code."""
     from tasks.steps.config import RollbackConfig
-    from tasks.steps.rollback import RELEASED, ROLLED_BACK, RollbackError
+    from tasks.steps.rollback import ENDED, RollbackError
 
     asked = rollback_parser().parse_args()
     config = _settings(
-        RollbackConfig, model=asked.model, to=asked.to, why=asked.why, release=asked.release
+        RollbackConfig,
+        model=asked.model,
+        to=asked.to,
+        why=asked.why,
+        release=asked.release,
+        retire=asked.retire,
     )
     with embedded_server() as ready, shown_progress(asked.verbose):
         ready()
         state = rollback(config, return_state=True)
     found = state.result(raise_on_failure=False)
-    if state.name not in (ROLLED_BACK, RELEASED):
+    if state.name not in ENDED:
         if isinstance(found, RollbackError):
             sys.exit(fail(str(found), found.exit_code))
         sys.exit(end_failed(found))

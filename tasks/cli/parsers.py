@@ -31,8 +31,8 @@ def rollback_parser() -> argparse.ArgumentParser:
         prog="flows/rollback.py",
         description="Make an earlier version the champion again, after checking that it loads and "
         "predicts.",
-        epilog="Exit code: 0 rolled back or released; 2 no suitable earlier version, or nothing is "
-        "held; 1 failure.",
+        epilog="Exit code: 0 rolled back, released or retired; 2 no suitable earlier version, or "
+        "nothing is held or to retire; 1 failure.",
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="name in the registry")
     parser.add_argument("--to", type=int, metavar="VERSION", help="default: the previous champion")
@@ -43,6 +43,12 @@ def rollback_parser() -> argparse.ArgumentParser:
         "--release",
         action="store_true",
         help="roll nothing back: allow nights to promote the held recipes again",
+    )
+    parser.add_argument(
+        "--retire",
+        action="store_true",
+        help="go back to nothing: give up a champion that can no longer be asked; the next night "
+        "starts anew",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
     return parser

@@ -14,6 +14,7 @@ from tasks.promotion.checks import Check, Status, Verdict
 if TYPE_CHECKING:
     from tasks.evaluation.estimates import Difference, Estimate, Evaluation, SliceResult
     from tasks.promotion.contests import Proof
+    from tasks.registry.versions import Champion
     from tasks.spec.gate import Gate
 
 
@@ -190,6 +191,28 @@ def judge(
     else:
         leading = (_compared(found, challenger, champion, slices), checks[-1].detail)
     return Verdict(Status.PROMOTED, leading, tuple(checks))
+
+
+def known_figures(found: Evaluation, challenger: str, retired: Champion | None) -> list[Check]:
+    """A challenger that starts anew is held to what the champion given up was expected to do.
+
+    Args:
+        found: Every scorer on the same rows.
+        challenger: Scorer that may be promoted.
+        retired: The champion given up, if any; nothing is checked where its prediction interval
+            is not known.
+    """
+    known = retired.promised if retired else None
+    if retired is None or known is None:
+        return []
+    value, name = found.primary(challenger).value, title(found.metric)
+    passed = value >= known["low"] if found.greater_is_better else value <= known["high"]
+    detail = (
+        f"{name[0].upper()}{name[1:]} {_number(value)}; version {retired.version}, which was "
+        f"retired, was expected at {_number(known['value'])}, on a day between "
+        f"{_number(known['low'])} and {_number(known['high'])}."
+    )
+    return [Check("no worse than what was retired", passed, detail)]
 
 
 def confirm(verdict: Verdict, version: str, checks: Sequence[Check]) -> Verdict:

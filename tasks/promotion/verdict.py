@@ -13,7 +13,7 @@ from tasks.evaluation.prediction_interval import prediction_interval
 from tasks.metrics.base import largest
 from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.contests import Contests, count_days, proofs
-from tasks.promotion.gate import judge, judge_in_order, rank_challengers, refuse
+from tasks.promotion.gate import judge, judge_in_order, known_figures, rank_challengers, refuse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,6 +98,7 @@ def decide(
     notes: Sequence[str] = (),
     contests: Contests | None = None,
     code: str = "",
+    retired: Champion | None = None,
 ) -> Decision:
     """Promote tonight's challenger or keep the champion; in doubt the champion stays.
 
@@ -110,13 +111,14 @@ def decide(
         notes: What else a person should know, told after the reasons.
         contests: The contests of other recipes with the champion's, before tonight.
         code: Digest of the spec; a contest belongs to one.
+        retired: Where there is no champion: the one a person gave up, with its known figures.
 
     Raises:
         SpecError: Where the holdout has not what a slice of the spec needs.
     """
     for by in spec.slices:  # also where there is no champion yet: a fault must not wait for one
         spec.problem.slice_values(evidence.holdout, by)
-    found = _judge(spec, evidence, champion, checked, refused or {}, contests, code)
+    found = _judge(spec, evidence, champion, checked, refused or {}, contests, code, retired)
     verdict = found.verdict
     if champion and champion.edited:
         verdict = _add_reasons(verdict, _told_of_edit(champion))
@@ -194,6 +196,7 @@ def _judge(
     refused: Mapping[str, str],
     contests: Contests | None,
     code: str,
+    retired: Champion | None,
 ) -> Decision:
     challenger, recipe = evidence.candidates[0], champion.candidate if champion else None
     figures: Evaluation | None = None
@@ -204,6 +207,7 @@ def _judge(
     def judge_one(name: str) -> Verdict:
         assert figures is not None
         slices[name] = _compare_slices(spec, evidence, name)
+        known = [] if champion else known_figures(figures, name, retired)
         return judge(
             figures,
             challenger=name,
@@ -212,7 +216,7 @@ def _judge(
             same_recipe=recipe == name,
             gate=spec.gate,
             slices=slices[name],
-            checked=checked,
+            checked=(*checked, *known),
             proof=proven.get(name),
         )
 

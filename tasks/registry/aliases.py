@@ -14,7 +14,9 @@ from tasks.registry.holds import HELD_UNTIL
 from tasks.registry.versions import (
     CHAMPION,
     JOURNAL,
+    KNOWN_UNTIL,
     PREVIOUS,
+    RETIRED,
     find_by_number,
     version_by_alias,
 )
@@ -111,6 +113,35 @@ def roll_back(
         intent[HELD_UNTIL] = held_until.isoformat()
     _change(client, model, intent)
     return rejected
+
+
+def give_up(client: MlflowClient, model: str, why: str, known_until: date | None) -> str:
+    """Leave the model without a champion, so that the next night starts anew.
+
+    The version is marked first and keeps its files. Killed between, the same call ends it.
+
+    Args:
+        client: From ``open_registry``.
+        model: Registered model.
+        why: Kept on the version.
+        known_until: Last night whose challenger is held to the version's known figures, if any.
+
+    Returns:
+        The version that was champion.
+
+    Raises:
+        RegistryError: Where there is no champion; nothing was changed.
+    """
+    finish_change(client, model)
+    now = version_by_alias(client, model, CHAMPION)
+    if now is None:
+        raise RegistryError(f"{model} has no champion to retire; nothing was changed.")
+    version = str(now.version)
+    if known_until:
+        client.set_model_version_tag(model, version, KNOWN_UNTIL, known_until.isoformat())
+    client.set_model_version_tag(model, version, RETIRED, why)
+    client.delete_registered_model_alias(model, CHAMPION)
+    return version
 
 
 def unfinished_rollback(client: MlflowClient, model: str) -> str | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
+RETIRED, KNOWN_UNTIL = "retired", "known_until"
+"""Tags of a champion that was given up: why, and how long its figures count."""
 JOURNAL = "nightly.change"
 """Tag of a registered model while its aliases are moved: what is meant, as JSON."""
 TWIN = "twin"
@@ -206,10 +208,22 @@ def read_rolled_back(client: MlflowClient, model: str) -> dict[str, str]:
     }
 
 
+def read_retired(client: MlflowClient, model: str, as_of: date) -> Champion | None:
+    """The champion that was given up last, where a night of this date is held to its figures."""
+    found = [
+        version
+        for version in client.search_model_versions(f"name = '{model}'")
+        if RETIRED in version.tags and version.tags.get(KNOWN_UNTIL, "") >= as_of.isoformat()
+    ]
+    newest = max(found, key=lambda version: int(version.version), default=None)
+    return _champion(model, newest) if newest is not None else None
+
+
 def read_withdrawn(client: MlflowClient, model: str) -> dict[str, str]:
-    """Versions that were rolled back or reverted, each with the reason."""
+    """Versions that were rolled back, reverted or retired, each with the reason."""
     found = client.search_model_versions(f"name = '{model}'")
-    return {str(v.version): v.tags["rolled_back"] for v in found if "rolled_back" in v.tags}
+    marks = ("rolled_back", RETIRED)
+    return {str(v.version): v.tags[mark] for v in found for mark in marks if mark in v.tags}
 
 
 def retire(client: MlflowClient, model: str, keep: int) -> list[str]:

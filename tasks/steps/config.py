@@ -79,6 +79,14 @@ class RollbackConfig(BaseModel):
         min_length=1,
         max_length=500,
     )
+    retire: bool = Field(
+        default=False,
+        title="Retire",
+        description=(
+            "Go back to nothing: leave the model without a champion, where it can no longer be "
+            "asked. The next night starts anew."
+        ),
+    )
     release: bool = Field(
         default=False,
         title="Release",

@@ -67,8 +67,9 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
     rolled_back = versions.read_rolled_back(client, spec.name)
     held = tuple(holds.read_holds(client, spec.name))
     if champion is None:
-        log.info("champion  none yet")
-        return Incumbent(rolled_back=rolled_back, holds=held)
+        retired = versions.read_retired(client, spec.name, night.as_of)
+        log.info("champion  %s", f"none, {retired.version} was retired" if retired else "none yet")
+        return Incumbent(rolled_back=rolled_back, holds=held, retired=retired)
     key, added = f"{champion.twin_sha256}-{night.key}", None
     fault = verdict.why_not_comparable(champion, night.as_of, last_judged(night.name), held_out[0])
     if fault is None:
@@ -83,7 +84,11 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
                 frames.write_days("added", {added: more})
         except version_answers.VERSION_FAILS as error:
             why = str(error).removesuffix(".")
-            fault = f"The champion, version {champion.version}, cannot be scored: {why}."
+            fault = (
+                f"The champion, version {champion.version}, cannot be scored: {why}. As long as "
+                "that is so, nothing can be promoted. Where it cannot be mended, start anew: "
+                f"python flows/rollback.py --model {spec.name} --retire"
+            )
     done = "is not scored" if fault else "scored on the holdout"
     log.info("champion  version %s (%s) %s", champion.version, champion.candidate, done)
     return Incumbent(champion, None if fault else key, added, fault, rolled_back, held)
@@ -114,6 +119,7 @@ def judge_night(
         evidence,
         _facts_of(spec, incumbent),
         checked,
+        retired=incumbent.retired,
         refused=_too_large(spec, fits) | _refused(night, examples, found, incumbent),
         notes=(*_searched(found), *faults),
         contests=_contests_before(night),

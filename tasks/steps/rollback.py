@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nightly")
 log.setLevel(logging.INFO)
-ROLLED_BACK, RELEASED = "ROLLED BACK", "RELEASED"
+ENDED = ROLLED_BACK, RELEASED, RETIRED = ("ROLLED BACK", "RELEASED", "RETIRED")
 
 
 class RollbackError(WrongInputError, ValueError):
@@ -62,6 +62,8 @@ def choose_version(config: RollbackConfig) -> str:
     if ended := aliases.finish_change(client, config.model):
         log.warning("restore   %s", ended.told)
     champion = versions.read_alias(client, config.model, versions.CHAMPION)
+    if champion is None and config.to:  # it was retired
+        return str(config.to)
     if champion is None:
         raise RollbackError(f"{config.model} has no champion to roll back.")
     previous = versions.read_alias(client, config.model, versions.PREVIOUS)
@@ -203,6 +205,47 @@ def end_release(found: dict[str, Any]) -> State:
     return State(type=StateType.COMPLETED, name=RELEASED, message=found["text"], data=found)
 
 
+@task(task_run_name="retire the champion", cache_policy=NO_CACHE)
+def retire_champion(config: RollbackConfig, known_until: date | None) -> dict[str, Any]:
+    """Give up a champion that can no longer be asked; what was decided is forgotten.
+
+    Args:
+        config: What is asked.
+        known_until: Last night whose challenger is held to its known figures, if any.
+
+    Raises:
+        RollbackError: Where there is no champion, or something else is asked as well.
+    """
+    if config.to or config.release:
+        raise RollbackError("--retire goes back to nothing: leave out --to and --release.")
+    try:
+        version = aliases.give_up(open_registry(), config.model, config.why, known_until)
+    except RegistryError as error:
+        raise RollbackError(str(error)) from error
+    forget(config.model)
+    held = f", and up to {known_until} against its known figures" if known_until else ""
+    text = (
+        f"Version {version} of {config.model} is retired, and there is no champion. The app keeps "
+        f"its predictions until the next night, which is judged against the baseline{held}. To "
+        f"put the version back: python flows/rollback.py --model {config.model} --to {version}. "
+        f"Why: {config.why}"
+    )
+    create_markdown_artifact(
+        key=f"rollback-{config.model}".replace("_", "-"),
+        markdown=f"# {config.model}\n\n{text}\n",
+        description=f"{config.model} · version {version} is retired",
+    )
+    announce(config.model, None, {"nightly.champion.rolled-back": text})
+    _draw_history(config.model)
+    log.info("retire    %s", text)
+    return {"model": config.model, "retired": version, "text": text}
+
+
+def end_retire(found: dict[str, Any]) -> State:
+    """The flow's last state says what was retired."""
+    return State(type=StateType.COMPLETED, name=RETIRED, message=found["text"], data=found)
+
+
 def _newest_night(model: str, made: str) -> str:
     """As-of date of the newest report, or of a version where that is newer."""
     return max([made, *(report["as_of"] for report in past_reports(model, date.max, 1))])
@@ -218,9 +261,11 @@ def _draw_history(model: str) -> None:
 def to_text(found: dict[str, Any]) -> str:
     """What a rollback did, in a few sentences."""
     held = f"{found['held']} " if found["held"] else ""
+    again = (
+        f"Version {found['rolled_back']} will not be promoted again from the same code and data. "
+    )
     return (
         f"Version {found['champion']} of {found['model']} is the champion again: its files are "
-        "unaltered, and it predicts bit for bit as it did when it was checked. Version "
-        f"{found['rolled_back']} will not be promoted again from the same code and data. "
-        f"{held}Why: {found['why']}"
+        "unaltered, and it predicts bit for bit as it did when it was checked. "
+        f"{again if found['rolled_back'] else ''}{held}Why: {found['why']}"
     )

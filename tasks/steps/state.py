@@ -121,6 +121,7 @@ class Incumbent:
         fault: Why it cannot be scored or compared.
         rolled_back: Models that must not be promoted again: key of a shipped model to the reason.
         holds: Recipes and code that are held for a while.
+        retired: Where there is no champion: the one that was given up, if it still counts.
     """
 
     champion: Champion | None = None
@@ -129,6 +130,7 @@ class Incumbent:
     fault: str | None = None
     rolled_back: Mapping[str, str] = field(default_factory=dict)
     holds: tuple[Hold, ...] = ()
+    retired: Champion | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,15 @@ from tasks.evaluation.estimates import Difference, Estimate, Evaluation, SliceRe
 from tasks.metrics import JudgementError
 from tasks.promotion.checks import Check, Status, Verdict
 from tasks.promotion.contests import Proof
-from tasks.promotion.gate import confirm, judge, judge_in_order, rank_challengers, refuse, too_large
+from tasks.promotion.gate import (
+    confirm,
+    judge,
+    judge_in_order,
+    known_figures,
+    rank_challengers,
+    refuse,
+    too_large,
+)
 from tasks.spec import Gate
 
 GATE = Gate(calibration=0.03)
@@ -320,3 +329,20 @@ def test_a_promotion_stands_only_with_every_check_of_its_package() -> None:
     assert found.checks == (good, bad)
     assert refuse(verdict, "rolled back").status == "KEPT"
     assert refuse(verdict, "rolled back").reasons == ("rolled back", "better")
+
+
+@pytest.mark.parametrize(
+    ("promised", "passed"),
+    [
+        ({"value": 0.5, "low": 0.41, "high": 0.6}, [False]),
+        ({"value": 0.5, "low": 0.39, "high": 0.6}, [True]),
+        (None, []),
+    ],
+)
+def test_a_challenger_that_starts_anew_is_held_to_what_was_retired(promised, passed):
+    retired = SimpleNamespace(version="3", promised=promised)
+    found = known_figures(_evaluation(0.0), "new", retired)
+    assert [check.passed for check in found] == passed
+    for check in found:
+        assert "0.400; version 3, which was retired, was expected at 0.500" in check.detail
+    assert known_figures(_evaluation(0.0), "new", None) == []

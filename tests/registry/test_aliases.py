@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from tasks.registry import versions
-from tasks.registry.aliases import finish_change, promote, roll_back, unfinished_rollback
+from tasks.registry.aliases import finish_change, give_up, promote, roll_back, unfinished_rollback
 from tasks.registry.client import RegistryError, open_registry
 from tasks.registry.versions import JOURNAL
 from tests.registry.test_versions import TAGS, bare_version
@@ -31,7 +32,7 @@ def promoted(client: MlflowClient, count: int, first: int = 1) -> list[str]:
     """So many versions, each promoted on its night."""
     made = []
     for number in range(first, first + count):
-        made.append(bare_version(client, **TAGS | {"night": f"night-{number}"}))
+        made.append(bare_version(client, **TAGS | {"night": f"night-{number}", "twin_sha256": "t"}))
         promote(client, "toy", made[-1])
     return made
 
@@ -55,6 +56,29 @@ def test_back_to_a_version_whose_predecessor_is_gone(client: MlflowClient) -> No
     assert state(client) == (again, made[1])
     assert roll_back(client, "toy", made[1], "late again") == again
     assert state(client) == (made[1], None)
+
+
+def test_a_champion_that_cannot_be_asked_is_given_up_and_a_new_one_starts(
+    client: MlflowClient,
+) -> None:
+    (made,) = promoted(client, 1)
+    until = date(2026, 2, 10)
+    assert give_up(client, "toy", "its library moved", until) == made
+    assert state(client) == (None, None)
+    assert client.get_model_version("toy", made).tags["retired"] == "its library moved"
+    assert versions.read_withdrawn(client, "toy") == {made: "its library moved"}
+    assert versions.read_rolled_back(client, "toy") == {}
+    found = versions.read_retired(client, "toy", until)
+    assert found is not None
+    assert found.version == made
+    assert versions.read_retired(client, "toy", until + timedelta(days=1)) is None
+    with pytest.raises(RegistryError, match="toy has no champion to retire"):
+        give_up(client, "toy", "again", until)
+    (again,) = promoted(client, 1, first=2)
+    assert state(client) == (again, None)
+    give_up(client, "toy", "no good either", None)
+    assert roll_back(client, "toy", made, "it runs again") is None
+    assert state(client) == (made, None)
 
 
 def test_two_are_kept_and_a_person_goes_back_twice(client: MlflowClient) -> None:
