@@ -275,17 +275,15 @@ def to_png(figure: Figure) -> bytes:
     for axes in figure.axes:
         axes.title.set_fontsize(11)
         axes.title.set_fontweight("bold")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     layout = figure.get_layout_engine()
     if layout is not None:  # here, and not by ``savefig``, which draws all of it once more for that
         layout.execute(figure)
         figure.set_layout_engine("none")
-    canvas, small = FigureCanvasAgg(figure), io.BytesIO()
-    canvas.draw()
-    size = canvas.get_width_height()
-    picture = Image.frombytes("RGBA", size, bytes(canvas.buffer_rgba()))
-    flat = picture.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    with Image.open(drawn) as picture:
+        flat = picture.convert("RGB").quantize(64, dither=Image.Dither.NONE)
     flat.save(small, format="png", optimize=True)
     return small.getvalue()
