@@ -149,15 +149,22 @@ def predict_by_previous(client: Client, spec: ModelSpec, ahead: DayAhead) -> pd.
 
     None where there is no predecessor, or it cannot predict: that does not fail the night.
     """
-    previous = versions.read_previous(client, spec.name)
-    if previous is None:
-        return None
+    previous = versions.read_alias(client, spec.name, versions.PREVIOUS)
+    return predict_by_version(client, spec, previous, ahead) if previous else None
+
+
+def predict_by_version(
+    client: Client, spec: ModelSpec, version: str, ahead: DayAhead
+) -> pd.DataFrame | None:
+    """The same by any version; None where it cannot predict, or is gone."""
     try:
-        found, _ = predict_ahead(client, spec, previous, ahead)
+        found, _ = predict_ahead(
+            client, spec, versions.read_version(client, spec.name, version), ahead
+        )
     except VERSION_FAILS as error:
-        log.warning("predict   version %s cannot predict: %s", previous.version, error)
+        log.warning("predict   version %s cannot predict: %s", version, error)
         return None
-    return found.assign(version=previous.version)
+    return found.assign(version=version)
 
 
 def add_examples(

@@ -28,6 +28,28 @@ MOST_ESTIMATED = 7
 
 
 @dataclass(frozen=True)
+class Line:
+    """The champions since the anchor on graded days, compared with it on the same rows.
+
+    Attributes:
+        anchor: Version that is the anchor.
+        versions: Versions whose predictions were graded, the newest last.
+        loss: The comparison.
+    """
+
+    anchor: str
+    versions: tuple[str, ...]
+    loss: live_performance.Loss
+
+    def __str__(self) -> str:
+        first, last = self.versions[0], self.versions[-1]
+        named = f"version {first}" if first == last else f"the line of versions {first} to {last}"
+        if len(self.versions) > 2:
+            named += f" ({len(self.versions)} champions)"
+        return named
+
+
+@dataclass(frozen=True)
 class Live:
     """Live performance of the champion on days whose labels have arrived.
 
@@ -38,7 +60,8 @@ class Live:
         previous: The previous champion.
         loss: The champion compared with it, where both predicted the same days.
         reverted: What was done about it, as a sentence.
-        went_back: Whether the previous champion is champion again.
+        has_reverted: Whether an earlier version is champion again.
+        line: The champions since the anchor compared with it, whichever versions they were.
     """
 
     new: tuple[dict[str, Any], ...] = ()
@@ -48,11 +71,17 @@ class Live:
     loss: live_performance.Loss | None = None
     reverted: str | None = None
     has_reverted: bool = False
+    line: Line | None = None
 
     @property
     def worse(self) -> bool:
         """Whether the champion must be reverted."""
-        return self.loss is not None and self.loss.revert
+        return any(found is not None and found.revert for found in (self.loss, self.line_loss))
+
+    @property
+    def line_loss(self) -> live_performance.Loss | None:
+        """What the line of champions lost against the anchor."""
+        return self.line.loss if self.line else None
 
 
 def grade_one(
@@ -74,9 +103,14 @@ def grade_one(
     if before.is_file() and _fits(spec, before):
         answered["previous"] = pd.read_parquet(before)
         previous_version = str(answered["previous"]["version"].iloc[0])
+    fixed, anchor_version = folder / f"{record['as_of']}.anchor.parquet", None
+    if fixed.is_file() and _fits(spec, fixed):
+        answered["anchor"] = pd.read_parquet(fixed)
+        anchor_version = str(answered["anchor"]["version"].iloc[0])
     found = live_performance.grade_day(
         spec.problem, answered, frames.read_days([happened]), spec.slices
     )
+    beside = {"anchor_version": anchor_version} if anchor_version else {}
     return {
         "day": record["day"],
         "version": record["version"],
@@ -85,8 +119,27 @@ def grade_one(
         "promised": record["promised"],
         "fingerprint": fingerprint,
         "estimated": _estimate(spec, answered["champion"]),
+        **beside,
         **found,
     }
+
+
+def compare_with_anchor(
+    spec: ModelSpec, line: Sequence[Mapping[str, Any]], anchor: str
+) -> Line | None:
+    """A line of champions beside the anchor; None where no day has predictions of both.
+
+    Args:
+        spec: The model.
+        line: Its graded days, from ``line_of``.
+        anchor: Version that is the anchor.
+    """
+    metric, greater = spec.problem.primary, spec.problem.greater_is_better
+    loss = live_performance.compare_line(line, metric, greater, spec.revert)
+    if loss is None:
+        return None
+    versions = dict.fromkeys(str(day["version"]) for day in line[-loss.days :])
+    return Line(anchor, tuple(versions), loss)
 
 
 def past_days(model: str, until: date) -> list[dict[str, Any]]:

@@ -1,10 +1,11 @@
-"""Live performance: the app's predictions against the prediction interval and the predecessor."""
+"""Live performance: the app's predictions against the prediction interval and other versions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,14 +26,23 @@ SLICE_UNITS = 50
 """Fewest units of a slice to report it on one day."""
 
 
+LINE_DAYS = (3, 5, 7, 10, 14, 21, 28, 42, 60)
+"""Numbers of newest days over which a line of champions is compared with the anchor."""
+LINE_LOOKS = 100
+"""By how much stricter each of these looks is than one of a pair: all of them are taken every
+night, and a line does not end with a promotion."""
+PROVEN_DAYS, PROVEN = 28, 0.99
+"""Fewest days, and the level, at which a line is clearly better than the anchor."""
+
+
 @dataclass(frozen=True)
 class Loss:
-    """How much worse a champion did than its predecessor, on days that both predicted.
+    """How much worse a champion did than another version, on days that both predicted.
 
     Attributes:
         days: How many days.
         mean: Mean daily difference of the primary metric; negative is worse.
-        relative: The same as a share of the predecessor's mean.
+        relative: The same as a share of the other version's mean.
         high: Upper end of the one-sided interval of the mean.
         revert: Whether the champion must be reverted.
     """
@@ -54,15 +64,16 @@ def grade_day(
 
     Args:
         problem: What is predicted.
-        answered: Predictions of ``champion`` and, where there are any, of ``previous``.
+        answered: Predictions of ``champion`` and, where there are any, of ``previous`` and
+            ``anchor``.
         happened: Clean rows of that day.
         slices: Slices to report the metric for, where the predictions and the clean rows have their
             columns.
 
     Returns:
         ``asked``, ``labelled``, ``unasked``, ``metrics``, ``previous`` (its metrics), ``slices``
-        and, where the problem predicts shares, ``calibration``. Metrics that are undefined on the
-        day are left out, and custom metrics that need columns of the features.
+        and, where there are any, ``anchor`` (its metrics) and ``calibration``. Metrics that are
+        undefined on the day are left out, and custom metrics that need columns of the features.
     """
 
     examples, scores, counts = problem.match(answered, happened)
@@ -73,6 +84,8 @@ def grade_day(
         "previous": measured.get("previous", {}),
         "slices": {},
     }
+    if "anchor" in answered:
+        found["anchor"] = measured.get("anchor", {})
     for by in slices if len(examples) else ():
         try:
             groups = problem.slice_values(examples, by)
@@ -105,25 +118,118 @@ def compare(
         greater: Whether more of it is better.
         policy: The bounds.
     """
-    from scipy import stats
-
-    both = [
-        (day["metrics"][metric], day["previous"][metric])
-        for day in records
-        if metric in day["metrics"] and metric in day["previous"]
-    ]
-    if not both:
+    differences, before = _paired(records, metric, greater, "previous")
+    if not len(differences):
         return None
-    ours, before = np.asarray(both, dtype=np.float64).T
-    differences = (ours - before) * (1 if greater else -1)
+    return _loss(differences, before, policy.patience.days, policy.confidence, policy.loss)
+
+
+def compare_line(
+    records: Sequence[Mapping[str, Any]], metric: str, greater: bool, policy: Revert
+) -> Loss | None:
+    """Whether a line of champions is worse than the anchor; None without comparable days.
+
+    Each champion may be another version: a promotion does not reset the days. As a line may turn
+    bad at any time, its newest days are compared over each length of ``LINE_DAYS``, and each of
+    these looks must be far surer than one of a pair.
+
+    Args:
+        records: Graded days of the line, ascending, with predictions of the same anchor.
+        metric: The primary metric.
+        greater: Whether more of it is better.
+        policy: The bounds.
+
+    Returns:
+        Of the shortest length at which it must be reverted, else of all the days.
+    """
+    differences, anchor = _paired(records, metric, greater, "anchor")
+    count, patience = len(differences), policy.patience.days
+    if not count:
+        return None
+    confidence = 1 - (1 - policy.confidence) / LINE_LOOKS
+    for days in (length for length in LINE_DAYS if patience <= length <= count):
+        newest = _loss(differences[-days:], anchor[-days:], patience, confidence, policy.loss)
+        if newest.revert:
+            return newest
+    return replace(_loss(differences, anchor, patience, confidence, policy.loss), revert=False)
+
+
+def line_of(
+    records: Sequence[Mapping[str, Any]], anchor: str, since: date, withdrawn: Collection[str]
+) -> list[Mapping[str, Any]]:
+    """The graded days of the champions after the anchor, whichever versions they were.
+
+    Args:
+        records: Graded days, ascending.
+        anchor: Version that is the anchor.
+        since: Days after this one count.
+        withdrawn: Versions that were rolled back or reverted: they are of no line any more.
+    """
+    return [
+        day
+        for day in records
+        if day.get("anchor_version") == anchor
+        and day["day"] > since.isoformat()
+        and day["version"] not in withdrawn
+    ]
+
+
+def proven_version(records: Sequence[Mapping[str, Any]], metric: str, greater: bool) -> str | None:
+    """The newest version of a line that kept its promise, where the line is clearly better.
+
+    Args:
+        records: From ``line_of``.
+        metric: The primary metric.
+        greater: Whether more of it is better.
+    """
+    from scipy.special import stdtrit
+
+    differences, _ = _paired(records, metric, greater, "anchor")
+    count = len(differences)
+    if count < PROVEN_DAYS:
+        return None
+    error = float(differences.std(ddof=1)) / math.sqrt(count)
+    if float(differences.mean()) <= float(stdtrit(count - 1, PROVEN)) * error:
+        return None
+    kept = (day["version"] for day in reversed(records) if _kept_promise(day, metric))
+    return next(kept, None)
+
+
+def _kept_promise(record: Mapping[str, Any], metric: str) -> bool:
+    value, promised = record["metrics"].get(metric), record["promised"]
+    return bool(promised) and value is not None and promised["low"] <= value <= promised["high"]
+
+
+def _paired(
+    records: Sequence[Mapping[str, Any]], metric: str, greater: bool, other: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Daily gains over another version, and its own figures, on days that have both."""
+    both = [
+        (day["metrics"][metric], day[other][metric])
+        for day in records
+        if metric in day["metrics"] and metric in day.get(other, {})
+    ]
+    ours, theirs = np.asarray(both, dtype=np.float64).reshape(-1, 2).T
+    return (ours - theirs) * (1 if greater else -1), theirs
+
+
+def _loss(
+    differences: npt.NDArray[np.float64],
+    theirs: npt.NDArray[np.float64],
+    patience: int,
+    confidence: float,
+    least: float,
+) -> Loss:
+    """Student's t on the paired daily differences, one-sided."""
+    from scipy.special import stdtrit
+
     count, mean = len(differences), float(differences.mean())
-    relative = mean / max(abs(float(before.mean())), 1e-12)
+    relative = mean / max(abs(float(theirs.mean())), 1e-12)
     if count < 2:
         return Loss(count, mean, relative, math.inf, False)
     error = float(differences.std(ddof=1)) / math.sqrt(count)
-    high = mean + float(stats.t.ppf(policy.confidence, count - 1)) * error
-    worse = count >= policy.patience.days and high < 0 and relative <= -policy.loss
-    return Loss(count, mean, relative, high, worse)
+    high = mean + float(stdtrit(count - 1, confidence)) * error
+    return Loss(count, mean, relative, high, count >= patience and high < 0 and relative <= -least)
 
 
 def to_text(record: Mapping[str, Any], metric: str, title: str) -> str:
@@ -146,6 +252,9 @@ def to_text(record: Mapping[str, Any], metric: str, title: str) -> str:
         said += f", {place} the prediction interval {promised['low']:.3f} to {promised['high']:.3f}"
     if metric in record["previous"]:
         said += f"; version {record['previous_version']} had {record['previous'][metric]:.3f}"
+    anchor = record.get("anchor_version")
+    if anchor != record.get("previous_version") and metric in record.get("anchor", {}):
+        said += f"; the anchor, version {anchor}, had {record['anchor'][metric]:.3f}"
     return f"{said} ({record['labelled']:,} of {record['asked']:,} predictions have a label)"
 
 

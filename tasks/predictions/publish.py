@@ -101,6 +101,7 @@ def keep(
     rows: pd.DataFrame,
     inputs: pd.DataFrame | None,
     previous: pd.DataFrame | None,
+    anchor: pd.DataFrame | None = None,
 ) -> None:
     """Keep a night's predictions on disk, beside those that the app reads until ``publish``.
 
@@ -111,9 +112,10 @@ def keep(
         inputs: What they were made of, for single requests; None leaves none, as none is better
             than those of another version.
         previous: What the champion's predecessor predicts for the same requests, if anything.
+        anchor: What the anchor predicts for them, if anything.
     """
     folder = folder_of(model) / NEXT
-    made = zip(_names(as_of), (rows, inputs, previous), strict=True)
+    made = zip(_names(as_of), (rows, inputs, previous, anchor), strict=True)
     for name, frame in made:
         if frame is None:
             (folder / name).unlink(missing_ok=True)
@@ -213,14 +215,14 @@ def publish(
     import pandas as pd
 
     folder = folder_of(model)
-    made, inputs, previous = _names(as_of)
+    made, *others = _names(as_of)
     waiting = folder / NEXT / made
     if url:
         _check_own_table(model)
         rows = pd.read_parquet(waiting if waiting.is_file() else folder / made)
         replace_table(url, table_name(model), rows, keys)
     if waiting.is_file():
-        for name in (inputs, previous, made):  # the last one says that all are there
+        for name in (*others, made):  # the last one says that all are there
             files.move(folder / NEXT / name, folder / name)
     files.point_to(folder / CURRENT, made)
     files.write_json(folder / f"{as_of}.json", record)
@@ -239,6 +241,11 @@ def _check_own_table(model: str) -> None:
             )
 
 
-def _names(as_of: date) -> tuple[str, str, str]:
-    """Files of a night: the predictions, their inputs, those of the predecessor."""
-    return f"{as_of}.parquet", INPUTS, f"{as_of}.previous.parquet"
+def _names(as_of: date) -> tuple[str, ...]:
+    """Files of a night: the predictions, their inputs, those of predecessor and anchor."""
+    return (
+        f"{as_of}.parquet",
+        INPUTS,
+        f"{as_of}.previous.parquet",
+        f"{as_of}.anchor.parquet",
+    )

@@ -11,6 +11,7 @@ from tasks.errors import JudgementError
 from tasks.evaluation.evaluate import evaluate, evaluate_days, evaluate_slices
 from tasks.evaluation.prediction_interval import prediction_interval
 from tasks.metrics.base import largest
+from tasks.promotion.anchor import AnchorFacts, check_anchor
 from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.contests import Contests, count_days, proofs
 from tasks.promotion.gate import judge, judge_in_order, known_figures, rank_challengers, refuse
@@ -39,8 +40,8 @@ class Evidence:
     Attributes:
         training: ``day`` and ``target`` of the training examples.
         holdout: Later examples that no scorer has seen.
-        scores: Scorer to its scores of the holdout: every candidate, the baseline, and the
-            champion where it could be scored.
+        scores: Scorer to its scores of the holdout: every candidate, the baseline, and champion
+            and anchor where they could be scored.
         candidates: Names of the candidates, in the order of the spec.
     """
 
@@ -99,6 +100,7 @@ def decide(
     contests: Contests | None = None,
     code: str = "",
     retired: Champion | None = None,
+    anchor: AnchorFacts | None = None,
 ) -> Decision:
     """Promote tonight's challenger or keep the champion; in doubt the champion stays.
 
@@ -112,13 +114,16 @@ def decide(
         contests: The contests of other recipes with the champion's, before tonight.
         code: Digest of the spec; a contest belongs to one.
         retired: Where there is no champion: the one a person gave up, with its known figures.
+        anchor: The fixed version that it must not fall behind, where that is not the champion.
 
     Raises:
         SpecError: Where the holdout has not what a slice of the spec needs.
     """
     for by in spec.slices:  # also where there is no champion yet: a fault must not wait for one
         spec.problem.slice_values(evidence.holdout, by)
-    found = _judge(spec, evidence, champion, checked, refused or {}, contests, code, retired)
+    found = _judge(
+        spec, evidence, champion, checked, refused or {}, contests, code, retired, anchor
+    )
     verdict = found.verdict
     if champion and champion.edited:
         verdict = _add_reasons(verdict, _told_of_edit(champion))
@@ -197,6 +202,7 @@ def _judge(
     contests: Contests | None,
     code: str,
     retired: Champion | None,
+    anchor: AnchorFacts | None,
 ) -> Decision:
     challenger, recipe = evidence.candidates[0], champion.candidate if champion else None
     figures: Evaluation | None = None
@@ -216,7 +222,7 @@ def _judge(
             same_recipe=recipe == name,
             gate=spec.gate,
             slices=slices[name],
-            checked=(*checked, *known),
+            checked=(*checked, *known, *_held_against(figures, name, anchor)),
             proof=proven.get(name),
         )
 
@@ -228,7 +234,8 @@ def _judge(
             proven = proofs(contests, recipe, spec.gate.recipe_confidence)
         sure = [name for name, proof in proven.items() if proof.passed]
         ranked = rank_challengers(figures, evidence.candidates, recipe, spec.gate, sure)
-        if not all(check.passed for check in checked) or (champion and champion.fault):
+        broken = (champion and champion.fault) or (anchor and anchor.fault)
+        if broken or not all(check.passed for check in checked):
             ranked = ranked[:1]  # no other can pass either
         challenger, verdict = judge_in_order(ranked, judge_one, refused)
     except JudgementError as error:
@@ -263,6 +270,10 @@ def _count(
         greater=spec.problem.greater_is_better,
         code=code,
     )
+
+
+def _held_against(found: Evaluation, name: str, anchor: AnchorFacts | None) -> list[Check]:
+    return [check_anchor(found, name, anchor)] if anchor else []
 
 
 def _measure(spec: ModelSpec, evidence: Evidence) -> Evaluation:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from tasks.registry.anchors import ANCHOR
 from tasks.registry.client import RegistryError, to_error
 from tasks.registry.holds import HELD_UNTIL
 from tasks.spec.fingerprint import digest, spec_module, spec_path
@@ -86,14 +87,16 @@ def read_champion(
     return _champion(model, version) if version is not None else None
 
 
-def read_previous(client: MlflowClient, model: str) -> Champion | None:
-    """The champion before this one, or None where there was none.
+def read_version(client: MlflowClient, model: str, version: str) -> Champion:
+    """A version that is, was or could be champion.
 
     Raises:
-        RegistryError: Where the version behind the alias was not made by a night.
+        RegistryError: Where there is no such version, or a night did not make it.
     """
-    version = version_by_alias(client, model, PREVIOUS)
-    return _champion(model, version) if version is not None else None
+    found = find_by_number(client, model, version)
+    if found is None:
+        raise RegistryError(f"There is no version {version} of {model} any more.")
+    return _champion(model, found)
 
 
 def night_tags(
@@ -229,8 +232,8 @@ def read_withdrawn(client: MlflowClient, model: str) -> dict[str, str]:
 def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     """Remove all but the newest versions; versions that an alias or a rollback needs are kept.
 
-    That is the line of champions back from each alias, each with the one it replaced, as far as
-    ``keep`` versions, and what a change of champion that was cut off names.
+    That is the anchor, the line of champions back from each alias, each with the one it replaced,
+    as far as ``keep`` versions, and what a change of champion that was cut off names.
 
     Args:
         client: From ``open_registry``.
@@ -247,6 +250,7 @@ def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     replaced = {str(v.version): v.tags.get("replaced") for v in found}
     begun = json.loads(registered.tags.get(JOURNAL, "{}"))
     needed = {begun.get(role) for role in ("champion", "previous", "rolled_back")}
+    needed.add(json.loads(registered.tags.get(ANCHOR, "{}")).get("version"))
     for version in map(str, registered.aliases.values()):
         needed |= set(_line(version, replaced, keep))
     newest = max(v.tags.get("as_of", "") for v in found)

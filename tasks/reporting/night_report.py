@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from tasks.metrics.base import title
 from tasks.monitoring import live_days
 from tasks.predictions import publish
+from tasks.promotion.anchor import ANCHOR, gains_of
 from tasks.promotion.checks import Status
 from tasks.promotion.contests import Contests, proofs
 from tasks.promotion.verdict import BASELINE, CHAMPION
+from tasks.spec.fingerprint import digest
 
 if TYPE_CHECKING:
     from tasks.features.split import Split
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from tasks.monitoring.live_days import Live
     from tasks.predictions.publish import Predictions
     from tasks.promotion.checks import Verdict
+    from tasks.registry.anchors import Anchor
     from tasks.registry.versions import Champion
     from tasks.reporting.report_schema import (
+        AnchorPart,
         CandidatePart,
         ChallengerPart,
         ChampionPart,
@@ -91,6 +95,7 @@ class NightFacts:
         data: Its days.
         judged: Results of fitting and comparison.
         champion: The champion before the night.
+        anchor: The version that challengers are held against as well.
         live: How past predictions did.
         estimated: How those without labels should do (``live_days.estimated_days``).
         drifted: Drift of the newest week.
@@ -107,6 +112,7 @@ class NightFacts:
     data: DataFacts | None = None
     judged: JudgedFacts | None = None
     champion: Champion | None = None
+    anchor: Anchor | None = None
     live: Live | None = None
     estimated: Sequence[Mapping[str, Any]] = ()
     drifted: Drifted | None = None
@@ -131,6 +137,7 @@ def build_report(night: NightFacts) -> Report:
         "titles": {name: title(name) for name in problem.metric_names},
         "challenger": challenger(judged),
         "champion": champion(night),
+        "anchor": anchor(night),
         "candidates": candidates(judged),
         "metrics": comparison(judged),
         "looks": looks(judged, night.champion, night.spec.gate.recipe_confidence),
@@ -205,6 +212,19 @@ def champion(night: NightFacts) -> ChampionPart:
         return {"version": None, "candidate": None, "since": None}
     since = before.as_of.isoformat()
     return {"version": before.version, "candidate": before.candidate, "since": since}
+
+
+def anchor(night: NightFacts) -> AnchorPart | None:
+    """The anchor before the night, and what every candidate gained over it."""
+    if night.anchor is None or night.judged is None:
+        return None
+    same = night.champion is not None and night.anchor.version == night.champion.version
+    return {
+        "version": night.anchor.version,
+        "since": night.anchor.since.isoformat(),
+        "digest": digest(night.spec),
+        "gains": gains_of(night.judged.figures, CHAMPION if same else ANCHOR),
+    }
 
 
 def candidates(judged: JudgedFacts | None) -> dict[str, CandidatePart]:

@@ -51,6 +51,15 @@ class SplitPart(TypedDict):
     holdout_from: str
 
 
+class AnchorPart(TypedDict):
+    """The fixed version that challengers are held against, and every candidate's gain over it."""
+
+    version: str
+    since: str
+    digest: str
+    gains: dict[str, float]
+
+
 class DriftPart(TypedDict):
     """The newest week beside those before it."""
 
@@ -72,6 +81,7 @@ class Report(TypedDict):
     titles: dict[str, str]
     challenger: ChallengerPart
     champion: ChampionPart
+    anchor: AnchorPart | None
     candidates: dict[str, CandidatePart]
     metrics: dict[str, Estimates]
     looks: dict[str, Any]

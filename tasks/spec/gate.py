@@ -16,6 +16,9 @@ class Gate:
         confidence: Level of the two-sided bootstrap intervals.
         tolerance: Same recipe refitted: how much worse, relative to the champion,
             the lower end of the interval may be.
+        anchor_tolerance: Every challenger: how much worse, relative, it may measure than the
+            anchor, a version that stays the same from night to night, so that small losses do not
+            add up; over 28 nights on average half of that.
         gain: Another recipe: least relative gain over the champion's recipe.
         recipe_confidence: Another recipe: least share of years in which no recipe is promoted that
             is no better than the champion's, over all recipes of the model together
@@ -34,6 +37,7 @@ class Gate:
 
     confidence: float = 0.90
     tolerance: float = 0.02
+    anchor_tolerance: float = 0.01
     gain: float = 0.005
     recipe_confidence: float = 0.95
     surprise: float = 0.10
@@ -51,6 +55,7 @@ class Gate:
         bounds: dict[str, tuple[float, float]] = {
             "confidence": (0.5, 0.999),
             "tolerance": (0.0, 1.0),
+            "anchor_tolerance": (0.0, 1.0),
             "gain": (0.0, 1.0),
             "recipe_confidence": (0.5, 0.9999),
             "surprise": (0.0, 1000.0),
@@ -76,7 +81,8 @@ class Gate:
 
 @dataclass(frozen=True)
 class Revert:
-    """When a champion that does worse than its predecessor on live days is reverted.
+    """When a champion that does worse on live days than its predecessor, or than the anchor, is
+    reverted.
 
     Attributes:
         patience: Fewest graded days with predictions of both.

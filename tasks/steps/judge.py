@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -12,12 +14,21 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.clean_process import version_answers
 from tasks.promotion import leaks, verdict
+from tasks.promotion.anchor import (
+    ANCHOR,
+    NIGHTS,
+    AnchorFacts,
+    after_failure,
+    line_gain,
+    margin_left,
+    past_gains,
+)
 from tasks.promotion.contests import Contests
 from tasks.promotion.gate import too_large
 from tasks.promotion.holds import held_candidates
-from tasks.registry import aliases, holds, versions
+from tasks.registry import aliases, anchors, holds, versions
 from tasks.registry.client import open_registry
-from tasks.reporting.archive import last_judged, newest_contests
+from tasks.reporting.archive import last_judged, newest_contests, past_reports
 from tasks.reporting.night_plots import draw_plots
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
@@ -29,7 +40,10 @@ from tasks.training import fit, importance
 from tasks.training.fit_results import usable_fits
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tasks.promotion.checks import Check
+    from tasks.registry.anchors import Anchor
     from tasks.registry.client import Client
     from tasks.spec.model_spec import ModelSpec
     from tasks.steps.state import Cleaned, Examples, Night
@@ -91,7 +105,57 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
             )
     done = "is not scored" if fault else "scored on the holdout"
     log.info("champion  version %s (%s) %s", champion.version, champion.candidate, done)
-    return Incumbent(champion, None if fault else key, added, fault, rolled_back, held)
+    found = Incumbent(champion, None if fault else key, added, fault, rolled_back, held)
+    return found if fault else _score_anchor(client, night, examples, found)
+
+
+def _score_anchor(client: Client, night: Night, examples: Examples, found: Incumbent) -> Incumbent:
+    """The same for the anchor, whose predictions of the holdout are laid beside."""
+    import pandas as pd
+
+    spec, held_out = load_spec(night.model), examples.split.holdout
+    anchor, champion = anchors.read_anchor(client, spec.name), found.champion
+    if anchor is None or champion is None or anchor.version == champion.version:
+        return replace(found, anchor=anchor)
+    holdout = fit.read_examples(examples.of(held_out))
+    more = _added(found.added) if found.added else holdout.head(0)
+    try:
+        version = versions.read_version(client, spec.name, anchor.version)
+        own = version.digest != digest(spec)
+        every = pd.concat([holdout, more], ignore_index=True) if own and len(more) else holdout
+        alone, scores = version_answers.score_champion(
+            client, spec, version, list(night.days), held_out, every
+        )
+    except version_answers.VERSION_FAILS as error:
+        return _without_anchor(client, night, found, anchor, str(error))
+    key = f"{version.twin_sha256}-{night.key}-anchor"
+    fit.write_scores(key, scores if own else version_answers.pad(scores, len(more)))
+    if len(alone):
+        mine = version_answers.pad(fit.read_scores(str(found.scores)), len(alone))
+        fit.write_scores(f"{key}-champion", mine)
+        frames.write_days("added", {key: pd.concat([more, alone], ignore_index=True)})
+        found = replace(found, added=key, scores=f"{key}-champion")
+    if anchor.failing and not night.backfill:
+        anchors.write_anchor(client, night.name, replace(anchor, failing=None))
+    log.info("anchor    version %s scored on the holdout", anchor.version)
+    return replace(found, anchor=anchor, anchor_scores=key)
+
+
+def _without_anchor(
+    client: Client, night: Night, found: Incumbent, anchor: Anchor, error: str
+) -> Incumbent:
+    """The night on which the anchor cannot be scored: nothing is promoted, or it is renewed."""
+    assert found.champion is not None
+    gain = line_gain(past_reports(night.name, night.as_of, NIGHTS), anchor.version)
+    after = after_failure(anchor, found.champion.version, gain, night.as_of)
+    if not night.backfill:
+        anchors.write_anchor(client, night.name, after)
+    why = f"The anchor, version {anchor.version}, cannot be scored: {error.removesuffix('.')}."
+    log.warning("anchor    %s", why)
+    if after.version != anchor.version:
+        return replace(found, anchor=after)
+    rule = "Nothing is promoted tonight; if it fails again, the champion becomes the anchor."
+    return replace(found, anchor=after, anchor_fault=f"{why} {rule}")
 
 
 def name_judge(parameters: dict[str, Any]) -> str:
@@ -124,6 +188,7 @@ def judge_night(
         notes=(*_searched(found), *faults),
         contests=_contests_before(night),
         code=digest(spec),
+        anchor=_anchor_of(spec, night, incumbent),
     )
     log.info("judge     %s: %s", decided.verdict.status, decided.verdict.reasons[0])
     plots = _draw(spec, evidence, decided, fits)
@@ -158,11 +223,30 @@ def _read_evidence(
     }
     scores[verdict.BASELINE] = spec.problem.baseline_scores(training, holdout)
     if key := incumbent.added:
-        added = frames.read_days([frames.find_days("added", [key])[key]])
-        holdout, scores = version_answers.add_examples(holdout, scores, added)
+        holdout, scores = version_answers.add_examples(holdout, scores, _added(key))
     if incumbent.scores:
         scores[verdict.CHAMPION] = fit.read_scores(incumbent.scores)
+    if incumbent.anchor_scores:
+        scores[ANCHOR] = fit.read_scores(incumbent.anchor_scores)
     return verdict.Evidence(training, holdout, scores, list(fits))
+
+
+def _added(key: str) -> pd.DataFrame:
+    return frames.read_days([frames.find_days("added", [key])[key]])
+
+
+def _anchor_of(spec: ModelSpec, night: Night, incumbent: Incumbent) -> AnchorFacts | None:
+    anchor, champion = incumbent.anchor, incumbent.champion
+    if anchor is None or champion is None:
+        return None
+    reports = past_reports(night.name, night.as_of - timedelta(days=1), NIGHTS)
+    return AnchorFacts(
+        anchor.version,
+        margin_left(spec.gate.anchor_tolerance, anchor),
+        verdict.CHAMPION if anchor.version == champion.version else ANCHOR,
+        past=past_gains(reports, anchor.version, digest(spec)),
+        fault=incumbent.anchor_fault,
+    )
 
 
 def _facts_of(spec: ModelSpec, incumbent: Incumbent) -> verdict.ChampionFacts | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,8 +15,10 @@ from prefect.client.schemas.objects import State, StateType
 from tasks.metrics.base import title
 from tasks.monitoring import drift, live_days, live_performance
 from tasks.predictions import publish
-from tasks.registry import versions
+from tasks.promotion.anchor import NIGHTS, line_gain, next_anchor
+from tasks.registry import anchors, versions
 from tasks.registry.client import open_registry
+from tasks.reporting.archive import past_reports
 from tasks.spec.loading import load_spec
 from tasks.steps import rollback
 from tasks.steps.config import RollbackConfig
@@ -26,6 +29,7 @@ from tasks.store.files import write_json
 from tasks.training import fit
 
 if TYPE_CHECKING:
+    from tasks.registry.client import Client
     from tasks.steps.state import Cleaned, Examples, Night
 
 
@@ -54,11 +58,38 @@ def grade_predictions(night: Night, clean: Cleaned) -> live_days.Live:
         write_json(live_days.live_folder(night.name) / f"{found['day']}.json", found)
         log.info("grade     %s", live_performance.to_text(found, *live_days.metric_shown(spec)))
     days = live_days.past_days(night.name, night.as_of)
+    line = _compare_line(client, night, days, champion)
     both = [d for d in days if (d["version"], d["previous_version"]) == (champion, previous)]
     loss = live_performance.compare(
         both, spec.problem.primary, spec.problem.greater_is_better, spec.revert
     )
-    return live_days.Live(tuple(new), tuple(days), champion, previous, loss)
+    return live_days.Live(tuple(new), tuple(days), champion, previous, loss, line=line)
+
+
+def _compare_line(
+    client: Client, night: Night, days: Sequence[Mapping[str, Any]], champion: str | None
+) -> live_days.Line | None:
+    """Lay the line of champions beside the anchor, which is renewed where it has to be."""
+    spec, now = load_spec(night.model), anchors.read_anchor(client, night.name)
+    metric, greater = spec.problem.primary, spec.problem.greater_is_better
+    withdrawn = versions.read_withdrawn(client, night.name)
+    usable, gain, proven, line = False, 0.0, None, list[Mapping[str, Any]]()
+    if now:
+        there = versions.find_by_number(client, night.name, now.version)
+        usable = there is not None and now.version not in withdrawn
+        gain = line_gain(past_reports(night.name, night.as_of, NIGHTS), now.version)
+        line = live_performance.line_of(days, now.version, now.since, withdrawn)
+        proven = live_performance.proven_version(line, metric, greater)
+        if not versions.find_by_number(client, night.name, proven):
+            proven = None
+    anchor = next_anchor(now, champion, night.as_of, usable=usable, gain=gain, proven=proven)
+    if anchor and anchor != now:
+        anchors.write_anchor(client, night.name, anchor)
+    if anchor is None or now is None or anchor.version != now.version:
+        log.info("anchor    version %s from now on", anchor.version if anchor else "none")
+        return None
+    line = live_performance.line_of(days, anchor.version, anchor.since, withdrawn)
+    return live_days.compare_with_anchor(spec, line, anchor.version)
 
 
 @task(task_run_name="compare the newest week", cache_policy=NO_CACHE)
@@ -88,25 +119,21 @@ def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> drift.Dri
 
 @task(task_run_name="revert the champion", **OUTSIDE)
 def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
-    """Make the predecessor champion again after checking that it loads and predicts; otherwise the
-    champion stays.
+    """Make the predecessor champion again, or the anchor where the whole line is worse than it.
+
+    That it loads and predicts is checked before; otherwise the champion stays.
 
     The version that is reverted is never promoted again from the same code and data.
     """
     spec = load_spec(night.model)
-    assert live.loss is not None
-    why = (
-        f"{live.loss.days} graded days: {title(spec.problem.primary)} {live.loss.relative:+.1%} "
-        f"against version {live.previous} on the same rows, worse at the confidence level "
-        f"{spec.revert.confidence:.1%}"
-    )
-    config = RollbackConfig(model=night.name, to=int(live.previous or 0), why=why)
+    to, why = _why_revert(live, title(spec.problem.primary), spec.revert.confidence)
+    config = RollbackConfig(model=night.name, to=int(to), why=why)
     target = str(config.to)
     try:
         rollback.prove_version(config, target)
     except rollback.RollbackError as error:
         text = (
-            f"Version {live.champion} should be reverted ({why}), but the predecessor is not "
+            f"Version {live.champion} should be reverted ({why}), but version {target} is not "
             f"usable: {error}"
         )
         log.warning("revert    %s", text)
@@ -118,6 +145,22 @@ def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
     text = " ".join(filter(None, (text, found["held"])))
     log.warning("revert    %s", text)
     return replace(live, reverted=text, has_reverted=True)
+
+
+def _why_revert(live: live_days.Live, metric: str, confidence: float) -> tuple[str, str]:
+    """The version to go back to, and why: the anchor where the line is worse, else the pair."""
+    if live.line and live.line.loss.revert:
+        lost, to = live.line.loss, live.line.anchor
+        level = 1 - (1 - confidence) / live_performance.LINE_LOOKS
+        who, whom = f" of {live.line}", f"the anchor, version {to},"
+    else:
+        assert live.loss is not None and live.previous is not None
+        lost, to, level = live.loss, live.previous, confidence
+        who, whom = "", f"version {to}"
+    return to, (
+        f"{lost.days} graded days{who}: {metric} {lost.relative:+.1%} against {whom} on the same "
+        f"rows, worse at the confidence level {level * 100:.10g}%"
+    )
 
 
 def end_monitor(night: Night, live: live_days.Live, published: str) -> State:

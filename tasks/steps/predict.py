@@ -16,7 +16,7 @@ from tasks.clean_process import version_answers
 from tasks.errors import SpecError
 from tasks.features.contract import as_declared
 from tasks.predictions import publish, sql_table
-from tasks.registry import versions
+from tasks.registry import anchors, versions
 from tasks.registry.client import open_registry
 from tasks.reporting.decisions import full_name
 from tasks.spec.loading import load_spec
@@ -26,8 +26,11 @@ from tasks.steps.retries import OUTSIDE
 from tasks.steps.state import Cleaned, Night
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
+    from tasks.registry.client import Client
     from tasks.spec.model_spec import ModelSpec
 
 
@@ -68,7 +71,9 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
     if fault is None:
         rows = publish.stamped(found, day, champion.version, _started(), night.as_of)
         previous = version_answers.predict_by_previous(client, spec, ahead)
-        publish.keep(night.name, night.as_of, rows, inputs, previous)
+        known = {champion.version: None, _version_of(previous): previous}
+        fixed = _predict_by_anchor(client, spec, ahead, known)
+        publish.keep(night.name, night.as_of, rows, inputs, previous, fixed)
     count = f"{len(found):,}"
     log.info("predict   %s predictions for %s by version %s", count, day, champion.version)
     return replace(
@@ -194,6 +199,23 @@ def end_predict(night: Night, made: publish.Predictions | None) -> State:
         kind, name = StateType.FAILED, "REFUSED"
         text = f"The predictions for {made.day} are refused: {made.fault.removesuffix('.')}."
     return State(type=kind, name=name, message=text, data=publish.to_json(made))
+
+
+def _predict_by_anchor(
+    client: Client,
+    spec: ModelSpec,
+    ahead: version_answers.DayAhead,
+    known: Mapping[str | None, pd.DataFrame | None],
+) -> pd.DataFrame | None:
+    """What the anchor predicts, unless it is the champion; nobody predicts twice."""
+    anchor = anchors.read_anchor(client, spec.name)
+    if anchor is None or anchor.version in known:
+        return known[anchor.version] if anchor else None
+    return version_answers.predict_by_version(client, spec, anchor.version, ahead)
+
+
+def _version_of(predictions: pd.DataFrame | None) -> str | None:
+    return None if predictions is None else str(predictions["version"].iloc[0])
 
 
 def _fault_of(

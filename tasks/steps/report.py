@@ -78,6 +78,7 @@ def publish_report(
         data=_data_facts(night, clean) if clean else None,
         judged=_judged_facts(examples, judged, run, version) if examples and judged else None,
         champion=_champion_before(client, night, judged),
+        anchor=judged.incumbent.anchor if judged else None,
         live=live,
         estimated=live_days.estimated_days(spec) if delivered else (),
         drifted=drifted,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from prefect.client.schemas.objects import State, StateType
 from tasks.clean_process.package_check import check_package
 from tasks.errors import WrongInputError
 from tasks.promotion.holds import told
-from tasks.registry import aliases, packages, versions
+from tasks.registry import aliases, anchors, packages, versions
 from tasks.registry.client import RegistryError, open_registry
 from tasks.registry.holds import read_holds, release_hold
 from tasks.reporting.archive import past_reports
@@ -29,6 +30,7 @@ from tasks.steps.history import draw_history
 from tasks.store import locks
 
 if TYPE_CHECKING:
+    from tasks.registry.client import Client
     from tasks.steps.config import RollbackConfig
 
 
@@ -125,6 +127,7 @@ def restore_champion(
     """
     client = open_registry()
     rejected = aliases.roll_back(client, config.model, version, config.why, held_until)
+    _end_line(client, config.model)
     forget(config.model)
     holds = {hold.version: hold for hold in read_holds(client, config.model)}
     hold = holds.get(rejected or "")
@@ -249,6 +252,14 @@ def end_retire(found: dict[str, Any]) -> State:
 def _newest_night(model: str, made: str) -> str:
     """As-of date of the newest report, or of a version where that is newer."""
     return max([made, *(report["as_of"] for report in past_reports(model, date.max, 1))])
+
+
+def _end_line(client: Client, model: str) -> None:
+    """The graded days of what was taken back count no more in the comparison with the anchor."""
+    anchor, newest = anchors.read_anchor(client, model), _newest_night(model, "")
+    if anchor and newest:
+        since = max(anchor.since, date.fromisoformat(newest) + timedelta(days=1))
+        anchors.write_anchor(client, model, replace(anchor, since=since))
 
 
 def _draw_history(model: str) -> None:

@@ -14,6 +14,7 @@ from tasks.training import fit
 
 if TYPE_CHECKING:
     from tasks.promotion.checks import Verdict
+    from tasks.registry.anchors import Anchor
     from tasks.registry.holds import Hold
     from tasks.registry.versions import Champion
     from tasks.reporting.report_schema import Report
@@ -122,6 +123,9 @@ class Incumbent:
         rolled_back: Models that must not be promoted again: key of a shipped model to the reason.
         holds: Recipes and code that are held for a while.
         retired: Where there is no champion: the one that was given up, if it still counts.
+        anchor: The fixed version that challengers are held against as well, if there is one.
+        anchor_scores: Key of its scores; None where it is the champion or cannot be scored.
+        anchor_fault: Why it cannot be scored.
     """
 
     champion: Champion | None = None
@@ -131,6 +135,9 @@ class Incumbent:
     rolled_back: Mapping[str, str] = field(default_factory=dict)
     holds: tuple[Hold, ...] = ()
     retired: Champion | None = None
+    anchor: Anchor | None = None
+    anchor_scores: str | None = None
+    anchor_fault: str | None = None
 
 
 @dataclass(frozen=True)

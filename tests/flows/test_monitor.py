@@ -35,7 +35,10 @@ pytestmark = [
 
 SPOILT = (
     ('"logistic": LogisticRegression(),', '"logistic": DecisionTreeClassifier(max_depth=1),'),
-    ("gate=Gate(min_units=100,", "gate=Gate(min_units=100, tolerance=1.0, slice_tolerance=1.0,"),
+    (
+        "gate=Gate(min_units=100,",
+        "gate=Gate(min_units=100, tolerance=1.0, anchor_tolerance=1.0, slice_tolerance=1.0,",
+    ),
     ('        "tree": DecisionTreeClassifier(max_depth=3, random_state=0),\n', ""),
 )
 """A worse recipe under the name of the good one, and a gate that lets it pass."""
@@ -175,6 +178,28 @@ def test_a_night_that_reverts_publishes_with_the_restored_version(spoilt: Path) 
     assert f"are held through {nth_day(47)}" in report["reasons"][0]
     other = run_night(spoilt.with_name("toy.py"), nth_day(41))
     assert other["verdict"] == "PROMOTED"  # an edit is not held
+
+
+def test_a_bad_line_goes_back_to_the_anchor_although_each_night_promotes(folder: Path) -> None:
+    """No two graded days have the same champion and predecessor."""
+    write_more(folder / "days", 41, 42)
+    good = write_model(folder / "toy.py", folder / "days")
+    eager = (
+        *SPOILT,
+        ("import Gate, ModelSpec, days", "import Gate, ModelSpec, Revert, days"),
+        ("    slices=(", "    revert=Revert(confidence=0.8),\n    slices=("),
+    )
+    spoilt = write_model(folder / "spoilt.py", folder / "days", *eager)
+    assert run_night(good, nth_day(35))["verdict"] == "PROMOTED"
+    nights = [run_night(spoilt, nth_day(number)) for number in range(36, 41)]
+    assert [night["verdict"] for night in nights] == ["PROMOTED"] * 5
+    assert [night["anchor"]["version"] for night in nights] == ["1"] * 5
+    back = next(night for n in (41, 42) if (night := run_night(spoilt, nth_day(n)))["reverted"])
+    assert champion_of() == "1"
+    assert back["verdict"] == "KEPT"  # its recipe and code are held
+    assert "graded days of the line of versions 2 to 6 (5 champions): average" in back["reverted"]
+    assert "against the anchor, version 1, on the same rows" in back["reverted"]
+    assert app_reads() == ("1", date.fromisoformat(back["as_of"]))
 
 
 def test_where_the_predecessor_is_unfit_the_champion_stays(spoilt: Path, home: Path) -> None:

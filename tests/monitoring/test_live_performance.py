@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.monitoring.live_performance import compare, grade_day, to_text
+from tasks.monitoring.live_performance import (
+    compare,
+    compare_line,
+    grade_day,
+    line_of,
+    proven_version,
+    to_text,
+)
 from tasks.problems import Classification, Recommendation
 from tasks.spec import Revert
 
@@ -162,3 +170,70 @@ def test_a_graded_day_reads_as_a_sentence() -> None:
     outside = {**record, "metrics": {"m": 0.1}, "previous": {}}
     assert "OUTSIDE the prediction interval" in to_text(outside, "m", "NDCG@10")
     assert "NDCG@10 is undefined" in to_text({**record, "metrics": {}}, "m", "NDCG@10")
+
+
+def _line(*figures: tuple[str, float, float]) -> list[dict[str, Any]]:
+    """Graded days: version that was champion, its figure, and the anchor's."""
+    return [
+        {
+            "day": f"2026-03-{number:02}",
+            "version": version,
+            "anchor_version": "1",
+            "metrics": {"m": ours},
+            "previous": {},
+            "anchor": {"m": anchor},
+            "promised": {"value": 0.3, "low": 0.2, "high": 0.4},
+        }
+        for number, (version, ours, anchor) in enumerate(figures, 1)
+    ]
+
+
+BAD = [(str(n), 0.30 - 0.05 - n % 3 / 1000, 0.30) for n in range(2, 10)]
+"""Another champion on each day, all of them a sixth worse than the anchor."""
+
+
+def test_a_line_that_is_worse_goes_back_although_each_day_has_another_champion() -> None:
+    looks = [compare_line(_line(*BAD[:count]), "m", True, POLICY) for count in range(1, 9)]
+    assert [found is not None and found.revert for found in looks] == [False] * 4 + [True] * 4
+    assert compare_line(_line(*BAD[:2]), "m", False, POLICY) is not None
+    assert compare_line([], "m", True, POLICY) is None
+
+
+def test_a_line_that_turns_bad_goes_back_whatever_it_was_before() -> None:
+    good = [(str(n), 0.33 + n % 4 / 100, 0.30) for n in range(2, 22)]
+    line = _line(*good, *BAD)
+    before, after = (compare_line(line[:n], "m", True, POLICY) for n in (21, 28))
+    assert before is not None and not before.revert
+    assert after is not None and after.revert and after.days < 10
+
+
+def test_of_a_line_are_days_of_this_anchor_that_nobody_took_back() -> None:
+    days = [*_line(*BAD), {"day": "2026-03-20", "version": "9", "metrics": {}, "previous": {}}]
+    days[3]["anchor_version"] = "0"
+    kept = line_of(days, "1", date(2026, 3, 2), {"4"})
+    assert [day["version"] for day in kept] == ["6", "7", "8", "9"]
+
+
+def test_a_line_is_proven_by_four_weeks_that_are_clearly_better() -> None:
+    good = _line(*[(str(n), 0.33 + n % 4 / 100, 0.30) for n in range(2, 30)])
+    assert proven_version(good, "m", True) == "29"
+    good[-1]["promised"] = {"value": 0.5, "low": 0.45, "high": 0.6}
+    assert proven_version(good, "m", True) == "28"  # the last one that kept its promise
+    assert proven_version(good, "m", False) is None
+    assert proven_version(good[1:], "m", True) is None
+
+
+def test_honest_lines_are_seldom_reverted_in_a_year() -> None:
+    random, years = np.random.default_rng(2), 20
+    taken = 0
+    for _ in range(years):
+        day, own = random.normal(0.3, 0.05, 365), random.normal(0, 0.01, (2, 365))
+        line = [
+            {"metrics": {"m": a}, "anchor": {"m": b}}
+            for a, b in zip(day + own[0], day + own[1], strict=True)
+        ]
+        looks = (
+            compare_line(line[max(0, n - 60) : n], "m", True, POLICY) for n in range(5, 365, 5)
+        )
+        taken += any(found is not None and found.revert for found in looks)
+    assert taken / years <= 0.05

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from tasks.errors import SpecError
+from tasks.promotion.anchor import ANCHOR, AnchorFacts
 from tasks.promotion.betting import BETS, Capital
 from tasks.promotion.checks import Check
 from tasks.promotion.contests import Contest, Contests
@@ -172,6 +173,24 @@ def test_one_that_was_rolled_back_does_not_keep_the_others_out() -> None:
     assert (found.verdict.status, found.challenger) == ("PROMOTED", "good")
     told = "bold is passed over: Version 3 was rolled back: complaints."
     assert told in found.verdict.reasons
+
+
+def test_a_challenger_must_not_fall_behind_the_anchor_either() -> None:
+    """Against the champion it is equal; the anchor was better."""
+    level = replace(EVIDENCE, scores=SCORES | {ANCHOR: guess(1.0)})
+    assert night(level, anchor=AnchorFacts("1", 0.01)).verdict.status == "PROMOTED"
+    better = replace(EVIDENCE, scores=SCORES | {ANCHOR: guess(0.7)})
+    found = night(better, anchor=AnchorFacts("1", 0.01))
+    assert found.verdict.status == "KEPT"
+    assert found.verdict.reasons[0].startswith("Against the anchor, version 1: -")
+    assert night(better).verdict.status == "PROMOTED"
+
+
+def test_without_a_score_of_the_anchor_nothing_is_promoted() -> None:
+    assert night(anchor=AnchorFacts("1", 0.01)).verdict.status == "KEPT"
+    failed = night(anchor=AnchorFacts("1", 0.01, fault="The anchor cannot be scored."))
+    assert failed.verdict.status == "KEPT"
+    assert failed.verdict.reasons[0] == "The anchor cannot be scored."
 
 
 def test_a_failed_check_keeps_the_champion() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tasks.registry import versions
+from tasks.registry import anchors, versions
 from tasks.registry.aliases import finish_change, give_up, promote, roll_back, unfinished_rollback
 from tasks.registry.client import RegistryError, open_registry
 from tasks.registry.versions import JOURNAL
@@ -230,3 +230,15 @@ def test_no_order_of_changes_locks_a_model(client: MlflowClient, seed: int) -> N
         names = {str(v.version) for v in client.search_model_versions("name = 'toy'")}
         assert now in names
         assert before is None or before in names
+
+
+def test_the_anchor_is_kept_and_read_back(client: MlflowClient) -> None:
+    assert anchors.read_anchor(client, "toy") is None
+    made = promoted(client, 6)
+    anchor = anchors.Anchor(made[1], date(2026, 2, 8), date(2026, 2, 9), 0.004, date(2026, 2, 10))
+    anchors.write_anchor(client, "toy", anchor)
+    assert anchors.read_anchor(client, "toy") == anchor
+    assert versions.retire(client, "toy", keep=2) == [made[2], made[0]]
+    assert client.get_model_version("toy", made[1]).version
+    with pytest.raises(RegistryError, match="no version 1 of toy any more"):
+        versions.read_version(client, "toy", made[0])

@@ -1,0 +1,68 @@
+"""The anchor of a model: the fixed version that its line of champions is compared with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from tasks.registry.client import to_error
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+ANCHOR = "nightly.anchor"
+"""Tag of a registered model: the version that is its anchor, and since when, as JSON."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The version that challengers and champions are compared with, whatever is promoted.
+
+    Attributes:
+        version: Version in the registry.
+        as_of: Night on which it became the anchor.
+        since: Graded days after this one count in the comparison with it.
+        spent: Relative loss of the line of champions under earlier anchors; the gate counts it.
+        failing: As-of date of the night on which it could not be scored, if the last one.
+    """
+
+    version: str
+    as_of: date
+    since: date
+    spent: float = 0.0
+    failing: date | None = None
+
+
+def read_anchor(client: MlflowClient, model: str) -> Anchor | None:
+    """The anchor of a model, or None before it has one."""
+    found = _tags(client, model).get(ANCHOR)
+    if not found:
+        return None
+    kept = json.loads(found)
+    failing = kept.get("failing")
+    return Anchor(
+        version=kept["version"],
+        as_of=date.fromisoformat(kept["as_of"]),
+        since=date.fromisoformat(kept["since"]),
+        spent=float(kept.get("spent", 0.0)),
+        failing=date.fromisoformat(failing) if failing else None,
+    )
+
+
+def write_anchor(client: MlflowClient, model: str, anchor: Anchor) -> None:
+    """Make it the anchor from now on, in one write."""
+    client.set_registered_model_tag(model, ANCHOR, json.dumps(asdict(anchor), default=str))
+
+
+def _tags(client: MlflowClient, model: str) -> dict[str, Any]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return dict(client.get_registered_model(model).tags)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise to_error(f"The model {model} cannot be read", error) from error
