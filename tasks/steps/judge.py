@@ -124,7 +124,7 @@ def _score_anchor(client: Client, night: Night, examples: Examples, found: Incum
         own = version.digest != digest(spec)
         every = pd.concat([holdout, more], ignore_index=True) if own and len(more) else holdout
         alone, scores = version_answers.score_champion(
-            client, spec, version, list(night.days), held_out, every
+            client, spec, version, night.days, held_out, every
         )
     except version_answers.VERSION_FAILS as error:
         return _without_anchor(client, night, found, anchor, str(error))
