@@ -66,7 +66,7 @@ def live_through(model: Path, as_of: date) -> dict[str, Any]:
         shipped = train.refit_challenger.fn(night, examples, judged)
         version = release.register_version.fn(night, examples, judged, shipped, run)
         judged = release.check_version.fn(night, examples, judged, shipped, version)
-        release.promote_version.fn(night, version)
+        judged = release.promote_version.fn(night, version, judged)
     shown = predict.publish_predictions.fn(night, predict.predict_ahead.fn(night, clean))
     found: dict[str, Any] = report.publish_report.fn(
         night, clean, examples, judged, run, version, live, None, shown
