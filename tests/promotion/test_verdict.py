@@ -283,11 +283,11 @@ def test_bad_days_reject_the_night_and_of_many_three_are_told() -> None:
         (None, None, None),
         (None, 9, None),
         (None, 10, None),
-        (None, 11, "the night of 2026-01-11 has been judged"),
+        (None, 11, "the night of 2026-01-11 was decided before"),
         (9, 10, None),
         (10, None, None),
         (11, None, "version 3, was made as of 2026-01-11, later than 2026-01-10"),
-        (9, 11, "the night of 2026-01-11 has been judged"),
+        (9, 11, "the night of 2026-01-11 was decided before"),
         (12, 11, "was made as of 2026-01-12"),
     ],
 )
