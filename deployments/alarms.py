@@ -234,7 +234,7 @@ def scheduled_models(text: str) -> list[str]:
             f"{SCHEDULES.name}: found {type(error).__name__}: {words}; expected a list "
             "'deployments', each with parameters.config.model."
         ) from error
-    return [load_spec(model).name for model in scheduled]
+    return [load_spec(model).name for model in dict.fromkeys(scheduled)]
 
 
 def start_watch(client: SyncPrefectClient, models: Iterable[str], today: date) -> None:

@@ -15,7 +15,7 @@ from tasks.promotion.checks import Status
 from tasks.steps.config import RetrainConfig
 from tasks.steps.judge import judge_night, look_for_leaks, score_champion
 from tasks.steps.monitor import grade_predictions, measure_drift, revert_champion
-from tasks.steps.opening import only_night, open_night
+from tasks.steps.opening import end_look, look_again, only_night, open_night
 from tasks.steps.predict import deliver_predictions
 from tasks.steps.prepare import clean_days, extract_features
 from tasks.steps.release import (
@@ -27,11 +27,14 @@ from tasks.steps.release import (
 )
 from tasks.steps.report import end_again, end_night, publish_report
 from tasks.steps.train import fit_candidate, refit_challenger
+from tasks.steps.waiting import wait_for_person
 
 
 @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
 def retrain(config: RetrainConfig) -> State:
     """Retrain one model for one as-of date; the champion changes only if every check passes."""
+    if config.look and not (config := look_again(config)).as_of:
+        return end_look()
     with only_night(config.model):
         night = open_night(config)
         if night.decided:
@@ -63,12 +66,14 @@ def retrain(config: RetrainConfig) -> State:
 
         run = log_night(night, clean, examples, judged)
         version = None
-        if judged.verdict.status is Status.PROMOTED:
+        if judged.verdict.status.registers:
             shipped = refit_challenger(night, examples, judged)
             version = register_version(night, examples, judged, shipped, run)
             judged = check_version(night, examples, judged, shipped, version)
             if judged.verdict.status is Status.PROMOTED:
                 judged = promote_version(night, version, judged)
+            if judged.verdict.status is Status.WAITING:
+                judged = wait_for_person(night, judged, version)
 
         clean_up(night)
         shown = deliver_predictions(night, clean)

@@ -14,6 +14,7 @@ from tasks.cli.embedded_server import embedded_server
 from tasks.cli.environment import set_defaults
 from tasks.cli.exits import end_failed, fail, print_text
 from tasks.cli.parsers import (
+    approve_parser,
     backtest_parser,
     monitor_parser,
     predict_parser,
@@ -21,9 +22,10 @@ from tasks.cli.parsers import (
     rollback_parser,
 )
 from tasks.cli.progress_bar import shown_progress
-from tasks.errors import NightlyError, SpecError
+from tasks.errors import NightlyError, SpecError, WrongInputError
 from tasks.promotion.checks import Status
 from tasks.reporting.decisions import recall
+from tasks.reporting.held import NOTHING, night_to_take_up
 from tasks.spec.loading import load_spec
 from tasks.spec.values import shown
 
@@ -46,6 +48,11 @@ def answer_if_decided() -> None:
     set_defaults()
     if asked.check:
         sys.exit(_check(asked))
+    if asked.look:
+        if night_to_take_up(asked.model) is None:
+            print_text(f"{NOTHING}: no held night of {asked.model} can run now.")
+            sys.exit(0)
+        return
 
     report = recall(asked.model, asked.as_of, datetime.now(ZoneInfo("UTC")))
     if report is not None:
@@ -80,7 +87,7 @@ def run_retrain(retrain: Callable[..., Any]) -> None:
     asked = retrain_parser().parse_args()
     with embedded_server() as ready, shown_progress(asked.verbose):
         _import_model(asked.model)
-        config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of)
+        config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of, look=asked.look)
         ready()
         state = retrain(config, return_state=True)
     sys.exit(_end(state, asked))
@@ -106,6 +113,32 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
     found = state.result(raise_on_failure=False)
     if state.name not in ENDED:
         if isinstance(found, RollbackError):
+            sys.exit(fail(str(found), found.exit_code))
+        sys.exit(end_failed(found))
+    print_text(state.message or "")
+    sys.exit(0)
+
+
+def run_approve(approve: Callable[..., Any]) -> None:
+    """Run the approval or refusal, print what it did, and exit with its code."""
+    from tasks.registry.waiting import APPROVED, REFUSED
+    from tasks.steps.config import ApproveConfig
+
+    asked = approve_parser().parse_args()
+    config = _settings(
+        ApproveConfig,
+        model=asked.model,
+        by=asked.by,
+        why=asked.why,
+        refuse=asked.refuse,
+        version=asked.version,
+    )
+    with embedded_server() as ready, shown_progress(asked.verbose):
+        ready()
+        state = approve(config, return_state=True)
+    if state.name not in (APPROVED, REFUSED):
+        found = state.result(raise_on_failure=False)
+        if isinstance(found, WrongInputError):
             sys.exit(fail(str(found), found.exit_code))
         sys.exit(end_failed(found))
     print_text(state.message or "")
@@ -190,6 +223,9 @@ def _import_model(model: str) -> None:
 def _end(state: State, asked: argparse.Namespace) -> int:
 
     found = state.result(raise_on_failure=False)
+    if state.name == NOTHING:
+        print_text(f"{NOTHING}: {state.message}")
+        return 0
     if state.name in set(Status) and isinstance(found, dict):
         return _show(cast("Report", found), asked, again=False)
     return end_failed(found)

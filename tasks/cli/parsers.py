@@ -54,6 +54,29 @@ def rollback_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def approve_parser() -> argparse.ArgumentParser:
+    """The options of ``flows/approve.py``."""
+    parser = argparse.ArgumentParser(
+        prog="flows/approve.py",
+        description="Promote the version that waits for a person, or refuse it.",
+        epilog="Exit code: 0 approved or refused; 2 no version waits, or it was judged against "
+        "another champion; 1 failure.",
+    )
+    parser.add_argument("--model", required=True, metavar="NAME", help="name in the registry")
+    parser.add_argument("--by", required=True, metavar="NAME", help="who decides; recorded")
+    parser.add_argument("--why", required=True, metavar="REASON", help="recorded as well")
+    parser.add_argument(
+        "--refuse",
+        action="store_true",
+        help="withdraw it; its recipe and code are held, as after a rollback",
+    )
+    parser.add_argument(
+        "--version", type=int, metavar="VERSION", help="the one meant (default: the one that waits)"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
+    return parser
+
+
 def predict_parser() -> argparse.ArgumentParser:
     """The options of ``flows/predict.py``."""
     return _night_parser(
@@ -77,7 +100,8 @@ def retrain_parser() -> argparse.ArgumentParser:
     parser = _night_parser(
         "flows/retrain.py",
         "Retrain one model for one as-of date.",
-        "Exit code: 0 promoted, kept or held; 3 rejected; 2 wrong call or spec; 1 failure.",
+        "Exit code: 0 promoted, kept, waiting, held or nothing to do; 3 rejected; 2 wrong call or "
+        "spec; 1 failure.",
     )
     parser.add_argument(
         "--json", action="store_true", help="print report.json instead of the summary"
@@ -86,6 +110,11 @@ def retrain_parser() -> argparse.ArgumentParser:
         "--check",
         action="store_true",
         help="show within seconds what a night would do; nothing is written",
+    )
+    parser.add_argument(
+        "--look",
+        action="store_true",
+        help="only take up a night that was held, if its data are there now",
     )
     return parser
 

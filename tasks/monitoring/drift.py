@@ -136,7 +136,7 @@ def check_drift(shifts: Sequence[Shift], limit: float | None) -> Check:
     said = f"{worst.column} {most}: index {worst.psi:.2f}, earlier weeks at most {worst.usual:.2f}"
     if beyond:
         others = f", as {len(beyond) - 1} more columns did" if len(beyond) > 1 else ""
-        return Check(name, False, f"{said}{others}; bound {limit:g}.")
+        return Check(name, False, f"{said}{others}; bound {limit:g}.", for_person=True)
     alarming = sum(shift.alarming for shift in shifts)
     return Check(
         name, True, f"{said}. {alarming} of {len(shifts)} columns drifted far more than usual."

@@ -21,7 +21,8 @@ def schedules_of(text: str, model: str) -> list[str]:
             f"{entry['name']}: {schedule['cron']} {schedule.get('timezone', 'UTC')}"
             for entry in deployments
             if str(entry.get("entrypoint", "")).endswith(":retrain")
-            and (entry.get("parameters") or {}).get("config", {}).get("model") == model
+            and (config := (entry.get("parameters") or {}).get("config", {})).get("model") == model
+            and not config.get("look")
             for schedule in entry.get("schedules") or []
             if "cron" in schedule
         ]

@@ -12,6 +12,7 @@ class Status(StrEnum):
 
     PROMOTED = "PROMOTED"
     KEPT = "KEPT"
+    WAITING = "WAITING"
     HELD = "HELD"
     REJECTED = "REJECTED"
 
@@ -24,6 +25,11 @@ class Status(StrEnum):
     def state(self) -> str:
         """Type of the flow run's last state in Prefect; that state is named as the verdict."""
         return _MEANINGS[self].state
+
+    @property
+    def registers(self) -> bool:
+        """Whether the challenger becomes a version in the registry."""
+        return self in (Status.PROMOTED, Status.WAITING)
 
     @property
     def words(self) -> str:
@@ -40,6 +46,7 @@ class _Meaning(NamedTuple):
 _MEANINGS = {
     Status.PROMOTED: _Meaning(0, "COMPLETED", "a new champion"),
     Status.KEPT: _Meaning(0, "COMPLETED", "the champion stays"),
+    Status.WAITING: _Meaning(0, "COMPLETED", "a version waits for a person, the champion stays"),
     Status.HELD: _Meaning(0, "CANCELLED", "no fresh data, the champion stays"),
     Status.REJECTED: _Meaning(3, "FAILED", "bad data, the champion stays"),
 }
@@ -53,11 +60,13 @@ class Check:
         name: What is checked.
         passed: Whether the condition holds.
         detail: The numbers, as a sentence.
+        for_person: Whether a person may overrule it where it fails.
     """
 
     name: str
     passed: bool
     detail: str
+    for_person: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class Verdict:
     """What a night decided.
 
     Attributes:
-        status: PROMOTED, KEPT, HELD (no fresh data) or REJECTED (bad data).
+        status: How the night ends.
         reasons: Plain words with numbers, the deciding one first.
         checks: Every check that was made, in the order of making.
     """

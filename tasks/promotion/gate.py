@@ -95,7 +95,8 @@ def judge_in_order(
 
     Returns:
         The challenger and its verdict, which ends with who was passed over and why. Where none
-        passes it is the first of all, and the verdict ends with why the others do not either.
+        passes it is the first that waits for a person, else the first of all, and the verdict ends
+        with why the others do not pass either.
     """
     refused, tried = refused or {}, dict[str, Verdict]()
 
@@ -109,7 +110,9 @@ def judge_in_order(
             over = (told(other, "passed over") for other in tried)
             return name, replace(found, reasons=(*found.reasons, *over))
         tried[name] = found
-    first, *others = tried
+    waits = (n for n, v in tried.items() if v.status is Status.WAITING and n not in refused)
+    first = next(waits, next(iter(tried)))
+    others = [name for name in tried if name != first]
     either = (told(name, "not promoted either") for name in others)
     return first, replace(tried[first], reasons=(*tried[first].reasons, *either))
 
@@ -213,6 +216,21 @@ def known_figures(found: Evaluation, challenger: str, retired: Champion | None) 
         f"{_number(known['low'])} and {_number(known['high'])}."
     )
     return [Check("no worse than what was retired", passed, detail)]
+
+
+def for_person(verdict: Verdict, gate: Gate) -> Verdict:
+    """The verdict where a person has the last word: WAITING instead of a promotion.
+
+    That is so where the gate asks for it, and where every check that failed is one that a person
+    may overrule. All else stays as it is.
+    """
+    failed = [check for check in verdict.checks if not check.passed]
+    if verdict.status is Status.PROMOTED and gate.approve:
+        told = ("It passed every check; the gate asks a person to approve it.",)
+        return replace(verdict, status=Status.WAITING, reasons=(*told, *verdict.reasons))
+    if failed and all(check.for_person for check in failed):
+        return replace(verdict, status=Status.WAITING)
+    return verdict
 
 
 def confirm(verdict: Verdict, version: str, checks: Sequence[Check]) -> Verdict:
@@ -374,10 +392,10 @@ def _surprise_check(difference: Difference, gate: Gate) -> Check:
         f"{_share(gain).capitalize()}; gains up to {gate.surprise:.0%} need no person's review."
         if passed
         else f"{_share(gain).capitalize()} overnight: a gain this large needs a person's review. "
-        f"Look for a leak; if the gain is real, set gate.surprise above {gain:.2f} in the "
-        "spec."
+        "Look for a leak; if the gain is real, approve the version, or set gate.surprise above "
+        f"{gain:.2f} in the spec."
     )
-    return Check("no surprise", passed, detail)
+    return Check("no surprise", passed, detail, for_person=True)
 
 
 def _another_recipe_check(difference: Difference, gate: Gate, proof: Proof | None) -> Check:

@@ -27,7 +27,7 @@ def held_candidates(
         if hold.candidate in candidates and hold.digest == digest and as_of <= hold.until:
             why = hold.why.removesuffix(".")
             found[hold.candidate] = (
-                f"Version {hold.version} was rolled back: {why}. {told(model, hold)}"
+                f"Version {hold.version} was {hold.how}: {why}. {told(model, hold)}"
             )
     return found
 

@@ -132,6 +132,7 @@ def missing_like_label(spec: ModelSpec, rows: pd.DataFrame) -> Check:
             "others. It seems to be known only afterwards: remove it from known_ahead.".format(
                 worst, *shares
             ),
+            for_person=True,
         )
     return Check(name, True, "No column is missing where the label is missing.")
 
@@ -166,6 +167,7 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
             f"Leak sign: {best} alone has an AUC of {found[best]:.2f}, bound {bound:g}. If it is "
             "known before the day begins, raise gate.feature_auc in the spec; otherwise remove "
             "it.",
+            for_person=True,
         )
     return Check(
         name, True, f"The strongest feature, {best}, has an AUC of {found[best]:.2f} alone."

@@ -14,7 +14,14 @@ from tasks.metrics.base import largest
 from tasks.promotion.anchor import AnchorFacts, check_anchor
 from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.contests import Contests, count_days, proofs
-from tasks.promotion.gate import judge, judge_in_order, known_figures, rank_challengers, refuse
+from tasks.promotion.gate import (
+    for_person,
+    judge,
+    judge_in_order,
+    known_figures,
+    rank_challengers,
+    refuse,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,9 +80,9 @@ class Decision:
     """A verdict and its evidence.
 
     Attributes:
-        verdict: PROMOTED or KEPT, with reasons and checks.
-        challenger: The best candidate that passes, or the best of all where none does; the first
-            one where none could be compared.
+        verdict: PROMOTED, WAITING or KEPT, with reasons and checks.
+        challenger: The best candidate that passes, else the best that waits for a person, else the
+            best of all; the first one where none could be compared.
         figures: Every scorer's metrics; None where the challenger could not be measured.
         slices: Challenger against champion, group by group.
         prediction_interval: Where the challenger's primary metric of one day to come should fall.
@@ -214,7 +221,7 @@ def _judge(
         assert figures is not None
         slices[name] = _compare_slices(spec, evidence, name)
         known = [] if champion else known_figures(figures, name, retired)
-        return judge(
+        found = judge(
             figures,
             challenger=name,
             champion=CHAMPION if champion else None,
@@ -225,6 +232,7 @@ def _judge(
             checked=(*checked, *known, *_held_against(figures, name, anchor)),
             proof=proven.get(name),
         )
+        return for_person(found, spec.gate)
 
     try:
         figures = _measure(spec, evidence)
@@ -235,7 +243,7 @@ def _judge(
         sure = [name for name, proof in proven.items() if proof.passed]
         ranked = rank_challengers(figures, evidence.candidates, recipe, spec.gate, sure)
         broken = (champion and champion.fault) or (anchor and anchor.fault)
-        if broken or not all(check.passed for check in checked):
+        if broken or not all(check.passed or check.for_person for check in checked):
             ranked = ranked[:1]  # no other can pass either
         challenger, verdict = judge_in_order(ranked, judge_one, refused)
     except JudgementError as error:

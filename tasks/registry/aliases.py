@@ -1,4 +1,4 @@
-"""Moves of the aliases champion and previous, under a journal."""
+"""Moves of the aliases champion and previous, and refusals, under a journal."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from tasks.registry.versions import (
     PREVIOUS,
     RETIRED,
     find_by_number,
+    read_alias,
     version_by_alias,
 )
+from tasks.registry.waiting import DECIDED, Decision
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,7 +47,11 @@ class Ended:
 
 
 def promote(
-    client: MlflowClient, model: str, version: str, judged_against: str | None = WHATEVER
+    client: MlflowClient,
+    model: str,
+    version: str,
+    judged_against: str | None = WHATEVER,
+    decision: Decision | None = None,
 ) -> None:
     """Make exactly this version the champion; the one before it becomes ``previous``.
 
@@ -58,6 +64,7 @@ def promote(
         version: The version that becomes the champion.
         judged_against: The champion it was compared with, None for none: that must still be the
             champion.
+        decision: The approval that ends its wait, where a person was asked.
 
     Raises:
         ChampionMovedError: Where another version is the champion by now; nothing was changed.
@@ -72,7 +79,34 @@ def promote(
     if judged_against not in (WHATEVER, replaced):
         raise ChampionMovedError(model, judged_against, replaced)
     intent = {"champion": version, "previous": replaced, "replaced": replaced}
+    if decision:
+        intent[DECIDED] = decision.to_json()
     _change(client, model, {**intent, EXPECTED: replaced})
+
+
+def refuse(
+    client: MlflowClient, model: str, version: str, decision: Decision, held_until: date | None
+) -> None:
+    """Withdraw a version that waits for a person, under the journal; the champion stays.
+
+    Args:
+        client: From ``open_registry``.
+        model: Registered model.
+        version: The version.
+        decision: The refusal.
+        held_until: Last night that must not promote its recipe and code, if any.
+
+    Raises:
+        RegistryError: Where there is no such version; nothing was changed.
+    """
+    finish_change(client, model)
+    _must_exist(client, model, version)
+    stays = read_alias(client, model, CHAMPION)
+    intent: dict[str, str | None] = {"refused": version, EXPECTED: stays, "why": decision.why}
+    intent[DECIDED] = decision.to_json()
+    if held_until:
+        intent[HELD_UNTIL] = held_until.isoformat()
+    _change(client, model, intent)
 
 
 def roll_back(
@@ -165,6 +199,11 @@ def finish_change(client: MlflowClient, model: str) -> Ended | None:
     begun = _read_change(client, model)
     if not begun:
         return None
+    if refused := begun.get("refused"):
+        _apply_refusal(client, model, begun)
+        stays = version_by_alias(client, model, CHAMPION)
+        told = f"The refusal of version {refused} of {model} was cut off and is ended."
+        return Ended(str(stays.version) if stays else None, told)
     if find_by_number(client, model, begun["champion"]):
         try:
             _apply(client, model, begun)
@@ -213,8 +252,25 @@ def _change(client: MlflowClient, model: str, intent: Mapping[str, str | None]) 
         if not begun:
             raise
         if begun != intent:  # another run has written its own at the same moment
-            raise ChampionMovedError(model, intent[EXPECTED], begun["champion"]) from error
-    _apply(client, model, intent)
+            raise ChampionMovedError(model, intent[EXPECTED], begun.get("champion")) from error
+    (_apply_refusal if intent.get("refused") else _apply)(client, model, intent)
+
+
+def _apply_refusal(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> None:
+    """Each step can be repeated; the last one closes the journal."""
+    refused = intent["refused"] or ""
+    if find_by_number(client, model, refused):
+        _withdraw(client, model, refused, intent)
+        client.set_model_version_tag(model, refused, DECIDED, intent[DECIDED])
+    client.delete_registered_model_tag(model, JOURNAL)
+
+
+def _withdraw(
+    client: MlflowClient, model: str, version: str, intent: Mapping[str, str | None]
+) -> None:
+    client.set_model_version_tag(model, version, "rolled_back", intent["why"])
+    if held_until := intent.get(HELD_UNTIL):
+        client.set_model_version_tag(model, version, HELD_UNTIL, held_until)
 
 
 def _apply(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> None:
@@ -238,9 +294,9 @@ def _apply(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -
     else:  # begun by an earlier version of this code
         client.set_registered_model_alias(model, CHAMPION, champion)
     if find_by_number(client, model, rejected):
-        client.set_model_version_tag(model, rejected or "", "rolled_back", intent["why"])
-        if held_until := intent.get(HELD_UNTIL):
-            client.set_model_version_tag(model, rejected or "", HELD_UNTIL, held_until)
+        _withdraw(client, model, rejected or "", intent)
+    if decision := intent.get(DECIDED):
+        client.set_model_version_tag(model, champion, DECIDED, decision)
     if replaced:
         client.set_model_version_tag(model, champion, "replaced", replaced)
     _close(client, model, intent["previous"])

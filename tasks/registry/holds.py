@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
+
+from tasks.registry.waiting import DECIDED, REFUSED, read_decision
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,11 +21,12 @@ class Hold:
     """A recipe and code that must not be promoted again for a while.
 
     Attributes:
-        version: Version that was rolled back or reverted.
+        version: Version that was rolled back, reverted or refused.
         candidate: Its recipe.
         digest: Digest of the spec it was fitted with.
         until: Last as-of date whose night must not promote them.
-        why: Why the version was rolled back.
+        why: Why the version was rolled back or refused.
+        how: What was done with it.
     """
 
     version: str
@@ -30,6 +34,7 @@ class Hold:
     digest: str
     until: date
     why: str
+    how: str = "rolled back"
 
 
 def read_holds(client: MlflowClient, model: str) -> list[Hold]:
@@ -42,10 +47,17 @@ def read_holds(client: MlflowClient, model: str) -> list[Hold]:
             digest=found.tags["spec_digest"],
             until=date.fromisoformat(found.tags[HELD_UNTIL]),
             why=found.tags["rolled_back"],
+            how=how_withdrawn(found.tags),
         )
         for found in client.search_model_versions(f"name = '{model}'")
         if needed <= set(found.tags)
     ]
+
+
+def how_withdrawn(tags: Mapping[str, str]) -> str:
+    """What was done with a version that must not be promoted again, from its tags."""
+    decided = read_decision(tags[DECIDED]).outcome if DECIDED in tags else None
+    return "refused" if decided == REFUSED else "rolled back"
 
 
 def release_hold(client: MlflowClient, model: str, hold: Hold, why: str) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.registry.anchors import ANCHOR
 from tasks.registry.client import RegistryError, to_error
-from tasks.registry.holds import HELD_UNTIL
+from tasks.registry.holds import HELD_UNTIL, how_withdrawn
+from tasks.registry.waiting import waits
 from tasks.spec.fingerprint import digest, spec_module, spec_path
 
 if TYPE_CHECKING:
@@ -203,8 +204,8 @@ def read_rolled_back(client: MlflowClient, model: str) -> dict[str, str]:
     found = client.search_model_versions(f"name = '{model}'")
     return {
         version.tags["shipped_key"]: (
-            f"Version {version.version}, made from the same code and the same data, was rolled "
-            f"back: {version.tags['rolled_back']}"
+            f"Version {version.version}, made from the same code and the same data, was "
+            f"{how_withdrawn(version.tags)}: {version.tags['rolled_back']}"
         )
         for version in found
         if {"rolled_back", "shipped_key"} <= set(version.tags)
@@ -223,7 +224,7 @@ def read_retired(client: MlflowClient, model: str, as_of: date) -> Champion | No
 
 
 def read_withdrawn(client: MlflowClient, model: str) -> dict[str, str]:
-    """Versions that were rolled back, reverted or retired, each with the reason."""
+    """Versions that were rolled back, reverted, refused or retired, each with the reason."""
     found = client.search_model_versions(f"name = '{model}'")
     marks = ("rolled_back", RETIRED)
     return {str(v.version): v.tags[mark] for v in found for mark in marks if mark in v.tags}
@@ -233,7 +234,8 @@ def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     """Remove all but the newest versions; versions that an alias or a rollback needs are kept.
 
     That is the anchor, the line of champions back from each alias, each with the one it replaced,
-    as far as ``keep`` versions, and what a change of champion that was cut off names.
+    as far as ``keep`` versions, what a change of champion that was cut off names, and what waits
+    for a person.
 
     Args:
         client: From ``open_registry``.
@@ -249,12 +251,13 @@ def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     registered = client.get_registered_model(model)
     replaced = {str(v.version): v.tags.get("replaced") for v in found}
     begun = json.loads(registered.tags.get(JOURNAL, "{}"))
-    needed = {begun.get(role) for role in ("champion", "previous", "rolled_back")}
+    needed = {begun.get(role) for role in ("champion", "previous", "rolled_back", "refused")}
     needed.add(json.loads(registered.tags.get(ANCHOR, "{}")).get("version"))
     for version in map(str, registered.aliases.values()):
         needed |= set(_line(version, replaced, keep))
     newest = max(v.tags.get("as_of", "") for v in found)
     needed |= {str(v.version) for v in found if v.tags.get(HELD_UNTIL, "") > newest}
+    needed |= {str(v.version) for v in found if waits(v.tags)}
     removed = []
     for old in found[keep:]:
         if str(old.version) in needed:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tasks.reporting.report_schema import Report
 
 
-MATURE = (Status.PROMOTED, Status.KEPT)
+MATURE = (Status.PROMOTED, Status.KEPT, Status.WAITING)
 """Verdicts of nights that compared a challenger."""
 DAYS = "days.json"
 
@@ -34,7 +34,7 @@ def past_reports(model: str, until: date, count: int = 60) -> list[Report]:
 
 
 def last_judged(model: str) -> date | None:
-    """The newest as-of date with a PROMOTED or KEPT verdict."""
+    """The newest as-of date of a night that compared a challenger."""
     decided = (report for report in _newest_first(model) if report["verdict"] in MATURE)
     newest = next(decided, None)
     return date.fromisoformat(newest["as_of"]) if newest else None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from html import escape
 from pathlib import Path
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from tasks.metrics import base
 from tasks.monitoring.live_days import past_days
 from tasks.promotion.checks import Status
+from tasks.registry.waiting import APPROVED
 from tasks.reporting import plots
 from tasks.reporting.archive import history_page, past_reports
-from tasks.reporting.wording import capitalized
+from tasks.reporting.wording import capitalized, decided
 from tasks.store.files import write_file
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ MISSING = "NO REPORT"
 MARKS = {
     Status.PROMOTED: ("green", '<path d="M0-6 6.5 5.5H-6.5z"/>'),
     Status.KEPT: ("blue", '<circle r="5.5"/>'),
+    Status.WAITING: ("purple", '<path d="M-5.5-6h11L-5.5 6h11z"/>'),
     Status.HELD: ("grey", '<path d="M-5-5.5h3.7v11H-5zM1.3-5.5H5v11H1.3z"/>'),
     Status.REJECTED: ("orange line", '<path d="M-5-5 5 5M5-5-5 5"/>'),
     MISSING: ("gap", '<path d="M-5.5-5.5h11v11h-11z"/>'),
@@ -126,13 +128,15 @@ class Standing:
         version: Version in the registry.
         candidate: Its recipe.
         since: As-of date of its night.
-        withdrawn: Version that was rolled back or reverted to the reason.
+        withdrawn: Version that was rolled back, reverted or refused to the reason.
+        decided: What a person decided on a version, as ``approved by ...``.
     """
 
     version: str
     candidate: str
     since: date
     withdrawn: Mapping[str, str]
+    decided: Mapping[str, str] = field(default_factory=dict)
 
 
 def to_html(
@@ -199,13 +203,14 @@ def _read(
     last = date.fromisoformat(reports[-1]["as_of"])
     first = max(date.fromisoformat(reports[0]["as_of"]), last - timedelta(days=NIGHTS - 1))
     graded = {record["day"]: _graded(record, metric, greater) for record in live}
-    decided: dict[str, dict[str, Any]] = {}
+    approved = frozenset(_approved(reports))
+    nights: dict[str, dict[str, Any]] = {}
     before: str | None = None
     for report in reports:
-        decided[report["as_of"]] = night = _decided(report, before)
+        nights[report["as_of"]] = night = _decided(report, before, approved)
         before = night["version"] or before
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    return [Row(day, **decided.get(str(day), {}), **graded.get(str(day), {})) for day in days]
+    return [Row(day, **nights.get(str(day), {}), **graded.get(str(day), {})) for day in days]
 
 
 def _as_it_stands(
@@ -216,8 +221,11 @@ def _as_it_stands(
     before = newest.get("champion", {}).get("version")
     if standing is None or standing.version == before:
         return reports, ""
-    why = standing.withdrawn.get(before or "", "another version is the champion")
-    told = f"version {before} was rolled back: {why}"
+    if standing.version in standing.decided and before not in standing.withdrawn:
+        told = f"version {standing.version} was {standing.decided[standing.version]}"
+    else:
+        why = standing.withdrawn.get(before or "", "another version is the champion")
+        told = f"version {before} was rolled back: {why}"
     said = f"Since then {told}."
     changed: Report = {
         **newest,
@@ -231,17 +239,28 @@ def _as_it_stands(
     return [*reports[:-1], changed], told
 
 
-def _decided(report: Report, before: str | None) -> dict[str, Any]:
+def _approved(reports: Sequence[Report]) -> Iterator[str]:
+    """Versions that waited for a person and were approved."""
+    for report in reports:
+        waiting = report.get("waiting")
+        decision = waiting["decision"] if waiting else None
+        if waiting and decision and decision["outcome"] == APPROVED:
+            yield waiting["version"]
+
+
+def _decided(report: Report, before: str | None, approved: Collection[str] = ()) -> dict[str, Any]:
     """The row of a report; ``before`` is the champion of the report before it."""
     champion, rows = report.get("champion", {}), report.get("rows", {})
     version, since = champion.get("version"), champion.get("since")
     age = (date.fromisoformat(report["as_of"]) - date.fromisoformat(since)).days if since else -1
     made = report.get("challenger", {}).get("version") or version
     promoted = report["verdict"] == Status.PROMOTED and made == version
+    promoted |= version in approved and version != before
     moved = bool(before and version and version != before) or (
         report["verdict"] == Status.PROMOTED and not promoted
     )
-    why = [report.get("reverted"), *report.get("reasons", [])[:1]]
+    told = capitalized(decided(report.get("waiting")))
+    why = [report.get("reverted"), f"{told}." if told else "", *report.get("reasons", [])[:1]]
     return {
         "verdict": report["verdict"],
         "why": " ".join(filter(None, why)),
@@ -294,7 +313,8 @@ def _state(rows: Sequence[Row], newest: Report, name: str, since_then: str) -> s
         if since_then:
             said += f"; since then {escape(since_then)}; {champion} is the champion"
         else:
-            said += f", {Status(row.verdict).words}" if row.verdict in set(Status) else ""
+            words = Status(row.verdict).words if row.verdict in set(Status) else ""
+            said += f", {escape(decided(newest.get('waiting')) or words)}" if words else ""
             said += f": {champion}"
         said += "" if row.age is None else f", <b>{_many(row.age, 'day')}</b> old"
     places = Counter(row.place for row in rows if row.place)
@@ -523,6 +543,7 @@ p { margin: 0 }
 .orange { fill: var(--orange); stroke: var(--orange) }
 .green { fill: var(--green) }
 .grey { fill: var(--grey) }
+.purple { fill: var(--purple) }
 .line { stroke-width: 3; fill: none }
 .open { stroke-width: 2; fill: var(--paper) }
 .gap { stroke: var(--purple); stroke-width: 2; stroke-dasharray: 3 2; fill: none }

@@ -12,19 +12,28 @@ if TYPE_CHECKING:
 
 
 def night_events(
-    report: Report, earlier: Report | None, oldest_champion: timedelta
+    report: Report,
+    earlier: Report | None,
+    oldest_champion: timedelta,
+    told: Report | None = None,
 ) -> dict[str, str]:
     """The events of a night: name to a sentence.
+
+    A night that is held again on the same date for the same reasons has none.
 
     Args:
         report: The night's report.
         earlier: The report of the night before it, if any; where that was held, of the first night
             of those that were held one after the other.
         oldest_champion: The age from which a champion is too old.
+        told: The report that this night left when it ran before, if it did.
     """
+    if told and _held_alike(told, report):
+        return {}
     verdict, as_of = report["verdict"], date.fromisoformat(report["as_of"])
     said = f"{report['model']} · {as_of} · {verdict}"
-    found = {f"nightly.night.{verdict.lower()}": f"{said}: {report['reasons'][0]}"}
+    reasons = report["reasons"][: 2 if verdict == Status.WAITING else 1]  # and how to answer
+    found = {f"nightly.night.{verdict.lower()}": f"{said}: {' '.join(reasons)}"}
     if verdict == Status.HELD and earlier and earlier["verdict"] == Status.HELD:
         found["nightly.night.held-again"] = (
             f"{report['model']} has been held since {earlier['as_of']}: {report['reasons'][0]}"
@@ -37,3 +46,8 @@ def night_events(
             f"{since}: older than the {oldest_champion.days} days its spec allows."
         )
     return found
+
+
+def _held_alike(before: Report, now: Report) -> bool:
+    same = all(before[key] == now[key] for key in ("as_of", "verdict", "reasons"))
+    return same and now["verdict"] == Status.HELD

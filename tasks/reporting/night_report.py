@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Report,
         Rows,
         SplitPart,
+        WaitingPart,
     )
     from tasks.spec.model_spec import ModelSpec
     from tasks.training.fit import Fit
@@ -138,6 +139,7 @@ def build_report(night: NightFacts) -> Report:
         "challenger": challenger(judged),
         "champion": champion(night),
         "anchor": anchor(night),
+        "waiting": waiting(night),
         "candidates": candidates(judged),
         "metrics": comparison(judged),
         "looks": looks(judged, night.champion, night.spec.gate.recipe_confidence),
@@ -225,6 +227,15 @@ def anchor(night: NightFacts) -> AnchorPart | None:
         "digest": digest(night.spec),
         "gains": gains_of(night.judged.figures, CHAMPION if same else ANCHOR),
     }
+
+
+def waiting(night: NightFacts) -> WaitingPart | None:
+    """The version that waits for a person, and the champion it was judged against."""
+    judged, before = night.judged, night.champion
+    if not judged or not judged.version or night.verdict.status is not Status.WAITING:
+        return None
+    against = before.version if before else None
+    return {"version": judged.version, "against": against, "decision": None}
 
 
 def candidates(judged: JudgedFacts | None) -> dict[str, CandidatePart]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.monitoring import drift
 from tasks.promotion.checks import Status
-from tasks.reporting.wording import capitalized, figure, interval
+from tasks.reporting.wording import capitalized, decided, figure, interval
 from tasks.store import files
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ def _link(target: str) -> str:
 def _headline(report: Report) -> str:
     if report["verdict"] == Status.PROMOTED:
         return f"version {report['champion']['version']} is the champion"
+    if told := decided(report.get("waiting")):
+        return told
     words = Status(report["verdict"]).words
     if not report["champion"].get("version"):
         return words.replace("the champion stays", "there is no champion yet")
@@ -262,7 +264,11 @@ def write_report(folder: Path, report: Report, plots: Mapping[str, bytes]) -> No
     names = {title: f"{title.lower().replace(' ', '_')}.png" for title in plots}
     for title, png in plots.items():
         files.write_file(folder / names[title], png)
-    text = to_markdown(report)
-    pictures = "".join(f"\n![{title}]({name})\n" for title, name in names.items())
-    files.write_file(folder / "report.md", (text + pictures).encode())
+    write_texts(folder, report, [f"![{title}]({name})" for title, name in names.items()])
+
+
+def write_texts(folder: Path, report: Report, pictures: Sequence[str]) -> None:
+    """Write ``report.json`` and ``report.md``, with these lines of pictures below."""
+    shown = "".join(f"\n{picture}\n" for picture in pictures)
+    files.write_file(folder / "report.md", (to_markdown(report) + shown).encode())
     files.write_json(folder / "report.json", report)

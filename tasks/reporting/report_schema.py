@@ -34,6 +34,23 @@ class ChampionPart(TypedDict):
     since: str | None
 
 
+class DecisionPart(TypedDict):
+    """How a version's wait for a person ended."""
+
+    outcome: str
+    by: str
+    why: str
+    on: str
+
+
+class WaitingPart(TypedDict):
+    """A version that waits for a person, and what was decided since."""
+
+    version: str
+    against: str | None
+    decision: DecisionPart | None
+
+
 class CandidatePart(TypedDict):
     """One candidate that could be fitted and measured."""
 
@@ -82,6 +99,7 @@ class Report(TypedDict):
     challenger: ChallengerPart
     champion: ChampionPart
     anchor: AnchorPart | None
+    waiting: WaitingPart | None
     candidates: dict[str, CandidatePart]
     metrics: dict[str, Estimates]
     looks: dict[str, Any]

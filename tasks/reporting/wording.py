@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks.reporting.report_schema import WaitingPart
 
 
 def interval(metric: Mapping[str, float] | None) -> str:
@@ -15,6 +19,15 @@ def interval(metric: Mapping[str, float] | None) -> str:
 def figure(metric: Mapping[str, float] | None) -> str:
     """A figure without its interval."""
     return "-" if metric is None else f"{metric['value']:.3f}"
+
+
+def decided(waiting: WaitingPart | None) -> str:
+    """What a person decided on a version: ``version 4 was approved by Ada on ...: why``."""
+    decision = waiting["decision"] if waiting else None
+    if waiting is None or decision is None:
+        return ""
+    done = f"version {waiting['version']} was {decision['outcome'].lower()}"
+    return f"{done} by {decision['by']} on {decision['on']}: {decision['why']}"
 
 
 def capitalized(text: str) -> str:

@@ -25,6 +25,8 @@ class Gate:
             (``deployments/EVIDENCE.md``, "Why these bounds").
         surprise: Largest relative gain over the champion that is promoted without a person's
             review.
+        approve: Whether every promotion waits until a person approves it with
+            `flows/approve.py`.
         feature_auc: Largest area under the ROC curve that one feature alone may have.
         slice_tolerance: How much worse, relative, a declared slice may become.
         calibration: Largest expected calibration error, or None for no bound.
@@ -41,6 +43,7 @@ class Gate:
     gain: float = 0.005
     recipe_confidence: float = 0.95
     surprise: float = 0.10
+    approve: bool = False
     feature_auc: float = 0.80
     slice_tolerance: float = 0.10
     calibration: float | None = None
@@ -76,6 +79,8 @@ class Gate:
             is_number(self.calibration) and 0 < self.calibration < 1
         ):
             found.append(f"gate.calibration: found {self.calibration!r}, allowed None or 0 to 1")
+        if not isinstance(self.approve, bool):
+            found.append(f"gate.approve: found {self.approve!r}, allowed True or False")
         return found
 
 

@@ -28,6 +28,14 @@ class RetrainConfig(BaseModel):
             "backfill: it is reported and never changes the champion."
         ),
     )
+    look: bool = Field(
+        default=False,
+        title="Look",
+        description=(
+            "Only take up a night that was held for want of fresh data, if they are there now. "
+            "For retrain alone."
+        ),
+    )
 
 
 class BacktestConfig(BaseModel):
@@ -52,6 +60,34 @@ class BacktestConfig(BaseModel):
         default=None,
         title="As-of date",
         description="Last day whose data may be used. Empty: the newest complete day.",
+    )
+
+
+class ApproveConfig(BaseModel):
+    """Which version that waits is approved or refused, by whom, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(
+        default="groceries",
+        title="Model",
+        description="Name of the model in the registry.",
+        pattern=r"^[a-z][a-z0-9_-]{0,62}$",
+    )
+    by: str = Field(title="By", description="Who decides; recorded.", min_length=1, max_length=100)
+    why: str = Field(
+        title="Why", description="Recorded with the decision.", min_length=1, max_length=500
+    )
+    refuse: bool = Field(
+        default=False,
+        title="Refuse",
+        description="Withdraw the version; its recipe and code are held, as after a rollback.",
+    )
+    version: int | None = Field(
+        default=None,
+        title="Version",
+        description="The version that is meant. Empty: the one that waits.",
+        ge=1,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tasks.registry import versions
 from tasks.registry.client import open_registry
 from tasks.registry.holds import read_holds
+from tasks.registry.waiting import read_decisions
 from tasks.reporting.history_page import Standing, write_history
 
 
@@ -24,5 +25,6 @@ def draw_history(name: str) -> Path | None:
     for hold in read_holds(client, name):
         held = f"its recipe ({hold.candidate}) and code are held through {hold.until}"
         withdrawn[hold.version] = f"{hold.why}; {held}"
-    standing = Standing(champion.version, champion.candidate, champion.as_of, withdrawn)
+    decided = {one: found.told() for one, found in read_decisions(client, name).items()}
+    standing = Standing(champion.version, champion.candidate, champion.as_of, withdrawn, decided)
     return write_history(name, standing)

@@ -25,6 +25,7 @@ from tasks.registry import versions
 from tasks.registry.client import open_registry, reach_server
 from tasks.reporting.archive import last_judged
 from tasks.reporting.decisions import fingerprint, recall
+from tasks.reporting.held import NOTHING, night_to_take_up
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
@@ -97,6 +98,16 @@ def end_held(night: Night) -> State:
     return State(
         type=StateType(Status.HELD.state), name=Status.HELD.value, message=" ".join(night.held)
     )
+
+
+def look_again(config: RetrainConfig) -> RetrainConfig:
+    """What a look asks for: the held night whose data are there now, or no night."""
+    return config.model_copy(update={"as_of": night_to_take_up(config.model)})
+
+
+def end_look() -> State:
+    """The last state of a look that found no night to take up."""
+    return State(type=StateType.COMPLETED, name=NOTHING, message="No held night can run now.")
 
 
 def _why_backfill(name: str, as_of: date) -> str | None:

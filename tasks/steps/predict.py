@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -141,29 +141,45 @@ def deliver_predictions(night: Night, clean: Cleaned) -> publish.Predictions | N
 def publish_after_rollback(name: str) -> str:
     """Publish anew what the app reads, with the champion of now; what that led to, in words.
 
-    Nothing that goes wrong here is raised: an earlier champion is back, whatever the app reads. Of
-    all a rollback does this alone needs the model's file and its data.
-
     Args:
         name: Name of the model in the registry.
     """
     last = publish.last_published(name)
     if last is None:
         return ""
-    model, as_of = last.get("model", name), date.fromisoformat(last["as_of"])
-    ahead = date.fromisoformat(last["day"])
+    model, day = last.get("model", name), date.fromisoformat(last["day"])
+    return say_published(name, publish_anew(name, model, last["as_of"], day))
+
+
+def publish_anew(
+    name: str, model: str, as_of: str, ahead: date | None = None
+) -> publish.Predictions | None:
+    """Publish what the app reads as of a date, with the champion of now.
+
+    Nothing that goes wrong here is raised: the champion has changed, whatever the app reads. Of all
+    a rollback or an approval does this alone needs the model's file and its data.
+
+    Args:
+        name: Name of the model in the registry.
+        model: The model as its night named it.
+        as_of: As-of date of the predictions.
+        ahead: The day they are for; None for the next one of the model's calendar.
+    """
+    until = date.fromisoformat(as_of)
+    day = ahead or until + timedelta(days=1)
     try:
         spec = load_spec(model)
         if spec.name != name:
             raise SpecError(f"{model} is the model {spec.name}, not {name}.")
-        listed = spec.source.list_days(as_of)
+        listed = spec.source.list_days(until)
         days = {day: mark for day, mark in listed.items() if day not in spec.skip}
-        night = Night(model, name, as_of, days, key="", ahead=ahead)
-        shown = deliver_predictions(night, clean_days(night))
+        day = ahead or spec.calendar_of(listed).next_open(until)
+        night = Night(model, name, until, days, key="", ahead=day)
+        return deliver_predictions(night, clean_days(night))
     except Exception as error:  # a model file and a source may raise anything
-        shown = publish.Predictions(ahead, fault=str(error))
-        announce(name, as_of, {"nightly.predictions.refused": say_published(name, shown)})
-    return say_published(name, shown)
+        shown = publish.Predictions(day, fault=str(error))
+        announce(name, until, {"nightly.predictions.refused": say_published(name, shown)})
+        return shown
 
 
 def publish_after_revert(night: Night, clean: Cleaned) -> str:
@@ -174,15 +190,17 @@ def publish_after_revert(night: Night, clean: Cleaned) -> str:
 
 
 def say_published(name: str, shown: publish.Predictions | None) -> str:
-    """After an earlier champion was put back: whose predictions the app reads, in words."""
+    """After the champion was changed by hand: whose predictions the app reads, in words."""
     last = publish.last_published(name)
     if shown is None or last is None:
         return ""
     if shown.current:
         made = f"{shown.rows:,} predictions for {shown.day} by version {shown.version}"
         return f"The app reads {made} now."
+    tags = versions.read_withdrawn(open_registry(), name)
+    withdrawn = ", which was withdrawn" if last["version"] in tags else ""
     return (
-        f"The app still reads the predictions of version {last['version']}, which was withdrawn: "
+        f"The app still reads the predictions of version {last['version']}{withdrawn}: "
         f"{str(shown.fault).removesuffix('.')}. Mend that, then publish anew: "
         f"python flows/predict.py --model {last.get('model', name)}"
     )

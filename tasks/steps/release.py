@@ -15,7 +15,6 @@ from tasks import settings
 from tasks.clean_process.package_check import check_package, files_digest
 from tasks.features import cleaning
 from tasks.features.examples import example_keys
-from tasks.promotion.checks import Status
 from tasks.promotion.gate import confirm, overtaken
 from tasks.registry import aliases, packages, runs, versions
 from tasks.registry.champion_alias import ChampionMovedError
@@ -24,6 +23,7 @@ from tasks.spec.fingerprint import code_paths, libraries
 from tasks.spec.loading import load_spec
 from tasks.steps import mlflow_run
 from tasks.steps.retries import OUTSIDE
+from tasks.steps.waiting import close_waiting
 from tasks.store import cleanup, frames, models
 from tasks.training import fit
 
@@ -106,7 +106,7 @@ def check_version(
         sha256 = files_digest(place)
         checks = check_package(place, probe, expected, trusted=trusted, gate=spec.gate)
     verdict = confirm(judged.verdict, version, checks)
-    if verdict.status is Status.PROMOTED:
+    if verdict.status.registers:
         packages.seal(
             client,
             night.name,
@@ -128,12 +128,14 @@ def promote_version(night: Night, version: str, judged: Judged) -> Judged:
     """
     champion = judged.incumbent.champion
     against = champion.version if champion else None
+    client = open_registry()
     try:
-        aliases.promote(open_registry(), night.name, version, against)
+        aliases.promote(client, night.name, version, against)
     except ChampionMovedError as moved:
         log.warning("promote   %s", moved)
         return replace(judged, verdict=overtaken(judged.verdict, version, against, moved.champion))
     log.info("promote   version %s is the champion of %s", version, night.name)
+    close_waiting(client, night.name, version, "became the champion", night.as_of.isoformat())
     return judged
 
 

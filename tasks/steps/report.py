@@ -26,6 +26,7 @@ from tasks.registry import runs, versions
 from tasks.registry.client import open_registry
 from tasks.reporting import archive, night_report, render
 from tasks.reporting.decisions import remember
+from tasks.reporting.held import forget_held, remember_held
 from tasks.reporting.night_events import night_events
 from tasks.reporting.night_plots import draw_drift, draw_nights
 from tasks.spec.fingerprint import code_files
@@ -89,6 +90,7 @@ def publish_report(
     )
     found = night_report.build_report(facts)
     before = archive.past_reports(night.name, night.as_of - timedelta(days=1), NIGHTS_SHOWN)
+    told = archive.past_reports(night.name, night.as_of, 1)
     _publish(night, folder, found, _draw(judged, drifted, [*before, found]))
     if not beside:
         _record(night, folder, found)
@@ -99,7 +101,8 @@ def publish_report(
             against = judged.incumbent.champion
             champion = version if promoted else against.version if against else None
             _remember(night, folder, delivered, champion)
-        _announce(found, before, facts.spec.oldest_champion)
+        _announce(found, before, facts.spec.oldest_champion, told[0] if told else None)
+        _keep_held(night, found)
     log.info("report    %s", folder / "report.md")
     return found
 
@@ -216,11 +219,30 @@ def _seconds(
     return spent
 
 
-def _announce(found: Report, before: Sequence[Report], oldest_champion: timedelta) -> None:
+def _announce(
+    found: Report, before: Sequence[Report], oldest_champion: timedelta, told: Report | None
+) -> None:
     held = list(takewhile(lambda night: night["verdict"] == Status.HELD, reversed(before)))
     earlier = [*before[-1:], *held][-1:]  # where it was held, the night it has been held since
-    events = night_events(found, earlier[0] if earlier else None, oldest_champion)
+    events = night_events(found, earlier[0] if earlier else None, oldest_champion, told)
     announce(found["model"], date.fromisoformat(found["as_of"]), events)
+
+
+def _keep_held(night: Night, found: Report) -> None:
+    """What a later look needs of a held night."""
+    if found["verdict"] != Status.HELD:
+        forget_held(night.name, night.as_of)
+        return
+    spec = load_spec(night.model)
+    remember_held(
+        night.model,
+        night.name,
+        night.as_of,
+        source=spec.source,
+        skip=spec.skip,
+        days=night.days,
+        needed=spec.calendar_of(night.days).without(spec.skip).last_open(night.as_of),
+    )
 
 
 def _remember(

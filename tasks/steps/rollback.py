@@ -31,7 +31,7 @@ from tasks.store import locks
 
 if TYPE_CHECKING:
     from tasks.registry.client import Client
-    from tasks.steps.config import RollbackConfig
+    from tasks.steps.config import ApproveConfig, RollbackConfig
 
 
 log = logging.getLogger("nightly")
@@ -84,7 +84,7 @@ def choose_version(config: RollbackConfig) -> str:
 
 
 @task(task_run_name="prove version {version}", cache_policy=NO_CACHE)
-def prove_version(config: RollbackConfig, version: str) -> None:
+def prove_version(config: RollbackConfig | ApproveConfig, version: str) -> None:
     """Download the version and compare it with the record of its checks.
 
     Raises:
@@ -146,7 +146,7 @@ def restore_champion(
     champion = versions.read_champion(client, config.model)
     as_of = champion.as_of if champion else None
     announce(config.model, as_of, {"nightly.champion.rolled-back": to_text(found)})
-    _draw_history(config.model)
+    draw_history_anew(config.model)
     log.info("restore   %s", to_text(found))
     return found
 
@@ -162,13 +162,22 @@ def end_rollback(found: dict[str, Any], published: str) -> State:
     return State(type=StateType.COMPLETED, name=ROLLED_BACK, message=said, data=found)
 
 
-def held_through(model: str) -> date | None:
-    """The last night that must not promote the champion's recipe and code once it is rolled back.
+def held_through(model: str, version: str | None = None) -> date | None:
+    """The last night that must not promote a version's recipe and code once it is withdrawn.
 
     The version says for how long, the newest night from when on; None where it is not held.
+
+    Args:
+        model: Name of the model.
+        version: The version; None for the champion.
     """
-    champion = versions.version_by_alias(open_registry(), model, versions.CHAMPION)
-    tags = champion.tags if champion else {}
+    client = open_registry()
+    found = (
+        versions.find_by_number(client, model, version)
+        if version
+        else versions.version_by_alias(client, model, versions.CHAMPION)
+    )
+    tags = found.tags if found else {}
     since = _newest_night(model, tags.get("as_of", ""))
     hold = timedelta(days=int(tags.get("hold", Revert().hold.days)))
     return date.fromisoformat(since) + hold if since and hold else None
@@ -193,7 +202,7 @@ def release_recipes(config: RollbackConfig) -> dict[str, Any]:
     for hold in live:
         release_hold(client, config.model, hold, config.why)
     forget(config.model)
-    _draw_history(config.model)
+    draw_history_anew(config.model)
     recipes = ", ".join(sorted({hold.candidate for hold in live}))
     text = (
         f"Released: nights may promote {recipes} of {config.model} again from the same code. "
@@ -239,7 +248,7 @@ def retire_champion(config: RollbackConfig, known_until: date | None) -> dict[st
         description=f"{config.model} · version {version} is retired",
     )
     announce(config.model, None, {"nightly.champion.rolled-back": text})
-    _draw_history(config.model)
+    draw_history_anew(config.model)
     log.info("retire    %s", text)
     return {"model": config.model, "retired": version, "text": text}
 
@@ -262,7 +271,8 @@ def _end_line(client: Client, model: str) -> None:
         anchors.write_anchor(client, model, replace(anchor, since=since))
 
 
-def _draw_history(model: str) -> None:
+def draw_history_anew(model: str) -> None:
+    """Draw the page of nights; a failure here undoes nothing."""
     try:
         draw_history(model)
     except Exception:

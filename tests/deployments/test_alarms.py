@@ -66,6 +66,9 @@ def test_every_event_of_the_contract_is_heard_by_its_alarm() -> None:
         "prefect.flow-run.REJECTED": "nightly: failed or rejected",
         "prefect.flow-run.Crashed": "nightly: crashed",
         "nightly.night.held-again": "nightly: held twice",
+        "nightly.night.waiting": "nightly: a version waits for you",
+        "nightly.version.approved": "nightly: a person has decided",
+        "nightly.version.refused": "nightly: a person has decided",
         "nightly.champion.old": "nightly: champion too old",
         "nightly.champion.rolled-back": "nightly: rolled back or reverted",
         "nightly.champion.not-reverted": "nightly: rolled back or reverted",
@@ -81,8 +84,8 @@ def test_silence_is_26_hours_and_a_lost_heartbeat_three_of_those_of_the_work_poo
 
 
 ENDS = (
-    "PROMOTED KEPT HELD REJECTED SUPERSEDED REPLAYED Completed Failed Crashed Cancelled TimedOut "
-    "AwaitingRetry Paused Suspended PUBLISHED REFUSED GRADED REVERTED"
+    "PROMOTED KEPT WAITING APPROVED HELD REJECTED SUPERSEDED REPLAYED Completed Failed Crashed "
+    "Cancelled TimedOut AwaitingRetry Paused Suspended PUBLISHED REFUSED GRADED REVERTED"
 )
 
 

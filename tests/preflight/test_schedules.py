@@ -12,6 +12,10 @@ deployments:
     entrypoint: flows/retrain.py:retrain
     parameters: { config: { model: toy } }
     schedules: [{ cron: "0 3 * * *", timezone: Europe/Berlin }]
+  - name: look-toy
+    entrypoint: flows/retrain.py:retrain
+    parameters: { config: { model: toy, look: true } }
+    schedules: [{ cron: "40 * * * *", timezone: Europe/Berlin }]
   - name: monitor
     entrypoint: flows/monitor.py:monitor
     parameters: { config: { model: toy } }

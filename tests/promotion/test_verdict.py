@@ -153,7 +153,7 @@ def test_where_none_passes_the_best_is_told_of_first() -> None:
     worse = guess(20.0)
     evidence = replace(RACE, scores=RACE.scores | {"good": worse})
     found = decide(STRICT, evidence, FACTS, contests=PROVEN)
-    assert (found.verdict.status, found.challenger) == ("KEPT", "bold")
+    assert (found.verdict.status, found.challenger) == ("WAITING", "bold")
     assert "a gain this large needs a person's review" in found.verdict.reasons[0]
     assert any(r.startswith("good is not promoted either: ") for r in found.verdict.reasons)
 

@@ -87,7 +87,9 @@ def test_a_night_that_came_to_nothing_has_every_key_and_no_figures() -> None:
 def test_a_promoted_night_is_plain_json_and_can_be_told() -> None:
     found = build_report(PROMOTED)
     assert json.loads(json.dumps(found)) == found
-    assert found["checks"] == [{"name": "slices", "passed": True, "detail": "None worse."}]
+    assert found["checks"] == [
+        {"name": "slices", "passed": True, "detail": "None worse.", "for_person": False}
+    ]
     assert found["promised"] == {"value": 0.8, "low": 0.7, "high": 0.9}
     assert found["metric"] == "average_precision"
     assert found["titles"]["roc_auc"] == "ROC AUC"

@@ -1,0 +1,61 @@
+"""The steps of a night whose challenger waits for a person."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from prefect import task
+
+from tasks.promotion.checks import Status, Verdict
+from tasks.promotion.waiting import how_to_answer
+from tasks.registry import waiting
+from tasks.registry.client import open_registry
+from tasks.reporting.decisions import full_name
+from tasks.reporting.waited import note_decision
+from tasks.steps.retries import OUTSIDE
+
+if TYPE_CHECKING:
+    from tasks.registry.client import Client
+    from tasks.steps.state import Judged, Night
+
+
+log = logging.getLogger("nightly")
+
+
+@task(task_run_name="version {version} waits for a person", **OUTSIDE)
+def wait_for_person(night: Night, judged: Judged, version: str) -> Judged:
+    """Let the version wait; one that waits already is closed as superseded.
+
+    A night that runs again after the decision finds it, and changes nothing.
+    """
+    client, verdict = open_registry(), judged.verdict
+    decision = waiting.read_decisions(client, night.name).get(version)
+    if decision and decision.outcome != waiting.SUPERSEDED:
+        approved = decision.outcome == waiting.APPROVED
+        told = f"Version {version} was {decision.told()}."
+        status = Status.PROMOTED if approved else Status.KEPT
+        return replace(judged, verdict=Verdict(status, (told, *verdict.reasons), verdict.checks))
+    champion = judged.incumbent.champion
+    waiting.begin_waiting(
+        client,
+        night.name,
+        version,
+        against=champion.version if champion else None,
+        why=verdict.reasons[0],
+        named=full_name(night.model),
+    )
+    close_waiting(client, night.name, version, "waits in its place", night.as_of.isoformat())
+    told = f"Version {version} waits for a person. {verdict.reasons[0]}"
+    log.info("wait      %s", told)
+    reasons = (told, how_to_answer(night.name), *verdict.reasons[1:])
+    return replace(judged, verdict=replace(verdict, reasons=reasons))
+
+
+def close_waiting(client: Client, model: str, version: str, why: str, on: str) -> None:
+    """Close what waits as superseded by a version, also in the reports of its nights."""
+    for one in waiting.supersede(client, model, version, why, on):
+        decision = waiting.read_decisions(client, model)[one.version]
+        note_decision(model, one.as_of, one.version, decision)
+        log.info("wait      version %s was %s", one.version, decision.told())

@@ -1,0 +1,199 @@
+"""A version that waits is promoted by a person or withdrawn, and nothing else happens meanwhile."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from prefect.client.schemas.objects import State
+
+from tasks import settings
+from tasks.predictions import publish
+from tests import nights, warm
+from tests.nights import (
+    PROJECT,
+    champion_of,
+    command_environment,
+    nth_day,
+    run_night,
+    versions_of,
+    write_model,
+    write_more,
+)
+
+pytestmark = [
+    pytest.mark.usefixtures("warm_processes"),
+    *(pytest.mark.filterwarnings(text) for text in nights.MLFLOW_WARNINGS),
+]
+COMMAND = [sys.executable, "-W", "ignore", str(PROJECT / "flows" / "approve.py")]
+
+
+@pytest.fixture(scope="module")
+def made(
+    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path, warm_processes: None
+) -> Path:
+    """The days, and a model whose gate asks a person."""
+    place = tmp_path_factory.mktemp("asking")
+    (place / "home").mkdir()
+    shutil.copyfile(empty_registry, place / "home" / "mlflow.db")
+    write_more(place / "days", 1, 30)
+    write_model(place / "toy.py", place / "days", ("gate=Gate(", "gate=Gate(approve=True, "))
+    return place
+
+
+@pytest.fixture
+def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One state for all tests of this file, which build on each other in their order."""
+    monkeypatch.setenv("NIGHTLY_HOME", str(made / "home"))
+    return made
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What a decision announces."""
+    events: dict[str, str] = {}
+    monkeypatch.setattr("tasks.steps.approve.announce", lambda *told: events.update(told[2]))
+    return events
+
+
+def decide(**config: Any) -> State:
+    from flows.approve import approve
+    from tasks.steps.config import ApproveConfig
+
+    asked = {"model": "toy", "by": "Ada", "why": "the gain is real"} | config
+    ended: Any = approve(ApproveConfig(**asked), return_state=True)
+    return ended
+
+
+def refusal(**config: Any) -> str:
+    """Why nothing could be decided."""
+    from tasks.steps.approve import ApprovalError
+
+    error = decide(**config).result(raise_on_failure=False)
+    assert isinstance(error, ApprovalError)
+    return str(error)
+
+
+def night(place: Path, number: int) -> dict[str, Any]:
+    write_more(place / "days", number, number)
+    return run_night(place / "toy.py", nth_day(number))
+
+
+def app() -> set[str]:
+    """Versions whose predictions the app reads."""
+    return {*pd.read_parquet(publish.folder_of("toy") / publish.CURRENT)["version"]}
+
+
+def report(number: int) -> dict[str, Any]:
+    file = settings.home() / "reports" / "toy" / str(nth_day(number)) / "report.json"
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def page() -> str:
+    return (settings.home() / "reports" / "toy" / "history.html").read_text()
+
+
+def test_the_first_champion_waits_and_a_person_makes_it(place: Path, heard: dict[str, str]) -> None:
+    assert refusal() == "No version of toy waits for a person."
+    found = run_night(place / "toy.py", nth_day(30))
+    assert (found["verdict"], champion_of(), versions_of()) == ("WAITING", None, ["1"])
+    assert found["reasons"][0] == (
+        "Version 1 waits for a person. It passed every check; the gate asks a person to approve it."
+    )
+    assert "python flows/approve.py --model toy --by NAME --why REASON" in found["reasons"][1]
+    assert found["waiting"] == {"version": "1", "against": None, "decision": None}
+    ended = decide()
+    assert (ended.name, champion_of(), app()) == ("APPROVED", "1", {"1"})
+    on = report(30)["waiting"]["decision"].pop("on")
+    told = f"approved by Ada on {on}: the gain is real"
+    assert str(ended.message).startswith(f"Version 1 of toy is the champion: {told}.")
+    assert "The app reads 200 predictions" in str(ended.message)
+    assert report(30)["waiting"]["decision"] | {"on": on} == {
+        "outcome": "APPROVED", "by": "Ada", "why": "the gain is real", "on": on,
+    }  # fmt: skip
+    assert told in heard["nightly.version.approved"]
+    assert f"version 1 was {told}" in page()
+    markdown = settings.home() / "reports" / "toy" / str(nth_day(30)) / "report.md"
+    assert f"**Version 1 was {told}.**" in markdown.read_text()
+    assert "![" in markdown.read_text()
+
+
+def test_the_same_again_changes_nothing_nor_does_the_night(place: Path) -> None:
+    ended = decide()
+    assert (ended.name, champion_of(), app()) == ("APPROVED", "1", {"1"})
+    assert "Version 1 was approved by Ada" in refusal(refuse=True)
+    found = run_night(place / "toy.py", nth_day(30))
+    assert (found["verdict"], found["reasons"][0][:30]) == (
+        "PROMOTED",
+        "Version 1 was approved by Ada ",
+    )
+    assert (champion_of(), versions_of()) == ("1", ["1"])
+
+
+def test_a_newer_version_takes_the_place_of_one_that_waits(place: Path) -> None:
+    assert night(place, 31)["verdict"] == "WAITING"
+    assert night(place, 32)["verdict"] == "WAITING"
+    assert (champion_of(), app(), versions_of()) == ("1", {"1"}, ["1", "2", "3"])
+    closed = report(31)["waiting"]["decision"]
+    assert (closed["outcome"], closed["by"], closed["on"]) == (
+        "SUPERSEDED", "version 3", str(nth_day(32)),
+    )  # fmt: skip
+    assert f"Version 2 was superseded by version 3 on {nth_day(32)}" in page()
+    assert "Version 2 of toy does not wait: version 3 does." in refusal(version=2)
+    assert champion_of() == "1"
+
+
+def test_the_command_a_person_types(place: Path) -> None:
+    def typed(*arguments: str) -> Any:
+        command = [*COMMAND, "--model", "toy", *arguments]
+        return warm.run(command, place, command_environment(place / "home"))
+
+    ended = typed("--by", "Ada")
+    assert (ended.returncode, "--why" in ended.stderr) == (2, True)
+    ended = typed("--by", "Ada", "--why", "fine", "--version", "2")
+    assert ended.returncode == 2, ended.stdout
+    assert "Traceback" not in ended.stderr
+    assert "The champion is unchanged." in ended.stderr
+    ended = typed("--by", "Ada", "--why", "fine", "--version", "3")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("Version 3 of toy is the champion: approved by Ada on ")
+    assert (champion_of(), app()) == ("3", {"3"})
+
+
+def test_what_is_refused_is_held_and_the_champion_stays(place: Path, heard: dict[str, str]) -> None:
+    assert night(place, 33)["verdict"] == "WAITING"
+    ended = decide(refuse=True, why="a leak")
+    assert (ended.name, champion_of(), app()) == ("REFUSED", "3", {"3"})
+    until = nth_day(33) + timedelta(days=7)
+    held = f"Its recipe (logistic) and code are held through {until}"
+    assert held in str(ended.message)
+    assert "nightly.version.refused" in heard
+    assert report(33)["waiting"]["decision"]["outcome"] == "REFUSED"
+    assert decide(refuse=True, why="a leak").name == "REFUSED"
+    again = run_night(place / "toy.py", nth_day(33))
+    assert (again["verdict"], champion_of()) == ("KEPT", "3")
+    assert again["reasons"][0].startswith("Version 4")
+    assert "was refused: a leak" in again["reasons"][0]
+    found = night(place, 34)
+    assert (found["verdict"], champion_of()) == ("KEPT", "3")
+    assert found["reasons"][0].startswith("Version 4 was refused: a leak. Its recipe (logistic)")
+
+
+def test_a_champion_that_has_changed_since_is_not_replaced(place: Path) -> None:
+    from flows.rollback import rollback
+    from tasks.steps.config import RollbackConfig
+
+    rollback(RollbackConfig(model="toy", release=True, why="the source was at fault"))
+    assert night(place, 35)["verdict"] == "WAITING"
+    rollback(RollbackConfig(model="toy", why="late answers"))
+    assert champion_of() == "1"
+    assert "was judged against version 3, but version 1 is the champion now" in refusal()
+    assert (champion_of(), app()) == ("1", {"1"})
+    assert decide(refuse=True).name == "REFUSED"
