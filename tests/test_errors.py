@@ -12,6 +12,7 @@ from tasks.cli import exits
 from tasks.errors import NightlyError
 
 CODES = {
+    "ApprovalError": 2,
     "AddressError": 2,
     "AlarmsError": 2,
     "BacktestError": 2,

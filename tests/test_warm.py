@@ -48,6 +48,7 @@ def test_it_finds_what_a_new_process_finds(
     script.parent.mkdir()
     script.write_text(TELL)
     environment = {n: v for n, v in os.environ.items() if n not in HIDDEN} | more
+    environment["LC_ALL"] = "C.UTF-8"  # without any locale the interpreter sets one itself
     command = [sys.executable, *options, str(script), "--some", "option"]
     forked = warm.run(command, tmp_path, environment, 60)
     new = subprocess.run(

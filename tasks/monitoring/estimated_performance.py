@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.metrics.classification import binary_metrics
+from tasks.problems.classification import Classification
 
 if TYPE_CHECKING:
     from tasks.metrics.base import Floats
@@ -21,8 +22,7 @@ DRAWS, ROWS = 100, 20_000
 
 def can_estimate(problem: Problem) -> bool:
     """Whether it predicts the probabilities of two classes, and its metric follows from them."""
-    probabilities = getattr(problem, "method", "") == "predict_proba"
-    return probabilities and len(problem.score_columns) == 1 and problem.primary in ESTIMATED
+    return isinstance(problem, Classification) and problem.primary in ESTIMATED
 
 
 def estimate(problem: Problem, score: Floats, seed: int) -> dict[str, float] | None:
@@ -47,7 +47,7 @@ def estimate(problem: Problem, score: Floats, seed: int) -> dict[str, float] | N
     random = np.random.default_rng(seed)
     used = score if len(score) <= ROWS else random.choice(score, ROWS, replace=False)
     day, once = np.zeros(len(used), dtype=np.int64), np.ones((1, 1))
-    threshold = getattr(problem, "threshold", None) or 0.5
+    threshold = (isinstance(problem, Classification) and problem.threshold) or 0.5
     drawn = [
         binary_metrics(
             random.random(len(used)) < used, used, day, once, [problem.primary], threshold

@@ -62,7 +62,11 @@ class Contests:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
         running = [
-            asdict(contest) | {"through": contest.through and contest.through.isoformat()}
+            asdict(contest)
+            | {
+                "through": contest.through and contest.through.isoformat(),
+                "capital": asdict(contest.capital) | {"logs": list(contest.capital.logs)},
+            }
             for contest in self.running
         ]
         own = {"since": self.since.isoformat(), "code": self.code, "begun": self.begun}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
+from tasks.features.split import without_strays
 from tasks.scaffold.profiling import InferError
 
 UNITS = 200
@@ -65,7 +66,8 @@ def choose_windows(
         InferError: Where the history is too short for training and holdout.
     """
     usual = sum(counts.values()) / max(len(counts), 1)
-    final = [day for day in listed if day <= listed[-1] - timedelta(days=delay)]
+    known = without_strays(listed)
+    final = [day for day in known if day <= listed[-1] - timedelta(days=delay)]
     if len(final) < FEWEST_DAYS:
         after = f", {len(final)} of them with final labels" if delay else ""
         raise InferError(
@@ -77,12 +79,12 @@ def choose_windows(
     wanted = min(wanted, sum(counts.get(day, usual) for day in final) // 3)
 
     def last(days: int) -> list[date]:
-        return [day for day in final if day > final[-1] - timedelta(days=days)]
+        return final[-days:]
 
     def rows(days: int) -> float:
         return sum(counts.get(day, usual) for day in last(days))
 
-    most = max(2, length // 3)
+    most = max(2, len(final) // 3)
     holdout = min(14, most)
     while holdout + 7 <= most and (rows(holdout) < wanted or len(last(holdout)) < 7):
         holdout += 7
@@ -93,10 +95,9 @@ def choose_windows(
         lookback //= 2
     while holdout > 2 and _training_days(final, holdout, lookback, delay) < max(3, holdout // 2):
         holdout -= 1  # days are few and far between
-    per_day = usual * len(listed) / ((listed[-1] - listed[0]).days + 1)
     window = None
-    if per_day * length > MOST_ROWS:
-        window = max(math.ceil(MOST_ROWS / per_day / 7) * 7, 2 * holdout) + holdout + delay
+    if usual * len(final) > MOST_ROWS:
+        window = max(math.ceil(MOST_ROWS / usual / 7) * 7, 2 * holdout) + holdout + delay
     return Windows(
         lookback=lookback,
         holdout=holdout,
@@ -122,6 +123,7 @@ def choose_ranking_windows(
     Raises:
         InferError: Where the history is too short.
     """
+    listed = without_strays(listed)
     length = (listed[-1] - listed[0]).days + 1
     full = listed[-math.ceil(TAKEN / max(rows, 1)) :]
     far = max(FAR, (listed[-1] - full[0]).days)
@@ -130,14 +132,15 @@ def choose_ranking_windows(
     wanted = min(
         max(math.ceil(TRAINING_USERS / max(usual, 1)), FEWEST_TRAINING_DAYS), MOST_TRAINING_DAYS
     )
-    holdout_days = sum(day > listed[-1] - timedelta(days=found.holdout) for day in listed)
-    first = listed[-(holdout_days + max(wanted, found.holdout // 2 + 2)) :][0]
-    window = max((listed[-1] - first).days + 1, found.holdout + 7)
-    return replace(found, window=window if window < length - found.lookback else None)
+    window = found.holdout + max(wanted, found.holdout // 2 + 2, 7)
+    warm = sum(day >= listed[0] + timedelta(days=found.lookback) for day in listed)
+    return replace(found, window=window if window < warm else None)
 
 
 def _training_days(final: Sequence[date], holdout: int, lookback: int, delay: int) -> int:
     """Training days, as ``tasks.features.split.split_days`` counts them."""
-    first = final[0] + timedelta(days=lookback)
-    end = final[-1] - timedelta(days=holdout + delay - 1)
-    return sum(first <= day < end for day in final)
+    warm = [day for day in final if day >= final[0] + timedelta(days=lookback)]
+    if not warm:
+        return 0
+    end = warm[-holdout:][0] - timedelta(days=delay)
+    return sum(day < end for day in warm)

@@ -144,7 +144,7 @@ def _moved(model: str, error: ImportError) -> str:
 def _import_fault(model: str, error: Exception | SystemExit) -> str:
     if isinstance(error, ImportError) and (moved := _moved(model, error)):
         return moved
-    if isinstance(error, SyntaxError):  # says itself where
+    if isinstance(error, SyntaxError) or "null bytes" in str(error):  # says itself where
         return f"Model {model!r} is not valid Python: {error}"
     if isinstance(error, SystemExit):
         return f"Model {model!r} ends the process when it is imported. Remove its call of sys.exit."

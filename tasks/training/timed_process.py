@@ -50,8 +50,9 @@ def run_apart(module: str, job: Mapping[str, Any], seconds: float) -> Ended:
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "job.json"
         file.write_text(json.dumps(job), encoding="utf-8")
+        no_bytecode = ["-B"] if sys.dont_write_bytecode else []
         process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", module, str(file)],
+            [sys.executable, *no_bytecode, "-W", "ignore", "-m", module, str(file)],
             cwd=PROJECT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

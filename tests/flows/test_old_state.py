@@ -45,7 +45,8 @@ def unpack(place: Path, *, edited: bool = False) -> Path:
     """The old state moved to a place, beside its models and two more days."""
     place.mkdir()
     with tarfile.open(OLD / "state.tar.xz") as archive:
-        archive.extractall(place, filter="data")
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4
+        archive.extractall(place, **safe)  # type: ignore[arg-type]
     move_database(place / "home" / "mlflow.db", EXPECTED["place"], str(place))
     for name, (old, new) in EDITS.items():
         text = (OLD / f"{name}.py").read_text()
@@ -157,6 +158,7 @@ def test_old_predictions_are_graded_once_their_labels_come(as_it_was: Path) -> N
     live = as_it_was / "home" / "live" / "visits"
     found = json.loads((live / f"{ANSWERED}.json").read_text())
     (wanted,) = (day for day in EXPECTED["visits"]["live"] if day["day"] == str(ANSWERED))
+    assert found.pop("estimated") is not None  # nothing before said what to expect
     assert found == wanted
     assert (found["version"], found["previous_version"]) == ("2", "1")
 

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tasks.features.split import Split
 from tasks.problems.input_form import FormedEstimator
-from tasks.registry import holds, packages, versions
+from tasks.registry import aliases, holds, packages, versions
 from tasks.registry import runs as run_records
 from tasks.registry.aliases import finish_change, promote, roll_back, unfinished_rollback
 from tasks.registry.client import OutageError, RegistryError, open_registry, outage, to_error
@@ -303,15 +303,15 @@ def test_a_change_cut_off_anywhere_is_ended(
     promote(client, "toy", first)
     calls = iter(range(steps))
 
-    def cut_off(name: str) -> None:
-        real = getattr(MlflowClient, name)
+    def cut_off(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             if next(calls, None) is None:
                 raise KeyboardInterrupt
             return real(*args, **kwargs)
 
-        patch.setattr(MlflowClient, name, counted)
+        patch.setattr(owner, name, counted)
 
     with monkeypatch.context() as patch:
         for name in (
@@ -320,7 +320,8 @@ def test_a_change_cut_off_anywhere_is_ended(
             "set_registered_model_alias",
             "delete_registered_model_tag",
         ):
-            cut_off(name)
+            cut_off(MlflowClient, name)
+        cut_off(aliases, "move_champion")
         try:
             promote(client, "toy", second)
         except KeyboardInterrupt:
@@ -360,6 +361,7 @@ def test_a_rollback_cut_off_is_ended_and_not_done_twice(
             "delete_registered_model_tag",
         ):
             patch.setattr(MlflowClient, name, cut_off(getattr(MlflowClient, name)))
+        patch.setattr(aliases, "move_champion", cut_off(aliases.move_champion))
         with pytest.raises(KeyboardInterrupt):
             roll_back(client, "toy", second, "late", date(2026, 1, 31))
     assert unfinished_rollback(client, "toy") == second

@@ -139,6 +139,7 @@ def test_a_candidate_that_fails_says_which_and_why(
 ) -> None:
     spec = dataclasses.replace(toy, candidates={"c": estimator})
     own = {f"{__name__}.{name}" for name in ("Raises", "Holes")}
+    own.add("tasks.problems.input_form.FormedEstimator")
     monkeypatch.setattr(fitting, "trusted_types", lambda _: [*TRUSTED_TYPES, *own])
     with pytest.raises(fitting.FitError) as found:
         stored_fits.fit_twin(spec, "c", refs[:3], refs[3:])
