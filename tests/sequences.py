@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
@@ -59,6 +60,7 @@ class Sequence(RuleBasedStateMachine):
     """One model from its first night on; each rule is something that happens to it."""
 
     empty_registry: ClassVar[Path]
+    finished: ClassVar[Callable[[], None]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,6 +83,7 @@ class Sequence(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.stack.close()
+        type(self).finished()
 
     def write_recipe(self) -> None:
         estimator, gate = RECIPES[self.recipe]
@@ -256,7 +259,13 @@ class Sequence(RuleBasedStateMachine):
         return found
 
 
-def run_sequences(empty_registry: Path, count: int, steps: int, seed: int | None = None) -> None:
+def run_sequences(
+    empty_registry: Path,
+    count: int,
+    steps: int,
+    seed: int | None = None,
+    finished: Callable[[], None] = lambda: None,
+) -> None:
     """Run ``count`` sequences of up to ``steps`` steps each.
 
     Args:
@@ -264,11 +273,16 @@ def run_sequences(empty_registry: Path, count: int, steps: int, seed: int | None
         count: Sequences.
         steps: Steps of each, after the first night.
         seed: Of the random choices; None for the same ones each time.
+        finished: Called after each sequence.
     """
     import hypothesis
     from hypothesis.stateful import run_state_machine_as_test
 
-    machine = type("Nights", (Sequence,), {"empty_registry": empty_registry})
+    machine = type(
+        "Nights",
+        (Sequence,),
+        {"empty_registry": empty_registry, "finished": staticmethod(finished)},
+    )
     if seed is not None:
         machine = hypothesis.seed(seed)(machine)
     run_state_machine_as_test(

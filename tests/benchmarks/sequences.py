@@ -31,7 +31,9 @@ def main() -> None:
         os.environ |= {
             "PREFECT_HOME": str(place / "prefect"),
             "PREFECT_LOGGING_LEVEL": "ERROR",
+            "PREFECT_LOGGING_TO_API_ENABLED": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "OMP_NUM_THREADS": "1",
             "NIGHTLY_HOME": str(place / "template"),
             "MLFLOW_TRACKING_URI": f"sqlite:///{place / 'template' / 'mlflow.db'}",
@@ -47,7 +49,13 @@ def main() -> None:
         shutil.copyfile(place / "template" / "mlflow.db", place / "empty.db")
         started = time.perf_counter()
         with prefect_test_harness(server_startup_timeout=600):
-            run_sequences(place / "empty.db", asked.sequences, asked.steps, asked.seed)
+            done = iter(range(1, 10 * asked.sequences))
+
+            def tell() -> None:
+                spent = time.perf_counter() - started
+                print(f"{next(done)} sequences, {spent:,.0f} s", flush=True)
+
+            run_sequences(place / "empty.db", asked.sequences, asked.steps, asked.seed, tell)
         print(
             f"{asked.sequences} sequences of up to {asked.steps} steps after the first night: "
             f"every promise held, {time.perf_counter() - started:,.0f} s"
