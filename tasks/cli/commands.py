@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from tasks.cli.embedded_server import embedded_server
@@ -107,16 +107,7 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
         release=asked.release,
         retire=asked.retire,
     )
-    with embedded_server() as ready, shown_progress(asked.verbose):
-        ready()
-        state = rollback(config, return_state=True)
-    found = state.result(raise_on_failure=False)
-    if state.name not in ENDED:
-        if isinstance(found, RollbackError):
-            sys.exit(fail(str(found), found.exit_code))
-        sys.exit(end_failed(found))
-    print_text(state.message or "")
-    sys.exit(0)
+    _run_change(rollback, config, asked.verbose, ENDED, RollbackError)
 
 
 def run_approve(approve: Callable[..., Any]) -> None:
@@ -133,16 +124,33 @@ def run_approve(approve: Callable[..., Any]) -> None:
         refuse=asked.refuse,
         version=asked.version,
     )
-    with embedded_server() as ready, shown_progress(asked.verbose):
+    _run_change(approve, config, asked.verbose, (APPROVED, REFUSED), WrongInputError)
+
+
+def _run_change(
+    change: Callable[..., Any],
+    config: Any,
+    verbose: bool,
+    ended: Collection[str],
+    wrong: type[NightlyError],
+) -> NoReturn:
+    """Run a flow that a person starts to change the champion, and exit with its code.
+
+    Args:
+        change: The flow.
+        config: Its settings.
+        verbose: Whether the log is shown.
+        ended: Names of its last state where it did what was asked.
+        wrong: Error that says what the person must ask instead.
+    """
+    with embedded_server() as ready, shown_progress(verbose):
         ready()
-        state = approve(config, return_state=True)
-    if state.name not in (APPROVED, REFUSED):
-        found = state.result(raise_on_failure=False)
-        if isinstance(found, WrongInputError):
-            sys.exit(fail(str(found), found.exit_code))
-        sys.exit(end_failed(found))
-    print_text(state.message or "")
-    sys.exit(0)
+        state = change(config, return_state=True)
+    found = state.result(raise_on_failure=False)
+    if state.name in ended:
+        print_text(state.message or "")
+        sys.exit(0)
+    sys.exit(fail(str(found), found.exit_code) if isinstance(found, wrong) else end_failed(found))
 
 
 def run_backtest(backtest: Callable[..., Any]) -> None:

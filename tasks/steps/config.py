@@ -63,8 +63,8 @@ class BacktestConfig(BaseModel):
     )
 
 
-class ApproveConfig(BaseModel):
-    """Which version that waits is approved or refused, by whom, and why."""
+class RegisteredModel(BaseModel):
+    """Which model of the registry is meant; its code is not needed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -74,6 +74,11 @@ class ApproveConfig(BaseModel):
         description="Name of the model in the registry.",
         pattern=r"^[a-z][a-z0-9_-]{0,62}$",
     )
+
+
+class ApproveConfig(RegisteredModel):
+    """Which version that waits is approved or refused, by whom, and why."""
+
     by: str = Field(title="By", description="Who decides; recorded.", min_length=1, max_length=100)
     why: str = Field(
         title="Why", description="Recorded with the decision.", min_length=1, max_length=500
@@ -91,17 +96,9 @@ class ApproveConfig(BaseModel):
     )
 
 
-class RollbackConfig(BaseModel):
+class RollbackConfig(RegisteredModel):
     """Which model is rolled back, to which version, and why."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = Field(
-        default="groceries",
-        title="Model",
-        description="Name of the model in the registry.",
-        pattern=r"^[a-z][a-z0-9_-]{0,62}$",
-    )
     to: int | None = Field(
         default=None,
         title="Version",
