@@ -30,8 +30,8 @@ from tasks.store import files, locks
 
 PREFECT = (sys.executable, "-m", "prefect")
 POOL = "nightly"
-AT_ONCE = 3
-"""Runs at a time, one of each deployment, so that a rollback does not wait for a night."""
+AT_ONCE = 6
+"""Runs at a time, so that a rollback does not wait for nights that wait for each other."""
 PATIENCE = 120.0
 """Seconds a server may take to answer after its start."""
 GRACE = 15.0
@@ -162,6 +162,8 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
     alarmed = settings.webhook_url() or settings.alarm_block()
     if alarmed:
         _run([sys.executable, "deployments/alarms.py"], environment)
+    if not joined:  # whatever the server counts as running was ended, or cut off with its machine
+        print(_run([sys.executable, "-m", "tasks.cli.sweep"], environment), end="", flush=True)
     worker = [*PREFECT, "worker", "start", "--pool", POOL, "--limit", str(AT_ONCE)]
     processes.start("worker", worker, environment, shown=True)
     if "mlflow" in processes.running:
@@ -197,6 +199,9 @@ def _environment(asked: argparse.Namespace, folder: Path) -> dict[str, str]:
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{address},http://localhost:{asked.port}",
         "PREFECT_SERVER_UI_API_URL": f"{address}/api",
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+            "prefect.server.concurrency.lease_storage.filesystem"  # outlives the server
+        ),
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     }
@@ -234,7 +239,7 @@ def _mlflow_command(port: int) -> list[str]:
     ]
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> str:
     ended = subprocess.run(
         command,
         cwd=settings.PROJECT,
@@ -249,6 +254,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
         raise ServeError(
             f"{' '.join(command[1:])} ended with exit code {ended.returncode}:\n{said}"
         )
+    return ended.stdout
 
 
 def _wait_for(address: str, name: str, processes: _Processes) -> None:

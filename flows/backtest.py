@@ -22,20 +22,22 @@ from tasks.steps.backtest import (
     publish_backtest,
 )
 from tasks.steps.config import BacktestConfig
+from tasks.steps.sweep import noted_run
 
 
 @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
 def backtest(config: BacktestConfig) -> State:
     """Replay past nights; the champion and the registry are not changed."""
-    plan = prepare_nights(config)
-    fits = [fit_night.submit(plan, number) for number in range(len(plan.nights))]
-    fitted = [fit.result() for fit in fits]
+    with noted_run():
+        plan = prepare_nights(config)
+        fits = [fit_night.submit(plan, number) for number in range(len(plan.nights))]
+        fitted = [fit.result() for fit in fits]
 
-    paths = follow_policies(plan, fitted)
-    staleness = measure_staleness(plan, fitted)
-    windows = measure_windows(plan, fitted, staleness["leader"])
-    found = publish_backtest(plan, fitted, paths, staleness, windows)
-    return end_backtest(found)
+        paths = follow_policies(plan, fitted)
+        staleness = measure_staleness(plan, fitted)
+        windows = measure_windows(plan, fitted, staleness["leader"])
+        found = publish_backtest(plan, fitted, paths, staleness, windows)
+        return end_backtest(found)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,6 @@ prefect deploy -n retrain-{plan.name}
     tags: [nightly, {plan.name}]
     parameters: {{ config: {{ model: {plan.name} }} }}
     work_pool: *pool
-    concurrency_limit: *one_at_a_time
     schedules:
       - cron: "0 3 * * *"
         timezone: {plan.timezone}

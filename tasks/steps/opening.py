@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.state import Night
+from tasks.steps.sweep import noted_run
 from tasks.store import locks
 
 if TYPE_CHECKING:
@@ -40,9 +42,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightly")
 
 
-def only_night(model: str) -> AbstractContextManager[None]:
+@contextmanager
+def only_night(model: str) -> Iterator[None]:
     """Hold the model's lock: another night of the same model waits for this one."""
-    return locks.lock(f"night-{load_spec(model).name}", wait=6 * 3600)
+    with noted_run(), locks.lock(f"night-{load_spec(model).name}", wait=6 * 3600):
+        yield
 
 
 @task(task_run_name="open the night", **OUTSIDE)

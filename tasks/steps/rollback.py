@@ -6,7 +6,8 @@ When a rollback is needed, the model's own file may be the broken part.
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from tasks.reporting.decisions import forget
 from tasks.spec.gate import Gate, Revert
 from tasks.steps.events import announce
 from tasks.steps.history import draw_history
+from tasks.steps.sweep import noted_run
 from tasks.store import locks
 
 if TYPE_CHECKING:
@@ -43,9 +45,11 @@ class RollbackError(WrongInputError, ValueError):
     """There is no suitable version to go back to; nothing was changed."""
 
 
-def only_change(model: str) -> AbstractContextManager[None]:
+@contextmanager
+def only_change(model: str) -> Iterator[None]:
     """Hold the model's lock; wait for a running night."""
-    return locks.lock(f"night-{model}", wait=6 * 3600)
+    with noted_run(), locks.lock(f"night-{model}", wait=6 * 3600):
+        yield
 
 
 @task(task_run_name="choose the version", cache_policy=NO_CACHE)

@@ -91,7 +91,7 @@ def assert_a_schedule(entry: dict[str, Any]) -> None:
     from flows.retrain import retrain
 
     assert set(entry) <= set(known.DeploymentConfig.model_fields)
-    assert entry["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+    assert "concurrency_limit" not in entry
     assert entry["work_pool"]["name"] == "nightly"
     (schedule,) = entry["schedules"]
     assert schedule == {"cron": "0 3 * * *", "timezone": "Europe/Berlin"}

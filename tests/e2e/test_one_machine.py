@@ -345,7 +345,9 @@ def test_killed_hard_the_next_start_cleans_up_and_sigterm_ends_all(served: Serve
     assert left, "its servers live on after it was killed"
     again = start(served.home, served.port, served.mlflow_port)
     assert not [one for one in left if one.is_running()]
-    names = {one["name"] for one in again.ask("deployments/filter", {})}
+    deployments = again.ask("deployments/filter", {})
+    names = {one["name"] for one in deployments}
+    assert {one["global_concurrency_limit"] for one in deployments} == {None}
     deployed = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
     assert names == {one["name"] for one in deployed}
     second = tree(again)
@@ -353,3 +355,43 @@ def test_killed_hard_the_next_start_cleans_up_and_sigterm_ends_all(served: Serve
     out, _ = again.process.communicate(timeout=120)
     assert (out.splitlines()[-1], again.process.returncode) == ("Ended.", 0)
     assert not [one for one in second if one.is_running()]
+
+
+def test_after_a_power_cut_in_a_night_the_next_one_ends_within_two_minutes(
+    tmp_path: Path, model: Path
+) -> None:
+    """All is killed at once, as by a reboot: server, worker and night."""
+
+    def begin(served: Served) -> str:
+        deployment = served.ask("deployments/name/retrain/retrain-groceries")
+        body = {"parameters": {"config": {"model": str(model)}}}
+        return str(served.ask(f"deployments/{deployment['id']}/create_flow_run", body)["id"])
+
+    def wait(served: Served, run: str, *types: str) -> dict[str, Any]:
+        deadline = time.monotonic() + 120
+        while (found := served.ask(f"flow_runs/{run}"))["state_type"] not in types:
+            assert time.monotonic() < deadline, found["state"]
+            time.sleep(0.3)
+        return dict(found)
+
+    first = start(tmp_path / "home")
+    cut = begin(first)
+    wait(first, cut, "RUNNING")
+    pending = begin(first)
+    wait(first, pending, "PENDING", "RUNNING")
+    for one in tree(first):
+        one.kill()
+    first.process.communicate(timeout=60)
+    again = start(tmp_path / "home", first.port, first.mlflow_port)
+    try:
+        assert any(line.startswith("Swept: ") for line in again.said), again.said
+        for run in (cut, pending):
+            found = again.ask(f"flow_runs/{run}")
+            assert (found["state_type"], "process is gone" in found["state"]["message"]) == (
+                "CRASHED",
+                True,
+            )
+        assert wait(again, begin(again), "COMPLETED", "FAILED")["state_name"] == "PROMOTED"
+    finally:
+        again.process.send_signal(signal.SIGTERM)
+        again.process.communicate(timeout=120)
