@@ -29,5 +29,9 @@ class JudgementError(NightlyError):
     """The holdout or the scores do not allow a judgement; the message says why."""
 
 
+class RegistryError(NightlyError, RuntimeError):
+    """The registry does not hold what its tags say."""
+
+
 class SpecError(WrongInputError, ValueError):
     """A model file or its settings are wrong; the message lists every fault."""

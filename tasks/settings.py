@@ -95,6 +95,18 @@ def predictions_url() -> str | None:
     return os.environ.get("NIGHTLY_PREDICTIONS_URL") or None
 
 
+def seal_key() -> str | None:
+    """The key that versions are signed with: ``NIGHTLY_SEAL_KEY``; else one in ``home()``."""
+    named = os.environ.get("NIGHTLY_SEAL_KEY")
+    if named and len(named) < 32:
+        raise SettingsError(
+            "NIGHTLY_SEAL_KEY: expected at least 32 characters, the same on every machine that "
+            "shares the registry, such as the output of `openssl rand -hex 32`; the value found is "
+            "not shown, because it is a secret."
+        )
+    return named or None
+
+
 def webhook_url() -> str | None:
     """Where alarms go: ``NIGHTLY_WEBHOOK_URL``, a secret that no message repeats."""
     url = os.environ.get("NIGHTLY_WEBHOOK_URL")

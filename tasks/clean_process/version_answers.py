@@ -15,12 +15,11 @@ import numpy as np
 
 from tasks.clean_process.package_check import files_digest
 from tasks.clean_process.run import CleanProcessError, run_by_itself
-from tasks.errors import NightlyError
+from tasks.errors import NightlyError, RegistryError
 from tasks.features import scoring
 from tasks.features.cleaning import clean_keys
 from tasks.features.contract import accept_rows
 from tasks.registry import packages, versions
-from tasks.registry.client import RegistryError
 from tasks.spec.fingerprint import digest
 from tasks.spec.values import days
 from tasks.store import files, frames, models

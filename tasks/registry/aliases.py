@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from tasks.errors import RegistryError
 from tasks.registry.champion_alias import ChampionMovedError, move_champion
-from tasks.registry.client import RegistryError, to_error
+from tasks.registry.client import to_error
 from tasks.registry.holds import HELD_UNTIL
 from tasks.registry.versions import (
     CHAMPION,

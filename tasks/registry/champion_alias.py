@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import settings
-from tasks.registry.client import RegistryError, open_registry
+from tasks.errors import RegistryError
+from tasks.registry.client import open_registry
 from tasks.registry.versions import CHAMPION, read_alias
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from tasks import settings
-from tasks.errors import NightlyError
+from tasks.errors import NightlyError, RegistryError
+from tasks.registry import seals
 from tasks.store import locks
 from tasks.store.secrets import without_login
 
@@ -33,10 +34,6 @@ HOW_A_SERVER_FAILS = {
 """Words of the client's error to a plain message."""
 
 
-class RegistryError(NightlyError, RuntimeError):
-    """The registry does not hold what its tags say."""
-
-
 class OutageError(NightlyError, RuntimeError):
     """The registry's server cannot be reached or fails: nothing is known of what it holds."""
 
@@ -52,12 +49,15 @@ def open_registry() -> MlflowClient:
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", uri))
     if not uri.startswith("sqlite:///") or _writes_ahead(Path(uri.removeprefix("sqlite:///"))):
-        return mlflow.MlflowClient()
+        client = mlflow.MlflowClient()
+        seals.adopt_once(client)
+        return client
     with locks.lock("mlflow", wait=300):
         client = mlflow.MlflowClient()
         client.search_experiments(max_results=1)
         _write_ahead(uri.removeprefix("sqlite:///"))
-        return client
+    seals.adopt_once(client)
+    return client
 
 
 def reach_server() -> None:

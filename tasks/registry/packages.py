@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.errors import RegistryError
 from tasks.problems.input_form import as_posted, posted_type
-from tasks.registry.client import RegistryError, to_error
+from tasks.registry import seals
+from tasks.registry.client import to_error
 from tasks.registry.versions import PROBE, TWIN, TWIN_FILE, find_version
 from tasks.store import files, models
 
@@ -95,11 +97,13 @@ def register_version(
             name="model", input_example=posted(estimator, inputs), **package
         )
     _ensure_model(client, model)
+    noted = {**tags, "twin_sha256": twin_sha256}
+    noted[seals.MADE] = seals.made_seal(model, logged.model_uri, run_id, noted)
     made = client.create_model_version(
         model,
         logged.model_uri,
         run_id,
-        tags={**tags, "twin_sha256": twin_sha256},
+        tags=noted,
         description=description,
         model_id=logged.model_id,
     )
@@ -190,9 +194,11 @@ def downloaded_twin(client: MlflowClient, champion: Champion) -> Iterator[Path]:
     """The file of the champion's judged twin, in a temporary folder.
 
     Raises:
-        RegistryError: Where the artifact is missing or altered.
+        RegistryError: Where the version is not sealed, or the artifact is missing or altered.
         OutageError: Where the server fails.
     """
+    if champion.unsealed:
+        raise seals.SealError(champion.unsealed)
     with tempfile.TemporaryDirectory() as folder:
         try:
             file = _download(client, champion.run_id, TWIN, folder) / TWIN_FILE
@@ -209,18 +215,29 @@ def downloaded_twin(client: MlflowClient, champion: Champion) -> Iterator[Path]:
 
 
 @contextmanager
-def downloaded(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
+def downloaded(
+    client: MlflowClient, model: str, version: str, *, unchecked: bool = False
+) -> Iterator[Path]:
     """The package of a version as an app gets it, in a temporary folder.
 
     Files that an app leaves there when it loads from a local registry are left out: MLflow's note
     of the version, and compiled code, which must not run instead of the checked source.
 
+    Args:
+        client: From ``open_registry``.
+        model: Registered model.
+        version: The version.
+        unchecked: To check a version that tonight has made, before it is sealed.
+
     Raises:
-        RegistryError: Where there is no such version, or its files are missing.
+        RegistryError: Where there is no such version, it is not sealed, or its files are missing.
         OutageError: Where the server fails.
     """
     import mlflow
 
+    found = _read(client, model, version)
+    if not (unchecked and seals.is_made(found)):
+        seals.check_seal(found)
     with tempfile.TemporaryDirectory() as folder:
         try:
             uri = client.get_model_version_download_uri(model, version)
@@ -261,13 +278,19 @@ def seal(
         probe: A few rows of inputs.
         predictions: What it predicts for them.
     """
-    run = str(client.get_model_version(model, version).run_id)
+    found = _read(client, model, version)
+    if not seals.is_made(found):
+        raise seals.SealError(
+            f"Version {version} of {model} was altered while it was checked: it is not sealed."
+        )
+    run = str(found.run_id)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.parquet"
         probe.to_parquet(file, index=False)
         client.log_artifact(run, str(file), PROBE)
     client.log_dict(run, {"predictions": predictions.tolist()}, f"{PROBE}/predictions.json")
-    for name, value in (("trusted_types", json.dumps(list(trusted))), ("files_sha256", sha256)):
+    checked = {"trusted_types": json.dumps(list(trusted)), "files_sha256": sha256}
+    for name, value in {**checked, seals.SEAL: seals.full_seal(found, checked)}.items():
         client.set_model_version_tag(model, version, name, value)
 
 
@@ -280,18 +303,15 @@ def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
     """
     import numpy as np
     import pandas as pd
-    from mlflow.exceptions import MlflowException
 
-    try:
-        found = client.get_model_version(model, version)
-    except MlflowException as error:
-        raise to_error(f"There is no version {version} of {model}", error) from error
+    found = _read(client, model, version)
     tags = found.tags
     if not {"files_sha256", "trusted_types"} <= set(tags):
         raise RegistryError(
             f"Version {version} of {model} was never checked, because it never became champion. "
             "Choose a version that was champion."
         )
+    seals.check_seal(found)
     try:
         with tempfile.TemporaryDirectory() as folder:
             place = _download(client, str(found.run_id), PROBE, folder)
@@ -308,6 +328,15 @@ def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
         candidate=tags.get("candidate", ""),
         as_of=tags.get("as_of", ""),
     )
+
+
+def _read(client: MlflowClient, model: str, version: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(model, version)
+    except MlflowException as error:
+        raise to_error(f"There is no version {version} of {model}", error) from error
 
 
 def _download(client: MlflowClient, run_id: str, name: str, folder: str) -> Path:

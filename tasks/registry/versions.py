@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from tasks.errors import RegistryError
+from tasks.registry import seals
 from tasks.registry.anchors import ANCHOR
-from tasks.registry.client import RegistryError, to_error
+from tasks.registry.client import to_error
 from tasks.registry.holds import HELD_UNTIL, how_withdrawn
 from tasks.registry.waiting import waits
 from tasks.spec.fingerprint import digest, spec_module, spec_path
@@ -52,6 +54,7 @@ class Champion:
         lookback: Days of history its features may see.
         promised: Prediction interval of the primary metric on a live day: ``value``, ``low`` and
             ``high``; None where there were too few holdout days.
+        unsealed: Why it must not be loaded; None where its seal is valid.
     """
 
     version: str
@@ -66,6 +69,7 @@ class Champion:
     spec_module: tuple[str, str]
     lookback: int
     promised: dict[str, float] | None = None
+    unsealed: str | None = None
 
 
 def read_champion(
@@ -153,6 +157,7 @@ def _champion(model: str, version: Any) -> Champion:
             spec_module=(tags["spec_module"], tags["spec_file"]),
             lookback=int(tags["lookback"]),
             promised=json.loads(tags.get("promised", "null")),
+            unsealed=seals.seal_fault(version),
         )
     except KeyError as error:
         raise RegistryError(
@@ -171,12 +176,14 @@ def find_version(client: MlflowClient, model: str, night: str) -> str | None:
     """The version this night has registered already, if any.
 
     MLflow's client repeats a request whose response was lost, and the server then makes a second
-    version of the same files: the first is kept, the others are removed.
+    version of the same files: the first is kept, the others are removed. What claims to be of this
+    night and was not made with the key is somebody else's, and is passed over.
     """
     found = versions_of_night(client, model, night)
-    for again in found[1:]:
+    made = [version for version in found if seals.is_made(version)]
+    for again in made[1:]:
         client.delete_model_version(model, again.version)
-    return str(found[0].version) if found else None
+    return str(made[0].version) if made else None
 
 
 def read_alias(client: MlflowClient, model: str, alias: str) -> str | None:

@@ -18,10 +18,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 
 from tasks.clean_process.package_check import check_package
-from tasks.errors import WrongInputError
+from tasks.errors import RegistryError, WrongInputError
 from tasks.promotion.holds import told
 from tasks.registry import aliases, anchors, packages, versions
-from tasks.registry.client import RegistryError, open_registry
+from tasks.registry.client import open_registry
 from tasks.registry.holds import read_holds, release_hold
 from tasks.reporting.archive import past_reports
 from tasks.reporting.decisions import forget

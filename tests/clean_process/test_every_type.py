@@ -102,7 +102,7 @@ def test_they_are_promoted_predicted_and_served_alike(
         description="A test.",
     )
     probe, expected = packages.posted(estimator, inputs), packages.answer(estimator, inputs)
-    with packages.downloaded(client, "toy", version) as place:
+    with packages.downloaded(client, "toy", version, unchecked=True) as place:
         checks = check_package(place, probe, expected, trusted=trusted, gate=spec.gate)
         sha256 = version_answers.files_digest(place)
     assert all(check.passed or check.name == "latency" for check in checks), checks

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tasks.errors import RegistryError
 from tasks.registry import anchors, versions
 from tasks.registry.aliases import finish_change, give_up, promote, roll_back, unfinished_rollback
-from tasks.registry.client import RegistryError, open_registry
+from tasks.registry.client import open_registry
 from tasks.registry.versions import JOURNAL
 from tests.registry.test_versions import TAGS, bare_version
 

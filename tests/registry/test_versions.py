@@ -13,12 +13,13 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.linear_model import LogisticRegression
 
+from tasks.errors import RegistryError
 from tasks.features.split import Split
 from tasks.problems.input_form import FormedEstimator
-from tasks.registry import aliases, holds, packages, versions
+from tasks.registry import aliases, holds, packages, seals, versions
 from tasks.registry import runs as run_records
 from tasks.registry.aliases import finish_change, promote, roll_back, unfinished_rollback
-from tasks.registry.client import OutageError, RegistryError, open_registry, outage, to_error
+from tasks.registry.client import OutageError, open_registry, outage, to_error
 from tasks.spec.fingerprint import digest
 from tasks.store import files, models
 from tasks.store.trusted_types import TRUSTED_TYPES
@@ -86,6 +87,7 @@ def register(client: MlflowClient, run: str, **tags: str) -> str:
 def bare_version(client: MlflowClient, **tags: str) -> str:
     """A version whose tags alone matter: nothing is uploaded."""
     packages._ensure_model(client, "toy")
+    tags = tags | {seals.MADE: seals.made_seal("toy", "file:///nowhere", None, tags)}
     made = client.create_model_version("toy", "file:///nowhere", run_id=None, tags=tags)
     return str(made.version)
 
@@ -113,7 +115,9 @@ def test_what_a_night_notes_on_a_version_is_read_back() -> None:
         prediction_interval=interval,
     )
     checked = {"twin_sha256": "t", "files_sha256": "f", "trusted_types": "[]"}
-    made = SimpleNamespace(version=3, run_id="run", tags=tags | checked)
+    made = SimpleNamespace(
+        version=3, run_id="run", tags=tags | checked, name="toy", source="models:/m-1"
+    )
     found = versions._champion("toy", made)
     assert (found.version, found.candidate, found.as_of) == ("3", "tree", date(2026, 1, 27))
     assert found.twin_learned_through == date(2026, 1, 20)
@@ -202,6 +206,9 @@ def test_runs_of_other_nights_stay(client: MlflowClient) -> None:
 def test_a_registered_night_keeps_its_run_and_its_twin(client: MlflowClient) -> None:
     run = run_records.log_night(client, NIGHT)
     version = register(client, run)
+    packages.seal(
+        client, "toy", version, sha256="f", trusted=TRUSTED, probe=X, predictions=X.to_numpy()
+    )
     promote(client, "toy", version)
 
     assert run_records.log_night(client, NIGHT) == run

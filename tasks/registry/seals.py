@@ -1,0 +1,167 @@
+"""Seals of versions: what is trusted of a version, signed with a key the registry does not hold.
+
+Whoever can write to the registry can make a version and move an alias. Without the key they cannot
+make one that is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import settings
+from tasks.errors import RegistryError
+from tasks.store import files, locks
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+MADE = "nightly.made"
+"""Tag of a version: a night with the key has registered it."""
+SEAL = "nightly.seal"
+"""Tag of a version: its package has passed the checks of such a night."""
+NOTED = (
+    "night", "as_of", "candidate", "spec_digest", "shipped_key", "judged_from",
+    "twin_learned_through", "spec_module", "spec_file", "lookback", "promised", "hold",
+    "twin_sha256",
+)  # fmt: skip
+CHECKED = ("files_sha256", "trusted_types")
+"""Tags that are signed as well once the package is checked."""
+
+
+class SealError(RegistryError):
+    """A version has no valid seal: it is not loaded."""
+
+    may_pass = False
+
+
+def made_seal(
+    model: str, source: str, run_id: str | None, tags: Mapping[str, str], key: str | None = None
+) -> str:
+    """The tag ``MADE`` of a version that is about to be registered."""
+    return _sign([MADE, model, source, run_id or "", *_values(tags, NOTED)], key)
+
+
+def is_made(version: Any) -> bool:
+    """Whether a night with the key has registered this version, and nobody has altered it."""
+    wanted = made_seal(version.name, version.source, version.run_id, version.tags)
+    return hmac.compare_digest(version.tags.get(MADE, "").encode(), wanted.encode())
+
+
+def full_seal(version: Any, checked: Mapping[str, str], key: str | None = None) -> str:
+    """The tag ``SEAL`` of a version with these ``CHECKED`` tags."""
+    tags = {**version.tags, **checked}
+    named = [SEAL, version.name, str(version.version), version.source, version.run_id or ""]
+    return _sign([*named, *_values(tags, (*NOTED, *CHECKED))], key)
+
+
+def seal_fault(version: Any) -> str | None:
+    """Why a version must not be loaded; None where its seal is valid."""
+    found = version.tags.get(SEAL)
+    if found and hmac.compare_digest(found.encode(), full_seal(version, {}).encode()):
+        return None
+    named = f"Version {version.version} of {version.name}"
+    why = (
+        "its seal does not fit it: its tags or its source were altered, or it was sealed with "
+        "another key"
+        if found
+        else "it has no seal: it was not made by a night with this key, or was never checked"
+    )
+    return (
+        f"{named} is not loaded, because {why}. Go back to a version that is sealed. If you know "
+        "who made it and vouch for its code: "
+        f"python deployments/seal.py --model {version.name} --version {version.version}"
+    )
+
+
+def check_seal(version: Any) -> None:
+    """Check that a version may be loaded.
+
+    Raises:
+        SealError: Where it has no valid seal.
+    """
+    if fault := seal_fault(version):
+        raise SealError(fault)
+
+
+def vouch_for(client: MlflowClient, found: Iterable[Any], key: str | None = None) -> list[str]:
+    """Seal versions as they are, without a check; gives those that a night has made."""
+    sealed = []
+    for version in found:
+        if set(CHECKED) <= set(version.tags):
+            made = made_seal(version.name, version.source, version.run_id, version.tags, key)
+            client.set_model_version_tag(version.name, version.version, MADE, made)
+            seal = full_seal(version, {}, key)
+            client.set_model_version_tag(version.name, version.version, SEAL, seal)
+            sealed.append(str(version.version))
+    return sealed
+
+
+def adopt_once(client: MlflowClient) -> None:
+    """Make the key of this state directory, and seal what an earlier release left in it.
+
+    Only versions in the directory's own database are adopted, and only when there is no key yet.
+    The key is written last: killed before, the next call does the same again.
+    """
+    file = _key_file()
+    if settings.seal_key() or file.exists():
+        return
+    with locks.lock("seal", wait=300):
+        if file.exists():
+            return
+        made = secrets.token_hex(32)
+        if _is_own(settings.tracking_uri()):
+            for model in client.search_registered_models():
+                found = client.search_model_versions(f"name = '{model.name}'")
+                vouch_for(client, found, made)
+        _write_key(file, made)
+
+
+def _values(tags: Mapping[str, str], names: Iterable[str]) -> list[str | None]:
+    return [tags.get(name) for name in names]
+
+
+def _sign(parts: list[Any], key: str | None) -> str:
+    secret = key.encode() if key else _key()
+    return hmac.new(secret, json.dumps(parts).encode(), hashlib.sha256).hexdigest()
+
+
+def _key() -> bytes:
+    if named := settings.seal_key():
+        return named.encode()
+    file = _key_file()
+    if not file.exists():
+        with locks.lock("seal", wait=300):
+            if not file.exists():
+                _write_key(file, secrets.token_hex(32))
+    return file.read_bytes()
+
+
+def _key_file() -> Path:
+    return settings.home() / "seal.key"
+
+
+def _write_key(file: Path, key: str) -> None:
+    """Whole or not at all, for its owner only."""
+    files.write_file(file, key.encode())
+
+
+def _is_own(uri: str) -> bool:
+    """Whether the registry is this user's database in the state directory."""
+    if not uri.startswith("sqlite:///"):
+        return False
+    database = Path(uri.removeprefix("sqlite:///"))
+    try:
+        return (
+            database.resolve().parent == settings.home().resolve()
+            and database.stat().st_uid == os.geteuid()
+        )
+    except OSError:
+        return False

@@ -1,0 +1,154 @@
+"""Who can write to the registry but has no key: whatever they alter or make is not loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from deployments import seal as command
+from tasks import settings
+from tasks.errors import RegistryError
+from tasks.registry import packages, seals, versions
+from tasks.registry import runs as run_records
+from tasks.registry.client import open_registry
+from tests.registry.test_versions import NIGHT, TRUSTED, X, register
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Operation with range"),
+    pytest.mark.filterwarnings("ignore:.*Any type hint"),
+]
+
+
+@pytest.fixture
+def client(registry_home: Path) -> MlflowClient:
+    assert registry_home.is_dir()
+    return open_registry()
+
+
+@pytest.fixture
+def sealed(client: MlflowClient) -> str:
+    """A champion as a night leaves it."""
+    version = register(client, run_records.log_night(client, NIGHT))
+    packages.seal(
+        client, "toy", version, sha256="f", trusted=TRUSTED, probe=X, predictions=X.to_numpy()
+    )
+    client.set_registered_model_alias("toy", "champion", version)
+    return version
+
+
+def refused(client: MlflowClient, version: str) -> list[str]:
+    """What each way to load a version says; all must refuse it."""
+    said = []
+    champion = versions.read_version(client, "toy", version)
+    for load in (
+        lambda: packages.read_seal(client, "toy", version),
+        lambda: packages.downloaded(client, "toy", version).__enter__(),
+        lambda: packages.downloaded(client, "toy", version, unchecked=True).__enter__(),
+        lambda: packages.read_twin(client, champion, TRUSTED),
+    ):
+        with pytest.raises(RegistryError) as error:
+            load()
+        said.append(str(error.value))
+    return said
+
+
+def test_a_sealed_version_is_loaded(client: MlflowClient, sealed: str) -> None:
+    champion = versions.read_champion(client, "toy")
+    assert champion is not None
+    assert champion.unsealed is None
+    packages.read_twin(client, champion, TRUSTED)
+    packages.read_seal(client, "toy", sealed)
+    with packages.downloaded(client, "toy", sealed) as place:
+        assert (place / "MLmodel").is_file()
+    assert versions.find_version(client, "toy", "night-1") == sealed
+
+
+@pytest.mark.parametrize("name", [*seals.NOTED, *seals.CHECKED])
+def test_one_tag_altered(client: MlflowClient, sealed: str, name: str) -> None:
+    """The seal is over all of them; asked of the seal alone, which is what every way asks."""
+    altered = {"as_of": "2026-02-07", "twin_learned_through": "2026-01-31"}
+    altered |= {"trusted_types": '["os.system"]', "lookback": "8", "promised": '{"value": 1}'}
+    client.set_model_version_tag("toy", sealed, name, altered.get(name, "mine"))
+    found = client.get_model_version("toy", sealed)
+    fault = seals.seal_fault(found)
+    assert fault
+    assert "its tags or its source were altered" in fault
+    assert "python deployments/seal.py --model toy --version" in fault
+    assert seals.is_made(found) is (name in seals.CHECKED)
+    if name == "twin_sha256":
+        client.set_model_version_tag("toy", sealed, seals.MADE, "é")
+        assert all(
+            said.startswith(f"Version {sealed} of toy is not loaded")
+            for said in refused(client, sealed)
+        )
+
+
+@pytest.mark.parametrize("copied", ["every tag", "no seal", "another source"])
+def test_a_version_of_somebody_else(client: MlflowClient, sealed: str, copied: str) -> None:
+    """The attack of an account with the address of the MLflow pages and nothing else."""
+    theirs = client.get_model_version("toy", sealed)
+    mine = client.create_experiment("mine", artifact_location="file:///tmp/elsewhere")
+    run = client.create_run(mine).info.run_id
+    source = theirs.source if copied != "another source" else "file:///tmp/elsewhere"
+    tags = {
+        name: value
+        for name, value in theirs.tags.items()
+        if copied != "no seal" or name not in (seals.SEAL, seals.MADE)
+    }
+    made = client.create_model_version("toy", source, run, tags=tags)
+    client.set_registered_model_alias("toy", "champion", made.version)
+    champion = versions.read_champion(client, "toy")
+    assert champion is not None
+    assert champion.unsealed
+    refused(client, str(made.version))
+    assert versions.find_version(client, "toy", "night-1") == sealed
+    assert command.main(["--model", "toy"]) == 1
+
+
+def test_a_version_altered_while_it_is_checked_is_not_sealed(client: MlflowClient) -> None:
+    version = register(client, run_records.log_night(client, NIGHT))
+    client.set_model_version_tag("toy", version, "spec_file", "mine.py")
+    with pytest.raises(RegistryError, match="altered while it was checked"):
+        packages.seal(
+            client, "toy", version, sha256="f", trusted=TRUSTED, probe=X, predictions=X.to_numpy()
+        )
+    assert seals.SEAL not in client.get_model_version("toy", version).tags
+
+
+def test_the_key_is_its_owners_and_what_was_there_before_it_is_adopted_once(
+    client: MlflowClient, sealed: str, home: Path, capsys: Any
+) -> None:
+    key = home / "seal.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    first = key.read_text()
+    assert len(first) == 64
+    key.unlink()  # a state directory of an earlier release has none
+    client.delete_model_version_tag("toy", sealed, seals.SEAL)
+    open_registry()
+    assert key.read_text() != first
+    assert versions.read_version(client, "toy", sealed).unsealed is None
+    client.delete_model_version_tag("toy", sealed, seals.SEAL)
+    open_registry()
+    assert "it has no seal" in (versions.read_version(client, "toy", sealed).unsealed or "")
+    assert command.main(["--model", "toy"]) == 1
+    assert command.main(["--model", "toy", "--version", "9"]) == 1
+    assert command.main(["--model", "toy", "--version", sealed]) == 0
+    assert f"version {sealed}: sealed champion" in capsys.readouterr().out
+
+
+def test_machines_that_share_a_registry_share_a_key(
+    client: MlflowClient, sealed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTLY_SEAL_KEY", "k" * 32)
+    assert "another key" in (versions.read_version(client, "toy", sealed).unsealed or "")
+    open_registry()
+    assert versions.read_version(client, "toy", sealed).unsealed, "nothing is adopted unasked"
+    assert command.main(["--model", "toy", "--version", sealed]) == 0
+    monkeypatch.setenv("NIGHTLY_SEAL_KEY", "short-secret")
+    with pytest.raises(settings.SettingsError) as error:
+        versions.read_version(client, "toy", sealed)
+    assert "short-secret" not in str(error.value)
+    assert "32 characters" in str(error.value)
