@@ -1,15 +1,15 @@
 """Everything on one machine: Prefect with its schedules, a worker and the MLflow pages.
 
-``python deployments/serve.py`` runs until Ctrl-C or SIGTERM and then ends what it started, and
-nothing else. Everything listens only on 127.0.0.1; Prefect asks for a password.
+``python deployments/serve.py`` runs until Ctrl-C, SIGTERM or SIGHUP and then ends what it started,
+and nothing else. Everything listens only on 127.0.0.1; Prefect asks for a password.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -45,7 +45,8 @@ class ServeError(NightlyError, RuntimeError):
 def main() -> None:
     """Start everything, print the addresses, and run until told to end."""
     asked = serve_parser().parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for one in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: its terminal was closed
+        signal.signal(one, signal.default_int_handler)
     try:
         folder = settings.ensure_home() / "serve"
         with locks.lock("serve"):
@@ -133,7 +134,7 @@ def _started(folder: Path) -> Iterator[_Processes]:
     try:
         yield processes
     finally:
-        for one in (signal.SIGINT, signal.SIGTERM):
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(one, signal.SIG_IGN)  # the end is on its way already
         _end_processes(folder / "processes.json")
 
@@ -185,6 +186,7 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
 def _environment(asked: argparse.Namespace, folder: Path) -> dict[str, str]:
     """Environment of the processes: addresses, the password and safe settings."""
     found = {name: os.environ.get(name, value) for name, value in DEFAULTS.items()}
+    found["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight processes that nobody asks
     found["NIGHTLY_HOME"] = str(settings.home())
     found["NIGHTLY_MLFLOW_UI"] = f"http://127.0.0.1:{asked.mlflow_port}"
     if os.environ.get("PREFECT_API_URL"):
@@ -209,9 +211,8 @@ def _environment(asked: argparse.Namespace, folder: Path) -> dict[str, str]:
 
 def _password(file: Path) -> str:
     """``user:password`` for Prefect: read, or made at random and stored for its owner only."""
-    if not file.exists():
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
-            new.write(f"nightly:{secrets.token_urlsafe(24)}\n")
+    if not file.exists() or not file.read_text().strip():  # empty: cut off while it was made
+        files.write_file(file, f"nightly:{secrets.token_urlsafe(24)}\n".encode())
     return file.read_text().strip()
 
 
@@ -219,7 +220,7 @@ def _write_variables(folder: Path, environment: Mapping[str, str]) -> Path:
     """Write a file for a shell to source, so that the ``prefect`` command reaches this server."""
     file = folder / "environment"
     named = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "NIGHTLY_HOME")
-    lines = "".join(f"export {name}={json.dumps(environment[name])}\n" for name in named)
+    lines = "".join(f"export {name}={shlex.quote(environment[name])}\n" for name in named)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as new:
         new.write(lines)
     return file

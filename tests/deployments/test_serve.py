@@ -1,0 +1,37 @@
+"""What ``deployments/serve.py`` writes for others: its password, and variables for a shell."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deployments import serve
+
+
+@pytest.mark.parametrize("left", [None, "", "\n"])
+def test_a_password_is_made_where_there_is_none(tmp_path: Path, left: str | None) -> None:
+    file = tmp_path / "password"
+    if left is not None:
+        file.write_text(left)
+    made = serve._password(file)
+    assert made.startswith("nightly:")
+    assert len(made) > 30
+    assert serve._password(file) == made
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_variables_are_read_by_a_shell_as_they_are(tmp_path: Path) -> None:
+    place = '/home/josé/$(touch run)/it\'s `id` "here"'
+    values = {"PREFECT_API_URL": "u", "PREFECT_API_AUTH_STRING": "a:$b", "NIGHTLY_HOME": place}
+    file = serve._write_variables(tmp_path, values)
+    said = subprocess.run(
+        ["sh", "-c", f'. {file}; printf %s "$NIGHTLY_HOME|$PREFECT_API_AUTH_STRING"'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == f"{place}|a:$b"
+    assert not (tmp_path / "run").exists()
