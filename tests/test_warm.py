@@ -71,6 +71,17 @@ def test_it_fails_as_a_new_process_does() -> None:
     assert ended.stderr.splitlines()[-1] == "ZeroDivisionError: division by zero"
 
 
+def test_the_clean_process_of_a_forked_command_is_a_fork_too() -> None:
+    tell = "import sys; print('mlflow' in sys.modules)"
+    nested = (
+        "import gc, os, subprocess, sys; gc.collect();"
+        f"print(subprocess.run([sys.executable, '-P', '-c', {tell!r}], cwd='.', env=dict(os.environ))"
+        ".stdout)"
+    )
+    ended = warm.run([sys.executable, "-c", nested])
+    assert ended.stdout.strip() == "True", ended.stderr
+
+
 def test_it_can_be_killed_and_takes_no_longer_than_allowed() -> None:
     hang = [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(600)"]
     process = warm.Process(hang)

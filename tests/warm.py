@@ -19,7 +19,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
 from select import select
@@ -218,17 +218,16 @@ def behave_as(arguments: list[str], environment: dict[str, str]) -> None:
         else:
             assert arguments.pop(0) == "ignore"
             warnings.simplefilter("ignore")
-    if ADDRESS in environment:
-        clean_processes().__enter__()
-    if arguments[0] == "-c":
-        sys.argv = ["-c", *arguments[2:]]
-        sys.path.insert(0, "")
-        exec(compile(arguments[1], "<string>", "exec"), {"__name__": "__main__"})
-        return
-    sys.argv = arguments
-    if not safe:
-        sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
-    runpy.run_path(arguments[0], run_name="__main__")
+    with clean_processes() if ADDRESS in environment else nullcontext():
+        if arguments[0] == "-c":
+            sys.argv = ["-c", *arguments[2:]]
+            sys.path.insert(0, "")
+            exec(compile(arguments[1], "<string>", "exec"), {"__name__": "__main__"})
+            return
+        sys.argv = arguments
+        if not safe:
+            sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
+        runpy.run_path(arguments[0], run_name="__main__")
 
 
 if __name__ == "__main__":
