@@ -73,10 +73,10 @@ def test_it_fails_as_a_new_process_does() -> None:
 
 def test_the_clean_process_of_a_forked_command_is_a_fork_too() -> None:
     tell = "import sys; print('mlflow' in sys.modules)"
+    command = f"[sys.executable, '-P', '-c', {tell!r}]"
     nested = (
         "import gc, os, subprocess, sys; gc.collect();"
-        f"print(subprocess.run([sys.executable, '-P', '-c', {tell!r}], cwd='.', env=dict(os.environ))"
-        ".stdout)"
+        f"print(subprocess.run({command}, cwd='.', env=dict(os.environ)).stdout)"
     )
     ended = warm.run([sys.executable, "-c", nested])
     assert ended.stdout.strip() == "True", ended.stderr
