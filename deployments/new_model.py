@@ -287,7 +287,7 @@ def summary(plan: Plan, text: str, out: Path, today: date) -> str:
         f"  python flows/retrain.py --model {model} --check",
         f"  python flows/retrain.py --model {model}{old}",
         "  then put the entry at the end of the file into prefect.yaml, and",
-        f"  prefect deploy -n retrain-{plan.name}",
+        f"  prefect deploy -n retrain-{plan.name} -n look-{plan.name}",
     ]
     return "\n".join(lines)
 

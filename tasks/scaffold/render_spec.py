@@ -129,10 +129,10 @@ def source(plan: Plan) -> list[str]:
 
 
 def schedule(plan: Plan) -> list[str]:
-    """The entry of prefect.yaml, as a comment."""
+    """The entries of prefect.yaml, as a comment."""
     entry = f"""
-Every night at 03:00: put this under `deployments:` in prefect.yaml, then
-prefect deploy -n retrain-{plan.name}
+Every night at 03:00, and an hourly look: put this under `deployments:` in prefect.yaml, then
+prefect deploy -n retrain-{plan.name} -n look-{plan.name}
 
   - name: retrain-{plan.name}
     description: Every night at 03:00, {plan.name}.
@@ -142,6 +142,16 @@ prefect deploy -n retrain-{plan.name}
     work_pool: *pool
     schedules:
       - cron: "0 3 * * *"
+        timezone: {plan.timezone}
+
+  - name: look-{plan.name}
+    description: Every hour; takes up a night that was held, once its data are there.
+    entrypoint: flows/retrain.py:retrain
+    tags: [nightly, {plan.name}]
+    parameters: {{ config: {{ model: {plan.name}, look: true }} }}
+    work_pool: *pool
+    schedules:
+      - cron: "40 * * * *"
         timezone: {plan.timezone}
 """
     return [f"# {line}".rstrip() for line in entry.strip().splitlines()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import time
@@ -91,7 +90,7 @@ def _begun(client: SyncPrefectClient) -> Sequence[FlowRun]:
 def _is_dead(run: FlowRun, *, alone: bool) -> bool:
     note = _note(run.id)
     if note.exists():
-        return not _is_held(note)
+        return not locks.is_held(note)
     if _has_process(run.id):
         return False
     since = run.state.timestamp if run.state else None
@@ -116,15 +115,6 @@ def _note(run: UUID | str) -> Path:
     return settings.home() / "locks" / f"run-{run}.lock"
 
 
-def _is_held(note: Path) -> bool:
-    with suppress(FileNotFoundError), note.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 def _has_process(run: UUID) -> bool:
     """Whether a worker of this machine has started a process for the run."""
     import psutil
@@ -140,5 +130,5 @@ def _has_process(run: UUID) -> bool:
 def _forget_old_notes() -> None:
     for note in (settings.home() / "locks").glob("run-*.lock"):
         with suppress(FileNotFoundError):
-            if time.time() - note.stat().st_mtime > KEPT and not _is_held(note):
+            if time.time() - note.stat().st_mtime > KEPT and not locks.is_held(note):
                 note.unlink()

@@ -6,7 +6,8 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO
 
 from tasks import settings
@@ -62,6 +63,16 @@ def wait_for(file: IO[bytes], *, shared: bool = False) -> None:
         shared: To read beside other readers.
     """
     fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+
+
+def is_held(place: Path) -> bool:
+    """Whether a process holds the lock in this file; a file that is gone is held by nobody."""
+    with suppress(FileNotFoundError), place.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _taken(file: IO[str]) -> bool:

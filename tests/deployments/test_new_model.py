@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from deployments import new_model
 from tasks.features.contract import accept_rows
@@ -148,7 +149,10 @@ def test_it_says_what_it_left_out_and_why(tmp_path: Path) -> None:
     doc = ast.get_docstring(module)
     assert doc is not None
     assert "Known only later? fee" in doc
-    assert "retrain-orders" in text.splitlines()[-10]
+    lines = [line.removeprefix("# ") for line in text.splitlines() if line.startswith("#   ")]
+    entries = yaml.safe_load("\n".join(lines).replace("*pool", "pool"))
+    assert [entry["name"] for entry in entries] == ["retrain-orders", "look-orders"]
+    assert entries[1]["parameters"]["config"] == {"model": "orders", "look": True}
 
 
 def test_nothing_from_the_data_becomes_code(tmp_path: Path) -> None:

@@ -67,24 +67,25 @@ def test_the_walk_ends_with_a_scheduled_model(project: Path, warm_processes: Non
                 assert any(line in other for other in heard), f"{line!r} is not in {said}"
         elif block.startswith(TYPED):
             said = run(project, *shlex.split(block)[1:])
-    entry = move_the_entry(project)
+    night, look = move_the_entries(project)
     assert said.splitlines()[0].endswith("PROMOTED: version 1 is the champion")
-    assert_a_schedule(entry)
+    assert_a_schedule(night, "0 3 * * *")
+    assert_a_schedule(look, "40 * * * *")
 
 
-def move_the_entry(project: Path) -> dict[str, Any]:
+def move_the_entries(project: Path) -> list[dict[str, Any]]:
     """Do what step 7 says: the file's end, without the #, into prefect.yaml."""
     text = (project / "deployments" / "orders.py").read_text()
     lines = [line.removeprefix("# ") for line in text.splitlines() if line.startswith("#   ")]
     with (project / "prefect.yaml").open("a", encoding="utf-8") as file:
         file.write("\n" + "\n".join(lines) + "\n")
     every = yaml.safe_load((project / "prefect.yaml").read_text())["deployments"]
-    found: dict[str, Any] = every[-1]
-    assert f"prefect deploy -n {found['name']}\n" in WALK
-    return found
+    night, look = every[-2:]
+    assert f"prefect deploy -n {night['name']} -n {look['name']}\n" in WALK
+    return [night, look]
 
 
-def assert_a_schedule(entry: dict[str, Any]) -> None:
+def assert_a_schedule(entry: dict[str, Any], cron: str) -> None:
     """The entry is one that Prefect reads in full and that the flow takes."""
     from prefect.cli.deploy import _models as known
 
@@ -94,7 +95,7 @@ def assert_a_schedule(entry: dict[str, Any]) -> None:
     assert "concurrency_limit" not in entry
     assert entry["work_pool"]["name"] == "nightly"
     (schedule,) = entry["schedules"]
-    assert schedule == {"cron": "0 3 * * *", "timezone": "Europe/Berlin"}
+    assert schedule == {"cron": cron, "timezone": "Europe/Berlin"}
     assert retrain.validate_parameters(entry["parameters"])["config"].model == "orders"
 
 
