@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+STAYS = "the champion stays"
+
 
 class Status(StrEnum):
     """How a night can end. A member is equal to its name, which is what reports hold."""
@@ -45,10 +47,10 @@ class _Meaning(NamedTuple):
 
 _MEANINGS = {
     Status.PROMOTED: _Meaning(0, "COMPLETED", "a new champion"),
-    Status.KEPT: _Meaning(0, "COMPLETED", "the champion stays"),
-    Status.WAITING: _Meaning(0, "COMPLETED", "a version waits for a person, the champion stays"),
-    Status.HELD: _Meaning(0, "CANCELLED", "no fresh data, the champion stays"),
-    Status.REJECTED: _Meaning(3, "FAILED", "bad data, the champion stays"),
+    Status.KEPT: _Meaning(0, "COMPLETED", STAYS),
+    Status.WAITING: _Meaning(0, "COMPLETED", f"a version waits for a person, {STAYS}"),
+    Status.HELD: _Meaning(0, "CANCELLED", f"no fresh data, {STAYS}"),
+    Status.REJECTED: _Meaning(3, "FAILED", f"bad data, {STAYS}"),
 }
 
 

@@ -22,7 +22,7 @@ from tasks.promotion.checks import Status
 from tasks.registry.waiting import APPROVED
 from tasks.reporting import plots
 from tasks.reporting.archive import history_page, past_reports
-from tasks.reporting.wording import capitalized, decided
+from tasks.reporting.wording import capitalized, decided, outcome
 from tasks.store.files import write_file
 
 if TYPE_CHECKING:
@@ -313,8 +313,7 @@ def _state(rows: Sequence[Row], newest: Report, name: str, since_then: str) -> s
         if since_then:
             said += f"; since then {escape(since_then)}; {champion} is the champion"
         else:
-            words = Status(row.verdict).words if row.verdict in set(Status) else ""
-            said += f", {escape(decided(newest.get('waiting')) or words)}" if words else ""
+            said += f", {escape(outcome(newest))}" if row.verdict in set(Status) else ""
             said += f": {champion}"
         said += "" if row.age is None else f", <b>{_many(row.age, 'day')}</b> old"
     places = Counter(row.place for row in rows if row.place)

@@ -154,6 +154,7 @@ def build_report(night: NightFacts) -> Report:
         "estimated": [dict(day) for day in night.estimated],
         "estimated_lines": estimates(night),
         "reverted": live.reverted if live else None,
+        "has_reverted": bool(live and live.has_reverted),
         "drift": drift(night.drifted),
         "predictions": publish.to_json(night.delivered) if night.delivered else None,
         "seconds": night.seconds,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.monitoring import drift
 from tasks.promotion.checks import Status
-from tasks.reporting.wording import capitalized, decided, figure, interval
+from tasks.reporting.wording import capitalized, figure, interval, outcome
 from tasks.store import files
 
 if TYPE_CHECKING:
@@ -101,12 +101,7 @@ def _link(target: str) -> str:
 def _headline(report: Report) -> str:
     if report["verdict"] == Status.PROMOTED:
         return f"version {report['champion']['version']} is the champion"
-    if told := decided(report.get("waiting")):
-        return told
-    words = Status(report["verdict"]).words
-    if not report["champion"].get("version"):
-        return words.replace("the champion stays", "there is no champion yet")
-    return words
+    return outcome(report)
 
 
 def _champion_line(report: Report) -> str:

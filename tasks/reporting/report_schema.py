@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 Estimates = dict[str, dict[str, float]]
 """Metric to ``value``, ``low`` and ``high``."""
@@ -114,6 +114,7 @@ class Report(TypedDict):
     estimated: list[dict[str, Any]]
     estimated_lines: list[str]
     reverted: str | None
+    has_reverted: NotRequired[bool]
     drift: DriftPart | None
     predictions: dict[str, Any] | None
     seconds: dict[str, float]

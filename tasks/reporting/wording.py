@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from tasks.promotion.checks import STAYS, Status
+
 if TYPE_CHECKING:
-    from tasks.reporting.report_schema import WaitingPart
+    from tasks.reporting.report_schema import Report, WaitingPart
 
 
 def interval(metric: Mapping[str, float] | None) -> str:
@@ -28,6 +30,18 @@ def decided(waiting: WaitingPart | None) -> str:
         return ""
     done = f"version {waiting['version']} was {decision['outcome'].lower()}"
     return f"{done} by {decision['by']} on {decision['on']}: {decision['why']}"
+
+
+def outcome(report: Report) -> str:
+    """What became of the champion in a night that promoted nothing."""
+    if told := decided(report.get("waiting")):
+        return told
+    words, version = Status(report["verdict"]).words, report["champion"].get("version")
+    now = "there is no champion yet"
+    if version:
+        again = report.get("has_reverted")
+        now = f"version {version} is the champion again" if again else STAYS
+    return words.replace(STAYS, now)
 
 
 def capitalized(text: str) -> str:

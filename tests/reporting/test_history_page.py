@@ -297,6 +297,13 @@ def test_promotions_and_ways_back_are_marked_on_the_age() -> None:
     assert cells(html)[1]["Why"] == f"{text} The reason of 2026-11-21."
 
 
+def test_the_state_after_a_revert_names_the_restored_champion() -> None:
+    reports = [night(1, "PROMOTED", "3"), {**night(0, "KEPT", "2"), "has_reverted": True}]
+    html = history_page.to_html(reports, [])
+    assert "version 2 is the champion again" in html
+    assert "the champion stays" not in html
+
+
 def test_a_way_back_is_seen_over_a_night_that_knew_no_champion() -> None:
     reports = [night(2, "PROMOTED", "3"), night(1, "HELD", None), night(0, "KEPT", "2")]
     marks = chart(history_page.to_html(reports, []), "Age of the champion").findall("svg")

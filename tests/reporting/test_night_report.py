@@ -165,7 +165,9 @@ def test_drift_live_days_and_predictions_are_handed_on() -> None:
         replace(
             PROMOTED,
             drifted=Drifted((shift,), None, Check("drift", True, "")),
-            live=Live(new=({"day": "2026-03-09"},), reverted="Version 2 was reverted."),
+            live=Live(
+                new=({"day": "2026-03-09"},), reverted="Version 2 was reverted.", has_reverted=True
+            ),
             delivered=Predictions(date(2026, 3, 11), "3", 200, current=True),
         )
     )
@@ -175,5 +177,6 @@ def test_drift_live_days_and_predictions_are_handed_on() -> None:
     assert found["drift"]["shifts"][0]["column"] == "size"
     assert found["live"] == [{"day": "2026-03-09"}]
     assert found["reverted"] == "Version 2 was reverted."
+    assert found["has_reverted"] is True
     assert found["predictions"] is not None
     assert (found["predictions"]["day"], found["predictions"]["rows"]) == ("2026-03-11", 200)

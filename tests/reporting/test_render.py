@@ -48,6 +48,14 @@ def test_the_table_of_nights_is_newest_first_and_whole() -> None:
     assert len(render.nights_table(NIGHTS[:1] * 30)) < 5000
 
 
+def test_a_night_that_reverts_and_promotes_nothing_does_not_say_that_the_champion_stays() -> None:
+    reverted = {**night("2026-11-22", "KEPT", 0.75), "has_reverted": True}
+    (first, *_) = render.nights_table([reverted]).splitlines()
+    assert first == "2026-11-22: KEPT, version 2 is the champion again. Will this visitor buy?"
+    failed = {**reverted, "has_reverted": False, "reverted": "It could not be reverted."}
+    assert "KEPT, the champion stays." in render.nights_table([failed])
+
+
 def test_the_last_nights_are_drawn_from_two_judged_ones_on() -> None:
     assert night_plots.draw_nights(NIGHTS[:2]) == {}
     assert list(night_plots.draw_nights(NIGHTS)) == ["Nights"]
