@@ -177,7 +177,7 @@ def estimated_days(spec: ModelSpec) -> list[dict[str, Any]]:
 
     found = []
     for file in sorted(publish.folder_of(spec.name).glob("????-??-??.json"))[-MOST_ESTIMATED:]:
-        record, answers = read_json(file), file.with_suffix(".parquet")
+        record, answers = publish.read_record(file), file.with_suffix(".parquet")
         graded = live_folder(spec.name) / f"{record['day']}.json"
         if graded.is_file() or not answers.is_file() or not _fits(spec, answers):
             continue
@@ -242,7 +242,7 @@ def ungraded(spec: ModelSpec, as_of: date, days: Mapping[date, str]) -> dict[dat
     published = sorted(publish.folder_of(spec.name).glob("????-??-??.json"))
     known = [file for file in published if date.fromisoformat(file.stem) < final]
     for file in known[-MOST_DAYS:]:
-        record = read_json(file)
+        record = publish.read_record(file)
         day = date.fromisoformat(record["day"])
         graded = live_folder(spec.name) / f"{day}.json"
         done = read_json(graded) if graded.is_file() else {}

@@ -193,6 +193,27 @@ def last_published(model: str) -> dict[str, Any] | None:
     return dict(files.read_json(records[-1])) if records else None
 
 
+def read_record(file: Path) -> dict[str, Any]:
+    """The record of a night, true to the predictions that stand beside it.
+
+    Where the disk failed after they were put there and before their record was written, the record
+    is still that of another version. Then the version is theirs, and what that one was expected to
+    reach is not known.
+
+    Args:
+        file: The record.
+    """
+    from pyarrow import parquet
+
+    record, answers = dict(files.read_json(file)), file.with_suffix(".parquet")
+    if not answers.is_file() or "version" not in parquet.read_schema(answers).names:
+        return record
+    named = parquet.read_table(answers, columns=["version"])["version"]
+    if not len(named) or str(named[0]) == str(record["version"]):
+        return record
+    return {**record, "version": str(named[0]), "candidate": None, "promised": None}
+
+
 def publish(
     model: str, as_of: date, keys: Sequence[str], url: str | None, record: Mapping[str, Any]
 ) -> None:

@@ -46,6 +46,22 @@ def test_days_without_labels_are_estimated_and_graded_ones_are_not(home: Path) -
     assert third not in str(found)
 
 
+def test_predictions_are_credited_to_the_version_that_made_them(home: Path) -> None:
+    day = publish_day(0, version="3")  # the record beside them says 2: the disk failed in between
+    file = publish.folder_of("toy") / f"{FIRST - timedelta(days=1)}.json"
+    record = publish.read_record(file)
+    assert (record["version"], record["candidate"], record["promised"]) == ("3", None, None)
+    (estimated,) = live_days.estimated_days(toy)
+    assert (estimated["day"], estimated["version"]) == (day, "3")
+    found = live_days.ungraded(toy, FIRST + timedelta(days=9), {FIRST: "as it is"})
+    assert {at: due["version"] for at, due in found.items()} == {FIRST: "3"}
+    graded = live_days.live_folder("toy")
+    graded.mkdir(parents=True)
+    done = {"fingerprint": "as it is", "version": "3"}
+    (graded / f"{FIRST}.json").write_text(json.dumps(done))
+    assert live_days.ungraded(toy, FIRST + timedelta(days=9), {FIRST: "as it is"}) == {}
+
+
 def test_predictions_of_an_earlier_problem_are_not_estimated(home: Path) -> None:
     folder, day = publish.folder_of("toy"), publish_day(0)
     pd.DataFrame({"other": [1]}).to_parquet(folder / f"{FIRST - timedelta(days=1)}.parquet")
