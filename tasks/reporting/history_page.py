@@ -464,7 +464,8 @@ def _ticks(low: float, high: float) -> list[float]:
     """Two to five round figures between the limits."""
     step = 10.0 ** math.floor(math.log10(high - low))
     step *= 0.5 if high - low < 2.5 * step else 1 if high - low < 5 * step else 2
-    return [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [min(max(step * n, low), high) for n in range(first, last + 1)]  # rounding may overstep
 
 
 def _short(figure: float) -> str:

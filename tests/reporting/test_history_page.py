@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks.promotion.checks import Status
@@ -443,6 +443,7 @@ def test_figures_that_are_none_break_nothing(value: float, bound: float) -> None
 
 
 @given(FINITE.filter(lambda low: abs(low) < 1e150), st.floats(0, 1e150))
+@example(0.4, 0.0)
 def test_an_axis_has_a_few_lines_at_round_figures_within(low: float, more: float) -> None:
     bottom, top = history_page._span([low, low + more])
     assert bottom < low <= low + more < top
