@@ -23,6 +23,8 @@ UNIQUE = 0.95
 """Share of distinct values from which a column identifies the row."""
 CODE = re.compile(r"(^|[_ ])(id|no|nr|code|zip|key)$|[a-z](Id|ID|Code)$")
 """Names of whole numbers that are codes, not counts."""
+SMALLEST = 1e-300
+"""Numbers nearer to zero have no two digits that can be rounded."""
 LONGEST_NAME = 60
 
 
@@ -222,7 +224,7 @@ def longest_allowed(column: Column) -> int:
 
 def outward(value: float) -> float:
     """Rounded away from zero to two significant digits."""
-    if value == 0 or not math.isfinite(value):
+    if abs(value) < SMALLEST or not math.isfinite(value):
         return value
     unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
     return math.copysign(rounded(math.ceil(abs(value) / unit - 1e-9) * unit, 2), value)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks.scaffold.profiling import (
@@ -77,6 +77,7 @@ def test_whole_numbers_that_are_names_are_codes(name: str) -> None:
 
 
 @given(st.lists(st.floats(-1e12, 1e12), min_size=2, max_size=20))
+@example([0.0, 5e-324])
 def test_a_range_holds_what_was_seen_and_more(values: list[float]) -> None:
     column = described(values)
     low, high = bounds(column)
