@@ -221,8 +221,7 @@ def _write_variables(folder: Path, environment: Mapping[str, str]) -> Path:
     file = folder / "environment"
     named = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "NIGHTLY_HOME")
     lines = "".join(f"export {name}={shlex.quote(environment[name])}\n" for name in named)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as new:
-        new.write(lines)
+    files.write_file(file, lines.encode())
     return file
 
 

@@ -19,7 +19,8 @@ from tasks.steps.approve import (
     refuse_version,
 )
 from tasks.steps.config import ApproveConfig
-from tasks.steps.rollback import held_through, only_change, prove_version
+from tasks.steps.opening import only_change
+from tasks.steps.rollback import held_through, prove_version
 
 
 @flow

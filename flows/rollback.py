@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.steps.config import RollbackConfig
+from tasks.steps.opening import only_change
 from tasks.steps.predict import publish_after_rollback
 from tasks.steps.rollback import (
     choose_version,
@@ -19,7 +20,6 @@ from tasks.steps.rollback import (
     end_retire,
     end_rollback,
     held_through,
-    only_change,
     prove_version,
     release_recipes,
     restore_champion,

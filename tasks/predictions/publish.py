@@ -206,9 +206,12 @@ def read_record(file: Path) -> dict[str, Any]:
     from pyarrow import parquet
 
     record, answers = dict(files.read_json(file)), file.with_suffix(".parquet")
-    if not answers.is_file() or "version" not in parquet.read_schema(answers).names:
+    if not answers.is_file():
         return record
-    named = parquet.read_table(answers, columns=["version"])["version"]
+    with parquet.ParquetFile(answers) as kept:
+        if "version" not in kept.schema_arrow.names:
+            return record
+        named = kept.read(columns=["version"])["version"]
     if not len(named) or str(named[0]) == str(record["version"]):
         return record
     return {**record, "version": str(named[0]), "candidate": None, "promised": None}

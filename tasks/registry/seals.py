@@ -121,7 +121,7 @@ def adopt_once(client: MlflowClient) -> None:
             for model in client.search_registered_models():
                 found = client.search_model_versions(f"name = '{model.name}'")
                 vouch_for(client, found, made)
-        _write_key(file, made)
+        files.write_file(file, made.encode())
 
 
 def _values(tags: Mapping[str, str], names: Iterable[str]) -> list[str | None]:
@@ -136,21 +136,11 @@ def _sign(parts: list[Any], key: str | None) -> str:
 def _key() -> bytes:
     if named := settings.seal_key():
         return named.encode()
-    file = _key_file()
-    if not file.exists():
-        with locks.lock("seal", wait=300):
-            if not file.exists():
-                _write_key(file, secrets.token_hex(32))
-    return file.read_bytes()
+    return _key_file().read_bytes()
 
 
 def _key_file() -> Path:
     return settings.home() / "seal.key"
-
-
-def _write_key(file: Path, key: str) -> None:
-    """Whole or not at all, for its owner only."""
-    files.write_file(file, key.encode())
 
 
 def _is_own(uri: str) -> bool:

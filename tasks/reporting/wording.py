@@ -33,7 +33,7 @@ def decided(waiting: WaitingPart | None) -> str:
 
 
 def outcome(report: Report) -> str:
-    """What became of the champion in a night that promoted nothing."""
+    """What became of the champion in a night, in words."""
     if told := decided(report.get("waiting")):
         return told
     words, version = Status(report["verdict"]).words, report["champion"].get("version")

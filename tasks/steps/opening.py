@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -42,10 +42,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightly")
 
 
+def only_night(model: str) -> AbstractContextManager[None]:
+    """Hold the lock of this model, named as by the caller."""
+    return only_change(load_spec(model).name)
+
+
 @contextmanager
-def only_night(model: str) -> Iterator[None]:
-    """Hold the model's lock: another night of the same model waits for this one."""
-    with noted_run(), locks.lock(f"night-{load_spec(model).name}", wait=6 * 3600):
+def only_change(name: str) -> Iterator[None]:
+    """Hold the lock of the model of this name: another night or change of it waits for this one."""
+    with noted_run(), locks.lock(f"night-{name}", wait=6 * 3600):
         yield
 
 

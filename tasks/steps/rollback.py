@@ -6,8 +6,6 @@ When a rollback is needed, the model's own file may be the broken part.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -28,8 +26,6 @@ from tasks.reporting.decisions import forget
 from tasks.spec.gate import Gate, Revert
 from tasks.steps.events import announce
 from tasks.steps.history import draw_history
-from tasks.steps.sweep import noted_run
-from tasks.store import locks
 
 if TYPE_CHECKING:
     from tasks.registry.client import Client
@@ -43,13 +39,6 @@ ENDED = ROLLED_BACK, RELEASED, RETIRED = ("ROLLED BACK", "RELEASED", "RETIRED")
 
 class RollbackError(WrongInputError, ValueError):
     """There is no suitable version to go back to; nothing was changed."""
-
-
-@contextmanager
-def only_change(model: str) -> Iterator[None]:
-    """Hold the model's lock; wait for a running night."""
-    with noted_run(), locks.lock(f"night-{model}", wait=6 * 3600):
-        yield
 
 
 @task(task_run_name="choose the version", cache_policy=NO_CACHE)
