@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,13 +48,15 @@ def ensure_home() -> Path:
 
 @contextmanager
 def borrowed_home() -> Iterator[None]:
-    """A temporary state directory that has the days already made from packages."""
+    """A temporary state directory that has the days and types already found in sources."""
     kept = home() / "data"
     with tempfile.TemporaryDirectory(prefix="nightly-check-") as place:
         data = Path(place) / "data"
         data.mkdir()
         for folder in kept.glob("[!.]*"):
             (data / folder.name).symlink_to(folder)
+        if (home() / "columns").is_dir():
+            shutil.copytree(home() / "columns", Path(place) / "columns")
         before = os.environ.get("NIGHTLY_HOME")
         os.environ["NIGHTLY_HOME"] = place
         try:

@@ -1,4 +1,4 @@
-"""CSV as an Arrow table: one type for each column of a file; errors name the row."""
+"""CSV as an Arrow table: one type for each column; errors name the row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from tasks.sources import partitions
-from tasks.sources.base import PATTERN, SourceError, SourceSettingsError, shortened
+from tasks.sources.base import PATTERN, ColumnsError, SourceError, SourceSettingsError, shortened
 from tasks.sources.tables import check_names
 
 LONGEST_ROW = 16 * 2**20
@@ -74,29 +74,19 @@ def check_types(types: object) -> None:
             )
 
 
-def read_csv(
-    file: Path,
-    what: str,
-    delimiter: str,
-    encoding: str,
-    types: Mapping[str, str] | None = None,
-    spare: Path | None = None,
+def read_texts(
+    file: Path, what: str, delimiter: str, encoding: str, spare: Path | None = None
 ) -> list[Any]:
-    """A CSV file, packed or not, as Arrow tables of one schema, one below the other.
+    """A CSV file, packed or not, as Arrow tables of texts, one below the other.
 
-    A first column without a name is left out. A column without a type of ``types`` has the one that
-    all of its values have: whole numbers, numbers, dates, times, true and false, or text. It is
-    text as well where a number begins with a zero, or has more digits than a number holds. Empty
-    cells and unquoted NA, NaN, NULL, \\N and the like are missing.
+    A first column without a name is left out. Empty cells and unquoted NA, NaN, NULL, \\N and the
+    like are missing.
 
     Args:
         file: Path of the file.
         what: Name of the file in messages.
         delimiter: One character.
         encoding: Of its text.
-        types: Columns to a word of ``TYPES``; those that are not there are left aside. ``str``
-            keeps each value as it is written; a column in which some value is none of its type is
-            read as if it had none.
         spare: Folder for what need not be in memory, as long as the tables are used; None to keep
             all in memory.
 
@@ -113,18 +103,79 @@ def read_csv(
         raise _no_csv(what, str(error), delimiter) from error
     if any(_has_line_end(part) for part in texts):
         _check_quotes(file, what, delimiter, encoding)
-    names = texts[0].column_names
-    if names[0] == "":
+    if texts[0].column_names[0] == "":
         texts = [part.drop_columns([""]) for part in texts]
-    said = {name: type_of(name, types or {}) for name in texts[0].column_names}
-    kinds = {name: _kind(texts, name, kind) for name, kind in said.items()}
+    return texts
+
+
+def to_types(
+    texts: list[Any],
+    what: str,
+    types: Mapping[str, str],
+    kinds: Mapping[str, Any],
+    spare: Path | None = None,
+) -> list[Any]:
+    """The tables of ``read_texts``, their columns in the types that are said, or in ``kinds``.
+
+    Args:
+        texts: Emptied as they are converted, which bounds the memory.
+        what: Name of the file in messages.
+        types: Columns to a word of ``TYPES``; those that are not there are left aside. ``str``
+            keeps each value as it is written; a column in which some value is none of its type is
+            text, or what else all of its values are.
+        kinds: Arrow types of the other columns.
+        spare: As for ``read_texts``.
+
+    Raises:
+        ColumnsError: Where a value is none of the type in ``kinds``; names its row.
+    """
+    import pyarrow as pa
+
+    said = {name: type_of(name, types) for name in texts[0].column_names}
+    found_kinds = {}
+    for name, word in said.items():
+        if word:
+            found_kinds[name] = _kind(texts, name, word)
+        else:
+            found_kinds[name] = kinds[name]
+            _check_kind(texts, what, name, kinds[name])
     found: list[Any] = []
     while texts:
         part = texts.pop(0)
-        columns = [_as_time(_cast(part[name], kind, said[name])) for name, kind in kinds.items()]
-        typed = pa.table(columns, names=list(kinds))
+        columns = [as_time(_cast(part[n], kind, said[n])) for n, kind in found_kinds.items()]
+        typed = pa.table(columns, names=list(found_kinds))
         found.append(partitions.spilled(typed, spare) if spare and texts + found else typed)
     return found
+
+
+def kinds_of(texts: Sequence[Any], name: str) -> list[Any]:
+    """The Arrow types that all values of a column have, the narrowest first; text is always one."""
+    import pyarrow as pa
+
+    columns = [part.column(name) for part in texts]
+    return [kind for kind in _kinds(None) if _fit(columns, kind, None)] + [pa.string()]
+
+
+def _check_kind(texts: Sequence[Any], what: str, name: str, kind: Any) -> None:
+    import pyarrow as pa
+
+    before = 0
+    for part in texts:
+        column = part.column(name)
+        if kind != pa.string() and not _fits(column, kind, None):
+            while len(column) > 1:
+                half = column.slice(0, len(column) // 2)
+                broken = not _fits(half, kind, None)
+                before += 0 if broken else len(half)
+                column = half if broken else column.slice(len(half))
+            value = shortened(column[0].as_py())
+            raise ColumnsError(
+                f"{what}: found {value} in column {name!r}, row {before + 1:,}; expected {kind}, "
+                "as in the files that came before it. Correct the file, or keep the column as it "
+                f"is written with types={{{name!r}: 'str'}} in the model's source; the contract "
+                "may name its type as well."
+            )
+        before += len(part)
 
 
 def type_of(name: str, types: Mapping[str, str]) -> str | None:
@@ -176,22 +227,25 @@ def _header(file: Path, dialect: tuple[str, str]) -> list[str]:
             return []
 
 
-def _kind(parts: Sequence[Any], name: str, said: str | None) -> Any:
+def _kind(parts: Sequence[Any], name: str, said: str) -> Any:
     """The type that all values of a column have; first of all the one that is said of it."""
     import pyarrow as pa
 
     if said == "str":
         return pa.string()
     columns = [part.column(name) for part in parts]
-    for kind in (*_kinds_of(said), *_kinds_of(None)):
-        if all(_fits(column.slice(0, SOME), kind, said) for column in columns) and all(
-            _fits(column, kind, said) for column in columns
-        ):
-            return kind
-    return pa.string()
+    tried = (*_kinds(said), *_kinds(None))
+    return next((kind for kind in tried if _fit(columns, kind, said)), pa.string())
 
 
-def _kinds_of(said: str | None) -> tuple[Any, ...]:
+def _fit(columns: Sequence[Any], kind: Any, said: str | None) -> bool:
+    """Whether all values are of this type; a few of them rule most types out."""
+    return all(_fits(column.slice(0, SOME), kind, said) for column in columns) and all(
+        _fits(column, kind, said) for column in columns
+    )
+
+
+def _kinds(said: str | None) -> tuple[Any, ...]:
     """Types in the order in which they are tried."""
     import pyarrow as pa
 
@@ -227,12 +281,19 @@ def _fits(column: Any, kind: Any, said: str | None) -> bool:
 
 
 def _cast(column: Any, kind: Any, said: str | None) -> Any:
-    """Texts as values of a type; of a column whose type is said, a quoted nothing is missing."""
+    """Texts as values of a type; of a column whose type is said, a quoted nothing is missing.
+
+    A column in which all is missing is one of whole numbers, until a value says what it is.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if kind == pa.string():
         return column
+    if pa.types.is_null(kind):
+        if column.null_count < len(column):
+            raise pa.ArrowInvalid("not all missing")
+        return column.cast(pa.int64())
     if pa.types.is_time(kind):
         if not pc.all(pc.match_substring_regex(column, CLOCK)).as_py():
             raise pa.ArrowInvalid("no time of day")
@@ -241,8 +302,6 @@ def _cast(column: Any, kind: Any, said: str | None) -> Any:
     try:
         return column.cast(kind)
     except pa.ArrowInvalid:
-        if pa.types.is_null(kind):
-            raise
         known = column
         if said:
             known = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
@@ -257,7 +316,7 @@ def _has_line_end(part: Any) -> bool:
     return any(pc.any(pc.match_substring(column, "\n")).as_py() for column in part.columns)
 
 
-def _as_time(column: Any) -> Any:
+def as_time(column: Any) -> Any:
     """A column of dates as a column of times, because another day may have times in it."""
     import pyarrow as pa
 

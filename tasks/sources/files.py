@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from tasks.sources import partitions
+from tasks.sources import csv_columns, partitions
 from tasks.sources.base import SourceError, SourceSettingsError, check_clock, shift_of
-from tasks.sources.csv_reader import check_csv_settings, check_types, read_csv, type_of
+from tasks.sources.csv_reader import (
+    check_csv_settings,
+    check_types,
+    read_texts,
+    to_types,
+    type_of,
+)
 from tasks.sources.locations import check_path, list_files
 from tasks.sources.tables import (
     OWN_DAY,
@@ -31,6 +38,8 @@ if TYPE_CHECKING:
     from tasks.sources.locations import File
 
 
+Reader: TypeAlias = "Callable[[File, Path, Path | None], list[Any]]"
+"""Reads a file from a local path, with a folder for what need not be in memory."""
 MAGIC = b"PAR1"
 PARTITION = re.compile(r"\w+=(.+)")
 """Name of a folder in the layout of Hive, ``day=2026-11-21``."""
@@ -85,7 +94,7 @@ class _FileDays:
             SourceError: Where there is no file, a file name is not a day, or a file is incomplete.
         """
         if self.time:
-            parts = self._cut_days()
+            parts = self._cut_days(self._larger_files())
             found = {day: _together(files) for day, files in parts.items() if day <= until}
         else:
             files = self._day_files()
@@ -110,11 +119,13 @@ class _FileDays:
     def _join(self, tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
         return join_days(tables)
 
-    def _read(self, file: Path, what: str) -> Any:
+    def _reader(self, files: Sequence[File]) -> Reader:
+        """What reads one of these files, as tables of one schema."""
         raise NotImplementedError
 
-    def _read_parts(self, file: Path, what: str, spare: Path) -> list[Any]:  # noqa: ARG002
-        return [self._read(file, what)]
+    def _as_other_parts(self, parts: Sequence[Any], files: Sequence[File]) -> Sequence[Any]:  # noqa: ARG002
+        """Parts of larger files in the types that they have in all of these files."""
+        return parts
 
     def _check_whole(self, content: bytes, what: str) -> None:
         raise NotImplementedError
@@ -210,24 +221,20 @@ class _FileDays:
                 f"{self.path}: found no file for {absent[0]}; expected "
                 f"{absent[0]}{self._ending}. Deliver it."
             )
+        read = self._reader([part for parts in files.values() for part in parts])
         with tempfile.TemporaryDirectory() as folder:
             return [
-                (day, part.path, self._read_one(part, Path(folder)))
+                (day, part.path, _read_one(part, read, Path(folder)))
                 for day in days
                 for part in files[day]
             ]
 
-    def _read_one(self, file: File, folder: Path) -> Any:
-        with file.local(folder) as local:
-            table = self._read(local, file.path)
-        check_names(table.column_names, file.path)
-        return table
-
-    def _cut_days(self) -> dict[date, list[Path]]:
+    def _cut_days(self, files: Sequence[File]) -> dict[date, list[Path]]:
         """Day to its parts, one for each larger file that has rows of that day."""
         found: dict[date, list[Path]] = {}
-        for file in self._larger_files():
-            for part in self._cut(file).glob("day=*.parquet"):
+        read = self._reader(files)
+        for file in files:
+            for part in self._cut(file, read).glob("day=*.parquet"):
                 found.setdefault(date.fromisoformat(part.stem[4:]), []).append(part)
         return found
 
@@ -249,7 +256,7 @@ class _FileDays:
                 found.append(file)
         return found
 
-    def _cut(self, file: File) -> Path:
+    def _cut(self, file: File, read: Reader) -> Path:
         stem = re.sub(r"[^\w-]", "_", file.name.partition(".")[0])[:60]
         prefix = f"{stem}-{_short(file.path, self._recipe())}-"
 
@@ -258,7 +265,7 @@ class _FileDays:
                 tempfile.TemporaryDirectory(dir=folder) as spare,
                 file.local(Path(spare)) as local,
             ):
-                parts = self._read_parts(local, file.path, Path(spare))
+                parts = read(file, local, Path(spare))
                 what, time = file.path, str(self.time)
                 check_names(parts[0].column_names, what)
                 check_time(parts[0].column_names, time, what)
@@ -273,14 +280,17 @@ class _FileDays:
         return place
 
     def _read_cut(self, days: Sequence[date]) -> list[tuple[date, str, Any]]:
-        found = self._cut_days()
+        files = self._larger_files()
+        found = self._cut_days(files)
         absent = [day for day in days if day not in found]
         if absent:
             raise SourceError(
                 f"{self.path}: found no row of {absent[0]}; expected rows of that day, which was "
                 "listed before."
             )
-        return [(day, str(part), _read_part(part)) for day in days for part in found[day]]
+        places = [(day, part) for day in days for part in found[day]]
+        parts = self._as_other_parts([_read_part(part) for _, part in places], files)
+        return [(day, str(p), table) for (day, p), table in zip(places, parts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -302,8 +312,8 @@ class ParquetDays(_FileDays):
     _kind = "Parquet"
     _ending = ".parquet"
 
-    def _read(self, file: Path, what: str) -> Any:
-        return _read_parquet(file, what)
+    def _reader(self, files: Sequence[File]) -> Reader:  # noqa: ARG002
+        return lambda file, local, _: [_read_parquet(local, file.path)]
 
     def _check_whole(self, content: bytes, what: str) -> None:
         if len(content) < 12 or not (content.startswith(MAGIC) and content.endswith(MAGIC)):
@@ -318,10 +328,12 @@ class CsvDays(_FileDays):
     larger file or a folder of them, split into days by that column.
 
     The first row is the header. Empty cells are missing, and so are NA, NaN, NULL and the like
-    unless quoted. A column has the type that ``types`` or else the model's contract names; where
-    they name none, it is found by looking at all values of a file, and joined over days. A number
-    that begins with a zero, such as ``00042``, is a code and stays text. A column ``day`` that is
-    no date, such as the day of a month, is ``day_`` in the rows.
+    unless quoted. A column has the type that ``types`` or else the model's contract names. Where
+    they name none, it is the narrowest that all values have of all files that are there when the
+    source is first read, and it is kept: a later file may only widen it where that changes no
+    value, and one that does not fit is refused by file, row and value. A number that begins with a
+    zero, such as ``00042``, is a code and stays text. A column ``day`` that is no date, such as the
+    day of a month, is ``day_`` in the rows.
 
     Attributes:
         path: As for ``ParquetDays``.
@@ -353,26 +365,54 @@ class CsvDays(_FileDays):
         """The same days, their columns read as a contract declares them."""
         return replace(self, declared=dict(declared))
 
-    def _read(self, file: Path, what: str) -> Any:
-        import pyarrow as pa
+    def _reader(self, files: Sequence[File]) -> Reader:
+        types, kinds = self._types(), dict[str, Any]()
 
-        return pa.concat_tables(self._parts(file, what, None))
+        def read(file: File, local: Path, spare: Path | None) -> list[Any]:
+            texts = read_texts(local, file.path, self.delimiter, self.encoding, spare)
+            names = texts[0].column_names
+            if absent := [name for name in self.types if name not in (*names, OWN_DAY)]:
+                raise SourceSettingsError(
+                    f"{file.path}: found no column {absent[0]!r}, which types= names; expected one "
+                    f"of {', '.join(names)}. Correct types= in the model's source."
+                )
+            untold = {name for name in names if not type_of(name, types)}
+            if untold - {*kinds}:
+                kinds.update(self._kinds(files, {file: texts}))
+            if untold - {*kinds}:
+                raise SourceError(
+                    f"{file.path}: changed while the files were looked at; expected a complete "
+                    "file. Run the night again."
+                )
+            return to_types(texts, file.path, types, kinds, spare)
 
-    def _read_parts(self, file: Path, what: str, spare: Path) -> list[Any]:
-        return self._parts(file, what, spare)
+        return read
 
-    def _parts(self, file: Path, what: str, spare: Path | None) -> list[Any]:
+    def _types(self) -> dict[str, str]:
         types = {**self.declared, **self.types}
         if OWN_DAY in types:
             types.setdefault("day", types[OWN_DAY])
-        parts = read_csv(file, what, self.delimiter, self.encoding, types, spare)
-        names = parts[0].column_names
-        if absent := [name for name in self.types if name not in (*names, OWN_DAY)]:
-            raise SourceSettingsError(
-                f"{what}: found no column {absent[0]!r}, which types= names; expected one of "
-                f"{', '.join(names)}. Correct types= in the model's source."
-            )
-        return parts
+        return types
+
+    def _kinds(self, files: Sequence[File], read: Mapping[File, Sequence[Any]]) -> dict[str, Any]:
+        """The Arrow type of each column over all of these files; some of them are read already."""
+
+        def look(file: File, spare: Path) -> Sequence[Any]:
+            if file in read:
+                return read[file]
+            with file.local(spare) as local:
+                return read_texts(local, file.path, self.delimiter, self.encoding, spare)
+
+        return csv_columns.kinds(
+            self._recipe(),
+            {f"{each.name} {each.identity}": (each.path, partial(look, each)) for each in files},
+        )
+
+    def _as_other_parts(self, parts: Sequence[Any], files: Sequence[File]) -> Sequence[Any]:
+        names = dict.fromkeys(name for part in parts for name in part.column_names)
+        found = [name for name in names if name != self.time and not type_of(name, self._types())]
+        kinds = self._kinds(files, {}) if found else {}
+        return [csv_columns.as_kept(part, kinds, found) for part in parts]
 
     def _join(self, tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
         types = {**self.declared, **self.types}
@@ -386,6 +426,15 @@ class CsvDays(_FileDays):
                 "or was truncated: deliver it again, under a name that begins with _ until it is "
                 "complete."
             )
+
+
+def _read_one(file: File, read: Reader, folder: Path) -> Any:
+    import pyarrow as pa
+
+    with file.local(folder) as local:
+        table = pa.concat_tables(read(file, local, None))
+    check_names(table.column_names, file.path)
+    return table
 
 
 def _read_parquet(file: Path, what: str) -> Any:

@@ -10,12 +10,14 @@ import pyarrow as pa
 import pytest
 
 from tasks.sources import SourceError, SourceSettingsError, csv_reader
-from tasks.sources.csv_reader import LONGEST_ROW, read_csv
+from tasks.sources.csv_reader import LONGEST_ROW, kinds_of, read_texts, to_types
 
 
 def read(file: Path, content: bytes, delimiter: str = ",", encoding: str = "utf-8") -> object:
     file.write_bytes(content)
-    return pa.concat_tables(read_csv(file, file.name, delimiter, encoding)).to_pydict()
+    texts = read_texts(file, file.name, delimiter, encoding)
+    kinds = {name: kinds_of(texts, name)[0] for name in texts[0].column_names}
+    return pa.concat_tables(to_types(texts, file.name, {}, kinds)).to_pydict()
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def test_whole_numbers_keep_every_digit(file: Path) -> None:
 def test_a_type_that_is_named_does_not_hang_on_the_rows(file: Path) -> None:
     file.write_bytes(b"sku,zip,n,x\n7,01067,0042,1\n8,,7,x\n")
     types = {"sku": "str", "zip": "int", "n": "float", "x": "int", "absent": "str"}
-    [table] = read_csv(file, "x.csv", ",", "utf-8", types)
+    [table] = to_types(read_texts(file, "x.csv", ",", "utf-8"), "x.csv", types, {})
     assert table.to_pydict() == {
         "sku": ["7", "8"], "zip": [1067, None], "n": [42, 7], "x": ["1", "x"],
     }  # fmt: skip
@@ -160,5 +162,6 @@ def test_packed_files_are_read_broken_ones_told_and_none_fills_the_memory(
 
 def test_a_quoted_nothing_among_declared_numbers_is_missing(file: Path) -> None:
     file.write_bytes(b'n,s\n"1",""\n"",""\n')
-    [table] = read_csv(file, "x.csv", ",", "utf-8", {"n": "int"})
+    texts = read_texts(file, "x.csv", ",", "utf-8")
+    [table] = to_types(texts, "x.csv", {"n": "int", "s": "str"}, {})
     assert table.to_pydict() == {"n": [1, None], "s": ["", ""]}
