@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The state directory of this test alone; not made yet."""
-    place = tmp_path / ".home"  # which no source reads, where tmp_path is its folder
+    place = tmp_path / "home"
     monkeypatch.setenv("NIGHTLY_HOME", str(place))
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):  # MLflow sets them as it goes
         monkeypatch.delenv(name, raising=False)

@@ -129,8 +129,8 @@ def test_words_among_numbers_of_the_first_files_are_text_and_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for day, cell in zip(DAYS, ("1", "many", "2"), strict=True):
-        write_day(tmp_path, day, [cell])
-    source = CsvDays(str(tmp_path))
+        write_day(tmp_path / "days", day, [cell])
+    source = CsvDays(str(tmp_path / "days"))
     with caplog.at_level(logging.WARNING, "nightly"):
         assert source.read_days(DAYS[2:])["x"].tolist() == ["2"]
         assert source.read_days(DAYS)["x"].tolist() == ["1", "many", "2"]
@@ -140,11 +140,11 @@ def test_words_among_numbers_of_the_first_files_are_text_and_said(
 
 
 def test_a_file_that_cannot_be_read_decides_nothing(tmp_path: Path) -> None:
-    write_day(tmp_path, DAYS[0], ["1"])
-    (tmp_path / f"{DAYS[1]}.csv").write_text('at,x\n1,"2\n')
-    source = CsvDays(str(tmp_path))
+    write_day(tmp_path / "days", DAYS[0], ["1"])
+    (tmp_path / "days" / f"{DAYS[1]}.csv").write_text('at,x\n1,"2\n')
+    source = CsvDays(str(tmp_path / "days"))
     assert source.read_days(DAYS[:1])["x"].tolist() == [1]
-    write_day(tmp_path, DAYS[1], ["2"])
+    write_day(tmp_path / "days", DAYS[1], ["2"])
     assert source.read_days(DAYS[:2])["x"].tolist() == [1, 2]
 
 

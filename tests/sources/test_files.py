@@ -316,17 +316,24 @@ def test_cutting_loses_and_doubles_no_row(
     assert ((rows["at"] - start).dt.normalize() == rows["day"]).all()
 
 
-def test_whole_numbers_and_numbers_with_gaps_are_one_column(tmp_path: Path) -> None:
-    (tmp_path / "2026-11-20.csv").write_text("n,shop,seen\n1,a,2026-11-20\n2,NA,\n")
-    (tmp_path / "day=2026-11-21.csv").write_text("n,shop,seen\n,b,2026-11-21 10:00:00\n1.5,,\n")
-    (tmp_path / "2026-11-22.csv").write_text("n,shop,seen\n")
-    source = CsvDays(str(tmp_path))
+def test_whole_numbers_and_numbers_with_gaps_are_one_column(daily: Path) -> None:
+    (daily / "2026-11-20.csv").write_text("n,shop,seen\n1,a,2026-11-20\n2,NA,\n")
+    (daily / "day=2026-11-21.csv").write_text("n,shop,seen\n,b,2026-11-21 10:00:00\n1.5,,\n")
+    (daily / "2026-11-22.csv").write_text("n,shop,seen\n")
+    source = CsvDays(str(daily))
     rows = source.read_days(list(source.list_days(date.max)))
     assert rows["n"].isna().tolist() == [False, False, True, False]
     assert rows["n"].sum() == 4.5
     assert rows["shop"].isna().tolist() == [False, True, False, True]
     assert rows["seen"].dropna().dt.day.tolist() == [20, 21]
     assert source.read_days([date(2026, 11, 22)]).empty
+
+
+@pytest.fixture
+def daily(tmp_path: Path) -> Path:
+    """An empty folder of files by day, beside the state directory."""
+    (tmp_path / "days").mkdir()
+    return tmp_path / "days"
 
 
 def write_text(text: str) -> Callable[[Path], None]:
@@ -551,29 +558,29 @@ def test_a_variable_in_a_path_is_filled(tmp_path: Path, monkeypatch: pytest.Monk
     assert locations.filled("s3://${A}/${A}") == "s3://one/one"
 
 
-def test_codes_are_the_same_whatever_else_is_in_their_file(tmp_path: Path) -> None:
+def test_codes_are_the_same_whatever_else_is_in_their_file(daily: Path) -> None:
     """A source-wide decision: by the contract, by types=, else by the digits that are there."""
     days = [FIRST, FIRST + timedelta(days=1)]
     for day, codes in zip(days, ("7\n12", "00042\n7"), strict=True):
-        (tmp_path / f"{day}.csv").write_text(f"sku\n{codes}\n")
-    named = CsvDays(str(tmp_path), types={"sku": "str"})
-    told = CsvDays(str(tmp_path)).with_types({"sku": "str"})
+        (daily / f"{day}.csv").write_text(f"sku\n{codes}\n")
+    named = CsvDays(str(daily), types={"sku": "str"})
+    told = CsvDays(str(daily)).with_types({"sku": "str"})
     for source in (named, told):
         assert source.read_days(days[:1])["sku"].tolist() == ["7", "12"]
         assert source.read_days(days)["sku"].tolist() == ["7", "12", "00042", "7"]
-    untold = CsvDays(str(tmp_path))
+    untold = CsvDays(str(daily))
     assert untold.read_days(days[:1])["sku"].tolist() == ["7", "12"]
     assert untold.read_days(days)["sku"].tolist() == ["7", "12", "00042", "7"]
-    number = CsvDays(str(tmp_path), types={"sku": "int"}).with_types({"sku": "str"})
+    number = CsvDays(str(daily), types={"sku": "int"}).with_types({"sku": "str"})
     assert number.read_days(days)["sku"].tolist() == [7, 12, 42, 7], "types= goes first"
 
 
-def test_a_word_among_declared_numbers_is_left_to_the_contract(tmp_path: Path) -> None:
+def test_a_word_among_declared_numbers_is_left_to_the_contract(daily: Path) -> None:
     days = [FIRST, FIRST + timedelta(days=1)]
     for day, row in zip(days, ("1,true,2026-11-20 10:00", "x,maybe,soon"), strict=True):
-        (tmp_path / f"{day}.csv").write_text(f"n,b,at\n{row}\n")
+        (daily / f"{day}.csv").write_text(f"n,b,at\n{row}\n")
     declared = {"n": "int", "b": "bool", "at": "time"}
-    rows = CsvDays(str(tmp_path)).with_types(declared).read_days(days)
+    rows = CsvDays(str(daily)).with_types(declared).read_days(days)
     assert rows["n"].tolist() == ["1", "x"]
     assert rows["b"].tolist() == ["true", "maybe"]
 
@@ -692,14 +699,14 @@ def plain(values: pd.Series) -> list[object]:
     return [None if pd.isna(value) else value for value in values]
 
 
-def test_a_pattern_of_the_contract_reaches_the_reader(tmp_path: Path) -> None:
+def test_a_pattern_of_the_contract_reaches_the_reader(daily: Path) -> None:
     class Codes(pandera.DataFrameModel):
         code: str = pandera.Field(alias="code_.*", regex=True)
 
     days = [FIRST, FIRST + timedelta(days=1)]
     for day, code in zip(days, ("7", "00042"), strict=True):
-        (tmp_path / f"{day}.csv").write_text(f"code_a,n\n{code},1\n")
-    source = CsvDays(str(tmp_path)).with_types(plain_types(Codes))
+        (daily / f"{day}.csv").write_text(f"code_a,n\n{code},1\n")
+    source = CsvDays(str(daily)).with_types(plain_types(Codes))
     assert source.read_days(days[:1])["code_a"].tolist() == ["7"]
     assert source.read_days(days)["code_a"].tolist() == ["7", "00042"]
     assert source.read_days(days)["n"].tolist() == [1, 1]
