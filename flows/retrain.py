@@ -26,8 +26,9 @@ from tasks.steps.release import (
     register_version,
 )
 from tasks.steps.report import end_again, end_night, publish_report
+from tasks.steps.shadow import follow_shadow
 from tasks.steps.train import fit_candidate, refit_challenger
-from tasks.steps.waiting import wait_for_person
+from tasks.steps.waiting import begin_shadow, wait_for_person
 
 
 @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
@@ -64,9 +65,9 @@ def retrain(config: RetrainConfig) -> State:
                 publish_report(night, clean, examples, judged, None, None, live, drift)
             )
 
+        judged, version = follow_shadow(night, clean, live, judged)
         run = log_night(night, clean, examples, judged)
-        version = None
-        if judged.verdict.status.registers:
+        if version is None and judged.verdict.status.registers:
             shipped = refit_challenger(night, examples, judged)
             version = register_version(night, examples, judged, shipped, run)
             judged = check_version(night, examples, judged, shipped, version)
@@ -74,6 +75,8 @@ def retrain(config: RetrainConfig) -> State:
                 judged = promote_version(night, version, judged)
             if judged.verdict.status is Status.WAITING:
                 judged = wait_for_person(night, judged, version)
+            if judged.verdict.status is Status.SHADOW:
+                judged = begin_shadow(night, judged, version)
 
         clean_up(night)
         shown = deliver_predictions(night, clean)

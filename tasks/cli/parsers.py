@@ -100,8 +100,8 @@ def retrain_parser() -> argparse.ArgumentParser:
     parser = _night_parser(
         "flows/retrain.py",
         "Retrain one model for one as-of date.",
-        "Exit code: 0 promoted, kept, waiting, held or nothing to do; 3 rejected; 2 wrong call or "
-        "spec; 1 failure.",
+        "Exit code: 0 promoted, kept, waiting, shadow, held or nothing to do; 3 rejected; 2 wrong "
+        "call or spec; 1 failure.",
     )
     parser.add_argument(
         "--json", action="store_true", help="print report.json instead of the summary"

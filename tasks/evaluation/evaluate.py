@@ -38,6 +38,7 @@ def evaluate(
     confidence: float,
     seed: int,
     block: int = 1,
+    names: Sequence[str] | None = None,
 ) -> Evaluation:
     """Measure every scorer on the same examples and the same day resamples.
 
@@ -49,6 +50,7 @@ def evaluate(
         confidence: Two-sided level of the intervals.
         seed: Seed of the resamples.
         block: Days in a row that are resampled together.
+        names: Metrics, the primary one among them; None for all of the problem.
 
     Raises:
         JudgementError: No scorer can be measured: empty holdout, fewer than two days, one class or
@@ -59,7 +61,7 @@ def evaluate(
     problem.check_examples(examples)
     usable, unusable = _usable_scores(problem, scores, len(examples))
     counts = day_counts(len(labels), resamples, seed, block)
-    samples = problem.measure(examples, usable, day, counts, problem.metric_names)
+    samples = problem.measure(examples, usable, day, counts, names or problem.metric_names)
     n_days = len(labels)
     clusters = max(2, n_days // block)
     metrics: dict[str, dict[str, Estimate]] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.metrics.base import title
-from tasks.monitoring import estimated_performance, live_performance
+from tasks.monitoring import estimated_performance, live_performance, shadow_days
 from tasks.predictions import publish
 from tasks.store import frames
 from tasks.store.files import read_json
@@ -107,10 +107,16 @@ def grade_one(
     if fixed.is_file() and _fits(spec, fixed):
         answered["anchor"] = pd.read_parquet(fixed)
         anchor_version = str(answered["anchor"]["version"].iloc[0])
+    dark, beside = shadow_days.file_of(spec.name, record["as_of"]), dict[str, str]()
+    if dark.is_file() and _fits(spec, dark):
+        answered["shadow"] = pd.read_parquet(dark)
+        version = str(answered["shadow"]["version"].iloc[0])
+        beside = {"shadow_version": version, "as_of": record["as_of"]}
+    if anchor_version:
+        beside["anchor_version"] = anchor_version
     found = live_performance.grade_day(
         spec.problem, answered, frames.read_days([happened]), spec.slices
     )
-    beside = {"anchor_version": anchor_version} if anchor_version else {}
     return {
         "day": record["day"],
         "version": record["version"],

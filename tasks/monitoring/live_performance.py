@@ -64,16 +64,17 @@ def grade_day(
 
     Args:
         problem: What is predicted.
-        answered: Predictions of ``champion`` and, where there are any, of ``previous`` and
-            ``anchor``.
+        answered: Predictions of ``champion`` and, where there are any, of ``previous``, ``anchor``
+            and ``shadow``.
         happened: Clean rows of that day.
         slices: Slices to report the metric for, where the predictions and the clean rows have their
             columns.
 
     Returns:
         ``asked``, ``labelled``, ``unasked``, ``metrics``, ``previous`` (its metrics), ``slices``
-        and, where there are any, ``anchor`` (its metrics) and ``calibration``. Metrics that are
-        undefined on the day are left out, and custom metrics that need columns of the features.
+        and, where there are any, ``anchor`` and ``shadow`` (their metrics) and ``calibration``.
+        Metrics that are undefined on the day are left out, and custom metrics that need columns of
+        the features.
     """
 
     examples, scores, counts = problem.match(answered, happened)
@@ -84,8 +85,8 @@ def grade_day(
         "previous": measured.get("previous", {}),
         "slices": {},
     }
-    if "anchor" in answered:
-        found["anchor"] = measured.get("anchor", {})
+    for other in {"anchor", "shadow"} & answered.keys():
+        found[other] = measured.get(other, {})
     for by in slices if len(examples) else ():
         try:
             groups = problem.slice_values(examples, by)
@@ -255,6 +256,9 @@ def to_text(record: Mapping[str, Any], metric: str, title: str) -> str:
     anchor = record.get("anchor_version")
     if anchor != record.get("previous_version") and metric in record.get("anchor", {}):
         said += f"; the anchor, version {anchor}, had {record['anchor'][metric]:.3f}"
+    if metric in record.get("shadow", {}):
+        shadow = record["shadow"][metric]
+        said += f"; version {record['shadow_version']} had {shadow:.3f} in the shadow"
     return f"{said} ({record['labelled']:,} of {record['asked']:,} predictions have a label)"
 
 

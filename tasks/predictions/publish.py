@@ -54,6 +54,8 @@ CURRENT = "current.parquet"
 NEXT = "next"
 """Folder of predictions that are made and not published."""
 INPUTS = "inputs.parquet"
+SHADOW = "shadow.parquet"
+"""After the as-of date: what a version that waits predicts beside the champion."""
 KEPT = 90
 """Nights whose predictions are kept on disk beyond those whose labels are not final yet."""
 
@@ -102,6 +104,7 @@ def keep(
     inputs: pd.DataFrame | None,
     previous: pd.DataFrame | None,
     anchor: pd.DataFrame | None = None,
+    shadow: pd.DataFrame | None = None,
 ) -> None:
     """Keep a night's predictions on disk, beside those that the app reads until ``publish``.
 
@@ -113,9 +116,10 @@ def keep(
             than those of another version.
         previous: What the champion's predecessor predicts for the same requests, if anything.
         anchor: What the anchor predicts for them, if anything.
+        shadow: What a version that waits predicts for them, if anything. The app never reads it.
     """
     folder = folder_of(model) / NEXT
-    made = zip(_names(as_of), (rows, inputs, previous, anchor), strict=True)
+    made = zip(_names(as_of), (rows, inputs, previous, anchor, shadow), strict=True)
     for name, frame in made:
         if frame is None:
             (folder / name).unlink(missing_ok=True)
@@ -266,10 +270,11 @@ def _check_own_table(model: str) -> None:
 
 
 def _names(as_of: date) -> tuple[str, ...]:
-    """Files of a night: the predictions, their inputs, those of predecessor and anchor."""
+    """Files of a night: the predictions, their inputs, and those of other versions."""
     return (
         f"{as_of}.parquet",
         INPUTS,
         f"{as_of}.previous.parquet",
         f"{as_of}.anchor.parquet",
+        f"{as_of}.{SHADOW}",
     )

@@ -15,6 +15,7 @@ class Status(StrEnum):
     PROMOTED = "PROMOTED"
     KEPT = "KEPT"
     WAITING = "WAITING"
+    SHADOW = "SHADOW"
     HELD = "HELD"
     REJECTED = "REJECTED"
 
@@ -31,7 +32,7 @@ class Status(StrEnum):
     @property
     def registers(self) -> bool:
         """Whether the challenger becomes a version in the registry."""
-        return self in (Status.PROMOTED, Status.WAITING)
+        return self in (Status.PROMOTED, Status.WAITING, Status.SHADOW)
 
     @property
     def words(self) -> str:
@@ -49,6 +50,7 @@ _MEANINGS = {
     Status.PROMOTED: _Meaning(0, "COMPLETED", "a new champion"),
     Status.KEPT: _Meaning(0, "COMPLETED", STAYS),
     Status.WAITING: _Meaning(0, "COMPLETED", f"a version waits for a person, {STAYS}"),
+    Status.SHADOW: _Meaning(0, "COMPLETED", f"a version predicts in the shadow, {STAYS}"),
     Status.HELD: _Meaning(0, "CANCELLED", f"no fresh data, {STAYS}"),
     Status.REJECTED: _Meaning(3, "FAILED", f"bad data, {STAYS}"),
 }

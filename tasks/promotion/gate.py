@@ -179,20 +179,20 @@ def judge(
         difference = found.difference(challenger, champion)
         checks.append(_surprise_check(difference, gate))
         checks.append(
-            _same_recipe_check(difference, gate)
+            not_worse(difference, gate, "same recipe", "Same recipe on fresher data")
             if same_recipe
             else _another_recipe_check(difference, gate, proof)
         )
     if not all(check.passed for check in checks):
-        comparison = () if champion is None else (_compared(found, challenger, champion, slices),)
+        comparison = () if champion is None else (compared(found, challenger, champion, slices),)
         return _kept(champion, tuple(checks), comparison)
     if champion is None:
         leading = (
-            f"First champion: {_compared(found, challenger, baseline, (), 'the baseline')}",
+            f"First champion: {compared(found, challenger, baseline, (), 'the baseline')}",
             "Every check passed.",
         )
     else:
-        leading = (_compared(found, challenger, champion, slices), checks[-1].detail)
+        leading = (compared(found, challenger, champion, slices), checks[-1].detail)
     return Verdict(Status.PROMOTED, leading, tuple(checks))
 
 
@@ -363,26 +363,28 @@ def _worse_slices(slices: Sequence[SliceResult], tolerance: float) -> list[Slice
     )
 
 
-def _same_recipe_check(difference: Difference, gate: Gate) -> Check:
+def not_worse(difference: Difference, gate: Gate, name: str, leading: str) -> Check:
+    """Whether the lower end of the relative difference is within ``gate.tolerance``.
+
+    Args:
+        difference: How much better the challenger is than the champion.
+        gate: Bounds of the spec.
+        name: Name of the check.
+        leading: What is compared, the beginning of the sentence.
+    """
     relative = difference.relative
     passed = relative.low >= -gate.tolerance
     bound = f"{gate.tolerance:.1%}"
     if passed:
-        detail = (
-            f"Same recipe on fresher data: at worst {_share(relative.low)}; the bound is "
-            f"{bound} worse."
-        )
+        detail = f"{leading}: at worst {_share(relative.low)}; the bound is {bound} worse."
     elif relative.value >= -gate.tolerance:
         detail = (
-            f"Same recipe on fresher data: measured {_share(relative.value)}, but uncertain: it "
+            f"{leading}: measured {_share(relative.value)}, but uncertain: it "
             f"may be {_share(relative.low)}, and the bound is {bound} worse."
         )
     else:
-        detail = (
-            f"Same recipe on fresher data, but {_share(relative.value)}: beyond the bound of "
-            f"{bound} worse."
-        )
-    return Check("same recipe", passed, detail)
+        detail = f"{leading}, but {_share(relative.value)}: beyond the bound of {bound} worse."
+    return Check(name, passed, detail)
 
 
 def _surprise_check(difference: Difference, gate: Gate) -> Check:
@@ -433,13 +435,14 @@ def _is_gain(difference: Difference, gate: Gate) -> bool:
     )
 
 
-def _compared(
+def compared(
     found: Evaluation,
     challenger: str,
     other: str,
     slices: Sequence[SliceResult],
     whose: str = "the champion",
 ) -> str:
+    """The figures of a challenger beside those of another scorer, with the interval, a sentence."""
     gain = found.difference(challenger, other).absolute
     text = (
         f"{_figures(found, challenger, other, whose + chr(39) + 's')}:"

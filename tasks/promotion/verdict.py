@@ -22,6 +22,7 @@ from tasks.promotion.gate import (
     rank_challengers,
     refuse,
 )
+from tasks.promotion.shadow import into_shadow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +81,7 @@ class Decision:
     """A verdict and its evidence.
 
     Attributes:
-        verdict: PROMOTED, WAITING or KEPT, with reasons and checks.
+        verdict: PROMOTED, WAITING, SHADOW or KEPT, with reasons and checks.
         challenger: The best candidate that passes, else the best that waits for a person, else the
             best of all; the first one where none could be compared.
         figures: Every scorer's metrics; None where the challenger could not be measured.
@@ -131,7 +132,7 @@ def decide(
     found = _judge(
         spec, evidence, champion, checked, refused or {}, contests, code, retired, anchor
     )
-    verdict = found.verdict
+    verdict = into_shadow(found.verdict, spec.gate) if champion else found.verdict
     if champion and champion.edited:
         verdict = _add_reasons(verdict, _told_of_edit(champion))
     if champion and champion.fault:

@@ -32,6 +32,8 @@ NOTED = (
     "twin_learned_through", "spec_module", "spec_file", "lookback", "promised", "hold",
     "twin_sha256",
 )  # fmt: skip
+SHADOW = "nightly.shadow"
+"""What the note of a version's shadow nights is signed as."""
 CHECKED = ("files_sha256", "trusted_types")
 """Tags that are signed as well once the package is checked."""
 
@@ -52,7 +54,7 @@ def made_seal(
 def is_made(version: Any) -> bool:
     """Whether a night with the key has registered this version, and nobody has altered it."""
     wanted = made_seal(version.name, version.source, version.run_id, version.tags)
-    return hmac.compare_digest(version.tags.get(MADE, "").encode(), wanted.encode())
+    return is_signed(version.tags.get(MADE, ""), wanted)
 
 
 def full_seal(version: Any, checked: Mapping[str, str], key: str | None = None) -> str:
@@ -62,10 +64,24 @@ def full_seal(version: Any, checked: Mapping[str, str], key: str | None = None) 
     return _sign([*named, *_values(tags, (*NOTED, *CHECKED))], key)
 
 
+def shadow_seal(version: Any, against: str | None, nights: int) -> str:
+    """Signs that this version was sent into the shadow for so many nights, beside a champion.
+
+    What is promoted by itself at the end of them must have been sent there by a night with the key.
+    """
+    named = [SHADOW, version.name, str(version.version), version.source, version.run_id or ""]
+    return _sign([*named, against, nights], None)
+
+
+def is_signed(found: str, wanted: str) -> bool:
+    """Whether a signature is the one that is wanted."""
+    return hmac.compare_digest(found.encode(), wanted.encode())
+
+
 def seal_fault(version: Any) -> str | None:
     """Why a version must not be loaded; None where its seal is valid."""
     found = version.tags.get(SEAL)
-    if found and hmac.compare_digest(found.encode(), full_seal(version, {}).encode()):
+    if found and is_signed(found, full_seal(version, {})):
         return None
     named = f"Version {version.version} of {version.name}"
     why = (

@@ -1,4 +1,7 @@
-"""Versions that wait for a person, and what was decided on them, kept as tags of the versions."""
+"""Versions that wait for a person or for their shadow nights to end, and what was decided on them.
+
+Both are kept as tags of the versions.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from tasks.registry.seals import is_signed, shadow_seal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -17,15 +22,19 @@ APPROVED, REFUSED, SUPERSEDED = "APPROVED", "REFUSED", "SUPERSEDED"
 
 @dataclass(frozen=True)
 class Waiting:
-    """A version that waits for a person.
+    """A version that waits: for a person, or for what its predictions in the shadow are worth.
 
     Attributes:
         version: Version in the registry.
         candidate: Its recipe.
         as_of: As-of date of its night.
         against: The champion it was judged against; None where there was none.
-        why: Why a person is asked.
+        why: Why it waits.
         model: The model as its night named it.
+        shadow: Its shadow nights; 0 for a version that only a person decides on.
+        night: Key of its night.
+        digest: Digest of the spec it was fitted with.
+        signed: Whether a night with the key has sent it into the shadow.
     """
 
     version: str
@@ -34,6 +43,10 @@ class Waiting:
     against: str | None
     why: str
     model: str
+    shadow: int = 0
+    night: str = ""
+    digest: str = ""
+    signed: bool = True
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,7 @@ def begin_waiting(
     against: str | None,
     why: str,
     named: str,
+    shadow: int = 0,
 ) -> None:
     """Let a version wait, also where it did before and another took its place.
 
@@ -109,12 +123,16 @@ def begin_waiting(
         model: Registered model.
         version: The version.
         against: The champion it was judged against.
-        why: Why a person is asked.
+        why: Why it waits.
         named: The model as its night named it.
+        shadow: Its shadow nights, if any.
     """
-    if DECIDED in client.get_model_version(model, version).tags:
+    found = client.get_model_version(model, version)
+    if DECIDED in found.tags:
         client.delete_model_version_tag(model, version, DECIDED)
-    kept = {"against": against, "why": why[:2000], "model": named}
+    kept: dict[str, Any] = {"against": against, "why": why[:2000], "model": named}
+    if shadow:
+        kept |= {"shadow": shadow, "seal": shadow_seal(found, against, shadow)}
     client.set_model_version_tag(model, version, WAITING, json.dumps(kept, ensure_ascii=False))
 
 
@@ -132,16 +150,25 @@ def supersede(client: MlflowClient, model: str, by: str, why: str, on: str) -> l
         Those that were closed.
     """
     closed = [one for one in read_waiting(client, model) if one.version != by]
-    ended = Decision(SUPERSEDED, f"version {by}", why, on)
     for one in closed:
-        client.set_model_version_tag(model, one.version, DECIDED, ended.to_json())
+        end_waiting(client, model, one.version, Decision(SUPERSEDED, f"version {by}", why, on))
     return closed
 
 
+def end_waiting(client: MlflowClient, model: str, version: str, decision: Decision) -> None:
+    """Note how the wait of a version ended, where the champion stays as it is."""
+    client.set_model_version_tag(model, version, DECIDED, decision.to_json())
+
+
 def _waiting(version: Any) -> Waiting:
+    tags, kept = version.tags, json.loads(version.tags[WAITING])
+    seal, shadow = kept.pop("seal", ""), kept.get("shadow", 0)
     return Waiting(
         version=str(version.version),
-        candidate=version.tags["candidate"],
-        as_of=version.tags["as_of"],
-        **json.loads(version.tags[WAITING]),
+        candidate=tags["candidate"],
+        as_of=tags["as_of"],
+        night=tags.get("night", ""),
+        digest=tags.get("spec_digest", ""),
+        signed=not shadow or is_signed(seal, shadow_seal(version, kept["against"], shadow)),
+        **kept,
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tasks.reporting.report_schema import Report
 
 
-MATURE = (Status.PROMOTED, Status.KEPT, Status.WAITING)
+MATURE = (Status.PROMOTED, Status.KEPT, Status.WAITING, Status.SHADOW)
 """Verdicts of nights that compared a challenger."""
 DAYS = "days.json"
 

@@ -42,6 +42,7 @@ MARKS = {
     Status.PROMOTED: ("green", '<path d="M0-6 6.5 5.5H-6.5z"/>'),
     Status.KEPT: ("blue", '<circle r="5.5"/>'),
     Status.WAITING: ("purple", '<path d="M-5.5-6h11L-5.5 6h11z"/>'),
+    Status.SHADOW: ("purple open", '<path d="M-5.5-6h11L-5.5 6h11z"/>'),
     Status.HELD: ("grey", '<path d="M-5-5.5h3.7v11H-5zM1.3-5.5H5v11H1.3z"/>'),
     Status.REJECTED: ("orange line", '<path d="M-5-5 5 5M5-5-5 5"/>'),
     MISSING: ("gap", '<path d="M-5.5-5.5h11v11h-11z"/>'),

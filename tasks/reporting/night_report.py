@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tasks.monitoring.live_days import Live
     from tasks.predictions.publish import Predictions
     from tasks.promotion.checks import Verdict
+    from tasks.promotion.shadow import Shadow
     from tasks.registry.anchors import Anchor
     from tasks.registry.versions import Champion
     from tasks.reporting.report_schema import (
@@ -34,11 +35,16 @@ if TYPE_CHECKING:
         Estimates,
         Report,
         Rows,
+        ShadowPart,
         SplitPart,
         WaitingPart,
     )
     from tasks.spec.model_spec import ModelSpec
     from tasks.training.fit import Fit
+
+
+WAITS = (Status.WAITING, Status.SHADOW)
+"""Verdicts that let a version wait."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class JudgedFacts:
         run: Its MLflow run, if any.
         version: The version that was registered, if any.
         contests: ``Contests`` as JSON, after tonight; None where there are none.
+        shadow: The version in its shadow nights, if any.
     """
 
     challenger: str
@@ -82,6 +89,7 @@ class JudgedFacts:
     run: str | None = None
     version: str | None = None
     contests: dict[str, Any] | None = None
+    shadow: Shadow | None = None
 
 
 @dataclass(frozen=True)
@@ -136,10 +144,11 @@ def build_report(night: NightFacts) -> Report:
         "metric": problem.primary,
         "greater_is_better": problem.greater_is_better,
         "titles": {name: title(name) for name in problem.metric_names},
-        "challenger": challenger(judged),
+        "challenger": challenger(night),
         "champion": champion(night),
         "anchor": anchor(night),
         "waiting": waiting(night),
+        "shadow": shadow(night),
         "candidates": candidates(judged),
         "metrics": comparison(judged),
         "looks": looks(judged, night.champion, night.spec.gate.recipe_confidence),
@@ -198,17 +207,22 @@ def split(judged: JudgedFacts | None) -> SplitPart | None:
     }
 
 
-def challenger(judged: JudgedFacts | None) -> ChallengerPart:
+def challenger(night: NightFacts) -> ChallengerPart:
     """The challenger, and its registered version."""
+    judged = night.judged
     if judged is None:
         return {"version": None, "run_id": None, "candidate": None}
-    return {"version": judged.version, "run_id": judged.run, "candidate": judged.challenger}
+    version = None if _of_shadow(night) else judged.version
+    return {"version": version, "run_id": judged.run, "candidate": judged.challenger}
 
 
 def champion(night: NightFacts) -> ChampionPart:
     """The champion after the night."""
     before, judged = night.champion, night.judged
     if judged and judged.version and night.verdict.status is Status.PROMOTED:
+        if dark := _of_shadow(night):
+            since = dark.since.isoformat()
+            return {"version": dark.version, "candidate": dark.candidate, "since": since}
         since = night.as_of.isoformat()
         return {"version": judged.version, "candidate": judged.challenger, "since": since}
     if before is None:
@@ -231,12 +245,35 @@ def anchor(night: NightFacts) -> AnchorPart | None:
 
 
 def waiting(night: NightFacts) -> WaitingPart | None:
-    """The version that waits for a person, and the champion it was judged against."""
+    """The version that waits, and the champion it was judged against."""
     judged, before = night.judged, night.champion
-    if not judged or not judged.version or night.verdict.status is not Status.WAITING:
+    if not judged or not judged.version or night.verdict.status not in WAITS:
         return None
     against = before.version if before else None
     return {"version": judged.version, "against": against, "decision": None}
+
+
+def shadow(night: NightFacts) -> ShadowPart | None:
+    """The version that goes on predicting beside the champion, where its labels decide."""
+    found = night.judged.shadow if night.judged else None
+    if found is None or found.ended:
+        return None
+    return {
+        "version": found.version,
+        "against": found.against,
+        "since": found.since.isoformat(),
+        "night": found.night,
+        "nights": found.nights,
+        "graded": found.graded,
+    }
+
+
+def _of_shadow(night: NightFacts) -> Shadow | None:
+    """The version of an earlier night that this verdict is about, where that was in the shadow."""
+    judged = night.judged
+    found = judged.shadow if judged else None
+    about = judged and found and found.version == judged.version and found.since < night.as_of
+    return found if about else None
 
 
 def candidates(judged: JudgedFacts | None) -> dict[str, CandidatePart]:

@@ -44,11 +44,22 @@ class DecisionPart(TypedDict):
 
 
 class WaitingPart(TypedDict):
-    """A version that waits for a person, and what was decided since."""
+    """A version that waits, for a person or in the shadow, and what was decided since."""
 
     version: str
     against: str | None
     decision: DecisionPart | None
+
+
+class ShadowPart(TypedDict):
+    """The version in its shadow nights: how many of them it has done, and how many are graded."""
+
+    version: str
+    against: str | None
+    since: str
+    night: int
+    nights: int
+    graded: int
 
 
 class CandidatePart(TypedDict):
@@ -100,6 +111,7 @@ class Report(TypedDict):
     champion: ChampionPart
     anchor: AnchorPart | None
     waiting: WaitingPart | None
+    shadow: NotRequired[ShadowPart | None]
     candidates: dict[str, CandidatePart]
     metrics: dict[str, Estimates]
     looks: dict[str, Any]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tasks.promotion.checks import STAYS, Status
+from tasks.promotion.shadow import in_shadow
 
 if TYPE_CHECKING:
     from tasks.reporting.report_schema import Report, WaitingPart
@@ -41,6 +42,10 @@ def outcome(report: Report) -> str:
     if version:
         again = report.get("has_reverted")
         now = f"version {version} is the champion again" if again else STAYS
+    shadow = report.get("shadow")
+    if shadow and report["verdict"] in (Status.KEPT, Status.SHADOW):
+        told = in_shadow(shadow["version"], shadow["night"], shadow["nights"])
+        return f"version {told}, {now}"
     return words.replace(STAYS, now)
 
 

@@ -7,6 +7,9 @@ from datetime import timedelta
 
 from tasks.spec.values import is_number, is_whole_days, shown
 
+MOST_SHADOW = 60
+"""Most shadow nights: as many graded days are looked back on."""
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -27,6 +30,10 @@ class Gate:
             review.
         approve: Whether every promotion waits until a person approves it with
             `flows/approve.py`.
+        shadow: For how many nights a challenger that passed predicts beside the champion, in files
+            that the app does not read, before it may be promoted: once so many of its days are
+            graded, it must not be worse than the champion on the same rows, by ``tolerance``.
+            ``days(0)`` for none.
         feature_auc: Largest area under the ROC curve that one feature alone may have.
         slice_tolerance: How much worse, relative, a declared slice may become.
         calibration: Largest expected calibration error, or None for no bound.
@@ -44,6 +51,7 @@ class Gate:
     recipe_confidence: float = 0.95
     surprise: float = 0.10
     approve: bool = False
+    shadow: timedelta = timedelta(0)
     feature_auc: float = 0.80
     slice_tolerance: float = 0.10
     calibration: float | None = None
@@ -81,6 +89,13 @@ class Gate:
             found.append(f"gate.calibration: found {self.calibration!r}, allowed None or 0 to 1")
         if not isinstance(self.approve, bool):
             found.append(f"gate.approve: found {self.approve!r}, allowed True or False")
+        if not is_whole_days(self.shadow, 0) or not (
+            not self.shadow or 2 <= self.shadow.days <= MOST_SHADOW
+        ):
+            found.append(
+                f"gate.shadow: found {shown(self.shadow)}, allowed days(n), n from 2 to "
+                f"{MOST_SHADOW}, or days(0) for none"
+            )
         return found
 
 

@@ -16,7 +16,7 @@ from tasks.clean_process import version_answers
 from tasks.errors import SpecError
 from tasks.features.contract import as_declared
 from tasks.predictions import publish, sql_table
-from tasks.registry import anchors, versions
+from tasks.registry import anchors, versions, waiting
 from tasks.registry.client import open_registry
 from tasks.reporting.decisions import full_name
 from tasks.spec.loading import load_spec
@@ -44,9 +44,9 @@ def predicts(spec: ModelSpec) -> bool:
 
 @task(task_run_name="predict the day after {night.as_of}", **OUTSIDE)
 def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
-    """Predict for the next day, with the champion and with its predecessor.
+    """Predict for the next day, with the champion, its predecessor, and a version that waits.
 
-    The predictions of both are kept for the day their labels arrive; the app reads the champion's.
+    The predictions of all are kept for the day their labels arrive; the app reads the champion's.
     """
     spec, day = load_spec(night.model), night.next_day
     if not predicts(spec):
@@ -73,7 +73,8 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
         previous = version_answers.predict_by_previous(client, spec, ahead)
         known = {champion.version: None, _version_of(previous): previous}
         fixed = _predict_by_anchor(client, spec, ahead, known)
-        publish.keep(night.name, night.as_of, rows, inputs, previous, fixed)
+        shadow = _predict_in_shadow(client, spec, ahead, champion.version)
+        publish.keep(night.name, night.as_of, rows, inputs, previous, fixed, shadow)
     count = f"{len(found):,}"
     log.info("predict   %s predictions for %s by version %s", count, day, champion.version)
     return replace(
@@ -230,6 +231,16 @@ def _predict_by_anchor(
     if anchor is None or anchor.version in known:
         return known[anchor.version] if anchor else None
     return version_answers.predict_by_version(client, spec, anchor.version, ahead)
+
+
+def _predict_in_shadow(
+    client: Client, spec: ModelSpec, ahead: version_answers.DayAhead, champion: str
+) -> pd.DataFrame | None:
+    """What the version predicts that waits beside this champion, if one does."""
+    for one in waiting.read_waiting(client, spec.name):
+        if one.against == champion:
+            return version_answers.predict_by_version(client, spec, one.version, ahead)
+    return None
 
 
 def _version_of(predictions: pd.DataFrame | None) -> str | None:

@@ -157,6 +157,7 @@ def _judged_facts(
         figures=judged.figures,
         prediction_interval=judged.prediction_interval,
         contests=judged.contests,
+        shadow=judged.shadow,
         run=run,
         version=version,
     )

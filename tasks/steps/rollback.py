@@ -26,6 +26,7 @@ from tasks.reporting.decisions import forget
 from tasks.spec.gate import Gate, Revert
 from tasks.steps.events import announce
 from tasks.steps.history import draw_history
+from tasks.steps.waiting import close_shadows
 
 if TYPE_CHECKING:
     from tasks.registry.client import Client
@@ -121,6 +122,7 @@ def restore_champion(
     client = open_registry()
     rejected = aliases.roll_back(client, config.model, version, config.why, held_until)
     _end_line(client, config.model)
+    _end_shadows(client, config)
     forget(config.model)
     holds = {hold.version: hold for hold in read_holds(client, config.model)}
     hold = holds.get(rejected or "")
@@ -223,10 +225,12 @@ def retire_champion(config: RollbackConfig, known_until: date | None) -> dict[st
     """
     if config.to or config.release:
         raise RollbackError("--retire goes back to nothing: leave out --to and --release.")
+    client = open_registry()
     try:
-        version = aliases.give_up(open_registry(), config.model, config.why, known_until)
+        version = aliases.give_up(client, config.model, config.why, known_until)
     except RegistryError as error:
         raise RollbackError(str(error)) from error
+    _end_shadows(client, config)
     forget(config.model)
     held = f", and up to {known_until} against its known figures" if known_until else ""
     text = (
@@ -262,6 +266,12 @@ def _end_line(client: Client, model: str) -> None:
     if anchor and newest:
         since = max(anchor.since, date.fromisoformat(newest) + timedelta(days=1))
         anchors.write_anchor(client, model, replace(anchor, since=since))
+
+
+def _end_shadows(client: Client, config: RollbackConfig) -> None:
+    """A version in the shadow was judged against the champion that has just been replaced."""
+    why = f"the champion beside it was withdrawn: {config.why.removesuffix('.')}"
+    close_shadows(client, config.model, "a rollback", why, _newest_night(config.model, ""))
 
 
 def draw_history_anew(model: str) -> None:

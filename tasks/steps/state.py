@@ -14,6 +14,7 @@ from tasks.training import fit
 
 if TYPE_CHECKING:
     from tasks.promotion.checks import Verdict
+    from tasks.promotion.shadow import Shadow
     from tasks.registry.anchors import Anchor
     from tasks.registry.holds import Hold
     from tasks.registry.versions import Champion
@@ -156,6 +157,7 @@ class Judged:
         done: When the verdict was reached, in seconds since the epoch.
         prediction_interval: Prediction interval of the primary metric on a live day.
         contests: Contests of other recipes with the champion's, after tonight, as JSON.
+        shadow: The version in its shadow nights, or that has ended them tonight, if any.
     """
 
     verdict: Verdict
@@ -168,6 +170,7 @@ class Judged:
     done: float
     prediction_interval: dict[str, float] | None = None
     contests: dict[str, Any] | None = None
+    shadow: Shadow | None = None
 
 
 def seconds_since(started: float) -> float:

@@ -84,8 +84,8 @@ def test_silence_is_26_hours_and_a_lost_heartbeat_three_of_those_of_the_work_poo
 
 
 ENDS = (
-    "PROMOTED KEPT WAITING APPROVED HELD REJECTED SUPERSEDED REPLAYED Completed Failed Crashed "
-    "Cancelled TimedOut AwaitingRetry Paused Suspended PUBLISHED REFUSED GRADED REVERTED"
+    "PROMOTED KEPT WAITING SHADOW APPROVED HELD REJECTED SUPERSEDED REPLAYED Completed Failed "
+    "Crashed Cancelled TimedOut AwaitingRetry Paused Suspended PUBLISHED REFUSED GRADED REVERTED"
 )
 
 

@@ -27,6 +27,7 @@ def test_an_unknown_verdict_is_refused() -> None:
         ("PROMOTED", StateType.COMPLETED),
         ("KEPT", StateType.COMPLETED),
         ("WAITING", StateType.COMPLETED),
+        ("SHADOW", StateType.COMPLETED),
         ("HELD", StateType.CANCELLED),
         ("REJECTED", StateType.FAILED),
     ],

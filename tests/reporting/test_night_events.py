@@ -22,7 +22,7 @@ def night(as_of: str, verdict: str, since: str | None = "2026-11-20") -> dict[st
     }
 
 
-@pytest.mark.parametrize("verdict", ["PROMOTED", "KEPT", "WAITING", "HELD", "REJECTED"])
+@pytest.mark.parametrize("verdict", ["PROMOTED", "KEPT", "WAITING", "SHADOW", "HELD", "REJECTED"])
 def test_each_verdict_is_an_event(verdict: str) -> None:
     found = night_events(night("2026-11-22", verdict), None, LIMIT)
     assert found == {

@@ -18,8 +18,9 @@ from tasks.predictions.publish import Predictions
 from tasks.promotion.betting import Capital
 from tasks.promotion.checks import Check, Status, Verdict
 from tasks.promotion.contests import Contest, Contests
+from tasks.promotion.shadow import Shadow
 from tasks.registry.versions import Champion
-from tasks.reporting import night_report
+from tasks.reporting import history_page, night_report
 from tasks.reporting.night_report import DataFacts, JudgedFacts, NightFacts, build_report
 from tasks.reporting.render import to_markdown, to_terminal
 from tasks.reporting.report_schema import Report
@@ -118,9 +119,34 @@ def test_the_champion_is_the_new_version_only_where_it_was_promoted() -> None:
     assert night_report.champion(PROMOTED) == new
     refused = replace(PROMOTED, verdict=Verdict(Status.KEPT, ("Version 3 is not promoted: size.",)))
     assert night_report.champion(refused) == old
-    assert night_report.challenger(refused.judged)["version"] == "3"
+    assert night_report.challenger(refused)["version"] == "3"
     assert night_report.champion(replace(refused, judged=None)) == old
     assert night_report.champion(replace(refused, champion=None))["version"] is None
+
+
+def test_a_version_in_the_shadow_is_told_until_it_is_judged() -> None:
+    dark = Shadow("7", "tree", date(2026, 3, 8), "2", night=2, nights=5, graded=1)
+    kept = replace(
+        PROMOTED,
+        verdict=Verdict(Status.KEPT, (f"{dark.told()}.",)),
+        judged=replace(JUDGED, version=None, shadow=dark),
+    )
+    found = build_report(kept)
+    assert json.loads(json.dumps(found)) == found
+    assert found["shadow"] == {
+        "version": "7", "against": "2", "since": "2026-03-08", "night": 2, "nights": 5, "graded": 1,
+    }  # fmt: skip
+    said = "version 7 predicts in the shadow, night 2 of 5, the champion stays"
+    assert f"KEPT: {said}" in to_terminal(found)
+    assert said in history_page.to_html([found], [])
+    begun = replace(kept, verdict=Verdict(Status.SHADOW, ("Fine.",)))
+    assert f"SHADOW: {said}" in to_terminal(build_report(begun))
+    judged = replace(JUDGED, version="7", shadow=replace(dark, ended=True))
+    found = build_report(replace(PROMOTED, judged=judged))
+    assert found["shadow"] is None
+    assert found["champion"] == {"version": "7", "candidate": "tree", "since": "2026-03-08"}
+    assert found["challenger"]["version"] is None
+    assert "PROMOTED: version 7 is the champion" in to_terminal(found)
 
 
 def test_candidates_that_could_not_be_measured_are_left_out() -> None:

@@ -14,7 +14,18 @@ from tasks.promotion.checks import Status
 from tasks.registry import anchors, versions
 from tasks.registry.client import open_registry
 from tasks.spec.loading import load_spec
-from tasks.steps import judge, monitor, predict, prepare, release, report, rollback, train
+from tasks.steps import (
+    judge,
+    monitor,
+    predict,
+    prepare,
+    release,
+    report,
+    rollback,
+    shadow,
+    train,
+    waiting,
+)
 from tasks.steps.state import Cleaned, Night
 from tasks.store.files import write_json
 from tests.nights import MLFLOW_WARNINGS, nth_day, write_model, write_more
@@ -61,12 +72,17 @@ def live_through(model: Path, as_of: date) -> dict[str, Any]:
     made = [train.fit_candidate.fn(night, examples, name) for name in examples.candidates]
     champion = judge.score_champion.fn(night, examples)
     judged = judge.judge_night.fn(night, examples, made, champion)
-    run, version = release.log_night.fn(night, clean, examples, judged), None
-    if judged.verdict.status is Status.PROMOTED:
+    judged, version = shadow.follow_shadow.fn(night, clean, live, judged)
+    run = release.log_night.fn(night, clean, examples, judged)
+    if version is None and judged.verdict.status.registers:
         shipped = train.refit_challenger.fn(night, examples, judged)
         version = release.register_version.fn(night, examples, judged, shipped, run)
         judged = release.check_version.fn(night, examples, judged, shipped, version)
-        judged = release.promote_version.fn(night, version, judged)
+        begin = {
+            Status.PROMOTED: lambda: release.promote_version.fn(night, version, judged),
+            Status.SHADOW: lambda: waiting.begin_shadow.fn(night, judged, version),
+        }
+        judged = begin[judged.verdict.status]()
     shown = predict.publish_predictions.fn(night, predict.predict_ahead.fn(night, clean))
     found: dict[str, Any] = report.publish_report.fn(
         night, clean, examples, judged, run, version, live, None, shown
