@@ -146,13 +146,17 @@ class SqlDays:
                     check_names(names[1:], self._what())
                     kinds = _arrow_types(streamed) if kind is not None else {}
                     parts += [self._as_table(names, kinds, rows) for rows in streamed.partitions()]
+            if kind is None and parts:
+                parts = self._as_whole_columns(connection, alike(parts))
         if not parts:
             raise SourceError(
                 f"{self._what()}: found no row of {days[0]}; expected rows of that day. They were "
                 "deleted after the days were listed: run the night again."
             )
         try:
-            whole = pa.concat_tables(alike(parts), promote_options="permissive")
+            whole = pa.concat_tables(
+                parts if kind is None else alike(parts), promote_options="permissive"
+            )
         except pa.ArrowException as error:
             raise ColumnsError(
                 f"{self._what()}: found types that cannot be joined: {error}. Use one type in the "
@@ -163,6 +167,49 @@ class SqlDays:
         place = whole.column_names.index(self.time)
         whole = whole.set_column(place, self.time, pa.array(times))
         return to_frame(with_days(whole, self._what()))
+
+    def _as_whole_columns(self, connection: Connection, parts: Sequence[Any]) -> list[Any]:
+        """Rows of SQLite, where each value has its own type, in the types of all rows.
+
+        Raises:
+            ColumnsError: Where fractions are in a column with whole numbers that no float holds.
+        """
+        import pyarrow as pa
+
+        asked = [
+            name
+            for name in parts[0].column_names[1:]
+            if any(_is_open(part.column(name).type) for part in parts)
+        ]
+        kinds = self._stored_types(connection, asked) if asked else {}
+        found = list(parts)
+        for name, target in kinds.items():
+            for at, part in enumerate(found):
+                place, column = part.column_names.index(name), part.column(name)
+                try:
+                    found[at] = part.set_column(place, name, column.cast(target))
+                except pa.ArrowException as error:
+                    raise ColumnsError(
+                        f"{self._what()}: found whole numbers and fractions in column {name!r} "
+                        f"that no one type holds: {error}. CAST the column in query=."
+                    ) from error
+        return found
+
+    def _stored_types(self, connection: Connection, names: Sequence[str]) -> dict[str, Any]:
+        """The Arrow type that holds all values of columns, where there is one."""
+        import pyarrow as pa
+        import sqlalchemy as sql
+
+        found: dict[str, Any] = {}
+        for part in [names[n : n + MOST_ARGUMENTS] for n in range(0, len(names), MOST_ARGUMENTS)]:
+            tests = [test for name in part for test in _stored(sql.column(name))]
+            row = connection.execute(sql.select(*tests).select_from(self._source())).one()
+            for at, name in enumerate(part):
+                whole, real, broken, text, blob = map(bool, row[5 * at : 5 * at + 5])
+                if (whole or real) + text + blob == 1:
+                    number = pa.float64() if broken or not whole else pa.int64()
+                    found[name] = pa.string() if text else pa.binary() if blob else number
+        return found
 
     def _what(self) -> str:
         return f"{self.url} {self.table or 'query'}"
@@ -346,6 +393,26 @@ class SqlDays:
         return pa.table(columns)
 
 
+def _is_open(kind: Any) -> bool:
+    """Whether rows with such a column may have another type beside other rows of the table."""
+    import pyarrow as pa
+
+    return any(
+        is_one(kind) for is_one in (pa.types.is_null, pa.types.is_integer, pa.types.is_floating)
+    )
+
+
+def _stored(column: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    """Whether a column of SQLite has whole numbers, others, fractions, texts and bytes."""
+    import sqlalchemy as sql
+
+    kind = sql.func.typeof(column)
+    is_real = kind == "real"
+    broken = sql.and_(is_real, column != sql.cast(column, sql.Integer()))
+    tests = [kind == "integer", is_real, broken, kind == "text", kind == "blob"]
+    return [sql.func.max(test) for test in tests]
+
+
 def _names(found: CursorResult[Any]) -> list[str]:
     """Names of the columns as the database reports them: SQLAlchemy knows only ``*``."""
     return [column[0] for column in found.cursor.description] if found.cursor else []
@@ -391,8 +458,14 @@ def _arrow_types(found: CursorResult[Any]) -> dict[str, Any]:
         **dict.fromkeys(DOCUMENTS, _as_json),
         **dict.fromkeys((20, 21, 23), pa.int64()),
         **dict.fromkeys((700, 701, NUMERIC), pa.float64()),
-        **dict.fromkeys((25, 1042, 1043), pa.string()),
+        **dict.fromkeys((25, 1042, 1043, 2950), pa.string()),
         16: pa.bool_(),
+        17: pa.binary(),
+        1082: pa.date32(),
+        1083: pa.time64("us"),
+        1114: pa.timestamp("us"),
+        ZONED: pa.timestamp("us", "UTC"),
+        1186: pa.duration("us"),
     }
     kinds: dict[str, Any] = {}
     for column in found.cursor.description if found.cursor else []:

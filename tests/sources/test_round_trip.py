@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pyarrow as arrow
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sql
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
@@ -248,3 +250,188 @@ def test_times_at_the_ends_of_time_are_joined_or_refused_by_name(tmp_path: Path)
         pq.write_table(arrow.table({"x": times}), tmp_path / f"{day}.parquet")
     with pytest.raises(ColumnsError, match=r"timestamp\[ns\] in column 'x'"):
         ParquetDays(str(tmp_path)).read_days(dates(2))
+
+
+NAMES = [
+    *("x", " x", "a b", "ä", "select", "class", '"q"', "a,b", "a;b", "a.b", "100%", "a:b", "it's"),
+    *("{y}", "$1", "\\N", "NA", "1", "-", "source_rows", "nightly_day", "day_", "target", "µ" * 30),
+]
+"""What a table of a stranger may call its columns."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Random days, some of them in several files.
+
+    Attributes:
+        kinds: Column to a key of the types that were allowed.
+        days: Of each day, of each of its files, rows as mappings.
+    """
+
+    kinds: dict[str, str]
+    days: list[list[list[dict[str, Any]]]]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [row for day in self.days for file in day for row in file]
+
+
+@st.composite
+def tables(draw: st.DrawFn, values: Mapping[str, st.SearchStrategy[Any]]) -> Tables:
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))
+    kinds = {name: draw(st.sampled_from([*values])) for name in names}
+    row = st.fixed_dictionaries({n: st.one_of(st.none(), values[k]) for n, k in kinds.items()})
+    file = st.lists(row, min_size=1, max_size=3)
+    day = st.lists(file, min_size=1, max_size=2)
+    days = draw(st.lists(day, min_size=1, max_size=3))
+    for files in days:
+        gone = dict.fromkeys(draw(st.sets(st.sampled_from(names))))  # missing all day
+        for rows in files:
+            rows[:] = [row | gone for row in rows]
+    return Tables(kinds, days)
+
+
+def check_rows(source: Source, made: Tables) -> None:
+    """Check that days read together are those that went in, and the same as read alone."""
+    count = len(made.days)
+    whole, parts = together_and_alone(source, count)
+    for name, kind in made.kinds.items():
+        found = plain(whole[name])
+        if kind.startswith("date"):
+            found = [value if value is None else value.date() for value in found]
+        assert found == [row[name] for row in made.rows]
+    categories = {name: "str" for name, kind in made.kinds.items() if kind == "category"}
+    for day, alone in zip(dates(count), parts, strict=True):
+        same = whole[whole["day"] == pd.Timestamp(day)].reset_index(drop=True)
+        assert_frame_equal(same.astype(categories), alone.astype(categories))
+
+
+def written(folder: Path, made: Tables, ending: str, write: Any, *, timed: bool) -> None:
+    """The files of days, a folder for a day of several, or larger files with a column of times."""
+    for day, files in zip(dates(len(made.days)), made.days, strict=True):
+        for number, rows in enumerate(files):
+            many = len(files) > 1 and not timed
+            place = folder / f"day={day}" / f"part-{number}" if many else folder / str(day)
+            place = folder / f"{day}-{number}" if timed else place
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write(place.with_name(place.name + ending), rows, day if timed else None)
+
+
+@pytest.mark.parametrize("timed", [False, True])
+@settings(max_examples=20)
+@given(made=tables({name: values for name, (_, values) in TYPES.items()}))
+def test_random_tables_of_parquet_come_out_as_they_went_in(made: Tables, timed: bool) -> None:
+    def write(file: Path, rows: list[dict[str, Any]], day: dt.date | None) -> None:
+        columns = {n: arrow.array([r[n] for r in rows], TYPES[k][0]) for n, k in made.kinds.items()}
+        if day:
+            columns["at"] = arrow.array([day] * len(rows))
+        pq.write_table(arrow.table(columns), file)
+
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTLY_HOME", f"{place}/home")
+        written(Path(place) / "days", made, ".parquet", write, timed=timed)
+        source = ParquetDays(f"{place}/days", "at" if timed else None)
+        check_rows(source, made)
+
+
+def quoted(value: object) -> str:
+    """A value as a careful program writes it in CSV: quotes around texts, and nothing for none."""
+    if isinstance(value, str):
+        return '"' + value.replace('"', '""') + '"'
+    return "" if value is None else repr(value)
+
+
+WORDS = {"bigint": "int", "double precision": "float", "text": "str", "boolean": "bool"}
+
+
+@pytest.mark.parametrize("timed", [False, True])
+@settings(max_examples=20)
+@given(made=tables({kind: values for kind, (_, values) in KINDS.items()}))
+def test_random_tables_of_csv_come_out_as_they_went_in(made: Tables, timed: bool) -> None:
+    def write(file: Path, rows: list[dict[str, Any]], day: dt.date | None) -> None:
+        lines = [["at"] + [quoted(name) for name in made.kinds]]
+        lines += [[str(day or FIRST)] + [quoted(row[name]) for name in made.kinds] for row in rows]
+        file.write_text("\n".join(map(",".join, lines)) + "\n", encoding="utf-8")
+
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTLY_HOME", f"{place}/home")
+        written(Path(place) / "days", made, ".csv", write, timed=timed)
+        types = {name: WORDS[kind] for name, kind in made.kinds.items()}
+        check_rows(CsvDays(f"{place}/days", "at" if timed else None, types=types), made)
+
+
+@settings(max_examples=20)
+@given(made=tables({name: values for name, (_, values) in TYPES.items()}))
+def test_random_frames_come_out_as_they_went_in(made: Tables) -> None:
+    frames = {
+        day: arrow.table(
+            {n: arrow.array([row[n] for row in chain(*files)], TYPES[k][0])
+             for n, k in made.kinds.items()}
+        ).to_pandas(types_mapper=pd.ArrowDtype)
+        for day, files in zip(dates(len(made.days)), made.days, strict=True)
+    }  # fmt: skip
+    check_rows(DataFrameDays(read=frames.__getitem__, days=lambda _: [*frames]), made)
+
+
+SQLITE: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
+    "int": (sql.BigInteger(), whole(-(2**63), 2**63 - 1)),
+    "float": (sql.Float(), st.floats(allow_nan=False)),
+    "text": (sql.Text(), texts),
+    "bytes": (sql.LargeBinary(), st.binary(max_size=3)),
+}
+POSTGRES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
+    **SQLITE,
+    "float": (sql.Double(), st.floats(allow_nan=False)),
+    "small": (sql.SmallInteger(), whole(-(2**15), 2**15 - 1)),
+    "numeric": (sql.Numeric(18, 0), whole(-(10**18) + 1, 10**18 - 1)),
+    "bool": (sql.Boolean(), st.booleans()),
+    "date": (sql.Date(), st.dates(dt.date(1, 1, 1), dt.date(9999, 12, 31))),
+    "timestamp": (sql.DateTime(), moments),
+    "zoned": (sql.DateTime(timezone=True), moments.map(lambda m: m.replace(tzinfo=UTC))),
+    "time": (sql.Time(), st.times()),
+}
+
+
+def check_database(url: str, types: Mapping[str, tuple[Any, Any]], made: Tables) -> None:
+    engine = sql.create_engine(url, poolclass=sql.NullPool)
+    keys = {name: f"c{number}" for number, name in enumerate(made.kinds)}  # names of parameters
+    columns = [
+        sql.Column(name, types[kind][0], key=keys[name]) for name, kind in made.kinds.items()
+    ]
+    table = sql.Table("t", sql.MetaData(), sql.Column("at", sql.DateTime()), *columns)
+    with engine.begin() as connection:
+        table.drop(connection, checkfirst=True)
+        table.create(connection)
+        for day, files in zip(dates(len(made.days)), made.days, strict=True):
+            for second, row in enumerate(chain(*files)):
+                at = dt.datetime.combine(day, dt.time(0, 0, second))
+                row = {keys[name]: value for name, value in row.items()}
+                connection.execute(table.insert(), row | {"at": at})
+    engine.dispose()
+    check_rows(SqlDays(url, table="t", time="at"), made)
+
+
+@settings(max_examples=20)
+@given(made=tables({name: values for name, (_, values) in SQLITE.items()}))
+def test_random_tables_of_sqlite_come_out_as_they_went_in(made: Tables) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        check_database(f"sqlite:///{place}/t.db", SQLITE, made)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(made=tables({name: values for name, (_, values) in POSTGRES.items()}))
+def test_random_tables_of_postgresql_come_out_as_they_went_in(made: Tables, postgres: str) -> None:
+    check_database(postgres, POSTGRES, made)
+
+
+def test_a_day_of_whole_prices_of_sqlite_is_a_day_of_prices(tmp_path: Path) -> None:
+    """SQLite gives each value a type of its own: 5.00 comes as a whole number."""
+    source = as_sql(f"sqlite:///{tmp_path}/t.db", [[5], [5.5], [None]], "decimal(10, 2)")
+    whole, parts = together_and_alone(source, 3)
+    assert plain(whole["x"]) == [5.0, 5.5, None]
+    assert {part["x"].dtype for part in parts} == {whole["x"].dtype}
+    days = [[ID], [5.5]]
+    mixed = as_sql(f"sqlite:///{tmp_path}/mixed.db", days, "decimal(20, 2)")
+    for asked in (dates(1), dates(2)):
+        with pytest.raises(ColumnsError, match=rf"fractions in column 'x'.*{ID}.*CAST"):
+            mixed.read_days(asked)
