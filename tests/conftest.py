@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,8 +15,9 @@ import certifi
 import pytest
 from hypothesis import settings
 
-from tests import browser, warm
+from tests import browser, servers, warm
 
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 END = "-----END CERTIFICATE-----\n"
 
 settings.register_profile("nightly", deadline=None)
@@ -56,12 +56,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_registry(shared_place: Path) -> Path:
     """A database MLflow has initialised, to be copied: making one takes four CPU seconds."""
     from tasks.registry import client
 
-    place = tmp_path_factory.mktemp("registry")
-    with pytest.MonkeyPatch.context() as patch:
+    place = shared_place / "registry"
+    with servers.made_once(place) as first, pytest.MonkeyPatch.context() as patch:
+        if not first:
+            return place / "mlflow.db"
+        place.mkdir()
         patch.setenv("NIGHTLY_HOME", str(place))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place / 'mlflow.db'}")
         client.open_registry()
@@ -76,30 +79,41 @@ def registry_home(home: Path, empty_registry: Path) -> Path:
     return home
 
 
-UNUSED_SERVICES = (
-    "EVENT_PERSISTER",
-    "FOREMAN",
-    "LATE_RUNS",
-    "SCHEDULER",
-    "TASK_RUN_RECORDER",
-    "TRIGGERS",
-)
-"""What the tests' Prefect server need not do; alarms and schedules have servers of their own."""
+@pytest.fixture(scope="session")
+def shared_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what all workers of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if WORKER else own) / "shared"
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An embedded Prefect server with a database and a result storage of its own."""
-    from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
+def addresses(shared_place: Path) -> dict[str, str]:
+    """Where the processes are that all workers share."""
+    return servers.shared(shared_place, os.getppid() if WORKER else os.getpid())
 
-    storage = tmp_path_factory.mktemp("prefect-storage")
-    with ExitStack() as stack:
-        stack.enter_context(temporary_settings({PREFECT_LOCAL_STORAGE_PATH: storage}))
-        with pytest.MonkeyPatch.context() as starting:
-            for name in UNUSED_SERVICES:
-                starting.setenv(f"PREFECT_SERVER_SERVICES_{name}_ENABLED", "false")
-            stack.enter_context(prefect_test_harness(server_startup_timeout=600))
+
+@pytest.fixture(scope="session")
+def prefect_server(
+    addresses: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """The tests' Prefect server, with a result storage for this worker."""
+    from prefect.context import _temporary_global_settings_context, get_settings_context
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_LOCAL_STORAGE_PATH,
+        temporary_settings,
+    )
+
+    changed = {
+        PREFECT_API_URL: addresses["prefect"],
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        PREFECT_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("prefect-storage"),
+    }
+    with (
+        temporary_settings(changed),
+        _temporary_global_settings_context(get_settings_context()),  # for Prefect's threads
+    ):
         yield
 
 
@@ -110,24 +124,26 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def warm_address(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def warm_address(prefect_server: None, addresses: dict[str, str]) -> Iterator[None]:
     """The process that forks commands, on the Prefect server of the tests."""
-    from prefect.settings import PREFECT_API_URL
-
-    from tasks.cli.environment import DEFAULTS, QUIET
-
-    server = {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
-    log = tmp_path_factory.mktemp("warm") / "log"
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        warm.started(os.environ | DEFAULTS | QUIET | server, log) as address,
-    ):
-        patch.setenv(warm.ADDRESS, address)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(warm.ADDRESS, addresses["warm"])
         yield
 
 
 @pytest.fixture(scope="module")
-def warm_processes(warm_address: None) -> Iterator[None]:
+def blank_pictures() -> Iterator[None]:
+    """The figures of nights are made and not drawn: drawing takes half of a small night's time."""
+    from tasks.reporting import plots, problem_plots
+
+    with pytest.MonkeyPatch.context() as patch:
+        for place in (plots, problem_plots):
+            patch.setattr(place, "to_png", lambda _: b"\x89PNG, not drawn")
+        yield
+
+
+@pytest.fixture(scope="module")
+def warm_processes(warm_address: None, blank_pictures: None) -> Iterator[None]:
     """Commands and the clean processes of nights are forks, see ``tests/warm.py``."""
     with warm.clean_processes():
         yield

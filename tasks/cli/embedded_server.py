@@ -19,10 +19,17 @@ from tasks.store.files import StoreError, read_json, write_json
 def embedded_server() -> Iterator[Callable[[], None]]:
     """Start Prefect's embedded server while the model is imported, unless a server is configured.
 
+    A run beside its own server sends no heartbeats: nobody listens, and Prefect waits up to a
+    second at its end for the thread that sends them.
+
     Yields:
         A function that waits until the server answers.
     """
-    from prefect.settings import PREFECT_API_URL
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        temporary_settings,
+    )
 
     if PREFECT_API_URL.value():
         yield lambda: None
@@ -45,7 +52,8 @@ def embedded_server() -> Iterator[Callable[[], None]]:
         except StoreError as error:
             starting.join()
             sys.exit(fail(str(error), error.exit_code))
-    yield starting.join  # Prefect stops the server at exit, after the last log has been sent
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield starting.join  # Prefect stops the server at exit, after the last log has been sent
 
 
 def _end_orphan(record: Path) -> None:

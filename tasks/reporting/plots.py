@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tasks.evaluation.estimates import Estimate
 from tasks.metrics.base import title
 
@@ -275,15 +277,13 @@ def to_png(figure: Figure) -> bytes:
     for axes in figure.axes:
         axes.title.set_fontsize(11)
         axes.title.set_fontweight("bold")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    layout = figure.get_layout_engine()
-    if layout is not None:  # here, and not by ``savefig``, which draws all of it once more for that
-        layout.execute(figure)
-        figure.set_layout_engine("none")
-    drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png")
-    with Image.open(drawn) as picture:
-        flat = picture.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba()))  # type: ignore[no-untyped-call]
+    small = io.BytesIO()
+    flat = drawn.convert("RGB").quantize(64, dither=Image.Dither.NONE)
     flat.save(small, format="png", optimize=True)
     return small.getvalue()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,9 +62,12 @@ class PackageDays:
             raise _damaged(place, error) from error
 
     def _materialized(self) -> Path:
+        from importlib.metadata import PackageNotFoundError
+        from importlib.metadata import version as version_of
+
         try:
-            version = importlib.metadata.version(self.package)
-        except importlib.metadata.PackageNotFoundError as error:
+            version = version_of(self.package)
+        except PackageNotFoundError as error:
             raise SourceError(
                 f"The package {self.package!r} is not installed. For the example models: "
                 "pip install -e '.[examples]'"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib.util
 import inspect
 import re
 import sys
@@ -153,12 +152,14 @@ def digest(spec: ModelSpec) -> str:
     Returns:
         64 hexadecimal digits.
     """
+    from importlib.metadata import version as version_of
+
     modules, links = _decisive(spec)
     parts = [f"{module.path}:{_read(module).code}" for module in sorted(modules)]
     parts += sorted(links)
     for path, file in data_files(spec).items():
         parts.append(f"{path}:{hashlib.sha256(file.read_bytes()).hexdigest()}")
-    versions = (f"{name}={importlib.metadata.version(name)}" for name in _libraries(spec, modules))
+    versions = (f"{name}={version_of(name)}" for name in _libraries(spec, modules))
     parts += [*versions, f"python={sys.version_info.major}.{sys.version_info.minor}"]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -359,7 +360,9 @@ def _libraries(spec: ModelSpec, modules: Iterable[_Module]) -> tuple[str, ...]:
 
 @functools.cache
 def _distributions() -> Mapping[str, list[str]]:
-    return importlib.metadata.packages_distributions()
+    from importlib.metadata import packages_distributions
+
+    return packages_distributions()
 
 
 def _read(module: _Module) -> _Code:

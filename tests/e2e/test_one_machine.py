@@ -358,13 +358,16 @@ def test_killed_hard_the_next_start_cleans_up_and_sigterm_ends_all(served: Serve
 
 
 def test_after_a_power_cut_in_a_night_the_next_one_ends_within_two_minutes(
-    tmp_path: Path, model: Path
+    served: Served, model: Path
 ) -> None:
     """All is killed at once, as by a reboot: server, worker and night."""
+    other = write_model(
+        model.parent / "cut.py", model.parent / "days", ('name="toy"', 'name="cut"')
+    )
 
     def begin(served: Served) -> str:
         deployment = served.ask("deployments/name/retrain/retrain-groceries")
-        body = {"parameters": {"config": {"model": str(model)}}}
+        body = {"parameters": {"config": {"model": str(other)}}}
         return str(served.ask(f"deployments/{deployment['id']}/create_flow_run", body)["id"])
 
     def wait(served: Served, run: str, *types: str) -> dict[str, Any]:
@@ -374,7 +377,7 @@ def test_after_a_power_cut_in_a_night_the_next_one_ends_within_two_minutes(
             time.sleep(0.3)
         return dict(found)
 
-    first = start(tmp_path / "home")
+    first = start(served.home, served.port, served.mlflow_port)
     cut = begin(first)
     wait(first, cut, "RUNNING")
     pending = begin(first)
@@ -382,7 +385,7 @@ def test_after_a_power_cut_in_a_night_the_next_one_ends_within_two_minutes(
     for one in tree(first):
         one.kill()
     first.process.communicate(timeout=60)
-    again = start(tmp_path / "home", first.port, first.mlflow_port)
+    again = start(first.home, first.port, first.mlflow_port)
     try:
         assert any(line.startswith("Swept: ") for line in again.said), again.said
         for run in (cut, pending):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -29,9 +29,11 @@ def begun(client: Any, kind: str, flow: str = "retrain") -> UUID:
 def test_only_runs_without_a_process_are_ended(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.client.orchestration import get_client
 
+    own = {name: f"{name}-{uuid4()}" for name in ("retrain", "predict", "monitor")}
+    monkeypatch.setattr(sweep, "FLOWS", tuple(own.values()))  # other tests' runs stay
     with get_client(sync_client=True) as client:
         cut, elsewhere, pending, held, stopped, foreign = (
-            begun(client, kind, flow)
+            begun(client, kind, own.get(flow, flow))
             for kind, flow in (
                 ("RUNNING", "retrain"),
                 ("RUNNING", "retrain"),

@@ -1,0 +1,98 @@
+"""One Prefect server and one process that forks commands, for all of pytest's workers.
+
+The first worker that asks starts them; they end with pytest itself. Either costs several CPU
+seconds to start, and none of the tests changes what the others find there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+
+from tasks.settings import PROJECT
+from tasks.store import locks
+
+UNUSED_SERVICES = (
+    "EVENT_PERSISTER",
+    "FOREMAN",
+    "LATE_RUNS",
+    "SCHEDULER",
+    "TASK_RUN_RECORDER",
+    "TRIGGERS",
+)
+"""What the tests' Prefect server need not do; alarms and schedules have servers of their own."""
+
+
+def shared(place: Path, pytest_process: int) -> dict[str, str]:
+    """Addresses ``prefect`` and ``warm``; the processes are started if no worker has done so.
+
+    Args:
+        place: Folder of all workers of this run of pytest.
+        pytest_process: Number of the process with which the shared ones end.
+    """
+    addresses = place / "addresses.json"
+    with made_once(place / "servers") as first:
+        if first:
+            _start_keeper(place, pytest_process, addresses)
+    found: dict[str, str] = json.loads(addresses.read_text())
+    return found
+
+
+@contextmanager
+def made_once(place: Path) -> Iterator[bool]:
+    """Hold the lock of something that the workers share; whether this one has to make it."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_suffix(".lock").open("a+b") as file:
+        locks.wait_for(file)
+        yield not file.seek(0, os.SEEK_END)
+        file.write(b"made")
+
+
+def _start_keeper(place: Path, pytest_process: int, addresses: Path) -> None:
+    unused = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in UNUSED_SERVICES}
+    with (place / "log").open("w") as said:
+        keeper = subprocess.Popen(
+            [sys.executable, "-m", "tests.servers", str(place), str(pytest_process)],
+            cwd=PROJECT,
+            env=os.environ | unused | {"PREFECT_HOME": str(place / "prefect")},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+    while not addresses.exists():
+        assert keeper.poll() is None, (place / "log").read_text()
+        time.sleep(0.05)
+    keeper.returncode = 0  # it outlives this worker, and nobody waits for it
+
+
+def keep(place: Path, pytest_process: int) -> None:
+    """Start both, write down where they are, and end them when pytest has ended."""
+    from prefect.settings import PREFECT_API_URL
+    from prefect.testing.utilities import prefect_test_harness
+
+    from tasks.cli.environment import DEFAULTS, QUIET
+    from tests import warm
+
+    with ExitStack() as stack:
+        stack.enter_context(prefect_test_harness(server_startup_timeout=600))
+        server = str(PREFECT_API_URL.value())
+        environment = os.environ | DEFAULTS | QUIET | {"PREFECT_API_URL": server}
+        fork = stack.enter_context(warm.started(environment, place / "warm.log"))
+        written = place / "addresses.new"
+        written.write_text(json.dumps({"prefect": server, "warm": fork}))
+        written.rename(place / "addresses.json")
+        while psutil.pid_exists(pytest_process):
+            time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    keep(Path(sys.argv[1]), int(sys.argv[2]))
