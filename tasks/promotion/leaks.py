@@ -141,7 +141,7 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
     """Check that no single feature nearly predicts the outcome alone.
 
     Measured by the area under the ROC curve of the feature alone, for each yes/no outcome
-    (``Problem.outcomes``) with enough rows of both.
+    (``Problem.outcomes``) with enough rows of both; ``gate.strong_features`` are passed over.
 
     Args:
         spec: The model.
@@ -150,10 +150,11 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
     every = [truth for truth in spec.problem.outcomes(examples) if 0 < truth.sum() < len(truth)]
     truths = [truth for truth in every if min(truth.sum(), (~truth).sum()) >= ANSWERS]
     inputs = spec.problem.inputs(examples).select_dtypes(["number", "bool"])
+    inputs = inputs.drop(columns=list(spec.gate.strong_features), errors="ignore")
     name, bound = "no feature too good", spec.gate.feature_auc
     if not truths or not len(inputs.columns):
         few = f"Fewer than {ANSWERS} rows of one outcome, which are too few for this check."
-        return Check(name, True, few if every else "There is no numeric feature.")
+        return Check(name, True, few if every else "There is no numeric feature to ask.")
     found = {
         str(name): max(separation(truth, values) for truth in truths)
         for name in inputs
@@ -165,8 +166,8 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
             name,
             False,
             f"Leak sign: {best} alone has an AUC of {found[best]:.2f}, bound {bound:g}. If it is "
-            "known before the day begins, raise gate.feature_auc in the spec; otherwise remove "
-            "it.",
+            f"known before the day begins, name it in the gate, strong_features=({best!r},); "
+            "otherwise remove it.",
             for_person=True,
         )
     return Check(

@@ -19,8 +19,8 @@ from tasks.scaffold.leak_hints import (
 )
 from tasks.scaffold.plan import Plan
 from tasks.scaffold.profiling import InferError, describe_columns, read_target, shown
-from tasks.scaffold.render_spec import STRONG
 from tasks.scaffold.windows import choose_ranking_windows, choose_windows
+from tasks.spec.gate import Gate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +35,8 @@ ENOUGH = 500_000
 """Most rows that are read; of a longer history some days, evenly spread."""
 REPEATS = 0.05
 """Share of repeated rows from which an item may be recommended again."""
+STRONG = 0.75
+"""Area under the ROC curve of one input from which a person is told; above the gate's, asked."""
 ALIKE = (3, 5_000)
 """Bounds of the distinct values of a category whose past becomes a feature."""
 
@@ -271,8 +273,9 @@ def _warnings(asked: Asked, plan: Plan, rows: pd.DataFrame, listed: Sequence[dat
         found += class_warnings(rows, str(asked.target), plan.target, plan.windows.holdout)
     if plan.strongest > STRONG:
         found.append(
-            f"{plan.strong} alone has an AUC of {plan.strongest:.2f}. Check that it is known "
-            "before the day begins; gate.feature_auc was raised to allow it."
+            f"{plan.strong} alone has an AUC of {plan.strongest:.2f}; above "
+            f"{Gate.feature_auc:.2f} a night asks a person. Check that it is known before the day "
+            f"begins, and then name it in the gate: strong_features=({plan.strong!r},)."
         )
     return found
 

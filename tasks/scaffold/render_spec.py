@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 FEW = 150
 """Rows per day below which the quarantine limit is raised."""
-STRONG = 0.75
-"""Area under the ROC curve of one input from which the gate's bound is raised."""
 
 
 def docstring(plan: Plan) -> list[str]:
@@ -97,8 +95,6 @@ def gate(plan: Plan) -> str:
         parts.append(f"min_days={plan.windows.min_days}")
     if plan.windows.min_units != 200:
         parts.append(f"min_units={plan.windows.min_units}")
-    if plan.strongest > STRONG:
-        parts.append(f"feature_auc={min(0.99, round(plan.strongest + 0.05, 2)):g}")
     return f"gate=Gate({', '.join(parts)})"
 
 

@@ -35,6 +35,8 @@ class Gate:
             graded, it must not be worse than the champion on the same rows, by ``tolerance``.
             ``days(0)`` for none.
         feature_auc: Largest area under the ROC curve that one feature alone may have.
+        strong_features: Features that a person has found to be known before the day begins, each by
+            its name; they may have any area.
         slice_tolerance: How much worse, relative, a declared slice may become.
         calibration: Largest expected calibration error, or None for no bound.
         min_days: Fewest holdout days a verdict may rest on.
@@ -53,6 +55,7 @@ class Gate:
     approve: bool = False
     shadow: timedelta = timedelta(0)
     feature_auc: float = 0.80
+    strong_features: tuple[str, ...] = ()
     slice_tolerance: float = 0.10
     calibration: float | None = None
     min_days: int = 7
@@ -87,6 +90,13 @@ class Gate:
             is_number(self.calibration) and 0 < self.calibration < 1
         ):
             found.append(f"gate.calibration: found {self.calibration!r}, allowed None or 0 to 1")
+        if not isinstance(self.strong_features, tuple) or not all(
+            isinstance(name, str) and name for name in self.strong_features
+        ):
+            found.append(
+                f"gate.strong_features: found {shown(self.strong_features)}, expected a tuple of "
+                "names, such as ('distance',)"
+            )
         if not isinstance(self.approve, bool):
             found.append(f"gate.approve: found {self.approve!r}, allowed True or False")
         if not is_whole_days(self.shadow, 0) or not (

@@ -231,6 +231,18 @@ def test_a_feature_that_tells_all_is_found_in_either_direction(wrong: float) -> 
     assert "copy" in found.detail
 
 
+def test_a_feature_that_a_person_has_named_may_be_strong_and_no_other() -> None:
+    target = np.arange(500) % 3 == 0
+    examples = pd.DataFrame({"day": FIRST, "target": target.astype("int8"), "noise": 1.0})
+    examples = examples.assign(checked=target * 1.0, other=target * 2.0)
+    spec = replace(honest, gate=Gate(strong_features=("checked",)))
+    found = leaks.strongest_feature(spec, examples)
+    assert not found.passed
+    assert "other alone has an AUC of 1.00" in found.detail
+    assert "strong_features=('other',)" in found.detail
+    assert leaks.strongest_feature(spec, examples.drop(columns="other")).passed
+
+
 def test_a_feature_that_tells_all_by_being_there_is_found() -> None:
     random = np.random.default_rng(0)
     target = (random.random(500) < 0.3).astype("int8")

@@ -57,6 +57,10 @@ def plan_of(names: list[str], target: Target = BINARY, **more: Any) -> Plan:
     return Plan(**{**known, **more})
 
 
+def test_the_gate_is_never_lowered_for_an_input_that_is_too_good() -> None:
+    assert render_spec.gate(plan_of(list("abcdef"), strongest=0.94)) == "gate=Gate()"
+
+
 @settings(max_examples=30)
 @given(NAMES, st.lists(st.text(max_size=20), min_size=2, max_size=9, unique=True))
 def test_any_names_and_values_give_a_file_of_the_same_shape(
