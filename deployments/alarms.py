@@ -35,6 +35,7 @@ from pydantic import BaseModel, ValidationError
 
 from tasks import settings
 from tasks.errors import WrongInputError
+from tasks.shown import hide, shown
 from tasks.spec import SpecError
 from tasks.spec.loading import load_spec
 
@@ -337,18 +338,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PrefectHTTPStatusError as error:
         code = error.response.status_code
         hint = " Check PREFECT_API_AUTH_STRING." if code == httpx.codes.UNAUTHORIZED else ""
-        return _fail(f"{PREFECT_API_URL.value()} answers {code}.{hint}", 1)
+        return _fail(f"{hide(str(PREFECT_API_URL.value()))} answers {code}.{hint}", 1)
     except (httpx.HTTPError, RuntimeError):
         return _fail(
-            f"No Prefect server answers at {PREFECT_API_URL.value()}. Start it, or correct "
-            "PREFECT_API_URL.",
+            f"No Prefect server answers at {hide(str(PREFECT_API_URL.value()))}. Start it, or "
+            "correct PREFECT_API_URL.",
             1,
         )
     return 0
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"nightly: {message}", file=sys.stderr)
+    print(f"nightly: {shown(message)}", file=sys.stderr)
     return code
 
 

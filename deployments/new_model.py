@@ -26,10 +26,10 @@ from tasks.scaffold.profiling import InferError, shown
 from tasks.scaffold.render_ranking import Feedback, write_ranking
 from tasks.scaffold.render_tabular import write_tabular
 from tasks.settings import PROJECT
+from tasks.shown import hide
 from tasks.sources import SourceError
 from tasks.spec import SpecError
 from tasks.spec.loading import load_spec
-from tasks.store.secrets import without_login
 
 DATABASES = ("postgresql", "sqlite")
 TABLES = (".csv", ".tsv", ".txt")
@@ -117,7 +117,7 @@ def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
     rows, looked = read_sample(source, listed)
     wish = Asked(
         name=name,
-        origin=without_login(asked.origin),
+        origin=hide(asked.origin),
         source=as_code(arguments),
         imported=imported,
         time=asked.time,

@@ -26,6 +26,7 @@ import psutil
 from tasks import settings
 from tasks.cli.environment import DEFAULTS
 from tasks.errors import NightlyError
+from tasks.shown import hide
 from tasks.store import files, locks
 
 PREFECT = (sys.executable, "-m", "prefect")
@@ -157,7 +158,7 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
         client.open_registry()  # MLflow makes its database once, before two would at a time
         processes.start("mlflow", _mlflow_command(asked.mlflow_port), environment)
     _wait_for(f"{environment['PREFECT_API_URL']}/health", "prefect", processes)
-    print(f"Prefect    {pages}   after {time.monotonic() - begun:.0f} s", flush=True)
+    print(f"Prefect    {hide(pages)}   after {time.monotonic() - begun:.0f} s", flush=True)
     _run([*PREFECT, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
     _run([*PREFECT, "--no-prompt", "deploy", "--all"], environment)
     alarmed = settings.webhook_url() or settings.alarm_block()
@@ -169,8 +170,8 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
     processes.start("worker", worker, environment, shown=True)
     if "mlflow" in processes.running:
         _wait_for(f"{mlflow_pages}/health", "mlflow", processes)
-    print(f"API        {environment['PREFECT_API_URL']}")
-    print(f"MLflow     {mlflow_pages}")
+    print(f"API        {hide(environment['PREFECT_API_URL'])}")
+    print(f"MLflow     {hide(mlflow_pages)}")
     print(
         f"Alarms     {'on' if alarmed else 'off: set NIGHTLY_WEBHOOK_URL or NIGHTLY_ALARM_BLOCK'}"
     )
@@ -187,6 +188,7 @@ def _environment(asked: argparse.Namespace, folder: Path) -> dict[str, str]:
     """Environment of the processes: addresses, the password and safe settings."""
     found = {name: os.environ.get(name, value) for name, value in DEFAULTS.items()}
     found["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight processes that nobody asks
+    found["MLFLOW_BACKEND_STORE_URI"] = settings.tracking_uri()  # arguments are seen by everybody
     found["NIGHTLY_HOME"] = str(settings.home())
     found["NIGHTLY_MLFLOW_UI"] = f"http://127.0.0.1:{asked.mlflow_port}"
     if os.environ.get("PREFECT_API_URL"):
@@ -232,7 +234,6 @@ def _mlflow_command(port: int) -> list[str]:
         "mlflow",
         "server",
         *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", settings.tracking_uri()),
         *("--default-artifact-root", settings.artifact_root().as_uri()),
         *("--allowed-hosts", f"127.0.0.1:{port},localhost:{port}"),
         *("--cors-allowed-origins", f"http://127.0.0.1:{port}"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from tasks.shown import shown
+
 
 class NightlyError(Exception):
-    """Base of every error that this project raises.
+    """Base of every error that this project raises; its message is fit to be shown.
 
     Attributes:
         exit_code: How a command ends that fails with it: 2 where a person must correct the call,
@@ -16,6 +18,9 @@ class NightlyError(Exception):
 
     exit_code: ClassVar[int] = 1
     may_pass: ClassVar[bool] = True
+
+    def __init__(self, *said: object) -> None:
+        super().__init__(*(shown(each) if type(each) is str else each for each in said))
 
 
 class WrongInputError(NightlyError):

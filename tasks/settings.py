@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.errors import WrongInputError
+from tasks.shown import hide
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -75,7 +76,8 @@ def tracking_uri() -> str:
 def mlflow_pages() -> str | None:
     """Address of the MLflow pages: ``NIGHTLY_MLFLOW_UI``, else its server, if there is one."""
     server = tracking_uri()
-    return os.environ.get("NIGHTLY_MLFLOW_UI") or (server if server.startswith("http") else None)
+    pages = os.environ.get("NIGHTLY_MLFLOW_UI") or (server if server.startswith("http") else None)
+    return hide(pages) if pages else None
 
 
 def artifact_root() -> Path:

@@ -9,7 +9,7 @@ from tasks.settings import PROJECT
 PLACES = {
     r"\bfcntl\b": "tasks/store/locks.py",
     r"\bcreate_engine\(": "tasks/store/database.py",
-    r"\*\*\*\"": "tasks/store/secrets.py",
+    r"\*\*\*\"": "tasks/shown.py",
     r"__file__\)\.resolve\(\)\.parent": "tasks/settings.py",
     r"\bretry_|\bretries\b\"?\s*[=:]": "tasks/steps/retries.py",
 }

@@ -7,6 +7,7 @@ import sys
 
 from tasks.errors import NightlyError
 from tasks.registry.client import outage
+from tasks.shown import clean, shown
 
 AGAIN = "Run the same command again: it continues where this run stopped and repeats nothing."
 OUTAGE = (
@@ -23,14 +24,15 @@ def end_failed(found: BaseException) -> int:
 
 
 def print_text(text: str) -> None:
+    """Print what a command answers, without secrets and control characters."""
     try:
-        print(text, flush=True)
+        print(clean(text), flush=True)
     except BrokenPipeError:  # such as `| head`: what is left has no reader
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(message: str, code: int, then: str = "The champion is unchanged.") -> int:
-    print(f"nightly: {message}\n{then}", file=sys.stderr)
+    print(f"nightly: {shown(message)}\n{then}", file=sys.stderr)
     return code
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tasks.shown import shown
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -23,7 +25,7 @@ def shown_progress(verbose: bool) -> Iterator[None]:
         logger.setLevel(logging.DEBUG)
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
         )
@@ -45,7 +47,7 @@ class _BarHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.bar.update(
             self.line,
-            description=record.getMessage()[:70],
+            description=shown(record.getMessage())[:70],
             completed=getattr(record, "done", 0),
             total=getattr(record, "total", None),
         )

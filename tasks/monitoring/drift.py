@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.promotion.checks import Check
+from tasks.shown import as_markdown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,7 +151,8 @@ def to_lines(shifts: Sequence[Shift], count: int = 10) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for shift in shifts[:count]:
-        name = f"**{shift.column}**" if shift.alarming else shift.column
+        column = as_markdown(str(shift.column))
+        name = f"**{column}**" if shift.alarming else column
         shares = f"{shift.missing:+.1%} | {shift.new:.1%} | {shift.vanished:.1%}"
         lines.append(f"| {name} | {shift.psi:.3f} | {shift.usual:.3f} | {shares} |")
     return lines

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.errors import NightlyError
+from tasks.shown import hide
 from tasks.store.database import AddressError, open_engine, parse_url, secrets_of
-from tasks.store.secrets import hidden
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,7 @@ def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str])
             _insert(connection, target, _as_whole(rows, whole))
     except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        said = hidden(cause, secrets_of(engine.url))
+        said = hide(cause, secrets_of(engine.url))
         raise PublishError(
             f"The predictions cannot be written to {_shown(engine)}: {said}. The table is "
             "unchanged."

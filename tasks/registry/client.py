@@ -15,7 +15,6 @@ from tasks import settings
 from tasks.errors import NightlyError, RegistryError
 from tasks.registry import seals
 from tasks.store import locks
-from tasks.store.secrets import without_login
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -90,7 +89,7 @@ def outage(error: BaseException) -> str | None:
         return None
     url = urlsplit(asked[1])
     how = next(how for words, how in HOW_A_SERVER_FAILS.items() if re.search(words, said))
-    address = without_login(f"{url.scheme}://{url.netloc}")
+    address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
     return f"The MLflow server at {address} {how.format(path=url.path)}"
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, cast
 from tasks import settings
 from tasks.features.as_of import last_complete_day
 from tasks.registry.champion_alias import champion_now
+from tasks.shown import hide
 from tasks.sources.serialize import source_from_json, source_to_json
 from tasks.store.files import read_json, write_json
 
@@ -84,7 +85,7 @@ def remember(
         "skip": [day.isoformat() for day in skip],
         "code": {str(file): _first_digest(file) for file in code},
         "libraries": _libraries(),
-        "registry": settings.tracking_uri(),
+        "registry": hide(settings.tracking_uri()),
         "days": fingerprint(days),
         "evidence": {str(file): file.stat().st_size for file in evidence},
         "report": str(report),
@@ -140,7 +141,7 @@ def _recall(model: str, as_of: date | None, now: datetime) -> Report | None:
         and record["days"] == fingerprint(days)
         and record["code"] == {file: _digest(Path(file)) for file in code}
         and record["libraries"] == _libraries()
-        and record["registry"] == settings.tracking_uri()
+        and record["registry"] == hide(settings.tracking_uri())
         and record["report_sha256"] == _digest(report)
         and all(Path(file).stat().st_size >= size for file, size in record["evidence"].items())
         and (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tasks.metrics.base import title
 from tasks.monitoring import live_days
@@ -14,6 +14,7 @@ from tasks.promotion.anchor import ANCHOR, gains_of
 from tasks.promotion.checks import Status
 from tasks.promotion.contests import Contests, proofs
 from tasks.promotion.verdict import BASELINE, CHAMPION
+from tasks.shown import all_shown
 from tasks.spec.fingerprint import digest
 
 if TYPE_CHECKING:
@@ -132,9 +133,9 @@ class NightFacts:
 
 
 def build_report(night: NightFacts) -> Report:
-    """The report of a night, as plain JSON types."""
+    """The report of a night, as plain JSON types; every text in it is fit to be shown."""
     problem, judged, live = night.spec.problem, night.judged, night.live
-    return {
+    found = {
         "model": night.spec.name,
         "question": night.spec.question,
         "as_of": night.as_of.isoformat(),
@@ -169,6 +170,7 @@ def build_report(night: NightFacts) -> Report:
         "seconds": night.seconds,
         "links": night.links,
     }
+    return cast("Report", all_shown(found))
 
 
 def reasons(verdict: Verdict, late: bool) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.monitoring import drift
 from tasks.promotion.checks import Status
 from tasks.reporting.wording import capitalized, figure, interval, outcome
+from tasks.shown import as_markdown
 from tasks.store import files
 
 if TYPE_CHECKING:
@@ -66,8 +67,9 @@ def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str
         plots: Title to PNG. Without them the text refers to files beside it.
     """
     out = [f"# {report['model']} · {report['as_of']} · {report['verdict']}", ""]
-    out += [f"**{capitalized(_headline(report))}.** {report['question']}", ""]
-    out += [f"- {reason}" for reason in report["reasons"]] + [""]
+    headline, question = as_markdown(_headline(report)), as_markdown(report["question"])
+    out += [f"**{capitalized(headline)}.** {question}", ""]
+    out += [f"- {as_markdown(reason)}" for reason in report["reasons"]] + [""]
     out += [f"Champion: {_champion_line(report)}.", ""]
     if report["candidates"]:
         out += ["## Candidates", "", *_candidate_table(report), ""]
@@ -86,7 +88,7 @@ def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str
         out += [f"### {title}", "", f"![{title}]({picture})", ""]
     live = [*report.get("live_lines", []), *report.get("estimated_lines", [])]
     if told := [*live, *_prediction_lines(report)]:
-        out += ["## Live", "", *[f"- {capitalized(line)}" for line in told], ""]
+        out += ["## Live", "", *[f"- {as_markdown(capitalized(line))}" for line in told], ""]
     out += ["## Data", "", *[f"- {line}" for line in _data_lines(report)], ""]
     out += ["## Time", "", _time_line(report), ""]
     out += ["## Links", ""]
@@ -179,10 +181,9 @@ def _look_table(report: Report) -> list[str]:
 
 
 def _check_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [
-        f"- {'passed' if check['passed'] else '**failed**'}: {check['name']}. {check['detail']}"
-        for check in checks
-    ]
+    told = [as_markdown(f"{check['name']}. {check['detail']}") for check in checks]
+    ends = ["passed" if check["passed"] else "**failed**" for check in checks]
+    return [f"- {end}: {text}" for end, text in zip(ends, told, strict=True)]
 
 
 def _data_lines(report: Report) -> list[str]:

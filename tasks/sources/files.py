@@ -197,7 +197,7 @@ class _FileDays:
 
     def _is(self, name: str) -> bool:
         """Whether the path names one file, not a folder."""
-        return self.path == name or self.path.endswith(f"/{name}")
+        return self.path == name or self.path.partition("?")[0].endswith(f"/{name}")
 
     def _fingerprint(self, parts: Sequence[File]) -> str:
         """One mark of the content of a day's files, independent of their names."""
@@ -210,7 +210,7 @@ class _FileDays:
         if file.system:
             return file.identity
         content = file.content()
-        self._check_whole(content, file.path)
+        self._check_whole(content, file.shown)
         return hashlib.sha256(content).hexdigest()
 
     def _read_files(self, days: Sequence[date]) -> list[tuple[date, str, Any]]:
@@ -224,7 +224,7 @@ class _FileDays:
         read = self._reader([part for parts in files.values() for part in parts])
         with tempfile.TemporaryDirectory() as folder:
             return [
-                (day, part.path, _read_one(part, read, Path(folder)))
+                (day, part.shown, _read_one(part, read, Path(folder)))
                 for day in days
                 for part in files[day]
             ]
@@ -258,7 +258,7 @@ class _FileDays:
 
     def _cut(self, file: File, read: Reader) -> Path:
         stem = re.sub(r"[^\w-]", "_", file.name.partition(".")[0])[:60]
-        prefix = f"{stem}-{_short(file.path, self._recipe())}-"
+        prefix = f"{stem}-{_short(file.shown, self._recipe())}-"
 
         def make(folder: Path) -> None:
             with (
@@ -266,7 +266,7 @@ class _FileDays:
                 file.local(Path(spare)) as local,
             ):
                 parts = read(file, local, Path(spare))
-                what, time = file.path, str(self.time)
+                what, time = file.shown, str(self.time)
                 check_names(parts[0].column_names, what)
                 check_time(parts[0].column_names, time, what)
                 if not any(map(len, parts)):
@@ -275,7 +275,7 @@ class _FileDays:
                 timed = [_with_times(part, time, some) for part, some in _shared(parts, times)]
                 partitions.write_days(timed, times, shift_of(self.day_start), folder)
 
-        place = partitions.made_once(f"{prefix}{_short(file.identity)}", file.path, make)
+        place = partitions.made_once(f"{prefix}{_short(file.identity)}", file.shown, make)
         partitions.forget_older(place, prefix)
         return place
 
@@ -313,7 +313,7 @@ class ParquetDays(_FileDays):
     _ending = ".parquet"
 
     def _reader(self, files: Sequence[File]) -> Reader:  # noqa: ARG002
-        return lambda file, local, _: [_read_parquet(local, file.path)]
+        return lambda file, local, _: [_read_parquet(local, file.shown)]
 
     def _check_whole(self, content: bytes, what: str) -> None:
         if len(content) < 12 or not (content.startswith(MAGIC) and content.endswith(MAGIC)):
@@ -369,22 +369,22 @@ class CsvDays(_FileDays):
         types, kinds = self._types(), dict[str, Any]()
 
         def read(file: File, local: Path, spare: Path | None) -> list[Any]:
-            texts = read_texts(local, file.path, self.delimiter, self.encoding, spare)
+            texts = read_texts(local, file.shown, self.delimiter, self.encoding, spare)
             names = texts[0].column_names
             if absent := [name for name in self.types if name not in (*names, OWN_DAY)]:
                 raise SourceSettingsError(
-                    f"{file.path}: found no column {absent[0]!r}, which types= names; expected one "
-                    f"of {', '.join(names)}. Correct types= in the model's source."
+                    f"{file.shown}: found no column {absent[0]!r}, which types= names; expected "
+                    f"one of {', '.join(names)}. Correct types= in the model's source."
                 )
             untold = {name for name in names if not type_of(name, types)}
             if untold - {*kinds}:
                 kinds.update(self._kinds(files, {file: texts}))
             if untold - {*kinds}:
                 raise SourceError(
-                    f"{file.path}: changed while the files were looked at; expected a complete "
+                    f"{file.shown}: changed while the files were looked at; expected a complete "
                     "file. Run the night again."
                 )
-            return to_types(texts, file.path, types, kinds, spare)
+            return to_types(texts, file.shown, types, kinds, spare)
 
         return read
 
@@ -401,7 +401,7 @@ class CsvDays(_FileDays):
             if file in read:
                 return read[file]
             with file.local(spare) as local:
-                return read_texts(local, file.path, self.delimiter, self.encoding, spare)
+                return read_texts(local, file.shown, self.delimiter, self.encoding, spare)
 
         return csv_columns.kinds(
             self._recipe(),
@@ -433,7 +433,7 @@ def _read_one(file: File, read: Reader, folder: Path) -> Any:
 
     with file.local(folder) as local:
         table = pa.concat_tables(read(file, local, None))
-    check_names(table.column_names, file.path)
+    check_names(table.column_names, file.shown)
     return table
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks import settings
+from tasks.shown import SECRET_OPTION, hide
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
-from tasks.store.secrets import hidden
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
 PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 LOGIN = re.compile(r"://[^:/@]*:([^@]*)@")
-SECRET = re.compile(r"(?i)[?&;]\w*(?:password|passwd|pwd|secret|token)=(?!\$\{)[^&;]")
+SECRET = re.compile(rf"(?i)[?&;#]{SECRET_OPTION}=(?!\$\{{)[^&;]")
 CONTENT_MARKS = ("ETag", "etag", "md5Hash", "md5", "content_md5", "crc32c", "checksum")
 BEING_WRITTEN = (".tmp", ".part")
 LEFT_BEHIND = ("~", ".bak", ".orig", ".swp", ".crc")
@@ -35,16 +35,23 @@ class File:
         identity: Size and time of the last change, or what a remote store says of its content;
             it changes when another file takes the same path.
         system: The fsspec file system it is on; None for a local file.
+        secrets: What of its address no message shows.
     """
 
     path: str
     identity: str
     system: Any = field(default=None, repr=False, compare=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def name(self) -> str:
         """Its name without the folder."""
-        return self.path.rpartition("/")[2]
+        return _name(self.path)
+
+    @property
+    def shown(self) -> str:
+        """Its path for people."""
+        return hide(self.path, self.secrets)
 
     def content(self) -> bytes:
         """All bytes of a local file.
@@ -52,7 +59,7 @@ class File:
         Raises:
             SourceError: Where it cannot be read, or is written while it is read.
         """
-        with self._unchanged(), _answered(self.path, self.system):
+        with self._unchanged(), _answered(self):
             return Path(self.path).read_bytes()
 
     @contextmanager
@@ -68,7 +75,7 @@ class File:
             return
         copy = folder / f".{self.name}"
         try:
-            with self._unchanged(), _answered(self.path, self.system):
+            with self._unchanged(), _answered(self):
                 self.system.get_file(self.path, str(copy))
             yield copy
         finally:
@@ -80,12 +87,12 @@ class File:
         yield
         if self._now() != before:
             raise SourceError(
-                f"{self.path}: changed while it was read; expected a complete file. Write it "
+                f"{self.shown}: changed while it was read; expected a complete file. Write it "
                 "under a name that begins with _, and rename it when it is complete."
             )
 
     def _now(self) -> str:
-        with _answered(self.path, self.system):
+        with _answered(self):
             if self.system is None:
                 return local_identity(Path(self.path).stat())
             return _remote_identity(self.system.info(self.path))
@@ -181,7 +188,7 @@ def _list_local(path: str, expected: str) -> dict[str, File | None]:
 
 
 def _list_remote(path: str, expected: str) -> dict[str, File | None]:
-    with _answered(path, path):
+    with _answered(_asked(path)):
         from fsspec.core import url_to_fs
 
         system, root = url_to_fs(filled(path))
@@ -192,12 +199,13 @@ def _list_remote(path: str, expected: str) -> dict[str, File | None]:
     files: dict[str, File | None] = {}
     for entry in sorted(entries, key=lambda entry: str(entry["name"])):
         where = str(entry["name"])
-        name = where.rstrip("/").rpartition("/")[2]
+        name = _name(where.rstrip("/"))
         if where.rstrip("/") == root.rstrip("/") and entry["type"] == "directory":
             continue
         if not _left_aside(name):
             is_file = entry["type"] == "file"
-            files[name] = File(where, _remote_identity(entry), system) if is_file else None
+            secrets = _filled_in(path)
+            files[name] = File(where, _remote_identity(entry), system, secrets) if is_file else None
     return files
 
 
@@ -215,22 +223,23 @@ def _remote_identity(found: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _answered(path: str, system: object) -> Iterator[None]:
-    """Turn errors of the file system into a SourceError."""
+def _answered(file: File) -> Iterator[None]:
+    """Turn errors of the file system into a SourceError that shows no secret."""
+    path = file.shown
     try:
         yield
     except SourceError:
         raise
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         raise SourceError(
             f"{path}: the file is gone; it was there when the days were listed. Run the night "
             "again."
-        ) from error
+        ) from None
     except PermissionError as error:
         raise SourceSettingsError(
-            f"{path}: no permission to read it: {_said(error, path)}. Give the user that runs the "
+            f"{path}: no permission to read it: {_said(error, file)}. Give the user that runs the "
             "nights the permission, or set the credentials of the store."
-        ) from error
+        ) from None
     except ImportError as error:
         raise SourceSettingsError(
             f"{path}: its protocol needs a package that is not installed: {error}. Install it in "
@@ -238,20 +247,35 @@ def _answered(path: str, system: object) -> Iterator[None]:
         ) from error
     except ValueError as error:
         raise SourceSettingsError(
-            f"{path}: not an address that fsspec knows: {_said(error, path)}. Correct the "
+            f"{path}: not an address that fsspec knows: {_said(error, file)}. Correct the "
             "path in the model's source."
-        ) from error
+        ) from None
     except Exception as error:  # stores raise exceptions of their own libraries
-        if system is None and isinstance(error, OSError):
-            raise SourceError(f"{path}: cannot be read: {_said(error, path)}.") from error
+        if file.system is None and isinstance(error, OSError):
+            raise SourceError(f"{path}: cannot be read: {_said(error, file)}.") from error
         raise SourceOutageError(
-            f"{path}: does not answer: {type(error).__name__}: {_said(error, path)}."
+            f"{path}: does not answer: {type(error).__name__}: {_said(error, file)}."
         ) from None
 
 
-def _said(error: Exception, path: str) -> str:
-    secrets = [os.environ.get(name) for name in PLACEHOLDER.findall(path)]
-    return hidden(str(getattr(error, "strerror", None) or error), secrets).rstrip(".")
+def _said(error: Exception, file: File) -> str:
+    return hide(str(getattr(error, "strerror", None) or error), file.secrets).rstrip(".")
+
+
+def _asked(path: str) -> File:
+    """A path or URL as a person named it, not yet listed."""
+    return File(path, "", path, _filled_in(path))
+
+
+def _filled_in(path: str) -> tuple[str, ...]:
+    """Values of the variables that a URL names."""
+    return tuple(os.environ.get(name, "") for name in PLACEHOLDER.findall(path))
+
+
+def _name(path: str) -> str:
+    """The last part of a path; of a URL without what its server is asked."""
+    bare = path.partition("?")[0] if path.startswith(("http://", "https://")) else path
+    return bare.rpartition("/")[2]
 
 
 def _absent(path: str, expected: str) -> SourceError:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tasks import settings
+from tasks.shown import hide
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
 from tasks.sources.locations import filled
 from tasks.store.database import AddressError, open_engine, parse_url, secrets_of
-from tasks.store.secrets import hidden
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -179,7 +179,7 @@ def _read_infinity(connection: Connection) -> None:
 def _in_words(error: Exception, url: str, address: URL) -> SourceError:
     cause = getattr(error, "orig", None) or error
     lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
-    said = hidden((lines or [type(cause).__name__])[0], secrets_of(address)).rstrip(".")
+    said = hide((lines or [type(cause).__name__])[0], secrets_of(address)).rstrip(".")
     state = str(getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or "")
     if state in WRONG_SETTINGS or (not state and REFUSED.search(said)):
         what = WRONG_SETTINGS.get(state, "url, table or query")

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, date
 from typing import TYPE_CHECKING, Any
 
-from prefect import runtime, task
+from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
@@ -24,6 +24,7 @@ from tasks.reporting.waited import note_decision
 from tasks.steps.events import announce
 from tasks.steps.predict import publish_anew, say_published
 from tasks.steps.rollback import draw_history_anew
+from tasks.steps.spoken import task
 from tasks.steps.waiting import close_waiting
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import runtime, task
+from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
@@ -19,6 +19,7 @@ from tasks.features.as_of import day_start_of, last_complete_day
 from tasks.spec.loading import load_spec
 from tasks.steps.progress import tell_progress
 from tasks.steps.retries import OUTSIDE
+from tasks.steps.spoken import task
 
 if TYPE_CHECKING:
     from tasks.steps.config import BacktestConfig

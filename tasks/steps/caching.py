@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
-from prefect import Task, task
+from prefect import Task
 from prefect.context import TaskRunContext
 from prefect.filesystems import LocalFileSystem
 from prefect.serializers import JSONSerializer
 
 from tasks import settings
+from tasks.steps.spoken import task
 from tasks.store import files
 
 log = logging.getLogger("nightly")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
+from tasks.shown import as_alarm
+
 
 def announce(model: str, as_of: date | None, events: Mapping[str, str]) -> None:
     """Emit events about a model.
@@ -23,5 +25,5 @@ def announce(model: str, as_of: date | None, events: Mapping[str, str]) -> None:
                 "prefect.resource.id": f"nightly.model.{model}",
                 "prefect.resource.name": model,
             },
-            payload={"text": text, "as_of": as_of.isoformat() if as_of else ""},
+            payload={"text": as_alarm(text), "as_of": as_of.isoformat() if as_of else ""},
         )

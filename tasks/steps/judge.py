@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.clean_process import version_answers
@@ -33,6 +32,7 @@ from tasks.reporting.night_plots import draw_plots
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
 from tasks.steps.retries import OUTSIDE
+from tasks.steps.spoken import task
 from tasks.steps.state import Incumbent, Judged
 from tasks.steps.train import settled
 from tasks.store import frames, models
@@ -165,7 +165,7 @@ def name_judge(parameters: dict[str, Any]) -> str:
     return f"judge {len(parameters['made'])} candidates against {against}"
 
 
-@task(task_run_name=name_judge, cache_policy=NO_CACHE)  # type: ignore[arg-type]
+@task(task_run_name=name_judge, cache_policy=NO_CACHE)
 def judge_night(
     night: Night,
     examples: Examples,

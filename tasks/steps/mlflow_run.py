@@ -12,6 +12,7 @@ from prefect import runtime
 from tasks import settings
 from tasks.registry import runs
 from tasks.reporting.decisions import fingerprint
+from tasks.shown import as_markdown, hide, shown
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
 from tasks.spec.tuned import PLAIN
@@ -46,7 +47,7 @@ def night_run(night: Night, clean: Cleaned, examples: Examples, judged: Judged) 
         days={
             "name": f"{spec.name} {min(night.days)} to {max(night.days)}",
             "fingerprint": fingerprint(night.days),
-            "source": json.dumps({"source": repr(spec.source)}),
+            "source": json.dumps({"source": shown(repr(spec.source))}),
             "profile": json.dumps({"days": len(night.days), **clean.rows}),
         },
     )
@@ -87,7 +88,8 @@ def _children(
 def _note(reasons: Sequence[str]) -> str:
     """The description of the run: the reasons, and the link to its run in Prefect."""
     page = runtime.flow_run.ui_url if runtime.deployment.id else None
-    return " ".join(reasons) + (f"\n\n[Log and report in Prefect]({page})" if page else "")
+    told = as_markdown(shown(" ".join(reasons)))
+    return told + (f"\n\n[Log and report in Prefect]({page})" if page else "")
 
 
 def _params(estimator: Any, found: tuning.Settled) -> dict[str, str]:
@@ -117,6 +119,6 @@ def links(folder: Path, history: Path, run: str | None, run_page: str | None) ->
         uri, pages = settings.tracking_uri(), settings.mlflow_pages()
         found["mlflow_run"] = run
         found["mlflow_ui"] = (
-            f"{pages}/{run_page}" if pages else f"mlflow ui --backend-store-uri {uri}"
+            f"{pages}/{run_page}" if pages else f"mlflow ui --backend-store-uri {hide(uri)}"
         )
     return found

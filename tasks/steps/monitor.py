@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 
@@ -19,12 +18,14 @@ from tasks.promotion.anchor import NIGHTS, line_gain, next_anchor
 from tasks.registry import anchors, versions
 from tasks.registry.client import open_registry
 from tasks.reporting.archive import past_reports
+from tasks.shown import all_shown, shown
 from tasks.spec.loading import load_spec
 from tasks.steps import rollback
 from tasks.steps.config import RollbackConfig
 from tasks.steps.events import announce
 from tasks.steps.history import draw_history
 from tasks.steps.retries import OUTSIDE
+from tasks.steps.spoken import task
 from tasks.store.files import write_json
 from tasks.training import fit
 
@@ -180,8 +181,9 @@ def end_monitor(night: Night, live: live_days.Live, published: str) -> State:
     ahead = [] if night.backfill else live_days.estimated_days(spec)
     guess = "; ".join(live_days.estimated_lines(ahead, live.days, spec)) if ahead else ""
     said = " ".join(filter(None, (night.backfill, said, published, guess)))
+    data = all_shown(json.loads(_dump(live)))
     name = "REVERTED" if live.has_reverted else "BACKFILL" if night.backfill else "GRADED"
-    return State(type=StateType.COMPLETED, name=name, message=said, data=json.loads(_dump(live)))
+    return State(type=StateType.COMPLETED, name=name, message=shown(said), data=data)
 
 
 def _dump(live: live_days.Live) -> str:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from typing import TYPE_CHECKING
 
-from prefect import runtime, task
+from prefect import runtime
 from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext
 
@@ -31,6 +31,7 @@ from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsErr
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
 from tasks.steps.retries import OUTSIDE
+from tasks.steps.spoken import task
 from tasks.steps.state import Night
 from tasks.steps.sweep import noted_run
 from tasks.store import locks

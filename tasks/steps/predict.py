@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from prefect import task
 from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext
 
@@ -19,10 +18,12 @@ from tasks.predictions import publish, sql_table
 from tasks.registry import anchors, versions, waiting
 from tasks.registry.client import open_registry
 from tasks.reporting.decisions import full_name
+from tasks.shown import all_shown, shown
 from tasks.spec.loading import load_spec
 from tasks.steps.events import announce
 from tasks.steps.prepare import clean_days
 from tasks.steps.retries import OUTSIDE
+from tasks.steps.spoken import task
 from tasks.steps.state import Cleaned, Night
 
 if TYPE_CHECKING:
@@ -217,7 +218,8 @@ def end_predict(night: Night, made: publish.Predictions | None) -> State:
     if made.fault:
         kind, name = StateType.FAILED, "REFUSED"
         text = f"The predictions for {made.day} are refused: {made.fault.removesuffix('.')}."
-    return State(type=kind, name=name, message=text, data=publish.to_json(made))
+    data = all_shown(publish.to_json(made))
+    return State(type=kind, name=name, message=shown(text), data=data)
 
 
 def _predict_by_anchor(

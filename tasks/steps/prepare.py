@@ -6,7 +6,6 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.features import cleaning
@@ -17,6 +16,7 @@ from tasks.sources.base import ColumnsError, SourceError, SourceOutageError, Sou
 from tasks.spec.loading import load_spec
 from tasks.steps.progress import tell_progress
 from tasks.steps.retries import OUTSIDE
+from tasks.steps.spoken import task
 from tasks.steps.state import Cleaned, Examples, seconds_since
 from tasks.store import frames
 
@@ -34,7 +34,7 @@ def name_clean(parameters: dict[str, Any]) -> str:
     return f"clean {len(new)} new of {len(night.days)} days"
 
 
-@task(task_run_name=name_clean, **OUTSIDE)  # type: ignore[arg-type]
+@task(task_run_name=name_clean, **OUTSIDE)
 def clean_days(night: Night) -> Cleaned:
     """Accept or quarantine the rows of new days, and clean them."""
 
@@ -70,7 +70,7 @@ def name_extract(parameters: dict[str, Any]) -> str:
     return f"extract features of {len(new)} new of {len(wanted)} days"
 
 
-@task(task_run_name=name_extract, cache_policy=NO_CACHE)  # type: ignore[arg-type]
+@task(task_run_name=name_extract, cache_policy=NO_CACHE)
 def extract_features(night: Night, clean: Cleaned) -> Examples:
     """Prepare the days that are not in the store yet, and split them by time."""
     spec, started = load_spec(night.model), time.perf_counter()

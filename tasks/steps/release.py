@@ -8,7 +8,6 @@ from dataclasses import replace
 from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any
 
-from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import settings
@@ -19,10 +18,12 @@ from tasks.promotion.gate import confirm, overtaken
 from tasks.registry import aliases, packages, runs, versions
 from tasks.registry.champion_alias import ChampionMovedError
 from tasks.registry.client import open_registry
+from tasks.shown import as_markdown, shown
 from tasks.spec.fingerprint import code_paths, libraries
 from tasks.spec.loading import load_spec
 from tasks.steps import mlflow_run
 from tasks.steps.retries import OUTSIDE
+from tasks.steps.spoken import task
 from tasks.steps.waiting import close_waiting
 from tasks.store import cleanup, frames, models
 from tasks.training import fit
@@ -86,7 +87,7 @@ def register_version(
 def _described(examples: Examples, judged: Judged, shipped: Mapping[str, Any]) -> str:
     first, *_, last = examples.split.refit
     learned = f"fitted on {shipped['rows']:,} examples from {first} to {last}"
-    return f"{judged.challenger}, {learned}. {judged.verdict.reasons[0]}"
+    return as_markdown(shown(f"{judged.challenger}, {learned}. {judged.verdict.reasons[0]}"))
 
 
 @task(task_run_name="check version {version} in a clean process", **OUTSIDE)

@@ -11,7 +11,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
@@ -34,6 +33,7 @@ from tasks.spec.loading import load_spec
 from tasks.steps import mlflow_run
 from tasks.steps.events import announce
 from tasks.steps.history import draw_history
+from tasks.steps.spoken import task
 from tasks.store.files import write_file
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from prefect import runtime, task
+from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
@@ -26,6 +26,7 @@ from tasks.reporting.decisions import forget
 from tasks.spec.gate import Gate, Revert
 from tasks.steps.events import announce
 from tasks.steps.history import draw_history
+from tasks.steps.spoken import task
 from tasks.steps.waiting import close_shadows
 
 if TYPE_CHECKING:

@@ -8,8 +8,6 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from prefect import task
-
 from tasks.monitoring import shadow_days
 from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.gate import overtaken, refuse
@@ -25,6 +23,7 @@ from tasks.spec.loading import load_spec
 from tasks.steps import rollback
 from tasks.steps.config import RollbackConfig
 from tasks.steps.retries import OUTSIDE
+from tasks.steps.spoken import task
 from tasks.steps.waiting import close_shadows, close_waiting
 
 if TYPE_CHECKING:

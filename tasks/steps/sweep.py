@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tasks import settings
+from tasks.steps.spoken import errors_shown, guard_logs
 from tasks.store import locks
 
 if TYPE_CHECKING:
@@ -36,12 +37,14 @@ def noted_run() -> Iterator[None]:
     """
     from prefect import runtime
 
+    guard_logs()
     run = runtime.flow_run.id
     if not run:
-        yield
+        with errors_shown():
+            yield
         return
     _sweep_quietly()
-    with locks.lock(f"run-{run}"):
+    with locks.lock(f"run-{run}"), errors_shown():
         yield
         _note(run).unlink(missing_ok=True)
 

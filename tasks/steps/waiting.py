@@ -6,8 +6,6 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from prefect import task
-
 from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.shadow import Shadow
 from tasks.promotion.waiting import how_to_answer
@@ -17,6 +15,7 @@ from tasks.reporting.decisions import full_name
 from tasks.reporting.waited import note_decision
 from tasks.spec.loading import load_spec
 from tasks.steps.retries import OUTSIDE
+from tasks.steps.spoken import task
 
 if TYPE_CHECKING:
     from tasks.registry.client import Client

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import WrongInputError
+from tasks.shown import SECRET_OPTION
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
@@ -56,5 +58,6 @@ def open_engine(address: URL, **connect_args: Any) -> Engine:
 
 def secrets_of(address: URL) -> list[str]:
     """The password of a URL, and those among its options."""
-    options = [str(value) for name, value in address.query.items() if "pass" in name.lower()]
+    secret = re.compile(SECRET_OPTION, re.IGNORECASE)
+    options = [str(value) for name, value in address.query.items() if secret.fullmatch(name)]
     return [str(address.password or ""), *options]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deployments import serve
+from tasks import settings
 
 
 @pytest.mark.parametrize("left", [None, "", "\n"])
@@ -35,3 +36,14 @@ def test_the_variables_are_read_by_a_shell_as_they_are(tmp_path: Path) -> None:
     )
     assert said.stdout == f"{place}|a:$b"
     assert not (tmp_path / "run").exists()
+
+
+def test_the_password_of_a_registry_is_no_argument_of_a_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address = "postgresql://mlflow:m4rked-one@db/mlflow"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    asked = serve.serve_parser().parse_args([])
+    assert "m4rked" not in " ".join(serve._mlflow_command(asked.mlflow_port))
+    environment = serve._environment(asked, settings.ensure_home())
+    assert environment["MLFLOW_BACKEND_STORE_URI"] == address

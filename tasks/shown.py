@@ -1,0 +1,126 @@
+"""What people and other programs are shown: no secret, no control character, not too long.
+
+Messages repeat what a driver, a library or a cell of the data said. Every text passes here before
+it is printed, stored or sent.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, unquote
+
+HIDDEN = "***"
+LONGEST = 10_000
+"""Most characters of one text."""
+LONGEST_ALARM = 2_000
+"""Most characters of one message to people who listen."""
+SECRET_OPTION = (
+    r"(?:[\w.-]*(?:pass|pwd|secret|token|signature|credential|api[-_.]?key|access[-_.]?key)[\w.-]*"
+    r"|(?:[\w-]*[-_.])?(?:sig|sas|pw|auth|authorization))"
+)
+"""Names of options of an address whose values are secret."""
+OPTION = re.compile(rf"(?i)([?&;#])({SECRET_OPTION}|key|code)=(?!\$\{{)[^\s&;#\"'<>]+")
+SETTING = re.compile(
+    r"(?i)\b((?:ssl)?password|passwd|pwd|secret|token|api_?key|access_?key)=(?!\$\{)[^\s&;,)\"'<>]+"
+)
+"""The same in what a driver says of its settings."""
+LOGIN = re.compile(r"://([^\s/@:\"]*):(?!\$\{)([^\s/\"]*(?=@)|(?!\d{1,5}/)[^\s@\"]*(?=@))@")
+USER = re.compile(r"(?i)(https?://)(?!\$\{)[^\s/@:\"]+@")
+SECRET_VARIABLE = re.compile(
+    r"(?i)(?:.*_)?(?:\w*PASS(?:WORD|WD|PHRASE)?|PWD|PW|SECRETS?|\w*TOKEN|TOK|SIGNATURE|SIG|SAS"
+    r"|CREDENTIALS?|API_?KEY|ACCESS_?KEY|SECRET_?KEY|SEAL_?KEY|AUTH_STRING|WEBHOOK_URL)(?:_.*)?"
+)
+"""Names of environment variables whose values are secret."""
+SHORTEST = 6
+"""A shorter value of such a variable is no secret: as text it stands in too many words."""
+UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Characters that steer a terminal, turn the direction of text, or cannot be seen or encoded."""
+FLAT = {ord("<"): 0x2039, ord(">"): 0x203A}
+"""Brackets that mark up a link or a call in a chat, and the quotation marks that look like them."""
+CALLS = re.compile(r"(?i)@(?=(?:channel|here|everyone|all)\b)")
+
+
+def hide(text: str, secrets: Iterable[str | None] = ()) -> str:
+    """The text without secrets: those of addresses in it, of the environment, and these.
+
+    A password or token in an address becomes ``***``, and so does the value of every environment
+    variable whose name says that it is secret. ``${NAME}`` in an address stays.
+
+    Args:
+        text: What a driver or a library said, or an address.
+        secrets: More of them; None and empty ones are passed over.
+    """
+    known = {secret for secret in (*secrets, *_secrets_in(tuple(os.environ.items()))) if secret}
+    spellings = known | {quote(secret, safe="") for secret in known}
+    for spelling in sorted(spellings, key=len, reverse=True):  # one may be a part of another
+        text = text.replace(spelling, HIDDEN)
+    text = USER.sub(rf"\1{HIDDEN}@", LOGIN.sub(rf"://\1:{HIDDEN}@", text))
+    return SETTING.sub(rf"\1={HIDDEN}", OPTION.sub(rf"\1\2={HIDDEN}", text))
+
+
+def clean(text: str) -> str:
+    """The text without secrets, and with ``?`` for each character that is not for people."""
+    return UNSAFE.sub("?", hide(text).replace("\r\n", "\n"))
+
+
+def shown(text: str, longest: int = LONGEST) -> str:
+    """The text as ``clean`` gives it, its begin and end where it is too long."""
+    if len(text) > 10 * longest:  # what is cut off need not be cleaned
+        text = f"{text[: 2 * longest]}{text[-2 * longest :]}"
+    text = clean(text)
+    if len(text) <= longest:
+        return text
+    left = f" … ({len(text) - longest:,} characters left out) … "
+    return f"{text[: longest * 3 // 4]}{left}{text[-(longest // 4) :]}"
+
+
+def all_shown(found: Any) -> Any:
+    """Plain JSON types with every text in them as ``shown`` gives it."""
+    if isinstance(found, str):
+        return found if type(found) is not str else shown(found)
+    if isinstance(found, dict):
+        return {all_shown(name): all_shown(value) for name, value in found.items()}
+    if isinstance(found, list | tuple):
+        return type(found)(map(all_shown, found))
+    return found
+
+
+def as_alarm(text: str) -> str:
+    """A text for a chat: nothing in it calls people, and nothing is a link under another name."""
+    plain = shown(text, LONGEST_ALARM).translate(FLAT)
+    return CALLS.sub("@ ", plain)
+
+
+def as_markdown(text: str) -> str:
+    """A text inside Markdown: one line, with no HTML, link, picture or border of a table in it."""
+    line = " ".join(text.split())
+    return re.sub(r"([\[\]|])", r"\\\1", line.replace("<", "&lt;"))
+
+
+@functools.lru_cache(maxsize=1)
+def _secrets_in(environment: tuple[tuple[str, str], ...]) -> frozenset[str]:
+    """Values of secret variables, and the passwords in the addresses that others hold."""
+    found: set[str] = set()
+    for name, value in environment:
+        found |= set(secrets_of_address(value)) if "://" in value else set()
+        if SECRET_VARIABLE.fullmatch(name) and value[:1] != "/":
+            found |= {value, value.partition(":")[2] if "://" not in value else ""}  # user:password
+    return frozenset(one for one in found if len(one) >= SHORTEST)
+
+
+def secrets_of_address(address: str) -> list[str]:
+    """The password of an address and the values of its secret options, as they are and decoded.
+
+    A password that is the user's name is none.
+    """
+    found = [one[0].partition("=")[2] for one in OPTION.finditer(address)]
+    if (login := LOGIN.search(address)) and login[2] != login[1]:
+        found.append(login[2])
+    return [one for each in found for one in (each, unquote(each))]

@@ -1,0 +1,63 @@
+"""What a run says to Prefect and to its terminal: every error and every line passes here."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import prefect
+
+from tasks.shown import clean, shown
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def task(**options: Any) -> Callable[[Callable[P, R]], prefect.Task[P, R]]:
+    """``prefect.task`` whose errors are fit to be shown: Prefect stores what they say.
+
+    Args:
+        options: Those of ``prefect.task``.
+    """
+
+    def decorate(function: Callable[P, R]) -> prefect.Task[P, R]:
+        @functools.wraps(function)
+        def guarded(*arguments: P.args, **named: P.kwargs) -> R:
+            with errors_shown():
+                return function(*arguments, **named)
+
+        return prefect.task(**options)(guarded)
+
+    return decorate
+
+
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """Errors of libraries and of a model's code leave as ``shown`` gives their texts."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            cause.args = tuple(shown(each) if type(each) is str else each for each in cause.args)
+            cause = cause.__cause__ or cause.__context__
+        raise
+
+
+def guard_logs() -> None:
+    """Let every handler that Prefect has set up log lines as ``clean`` gives them."""
+    named = [logging.getLogger(name) for name in logging.root.manager.loggerDict]
+    for logger in (logging.root, *named):
+        for handler in logger.handlers:
+            if type(handler).__module__.startswith("prefect."):
+                handler.addFilter(_clean_record)
+
+
+def _clean_record(record: logging.LogRecord) -> bool:
+    record.msg, record.args = shown(record.getMessage()), ()
+    if record.exc_info and record.exc_info[0]:
+        record.exc_text = clean(logging.Formatter().formatException(record.exc_info))
+    return True

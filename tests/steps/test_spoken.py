@@ -1,0 +1,31 @@
+"""What errors and logs say to Prefect is fit to be shown."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tasks.steps.spoken import _clean_record, errors_shown
+
+
+def test_an_error_of_a_library_and_its_cause_leave_clean() -> None:
+    with pytest.raises(ValueError, match=r"^\?\[2J at https://u:\*\*\*@h$") as told, errors_shown():
+        try:
+            raise KeyError("\x9b https://u:pass@h")
+        except KeyError as cause:
+            raise ValueError("\x1b[2J at https://u:pass@h") from cause
+    assert "pass" not in repr(told.value.__cause__)
+
+
+def test_a_line_of_the_log_and_its_traceback_are_clean() -> None:
+    try:
+        raise ValueError("\x1b https://u:pass@h")
+    except ValueError as error:
+        found = (ValueError, error, error.__traceback__)
+        record = logging.LogRecord("x", 40, "x.py", 1, "at %s", ("https://u:pass@h",), found)
+    assert _clean_record(record)
+    line = logging.Formatter().format(record)
+    assert line.startswith("at https://u:***@h\n")
+    assert "pass" not in line
+    assert "\x1b" not in line
