@@ -48,7 +48,8 @@ class Accepted:
 
     Attributes:
         rows: Rows that fit the contract, in its types, with ``day``, in their order.
-        quarantine: Rows that do not, as they came, with ``day`` and the text ``reason``.
+        quarantine: Rows that do not, as they came, with ``day`` and the text ``reason``; a column
+            of that name of their own is ``reason_``.
         counts: Indexed by ``day``: ``rows_in``, ``accepted``, ``quarantined``, ``duplicates``,
             the last always 0 where the contract names no key.
     """
@@ -96,7 +97,7 @@ def accept_rows(raw: pd.DataFrame, contract: type[DataFrameModel]) -> Accepted:
     broken = _joined([*reasons, *more])
     left = broken.index.intersection(accepted.index)
     accepted = accepted.drop(index=left) if len(left) else accepted
-    quarantine = rows.loc[broken.index].assign(reason=broken)
+    quarantine = _own_reason_aside(rows.loc[broken.index]).assign(reason=broken)
     counts = pd.DataFrame(
         {
             "rows_in": rows.groupby("day").size(),
@@ -110,6 +111,13 @@ def accept_rows(raw: pd.DataFrame, contract: type[DataFrameModel]) -> Accepted:
         quarantine=quarantine.reset_index(drop=True),
         counts=counts.fillna(0).astype("int64").rename_axis("day"),
     )
+
+
+def _own_reason_aside(rows: pd.DataFrame) -> pd.DataFrame:
+    own = "reason"
+    while own in rows:
+        own += "_"
+    return rows.rename(columns={"reason": own})
 
 
 def as_declared(rows: pd.DataFrame, contract: type[DataFrameModel]) -> pd.DataFrame:

@@ -74,7 +74,7 @@ def match_keyed(
         target: Column of the clean rows that holds the label.
     """
     keys = list(key)
-    named = {name: {c: f"{name} {c}" for c in columns} for name in answered}
+    named = {name: {c: f"\0{name} {c}" for c in columns} for name in answered}
     aside = ["target"] if target != "target" and "target" in happened else []  # of another meaning
     truth = happened.drop(columns=aside).drop_duplicates(keys).rename(columns={target: "target"})
     first, *others = answered

@@ -179,10 +179,10 @@ class Tabular(ProblemBase):
         if unknown := [name for name in self.key if name not in known_ahead]:
             found.append(f"key: found {unknown[0]!r}, allowed columns that known_ahead names")
         columns = (*self.score_columns, *predictions.PUBLISHED)
-        if taken := [name for name in self.key if name in columns]:
+        if taken := [name for name in self.key if name in (*columns, "target")]:
             found.append(
                 f"key: found {taken[0]!r}, allowed a name that is not a column of the predictions "
-                f"({', '.join(columns)}): rename the column in clean, such as "
+                f"({', '.join(columns)}) nor target: rename the column in clean, such as "
                 f"rows.rename(columns={{{taken[0]!r}: 'own_{taken[0]}'}})"
             )
         return found
