@@ -26,7 +26,7 @@ from tasks.scaffold.profiling import InferError, shown
 from tasks.scaffold.render_ranking import Feedback, write_ranking
 from tasks.scaffold.render_tabular import write_tabular
 from tasks.settings import PROJECT
-from tasks.shown import hide
+from tasks.shown import clean, hide
 from tasks.sources import SourceError
 from tasks.spec import SpecError
 from tasks.spec.loading import load_spec
@@ -36,6 +36,7 @@ TABLES = (".csv", ".tsv", ".txt")
 DELIMITERS = ",;\t|"
 DAY = re.compile(r"(?:day=)?\d{4}-\d\d-\d\d\.")
 PARTITION = re.compile(r"\w+=.+")
+OURS = ("tasks", "flows", "deployments", "tests")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 SPEC = re.compile(r"^\w+ = ModelSpec\($", re.MULTILINE)
 
@@ -89,7 +90,7 @@ def main() -> int:
     except OSError as error:
         print(f"nightly: {asked.out}: cannot be written: {error.strerror}.", file=sys.stderr)
         return 1
-    print(summary(plan, text, out, datetime.now(ZoneInfo(asked.timezone)).date()))
+    print(clean(summary(plan, text, out, datetime.now(ZoneInfo(asked.timezone)).date())))
     return 0
 
 
@@ -160,6 +161,27 @@ def check_call(asked: argparse.Namespace) -> None:
         )
 
 
+def check_module(out: Path) -> None:
+    """Refuse a file whose module would be imported in place of one that is needed.
+
+    Scripts beside it, such as ``deployments/serve.py``, find it first.
+
+    Raises:
+        InferError: Where Python, a library or this project has a module of that name.
+    """
+    from importlib.metadata import packages_distributions
+
+    name = out.stem
+    owner = "Python" if name in sys.stdlib_module_names else None
+    owner = "this project" if name in OURS else owner
+    if owner := owner or next(iter(packages_distributions().get(name, [])), None):
+        raise InferError(
+            f"{out.name}: found the name of a module of {owner}; expected another, because "
+            f"scripts beside the file would import it in place of that. Set --name "
+            f"{name}_model, or --out to another name."
+        )
+
+
 def name_after(origin: str) -> str:
     """A name for the model from its file, folder or table."""
     stem = Path(urlsplit(origin).path).name.split(".")[0] if "/" in origin else origin.split(".")[0]
@@ -178,6 +200,7 @@ def free_place(asked: argparse.Namespace, name: str) -> Path:
     out: Path = asked.out or PROJECT / "deployments" / f"{name}.py"
     if out.suffix != ".py":
         raise InferError(f"--out: found {shown(str(out))}; expected a name that ends in .py.")
+    check_module(out)
     if not out.resolve().parent.is_dir():
         raise InferError(f"--out: there is no folder {out.resolve().parent}. Create it first.")
     if out.exists():

@@ -394,3 +394,23 @@ def test_the_folders_of_a_lake_are_days(tmp_path: Path) -> None:
     asked = argparse.Namespace(origin=str(tmp_path / "lake"), table=None, query=None, time="at")
     kind, arguments = new_model.describe_source(asked)
     assert (kind, arguments) == ("ParquetDays", {"path": str(tmp_path / "lake")})
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [("email", "Python"), ("sklearn", "scikit-learn"), ("tasks", "this project"), ("tests", "")],
+)
+def test_a_name_that_others_import_is_refused_with_another(
+    name: str, owner: str, tmp_path: Path
+) -> None:
+    data = orders(30, 20)
+    data.to_csv(tmp_path / f"{name}.csv", index=False)
+    asked = ["--from", str(tmp_path / f"{name}.csv"), "--time", "ordered_at"]
+    parser = new_model.new_model_parser()
+    target = ["--target", "returned"]
+    said = rf"{name}\.py: found the name of a module of {owner}.* --name {name}_model"
+    with pytest.raises(new_model.InferError, match=said):
+        new_model.make(parser.parse_args([*asked, *target]), NOW)
+    with pytest.raises(new_model.InferError, match=said):
+        new_model.make(parser.parse_args([*asked, *target, "--name", name]), NOW)
+    assert not (PROJECT / "deployments" / f"{name}.py").exists()
