@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import NightlyError
+from tasks.shown import UNSAFE
 from tasks.sources.tables import with_offset
 
 if TYPE_CHECKING:
@@ -466,7 +467,8 @@ def _reasons(cases: pd.DataFrame) -> pd.Series[Any]:
 def _shown(values: pd.Series[Any]) -> pd.Series[str]:
     """Values as a reason shows them: long texts shortened, without unprintable characters."""
     text = values.astype("str")
-    begun = text.str.slice(0, LONGEST_VALUE).str.replace(r"[\x00-\x1f]", "?", regex=True)
+    begun = text.str.slice(0, LONGEST_VALUE).str.replace(UNSAFE, "?", regex=True)
+    begun = begun.str.replace(r"\s", " ", regex=True)
     return begun.where(text.str.len() <= LONGEST_VALUE, begun + "…")
 
 

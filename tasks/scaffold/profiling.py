@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.errors import WrongInputError
+from tasks.shown import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -242,7 +243,7 @@ def readable(value: float) -> str:
 
 def shown(value: object) -> str:
     """A value from the data for people: one line, no control characters, not long."""
-    text = "".join(c if c.isprintable() else "?" for c in str(value)[:LONGEST_NAME])
+    text = " ".join(clean(str(value)[:LONGEST_NAME]).split("\n"))
     return repr(text) if isinstance(value, str) else text
 
 
