@@ -68,7 +68,7 @@ def last_complete_day(moment: datetime, timezone: str, day_start: str = "00:00")
 
 
 def day_start_of(source: object) -> str:
-    """When a day of a source begins, ``HH:MM``. Replayed days are complete at midnight."""
+    """When a day of a source begins, ``HH:MM``; at midnight where the source does not say it."""
     return str(getattr(source, "day_start", "00:00"))
 
 

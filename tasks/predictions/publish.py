@@ -128,7 +128,7 @@ def keep(
 
 
 def recent_predictions(model: str, column: str, nights: int, most: int, seed: int) -> pd.DataFrame:
-    """What the app was shown in the last nights: ``day`` and ``prediction``; of each day a draw.
+    """What the app was shown in the last nights: ``prediction`` and the ``day`` it is for; a draw.
 
     Args:
         model: Name of the model.
@@ -142,10 +142,10 @@ def recent_predictions(model: str, column: str, nights: int, most: int, seed: in
 
     parts = []
     for file in sorted(folder_of(model).glob("????-??-??.parquet"))[-nights:]:
-        if column in parquet.read_schema(file).names:
-            rows = pd.read_parquet(file, columns=[column])
-            drawn = rows.sample(min(len(rows), most), random_state=seed)
-            parts.append(drawn.assign(day=pd.Timestamp(file.stem)))
+        names = parquet.read_schema(file).names
+        if column in names and "day" in names:
+            rows = pd.read_parquet(file, columns=[column, "day"])
+            parts.append(rows.sample(min(len(rows), most), random_state=seed))
     shown = pd.concat(parts) if parts else pd.DataFrame({"day": [], column: []})
     return shown.rename(columns={column: "prediction"}).astype({"day": "datetime64[s]"})
 

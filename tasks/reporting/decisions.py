@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from tasks import settings
-from tasks.features.as_of import last_complete_day
+from tasks.features.as_of import day_start_of, last_complete_day
 from tasks.registry.champion_alias import champion_now
 from tasks.shown import hide
 from tasks.sources.serialize import source_from_json, source_to_json
@@ -125,13 +125,13 @@ def _recall(model: str, as_of: date | None, now: datetime) -> Report | None:
     if not records:
         return None
     record = read_json(_folder(model) / f"{as_of}.json" if as_of else records[-1])
-    begins = record["source"].get("day_start", "00:00")
-    until = as_of or last_complete_day(now, record["timezone"], begins)
-    listed = source_from_json(record["source"]).list_days(until)
+    source = source_from_json(record["source"])
+    until = as_of or last_complete_day(now, record["timezone"], day_start_of(source))
+    listed = source.list_days(until)
     newest = as_of or max(listed)
     if newest.isoformat() != record["as_of"]:
         record = read_json(_folder(model) / f"{newest}.json")
-        listed = source_from_json(record["source"]).list_days(newest)
+        listed = source.list_days(newest)
     skip = {date.fromisoformat(day) for day in record["skip"]}
     days = {day: mark for day, mark in listed.items() if day not in skip}
     code = {*map(str, _project_code()), *record["code"]}

@@ -31,6 +31,11 @@ class Replay:
     source: Source
     year: int = 2026
 
+    @property
+    def day_start(self) -> str:
+        """When a day begins, ``HH:MM``, as in the old data: it is complete a day later."""
+        return str(getattr(self.source, "day_start", "00:00"))
+
     def list_days(self, until: date) -> dict[date, str]:
         """One cycle of days ending with ``until``, each with its real day's fingerprint.
 

@@ -18,7 +18,7 @@ from tasks.features.as_of import (
     reasons_to_hold,
     resolve_as_of,
 )
-from tasks.sources import CsvDays
+from tasks.sources import CsvDays, Replay
 
 ZONES = ("America/New_York", "Europe/Berlin", "Asia/Kolkata", "Australia/Sydney")
 
@@ -119,6 +119,7 @@ def test_a_day_that_begins_at_six_is_not_complete_at_three() -> None:
     asked = resolve_as_of(None, [], at_three, at_three, "UTC", by_hand=False, day_start="06:00")
     assert asked == date(2026, 11, 20), "the day of the 21st goes on until six"
     assert day_start_of(CsvDays("x", time="at", day_start="06:00")) == "06:00"
+    assert day_start_of(Replay(CsvDays("x", time="at", day_start="06:00"))) == "06:00"
     assert day_start_of(object()) == "00:00"
 
 

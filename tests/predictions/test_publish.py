@@ -264,17 +264,17 @@ def test_inputs_and_predecessor_of_an_earlier_try_never_stay_beside_other_predic
 
 def test_recent_predictions_are_drawn_by_day_and_those_of_another_problem_left_out() -> None:
     for day, column in (("19", "probability"), ("20", "score"), ("21", "probability")):
-        rows = pd.DataFrame({"number": range(9), column: 0.5})
         night = date.fromisoformat(f"2026-11-{day}")
+        rows = pd.DataFrame({"number": range(9), column: 0.5, "day": night + timedelta(days=3)})
         publish.keep("toy", night, rows, None, rows)
         publish.publish("toy", night, ("number",), None, {})
     publish.keep("toy", date(2026, 11, 22), rows, None, None)  # not published
     found = publish.recent_predictions("toy", "probability", nights=9, most=4, seed=0)
     assert list(found) == ["prediction", "day"]
     assert found["day"].value_counts().to_dict() == {
-        pd.Timestamp("2026-11-19"): 4,
-        pd.Timestamp("2026-11-21"): 4,
-    }
+        pd.Timestamp("2026-11-22"): 4,
+        pd.Timestamp("2026-11-24"): 4,
+    }, "the days that they are for, not the nights that made them"
     assert publish.recent_predictions("none", "probability", 9, 4, 0).empty
 
 
