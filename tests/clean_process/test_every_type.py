@@ -40,15 +40,6 @@ FEATURES = """shop=day["shop"].where(day["number"] % 7 > 0).astype("category"),
 EDITS = (
     ('shop=(day["shop"] == "a").astype("int64"),\n    )', FEATURES),
     (
-        '"constant": DummyClassifier(),\n        "logistic": LogisticRegression(),',
-        '"boosting": HistGradientBoostingClassifier(max_iter=9, random_state=0),',
-    ),
-    (
-        "from sklearn.dummy import DummyClassifier",
-        "from sklearn.dummy import DummyClassifier\n"
-        "from sklearn.ensemble import HistGradientBoostingClassifier",
-    ),
-    (
         'return make_day(as_of + timedelta(days=1))[["number", "size", "shop"]]',
         'rows = make_day(as_of + timedelta(days=1))[["number", "size", "shop"]]\n'
         '    known = rows["number"] % 11 > 0\n'
@@ -56,17 +47,37 @@ EDITS = (
     ),
     ('isin=["a", "b"]', 'isin=["a", "b", "opens tomorrow"]'),
 )
+CANDIDATES = '"constant": DummyClassifier(),\n        "logistic": LogisticRegression(),'
+IMPORT = "from sklearn.dummy import DummyClassifier"
+BOOSTING = {
+    "sklearn": (
+        (CANDIDATES, '"boosting": HistGradientBoostingClassifier(max_iter=9, random_state=0),'),
+        (IMPORT, f"{IMPORT}\nfrom sklearn.ensemble import HistGradientBoostingClassifier"),
+    ),
+    "lightgbm": (
+        (CANDIDATES, '"boosting": LGBMClassifier(n_estimators=9, n_jobs=1, verbosity=-1),'),
+        (IMPORT, f"from lightgbm import LGBMClassifier\n{IMPORT}"),
+        (
+            "    lookback=days(7),",
+            "    lookback=days(7),\n"
+            '    trusted=("lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier"),',
+        ),
+    ),
+}
 
 
+@pytest.mark.parametrize("library", BOOSTING)
 def test_they_are_promoted_predicted_and_served_alike(
-    registry_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: str, registry_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
     from mlflow.pyfunc.scoring_server import invocations
 
     monkeypatch.setattr(run, "TIME_OUT", 900)  # the machine of a test may be busy
     write_more(tmp_path / "days", 1, 30)
-    spec = load_spec(str(write_model(tmp_path / "toy.py", tmp_path / "days", *EDITS)))
+    spec = load_spec(
+        str(write_model(tmp_path / "toy.py", tmp_path / "days", *EDITS, *BOOSTING[library]))
+    )
     listed = dict(spec.source.list_days(nth_day(30)))
     clean = cleaning.clean_days(spec, listed)
     split = split_days(spec, list(listed), nth_day(30))
