@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
@@ -280,21 +280,40 @@ def _free(port: int, option: str) -> None:
             ) from error
 
 
-def _noted(pid: int) -> dict[str, float]:
-    return {"pid": pid, "created": psutil.Process(pid).create_time()}
+def _noted(pid: int) -> dict[str, Any]:
+    return {"pid": pid, "started": _started_at(pid)}
+
+
+def _started_at(pid: int) -> str | float:
+    """When a process was started, by a clock that nobody sets: the kernel's, since it booted.
+
+    psutil gives the time of day that it reckons from that, which moves when the clock is set.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except FileNotFoundError:  # no such process, or not Linux
+        return float(psutil.Process(pid).create_time())
+    return f"{boot} {ticks}"
+
+
+def _is_same(process: psutil.Process, noted: Mapping[str, Any]) -> bool:
+    if "started" in noted:
+        return bool(_started_at(process.pid) == noted["started"])
+    return bool(process.create_time() == noted["created"])  # a note of an earlier release
 
 
 def _end_processes(note: Path) -> None:
     """End every recorded process with its children, and remove the record.
 
-    A process id that now belongs to another process is recognised by its creation time. The
+    A process id that now belongs to another process is recognised by when it was started. The
     worker's flow runs end first, so that they can still report to the server.
     """
     noted = files.read_json(note) if note.exists() else {}
     for name in ("worker", "mlflow", "prefect"):
         try:
             process = psutil.Process(int(noted[name]["pid"]))
-            if process.create_time() != noted[name]["created"]:
+            if not _is_same(process, noted[name]):
                 continue
             tree = [*process.children(recursive=True)[::-1], process]
         except (KeyError, TypeError, ValueError, psutil.Error):

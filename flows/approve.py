@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tasks.cli.commands import run_approve
 from tasks.cli.environment import set_defaults
+from tasks.cli.interrupt import end_on_interrupt
 
 if __name__ == "__main__":
+    end_on_interrupt()
     set_defaults()
 
 from prefect import flow

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from tasks.cli.embedded_server import embedded_server
 from tasks.cli.environment import set_defaults
 from tasks.cli.exits import end_failed, fail, print_text
+from tasks.cli.interrupt import end_on_interrupt
 from tasks.cli.parsers import (
     approve_parser,
     backtest_parser,
@@ -45,6 +46,7 @@ def answer_if_decided() -> None:
     Returns where a night has to run.
     """
     asked = retrain_parser().parse_args()
+    end_on_interrupt()
     set_defaults()
     if asked.check:
         sys.exit(_check(asked))
@@ -85,10 +87,9 @@ def run_retrain(retrain: Callable[..., Any]) -> None:
     from tasks.steps.config import RetrainConfig
 
     asked = retrain_parser().parse_args()
-    with embedded_server() as ready, shown_progress(asked.verbose):
-        _import_model(asked.model)
-        config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of, look=asked.look)
-        ready()
+    _import_model(asked.model)  # what is wrong with it is said before a server is started
+    config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of, look=asked.look)
+    with embedded_server(), shown_progress(asked.verbose):
         state = retrain(config, return_state=True)
     sys.exit(_end(state, asked))
 
@@ -143,8 +144,7 @@ def _run_change(
         ended: Names of its last state where it did what was asked.
         wrong: Error that says what the person must ask instead.
     """
-    with embedded_server() as ready, shown_progress(verbose):
-        ready()
+    with embedded_server(), shown_progress(verbose):
         state = change(config, return_state=True)
     found = state.result(raise_on_failure=False)
     if state.name in ended:
@@ -167,9 +167,8 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
         every=asked.every,
         as_of=asked.as_of,
     )
-    with embedded_server() as ready, shown_progress(asked.verbose):
-        _import_model(asked.model)
-        ready()
+    _import_model(asked.model)
+    with embedded_server(), shown_progress(asked.verbose):
         state = backtest(config, return_state=True)
     found = state.result(raise_on_failure=False)
     if state.name != REPLAYED:
@@ -196,10 +195,9 @@ def _run_named(
     from tasks.steps.config import RetrainConfig
 
     asked = parser.parse_args()
-    with embedded_server() as ready, shown_progress(asked.verbose):
-        _import_model(asked.model)
-        config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of)
-        ready()
+    _import_model(asked.model)
+    config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of)
+    with embedded_server(), shown_progress(asked.verbose):
         state = flow(config, return_state=True)
     ends = {**codes, Status.HELD: Status.HELD.exit_code}
     if state.name in ends:

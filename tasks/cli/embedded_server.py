@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,14 +16,11 @@ from tasks.store.files import StoreError, read_json, write_json
 
 
 @contextmanager
-def embedded_server() -> Iterator[Callable[[], None]]:
-    """Start Prefect's embedded server while the model is imported, unless a server is configured.
+def embedded_server() -> Iterator[None]:
+    """Start Prefect's embedded server and wait until it answers, unless a server is configured.
 
     A run beside its own server sends no heartbeats: nobody listens, and Prefect waits up to a
     second at its end for the thread that sends them.
-
-    Yields:
-        A function that waits until the server answers.
     """
     from prefect.settings import (
         PREFECT_API_URL,
@@ -32,7 +29,7 @@ def embedded_server() -> Iterator[Callable[[], None]]:
     )
 
     if PREFECT_API_URL.value():
-        yield lambda: None
+        yield
         return
     from prefect.server.api.server import SubprocessASGIServer
 
@@ -52,8 +49,9 @@ def embedded_server() -> Iterator[Callable[[], None]]:
         except StoreError as error:
             starting.join()
             sys.exit(fail(str(error), error.exit_code))
+    starting.join()
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield starting.join  # Prefect stops the server at exit, after the last log has been sent
+        yield  # Prefect stops the server at exit, after the last log has been sent
 
 
 def _end_orphan(record: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
+from tasks.cli.interrupt import AGAIN
 from tasks.errors import NightlyError
 from tasks.registry.client import outage
 from tasks.shown import clean, shown
 
-AGAIN = "Run the same command again: it continues where this run stopped and repeats nothing."
 OUTAGE = (
     "No version becomes the champion without having passed every check. When the server answers "
     "again, run the same command: it continues where this run stopped and repeats nothing."

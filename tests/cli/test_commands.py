@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.cli import embedded_server
+from tasks.cli import commands, embedded_server
 from tests import warm
 from tests.nights import COMMAND, PROJECT, command_environment
 
@@ -223,3 +223,50 @@ def test_no_record_or_a_broken_one_ends_nothing(content: str | None, tmp_path: P
         record.write_text(content)
     embedded_server._end_orphan(record)
     assert record.exists() == (content is not None)
+
+
+def test_ctrl_c_ends_a_command_and_all_that_it_started_with_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "night.py"
+    script.write_text(
+        "import subprocess, sys, threading, time\n"
+        "from tasks.cli.interrupt import end_on_interrupt\n"
+        "end_on_interrupt()\n"
+        "deaf = 'import signal, time; signal.signal(15, signal.SIG_IGN); signal.signal(2, "
+        "signal.SIG_IGN); print(1, flush=True); time.sleep(600)'\n"
+        "children = [subprocess.Popen([sys.executable, '-c', deaf], stdout=subprocess.PIPE, "
+        "start_new_session=apart) for apart in (True, False)]\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "[child.stdout.readline() for child in children]\n"
+        "print(*(child.pid for child in children), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    children = [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
+    begun = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert time.monotonic() - begun < 5
+    assert process.returncode == 130
+    assert said.startswith("nightly: Interrupted. Run the same command again")
+    assert len(said.splitlines()) == 1
+    assert len(children) == 2
+    assert not [child for child in children if child.is_running()]
+
+
+def test_a_model_that_cannot_be_imported_is_told_before_a_server_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.py").write_text("import nothing_there")
+    monkeypatch.setattr(sys, "argv", ["retrain.py", "--model", str(tmp_path / "bad.py")])
+    monkeypatch.setattr(commands, "embedded_server", lambda: pytest.fail("a server was started"))
+    with pytest.raises(SystemExit) as ended:
+        commands.run_retrain(lambda *_: None)
+    assert ended.value.code == 2
+    assert "No module named 'nothing_there'" in capsys.readouterr().err

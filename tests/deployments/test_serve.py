@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deployments import serve
@@ -47,3 +50,32 @@ def test_the_password_of_a_registry_is_no_argument_of_a_process(
     assert "m4rked" not in " ".join(serve._mlflow_command(asked.mlflow_port))
     environment = serve._environment(asked, settings.ensure_home())
     assert environment["MLFLOW_BACKEND_STORE_URI"] == address
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_what_was_started_is_ended_also_after_a_step_of_the_clock(
+    earlier: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    created = psutil.Process(process.pid).create_time()
+    note = {"pid": process.pid, "created": created} if earlier else serve._noted(process.pid)
+    (tmp_path / "note.json").write_text(json.dumps({"worker": note}))
+    if not earlier:
+        monkeypatch.setattr(psutil.Process, "create_time", lambda *_, **__: created + 3600)
+    try:
+        serve._end_processes(tmp_path / "note.json")
+        assert not psutil.pid_exists(process.pid)
+    finally:
+        process.kill()
+
+
+def test_a_process_that_took_the_number_of_another_is_left_alone(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    note = serve._noted(process.pid) | {"started": f"{serve._noted(process.pid)['started']}1"}
+    (tmp_path / "note.json").write_text(json.dumps({"worker": note}))
+    try:
+        serve._end_processes(tmp_path / "note.json")
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
