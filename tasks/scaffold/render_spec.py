@@ -85,6 +85,7 @@ def class_name(name: str) -> str:
 def variable(name: str) -> str:
     """The variable that holds the spec: named like the model, where nothing else is."""
     used = {"clean", "features", "table", "days", "pd", "pa", "past_mean", "annotations"}
+    used |= {"categories_and_dates", "make_pipeline"}
     return f"{name}_model" if name in used or not is_plain(name) else name
 
 

@@ -49,6 +49,7 @@ def _imports(plan: Plan) -> list[str]:
         "import pandas as pd",
         "import pandera.pandas as pa",
         *(["from pandera.typing.pandas import Series"] if zoned else []),
+        "from sklearn.compose import make_column_selector, make_column_transformer",
         f"from sklearn.ensemble import {boosting}",
         "from sklearn.impute import SimpleImputer",
         f"from sklearn.linear_model import {linear}",
@@ -157,10 +158,14 @@ def _vectorizer(plan: Plan) -> list[str]:
     resolution = "day" if plan.midnight else "hour"
     no_seconds = "add_total_seconds=False"
     return [
-        "table = TableVectorizer(  # categories and dates become numbers",
+        "categories_and_dates = TableVectorizer(  # as numbers",
         '    low_cardinality=OneHotEncoder(handle_unknown="ignore", sparse_output=False),',
         "    high_cardinality=MinHashEncoder(n_components=10),",
         f'    datetime=DatetimeEncoder(resolution="{resolution}", add_weekday=True, {no_seconds}),',
+        ")",
+        "table = make_column_transformer(  # numbers stay as they are",
+        '    (categories_and_dates, make_column_selector(dtype_exclude=["number", "bool"])),',
+        '    remainder="passthrough",',
         ")",
         "",
     ]
@@ -176,7 +181,7 @@ def _candidates(plan: Plan) -> list[str]:
     booster = nested(f"HistGradientBoosting{kind}(", boosting, 12)
     lines = ["    candidates={"]
     steps: tuple[tuple[str, Sequence[str]], ...] = (
-        (name, ("table", "SimpleImputer()", "StandardScaler()", linear)),
+        (name, ("table", "SimpleImputer(keep_empty_features=True)", "StandardScaler()", linear)),
         ("boosting", ("table", booster)),
         (
             "tree",

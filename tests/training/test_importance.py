@@ -30,3 +30,29 @@ def test_a_constant_model_hangs_on_nothing() -> None:
     assert set(
         permutation_importance(lambda rows: np.ones(len(rows)), INPUTS, seed=0).values()
     ) == {0.0}
+
+
+def test_a_wide_table_is_scored_in_few_calls_and_each_column_as_if_alone() -> None:
+    wide = pd.DataFrame(RANDOM.normal(size=(300, 500)), columns=[f"c{n}" for n in range(500)])
+    calls = []
+
+    def first_and_last(rows: pd.DataFrame) -> np.ndarray:
+        calls.append(len(rows))
+        return (rows["c0"] + 2 * rows["c499"]).to_numpy()
+
+    found = permutation_importance(first_and_last, wide, seed=0)
+    assert 1.6 < found["c499"] / found["c0"] < 2.4
+    assert {name for name, moved in found.items() if moved} == {"c0", "c499"}
+    assert (len(calls), max(calls)) == (9, 19_800)
+
+
+def test_a_very_wide_table_uses_fewer_rows() -> None:
+    wide = pd.DataFrame(np.tile(RANDOM.normal(size=(1_000, 1)), 2_000))
+    rows = []
+
+    def first(frame: pd.DataFrame) -> np.ndarray:
+        rows.append(len(frame))
+        return frame["0"].to_numpy()
+
+    permutation_importance(first, wide.rename(columns=str), seed=0)
+    assert rows[0] == 200
