@@ -1,4 +1,4 @@
-"""Random sequences of what happens to a model: nights, late data, edits, backfills, kills, people.
+"""Random sequences of what happens to a model: nights, late data, edits, kills, people, two homes.
 
 A state machine of hypothesis runs the real flows on the toy model with a registry in SQLite, and
 after each step holds them against what must always be so.
@@ -24,6 +24,7 @@ from tasks import settings
 from tasks.predictions import publish
 from tasks.reporting.archive import past_reports
 from tests.nights import champion_of, nth_day, run_night, write_model, write_more
+from tests.toy import write_day
 
 FIRST_NIGHT = 30
 ASKED = pd.DataFrame({"size": [-2.0, 0.3, 2.0], "shop": [0, 1, 1], "usual": [0.5, 0.4, 0.6]})
@@ -38,6 +39,8 @@ RECIPES = {
         "DecisionTreeClassifier(max_depth=1)",
         "gate=Gate(tolerance=1.0, slice_tolerance=1.0, ",
     ),
+    "asking": ("LogisticRegression()", "gate=Gate(approve=True, "),
+    "in the shadow": ("LogisticRegression()", "gate=Gate(shadow=days(2), "),
 }
 """Recipe and gate by name; the gate of the spoilt one lets it pass."""
 WRITES = (
@@ -69,16 +72,20 @@ class Sequence(RuleBasedStateMachine):
         patch = self.stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("NIGHTLY_HOME", str(self.place / "home"))
         patch.setenv("NIGHTLY_KEEP_VERSIONS", "3")
-        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-            patch.delenv(name, raising=False)
+        patch.setenv("NIGHTLY_SEAL_KEY", "0" * 64)  # both homes have the same
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{self.place / 'home' / 'mlflow.db'}")
+        patch.delenv("MLFLOW_REGISTRY_URI", raising=False)
         (self.place / "home").mkdir()
         shutil.copyfile(self.empty_registry, self.place / "home" / "mlflow.db")
         write_more(self.place / "days", 1, FIRST_NIGHT)
         self.day = FIRST_NIGHT
         self.recipe = "good"
         self.withdrawn: set[str] = set()
-        self.made: dict[tuple[date, str], str] = {}
+        self.made: dict[tuple[date, str, int], str] = {}
+        self.revision = 0
+        self.absent: list[int] = []
         self.ended = True
+        self.shown = True
         self.write_recipe()
 
     def teardown(self) -> None:
@@ -95,12 +102,12 @@ class Sequence(RuleBasedStateMachine):
         before = champion_of()
         report = run_night(self.model, nth_day(self.day))
         after = champion_of()
-        self.ended = True
+        self.ended = self.shown = True
         if report.get("reverted"):
             assert before is not None
             self.withdrawn.add(before)
         if report["verdict"] == "PROMOTED":
-            night = (nth_day(self.day), self.recipe)
+            night = (nth_day(self.day), self.recipe, self.revision)
             assert after is not None
             assert self.made.setdefault(night, after) == after, "a second promotion of one date"
         elif not report.get("reverted"):
@@ -126,6 +133,36 @@ class Sequence(RuleBasedStateMachine):
         first, self.day = self.day + 1, self.day + 1 + missed
         write_more(self.place / "days", first, self.day)
         self.run()
+
+    @rule()
+    def night_after_a_missing_day(self) -> None:
+        """The day before is not there; it comes later, or never."""
+        self.absent.append(self.day + 1)
+        self.day += 2
+        write_more(self.place / "days", self.day, self.day)
+        self.run()
+
+    @precondition(lambda self: self.ended)
+    @rule(back=st.integers(0, 9))
+    def late_data(self, back: int) -> None:
+        """A day that was missing comes, or an earlier one comes again with more rows."""
+        missing = self.absent.pop() if self.absent else None
+        day = missing or self.day - back
+        write_day(self.place / "days", nth_day(day), rows=200 if missing else 230)
+        self.revision += 1
+        self.run()
+
+    @precondition(lambda self: self.ended)
+    @rule()
+    def night_of_another_home(self) -> None:
+        """Another machine runs the next night on the same registry, with a state of its own."""
+        self.day += 1
+        write_more(self.place / "days", self.day, self.day)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("NIGHTLY_HOME", str(self.place / "other"))
+            self.run()
+            self.check_app()
+        self.shown = False  # this home shows what its own last run has published
 
     @rule()
     def night_without_data(self) -> None:
@@ -194,6 +231,7 @@ class Sequence(RuleBasedStateMachine):
         state = rollback(RollbackConfig(model="toy", why="a person asked"), return_state=True)
         assert state.name == "ROLLED BACK"
         assert champion_of() == target
+        self.shown = True
         self.withdrawn = self.withdrawn - {target} | {before}
 
     @precondition(lambda self: self.ended)
@@ -208,6 +246,32 @@ class Sequence(RuleBasedStateMachine):
         if any(hold.until >= newest for hold in found):
             asked = RollbackConfig(model="toy", release=True, why="a person asked")
             assert rollback(asked, return_state=True).name == "RELEASED"
+
+    @precondition(lambda self: self.ended and bool(waiting_now()))
+    @rule(refuse=st.booleans())
+    def decide(self, refuse: bool) -> None:
+        """A person approves the version that waits, also one in the shadow, or refuses it."""
+        from flows.approve import approve
+        from tasks.steps.config import ApproveConfig
+
+        one, before = waiting_now()[0], champion_of()
+        config = ApproveConfig(model="toy", by="Ada", why="seen", refuse=refuse)
+        state: Any = approve(config, return_state=True)
+        if refuse:
+            assert (state.name, champion_of()) == ("REFUSED", before)
+            self.withdrawn.add(one.version)
+        elif one.against == before:
+            assert (state.name, champion_of()) == ("APPROVED", one.version)
+            self.shown = True
+        else:
+            assert (state.is_failed(), champion_of()) == (True, before)
+
+    @invariant()
+    def at_most_one_waits(self) -> None:
+        if self.ended:
+            waiting = [one.version for one in waiting_now()]
+            assert len(waiting) <= 1
+            assert not {*waiting} & (self.withdrawn | {champion_of()})
 
     @invariant()
     def the_champion_answers(self) -> None:
@@ -226,9 +290,14 @@ class Sequence(RuleBasedStateMachine):
 
     @invariant()
     def the_app_reads_the_champion(self) -> None:
-        """Rows and page; only a killed night may leave them behind, until the next one."""
+        """A killed night, or one of another home, may leave them behind until the next one."""
+        if self.ended and self.shown:
+            self.check_app()
+
+    def check_app(self) -> None:
+        """Rows and page are of the champion."""
         champion = champion_of()
-        if not self.ended or champion is None:
+        if champion is None:
             return
         rows = pd.read_parquet(publish.folder_of("toy") / publish.CURRENT)
         assert {*rows["version"]} == {champion}
@@ -257,6 +326,13 @@ class Sequence(RuleBasedStateMachine):
         found["aliases"] = client.get_registered_model("toy").aliases
         found["versions"] = [dict(v.tags) for v in client.search_model_versions("name = 'toy'")]
         return found
+
+
+def waiting_now() -> list[Any]:
+    """The versions that wait, the newest first."""
+    from tasks.registry import client, waiting
+
+    return waiting.read_waiting(client.open_registry(), "toy")
 
 
 def run_sequences(

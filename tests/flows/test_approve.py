@@ -197,3 +197,27 @@ def test_a_champion_that_has_changed_since_is_not_replaced(place: Path) -> None:
     assert "was judged against version 3, but version 1 is the champion now" in refusal()
     assert (champion_of(), app()) == ("1", {"1"})
     assert decide(refuse=True).name == "REFUSED"
+
+
+def test_an_approval_that_could_not_publish_stands_and_the_next_night_publishes_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.rollback import rollback
+    from tasks.steps.config import RollbackConfig
+
+    def fails(*_: Any) -> None:
+        raise publish.PublishError("the database is down")
+
+    rollback(RollbackConfig(model="toy", release=True, why="it was fine"))
+    assert night(place, 36)["verdict"] == "WAITING"
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "publish", fails)
+        ended = decide()
+    assert (ended.name, champion_of(), app()) == ("APPROVED", "6", {"1"})
+    assert "The app still reads the predictions of version 1: " in str(ended.message)
+    assert "the database is down" in str(ended.message)
+    assert report(36)["waiting"]["decision"]["outcome"] == "APPROVED"
+    assert night(place, 37)["verdict"] == "WAITING"
+    assert (champion_of(), app()) == ("6", {"6"})
+    rows = pd.read_parquet(publish.folder_of("toy") / publish.CURRENT)
+    assert {*rows["as_of"].astype(str)} == {str(nth_day(37))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,4 +17,6 @@ pytestmark = [
 
 
 def test_random_sequences_keep_what_must_hold(empty_registry: Path) -> None:
-    run_sequences(empty_registry, count=3, steps=6)
+    """Many more, for hours: ``SEQUENCES=500 SEED=1 pytest tests/flows/test_sequences.py``."""
+    count, seed = int(os.environ.get("SEQUENCES", "3")), os.environ.get("SEED")
+    run_sequences(empty_registry, count, steps=6, seed=int(seed) if seed else None)
