@@ -154,6 +154,29 @@ def test_the_app_and_the_page_are_of_the_restored_version_at_once(after: Path) -
     assert "version 2 (logistic)" not in page()
 
 
+def test_the_night_after_a_champion_was_retired_promotes_a_new_one_and_the_app_reads_it(
+    after: Path, tmp_path: Path
+) -> None:
+    from flows.rollback import rollback
+    from tasks.steps.config import RollbackConfig
+
+    write_more(tmp_path / "days", 1, 32)
+    model = write_model(tmp_path / "toy.py", tmp_path / "days")
+    before = app()
+    config = RollbackConfig(model="toy", retire=True, why="its library moved")
+    ended: Any = rollback(config, return_state=True)
+    assert ended.is_completed(), ended.message
+    pd.testing.assert_frame_equal(app(), before)
+    report = run_night(model, nth_day(32))
+    assert report["verdict"] == "PROMOTED", report["reasons"]
+    assert "no worse than what was retired" in {check["name"] for check in report["checks"]}
+    assert champion_of() == "3"
+    found = app()
+    assert ({*found["version"]}, {*found["day"]}) == ({"3"}, {nth_day(33)})
+    asked = pd.read_parquet(publish.folder_of("toy") / publish.INPUTS)[list(ASKED)]
+    assert np.array_equal(found["probability"], champion_says(asked))
+
+
 def break_code(model: Path, _place: Path) -> None:
     model.write_text(model.read_text().replace("toy = ModelSpec(", "toy = ModelSpec(ports,"))
 
