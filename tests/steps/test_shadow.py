@@ -96,6 +96,28 @@ def test_a_version_is_promoted_on_live_days_refused_on_live_days_or_ended_by_a_r
     assert (again["verdict"], again["waiting"]["version"], champion_of()) == ("SHADOW", "5", "1")
 
 
+def test_edited_code_ends_it_and_where_a_person_is_asked_as_well_the_judged_version_waits(
+    model: Path,
+) -> None:
+    assert live_through(model, nth_day(30))["verdict"] == "PROMOTED"
+    assert live_through(model, nth_day(31))["verdict"] == "SHADOW"
+    gate = ("gate=Gate(", "gate=Gate(approve=True, shadow=days(2), ")
+    asking = write_model(model.with_name("asking.py"), model.with_name("days"), *ALONE, gate)
+    begun = live_through(asking, nth_day(32))
+    assert (begun["verdict"], begun["shadow"]["version"], champion_of()) == ("SHADOW", "3", "1")
+    assert begun["reasons"][-1] == (
+        "Version 2 predicts in the shadow no more: the model's code has changed since."
+    )
+    assert live_through(asking, nth_day(33))["verdict"] == "KEPT"
+    for number in (34, 35):  # a refit of the same code does not take its place
+        judged = live_through(asking, nth_day(number))
+        assert (judged["verdict"], judged["waiting"]["version"]) == ("WAITING", "3")
+        assert reason(judged).startswith("Version 3 waits for a person after its shadow nights.")
+        assert "flows/approve.py" in judged["reasons"][1]
+        assert judged["challenger"]["version"] is None
+        assert (champion_of(), app(), versions_of()) == ("1", {"1"}, ["1", "2", "3"])
+
+
 def spoil(number: int) -> None:
     """What was predicted in the shadow, at random."""
     rows = pd.read_parquet(dark(number))
