@@ -11,13 +11,16 @@ refused), or ``fault``.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Any
 
 
 def main() -> None:
-    """Print the results."""
+    """Print the results, and nothing that a model's code prints."""
+    stdout = os.dup(1)
+    os.dup2(2, 1)
     named = sys.argv[1:]
     found = []
     for folder, probe in zip(named[::2], named[1::2], strict=True):
@@ -25,7 +28,8 @@ def main() -> None:
             found.append(ask(folder, probe))
         except Exception as error:
             found.append({"fault": f"{type(error).__name__}: {error}"})
-    json.dump(found, sys.stdout)
+    with os.fdopen(stdout, "w") as answer:
+        json.dump(found, answer)
 
 
 def ask(folder: str, probe: str) -> dict[str, Any]:

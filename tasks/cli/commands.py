@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from tasks.cli.embedded_server import embedded_server
 from tasks.cli.environment import set_defaults
-from tasks.cli.exits import end_failed, fail, print_text
+from tasks.cli.exits import end_failed, fail, own_stdout, print_text
 from tasks.cli.interrupt import end_on_interrupt
 from tasks.cli.parsers import (
     approve_parser,
@@ -69,14 +69,15 @@ def _check(asked: argparse.Namespace) -> int:
 
     read: set[str] = set()
     try:
-        with noted(read):
+        with own_stdout(), noted(read):
             spec = load_spec(asked.model)
     except SpecError as error:
         return fail(str(error), error.exit_code)
     from tasks.preflight.check import check_model
     from tasks.preflight.result import OUTCOMES, to_json, to_text
 
-    found = check_model(spec, asked.as_of, datetime.now(ZoneInfo("UTC")), read)
+    with own_stdout():
+        found = check_model(spec, asked.as_of, datetime.now(ZoneInfo("UTC")), read)
     text = json.dumps(to_json(found), indent=1, ensure_ascii=False)
     print_text(text if asked.json else to_text(found))
     return OUTCOMES[found.outcome][1]
@@ -89,7 +90,7 @@ def run_retrain(retrain: Callable[..., Any]) -> None:
     asked = retrain_parser().parse_args()
     _import_model(asked.model)  # what is wrong with it is said before a server is started
     config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of, look=asked.look)
-    with embedded_server(), shown_progress(asked.verbose):
+    with own_stdout(), embedded_server(), shown_progress(asked.verbose):
         state = retrain(config, return_state=True)
     sys.exit(_end(state, asked))
 
@@ -144,7 +145,7 @@ def _run_change(
         ended: Names of its last state where it did what was asked.
         wrong: Error that says what the person must ask instead.
     """
-    with embedded_server(), shown_progress(verbose):
+    with own_stdout(), embedded_server(), shown_progress(verbose):
         state = change(config, return_state=True)
     found = state.result(raise_on_failure=False)
     if state.name in ended:
@@ -168,7 +169,7 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
         as_of=asked.as_of,
     )
     _import_model(asked.model)
-    with embedded_server(), shown_progress(asked.verbose):
+    with own_stdout(), embedded_server(), shown_progress(asked.verbose):
         state = backtest(config, return_state=True)
     found = state.result(raise_on_failure=False)
     if state.name != REPLAYED:
@@ -197,7 +198,7 @@ def _run_named(
     asked = parser.parse_args()
     _import_model(asked.model)
     config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of)
-    with embedded_server(), shown_progress(asked.verbose):
+    with own_stdout(), embedded_server(), shown_progress(asked.verbose):
         state = flow(config, return_state=True)
     ends = {**codes, Status.HELD: Status.HELD.exit_code}
     if state.name in ends:
@@ -221,7 +222,8 @@ def _settings(kind: type[Settings], **given: object) -> Settings:
 def _import_model(model: str) -> None:
 
     try:
-        load_spec(model)
+        with own_stdout():
+            load_spec(model)
     except SpecError as error:
         sys.exit(fail(str(error), error.exit_code))
 

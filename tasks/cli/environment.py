@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the UI still gets every line
@@ -25,3 +26,5 @@ def set_defaults() -> None:
     verbose = {"-v", "--verbose"} & set(sys.argv[1:])
     for name, value in (DEFAULTS if verbose else DEFAULTS | QUIET).items():
         os.environ.setdefault(name, value)
+    if not verbose and not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of libraries: they are no lines of ours

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 
 from tasks.cli.interrupt import AGAIN
 from tasks.errors import NightlyError
@@ -21,6 +23,20 @@ def end_failed(found: BaseException) -> int:
     if isinstance(found, NightlyError) and not found.may_pass:
         return fail(f"{type(found).__name__}: {found}", found.exit_code)
     return fail_outside(found)
+
+
+@contextmanager
+def own_stdout() -> Iterator[None]:
+    """Meanwhile what a model's code prints goes to stderr: on stdout stands the answer alone."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def print_text(text: str) -> None:

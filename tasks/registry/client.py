@@ -39,6 +39,7 @@ class OutageError(NightlyError, RuntimeError):
 
 def open_registry() -> MlflowClient:
     """A client of the tracking store; a fresh local database is initialised once, under a lock."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the steps wait and try again
     import mlflow

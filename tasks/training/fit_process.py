@@ -7,7 +7,6 @@ Examples and model go through the store, the outcome comes back as one line of J
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -73,7 +72,7 @@ def fit_by_itself(
 
 def main() -> None:
     """Do the job that the file describes, and print how it ended."""
-    job = read_job()
+    job, answer = read_job()
     spec, candidate, parameters = load_spec(job["model"]), job["candidate"], job["parameters"]
     training = [frames.Ref(**ref) for ref in job["training"]]
     examples = fit.read_examples(training)
@@ -91,7 +90,7 @@ def main() -> None:
         found = {"fault": str(error)}
     except files.StoreError as error:
         found = {"store": str(error)}
-    print(json.dumps(found), flush=True)
+    answer(found)
 
 
 def _import_what_a_fit_needs() -> None:

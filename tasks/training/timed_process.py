@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +75,20 @@ def run_apart(module: str, job: Mapping[str, Any], seconds: float) -> Ended:
     return Ended(json.loads(out.splitlines()[-1]))
 
 
-def read_job() -> dict[str, Any]:
-    """The job of this process, read from its file."""
+def read_job() -> tuple[dict[str, Any], Callable[[Mapping[str, Any]], None]]:
+    """The job of this process, read from its file, and a function that says how it ended.
+
+    What other code prints from now on goes to stderr: the last line of stdout is the answer.
+    """
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+
+    def answer(found: Mapping[str, Any]) -> None:
+        with os.fdopen(stdout, "w") as asker:
+            print(json.dumps(found), file=asker)
+
     job: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    return job
+    return job, answer
 
 
 def set_alarm(seconds: float) -> None:

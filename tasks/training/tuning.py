@@ -9,7 +9,6 @@ are kept after each fit.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import tempfile
 import time
@@ -184,7 +183,7 @@ def _search_by_itself(
 
 def main() -> None:
     """Search, and keep the best so far in a file; the alarm may end it at any moment."""
-    job = read_job()
+    job, answer = read_job()
     spec, candidate = load_spec(job["model"]), job["candidate"]
     examples = fit.read_examples([frames.Ref(**ref) for ref in job["training"]])
     try:
@@ -198,7 +197,7 @@ def main() -> None:
     except (fit.FitError, JudgementError) as error:
         found = {"fault": str(error)}
     set_alarm(0)
-    print(json.dumps(found), flush=True)
+    answer(found)
 
 
 def search(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,3 +156,23 @@ def test_a_model_that_needs_what_it_did_not_bring_is_refused(package: Path) -> N
 def test_a_model_that_hangs_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "TIME_OUT", 0.05)
     assert "it did not end within its time limit of 0.05 s" in look(package)[-1].detail
+
+
+def test_what_a_packaged_model_prints_is_no_answer(tmp_path: Path) -> None:
+    X.to_parquet(tmp_path / "probe.parquet")
+    loud = (
+        "import atexit, os, runpy, sys, types\n"
+        "class Model:\n"
+        "    def predict(self, rows):\n"
+        "        print('predicting'); os.write(1, b'in compiled code')\n"
+        "        return [0.5] * len(rows)\n"
+        "atexit.register(print, 'ended')\n"
+        "fake = types.SimpleNamespace(MlflowException=ValueError)\n"
+        "made = types.SimpleNamespace(load_model=lambda folder: Model())\n"
+        "sys.modules['mlflow'] = types.SimpleNamespace(pyfunc=made, exceptions=fake)\n"
+        f"sys.argv = ['x', 'folder', {str(tmp_path / 'probe.parquet')!r}]\n"
+        f"runpy.run_path({str(package_check.SMOKE_TEST)!r}, run_name='__main__')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", loud], capture_output=True, text=True, check=True)
+    (found,) = json.loads(ended.stdout)
+    assert found["predictions"] == [[0.5]] * 4

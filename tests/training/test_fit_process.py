@@ -67,6 +67,17 @@ def examples(spec: ModelSpec, place: Path) -> list[frames.Ref]:
     return list(frames.write_days("examples", made).values())
 
 
+def test_what_a_model_file_prints_is_no_answer(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noise = "import atexit\nprint('begun')\natexit.register(print, 'ended')\nimport os\n"
+    file = write_model(tmp_path / "loud.py", tmp_path / "days", ("import os\n", noise))
+    spec = load_spec(str(file))
+    training = examples(spec, tmp_path / "days")
+    assert fit_by_itself(spec, "tree", training, {}, timedelta(seconds=60)).candidate == "tree"
+    assert "ended" not in capfd.readouterr().out
+
+
 def test_it_is_the_very_fit_of_this_process(tmp_path: Path) -> None:
     spec = load_spec(str(faulty(tmp_path)))
     refs = examples(spec, tmp_path / "days")
