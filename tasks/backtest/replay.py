@@ -88,21 +88,32 @@ class Path:
     switches: int
 
 
-def list_nights(as_of: date, label_delay: timedelta, nights: int, every: int) -> list[date]:
+def list_nights(
+    listed: Sequence[date], label_delay: timedelta, nights: int, every: int
+) -> list[date]:
     """As-of dates of the replayed nights, ascending; the days after the last one are scored too.
 
     Args:
-        as_of: Last day whose data may be used.
+        listed: Days of the source, ascending; the last one is the newest whose data may be used.
         label_delay: How long after its day a label is final.
         nights: How many nights.
-        every: Days between two of them.
+        every: How many days, of those that the source has, between two of them.
+
+    Raises:
+        BacktestError: Where the source has fewer days.
     """
-    last = as_of - label_delay - timedelta(days=every)
-    return [last - timedelta(days=every * back) for back in reversed(range(nights))]
+    final = [day for day in listed if day <= listed[-1] - label_delay]
+    if len(final) <= nights * every:
+        raise BacktestError(
+            f"The history is too short: the source has {len(final)} day(s) with final labels, but "
+            f"{nights} nights, {every} day(s) from one to the next, need more than "
+            f"{nights * every}. Choose a smaller --nights."
+        )
+    return final[-1 - nights * every : -every : every]
 
 
 def prepare_nights(
-    spec: ModelSpec, nights: Sequence[date], every: int, tell: Tell | None = None
+    spec: ModelSpec, nights: Sequence[date], every: int, as_of: date, tell: Tell | None = None
 ) -> list[ReplayedNight]:
     """Clean the days of all nights and extract their features, new days only.
 
@@ -111,18 +122,18 @@ def prepare_nights(
     Args:
         spec: The model.
         nights: Their as-of dates, ascending.
-        every: Days between two of them.
+        every: How many days of the source between two of them.
+        as_of: Last day whose data may be used.
         tell: Called after each night.
 
     Raises:
         BacktestError: Where the history is too short for the first night, with how many fit.
         ContractError: Where a day breaks the contract as a whole.
     """
-    end = nights[-1] + timedelta(days=every) + spec.label_delay
     refs: dict[date, frames.Ref] = {}
     splits: list[Split] = []
-    for done, night in enumerate([*nights, end], start=1):
-        days = _days_of(spec, night, end)
+    for done, night in enumerate([*nights, as_of], start=1):
+        days = _days_of(spec, night, as_of)
         try:
             split = split_days(spec, list(days), night)
         except HistoryError as error:
@@ -139,6 +150,8 @@ def prepare_nights(
         if tell:
             tell(done, len(nights) + 1)
 
+    known = list(_days_of(spec, as_of, as_of))
+
     def of(days: Sequence[date]) -> tuple[frames.Ref, ...]:
         return tuple(refs[day] for day in days if day in refs)
 
@@ -148,7 +161,7 @@ def prepare_nights(
             training=of(split.train),
             holdout=of(split.holdout),
             matured=of(split.refit),
-            served=of([night + timedelta(days=ahead) for ahead in range(1, every + 1)]),
+            served=of([day for day in known if day > night][:every]),
         )
         for night, split in zip(nights, splits, strict=False)
     ]

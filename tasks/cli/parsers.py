@@ -16,7 +16,11 @@ def backtest_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="groceries", metavar="NAME", help="as in retrain.py")
     parser.add_argument("--nights", type=int, default=60, metavar="N", help="default: 60")
     parser.add_argument(
-        "--every", type=int, default=1, metavar="K", help="days between two nights (default: 1)"
+        "--every",
+        type=int,
+        default=1,
+        metavar="K",
+        help="days of the source between two nights (default: 1)",
     )
     parser.add_argument(
         "--as-of", type=_date, metavar="YYYY-MM-DD", help="last day whose data may be used"

@@ -46,6 +46,7 @@ def split_days(spec: ModelSpec, listed: Sequence[date], as_of: date) -> Split:
 
     Days whose whole ``lookback`` is not in the source are history only: their features would
     change each night with what the source still has. Window and holdout count days that the source
+    has; lookback and label delay are spans of time, of which those days are counted that the source
     has. A few days long before all others, such as a row of 1970, are left aside.
 
     Args:
@@ -60,13 +61,32 @@ def split_days(spec: ModelSpec, listed: Sequence[date], as_of: date) -> Split:
     warm = [day for day in known if day >= known[0] + spec.lookback]
     matured = [day for day in warm if day <= as_of - spec.label_delay]
     if not matured:
-        raise HistoryError(_too_short(spec, len(listed)))
+        raise HistoryError(_too_short(spec, known, as_of))
     holdout = matured[-spec.holdout.days :]
     earlier = [day for day in matured if day < holdout[0] - spec.label_delay]
-    train = _window(spec, earlier)
-    if len(train) < max(2, spec.holdout.days // 2):
-        raise HistoryError(_too_short(spec, len(listed)))
-    return Split(tuple(train), tuple(holdout), tuple(_window(spec, matured)))
+    most = most_training_days(spec, known, holdout[0])
+    train = earlier[-most:]
+    if len(train) < fewest_training_days(spec):
+        raise HistoryError(_too_short(spec, known, as_of))
+    return Split(tuple(train), tuple(holdout), tuple(matured[-most:]))
+
+
+def most_training_days(spec: ModelSpec, listed: Sequence[date], holdout: date) -> int:
+    """Training days of the window: without the holdout, and the days whose labels come too late.
+
+    Args:
+        spec: The model.
+        listed: Days of the source.
+        holdout: First day of the holdout.
+    """
+    return (spec.window - spec.holdout).days - _days_in(
+        listed, holdout - spec.label_delay, holdout - timedelta(days=1)
+    )
+
+
+def fewest_training_days(spec: ModelSpec) -> int:
+    """With fewer training days there is no night."""
+    return max(2, spec.holdout.days // 2)
 
 
 def without_strays(listed: Sequence[date]) -> list[date]:
@@ -83,15 +103,24 @@ def without_strays(listed: Sequence[date]) -> list[date]:
     return days[first:]
 
 
-def _window(spec: ModelSpec, matured: list[date]) -> list[date]:
-    return matured[-(spec.window - spec.holdout - spec.label_delay).days :]
+def _days_in(listed: Sequence[date], first: date, last: date) -> int:
+    """How many days the source has in a span of time, both ends included."""
+    return sum(first <= day <= last for day in listed)
 
 
-def _too_short(spec: ModelSpec, found: int) -> str:
-    needed = (spec.lookback + spec.holdout + spec.label_delay).days + max(2, spec.holdout.days // 2)
+def _too_short(spec: ModelSpec, known: Sequence[date], as_of: date) -> str:
+    one, first = timedelta(days=1), known[0] if known else as_of
+    lookback = _days_in(known, first, first + spec.lookback - one)
+    lookback += max((spec.lookback - ((known or [as_of])[-1] - first + one)).days, 0)
+    since = first + spec.label_delay
+    gaps = (_days_in(known, d - spec.label_delay, d - one) for d in known if d >= since)
+    delay = 2 * min(gaps, default=0)
+    few = fewest_training_days(spec)
+    needed = lookback + delay + spec.holdout.days + few
     return (
-        f"Model {spec.name}: the source has {found} day(s), but a night needs at least {needed}: "
-        f"{spec.lookback.days} of lookback, {spec.holdout.days} of holdout, "
-        f"{spec.label_delay.days} of label delay and some training days. Add history, or make "
-        "lookback or holdout shorter in the spec."
+        f"Model {spec.name}: the source has {len(known)} day(s), but a night needs at least "
+        f"{needed}: {lookback} of lookback ({spec.lookback.days} calendar days), "
+        f"{spec.holdout.days} of holdout, {delay} whose labels are not final on the evening of the "
+        f"night or before the holdout ({spec.label_delay.days} calendar days each), and {few} of "
+        "training. Add history, or make lookback or holdout shorter in the spec."
     )

@@ -15,7 +15,7 @@ from tasks.features.as_of import day_start_of, last_complete_day, reasons_to_hol
 from tasks.features.contract import ContractError, accept_rows, as_declared, repeated
 from tasks.features.examples import build_examples, day_and_history
 from tasks.features.scoring import clean_requests, clean_rows, days_before, hide_open_labels
-from tasks.features.split import HistoryError, split_days, without_strays
+from tasks.features.split import HistoryError, most_training_days, split_days, without_strays
 from tasks.preflight.file_reads import noted, unknown
 from tasks.preflight.rehearsal import rehearse
 from tasks.preflight.result import Checkup, Part, few, told
@@ -193,7 +193,7 @@ def _look_at_split(
         f"{len(split.holdout)} days ({split.holdout[0]} to {split.holdout[-1]})"
     )
     notes = []
-    asked = (spec.window - spec.holdout - spec.label_delay).days
+    asked = most_training_days(spec, listed, split.holdout[0])
     if len(split.refit) < asked < 10_000:
         notes.append(
             f"The window has {asked:,} training days, but the source has only "

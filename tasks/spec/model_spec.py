@@ -53,7 +53,8 @@ class ModelSpec:
             of a day changes with them.
         features: ``features(day, history)`` returns the inputs for one day's requests.
             ``history`` holds whole earlier days only, ``lookback`` of them.
-        lookback: How much history ``features`` may see.
+        lookback: How much history ``features`` may see, as a span of time: 28 days are four weeks
+            on every calendar.
         candidates: Name to scikit-learn compatible estimator, or to one whose hyperparameters are
             searched (``tasks.spec.Tuned``); each night fits a clone.
         trusted: Types a stored model may hold besides those of ``tasks.store.trusted_types`` and
@@ -82,11 +83,13 @@ class ModelSpec:
             it. Without it a weekday that never had a row in the last half year is closed. A closed
             day is no missing day, and the next day is the next one of the calendar. Rows of a
             closed day are history from the next open day on.
-        window: How many days the window of training and holdout has, or ``EXPANDING``. It and
-            ``holdout`` count days that the source has.
+        window: How many days the window of training and holdout has, with those between them
+            whose labels come too late, or ``EXPANDING``. It, ``holdout`` and the nights of a
+            backtest count days that the source has.
         holdout: The last days, not used for training, on which candidates and champion are
             compared.
-        label_delay: How long after its day a label is final. In the history that ``features``
+        label_delay: How long after its day a label is final, as a span of time: weekends and
+            holidays pass as well. In the history that ``features``
             gets on the evening before a day, the target is missing where it is not final yet
             (whole numbers and flags then are ``float64``); in a recommendation such rows are left
             out.

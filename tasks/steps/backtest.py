@@ -42,15 +42,16 @@ def prepare_nights(config: BacktestConfig) -> replay.Plan:
     spec = load_spec(config.model)
     due, begins = runtime.flow_run.scheduled_start_time, day_start_of(spec.source)
     until = config.as_of or last_complete_day(due, spec.timezone, begins)
-    listed = spec.source.list_days(until)
+    listed = [day for day in spec.source.list_days(until) if day not in spec.skip]
     if not listed:
         raise replay.BacktestError(f"The source of {spec.name} has no day up to {until}.")
     as_of = max(listed)
-    dates = replay.list_nights(as_of, spec.label_delay, config.nights, config.every)
+    dates = replay.list_nights(listed, spec.label_delay, config.nights, config.every)
     with get_client(sync_client=True) as client:
         name = f"{spec.name} · {config.nights} nights to {as_of}"
         client.update_flow_run(runtime.flow_run.id, name=name)
-    nights = replay.prepare_nights(spec, dates, config.every, tell_progress("prepare", "days"))
+    tell = tell_progress("prepare", "days")
+    nights = replay.prepare_nights(spec, dates, config.every, as_of, tell)
     log.info("prepare   %d nights from %s to %s", len(nights), dates[0], dates[-1])
     return replay.Plan(config.model, as_of, config.every, replay.keep_nights(nights))
 

@@ -35,8 +35,9 @@ def spec(folder: Path) -> ModelSpec:
 
 
 def replayed(spec: ModelSpec, every: int = 1) -> list[replay.ReplayedNight]:
-    dates = replay.list_nights(nth_day(DAYS), spec.label_delay, NIGHTS, every)
-    return replay.prepare_nights(spec, dates, every)
+    listed = list(spec.source.list_days(nth_day(DAYS)))
+    dates = replay.list_nights(listed, spec.label_delay, NIGHTS, every)
+    return replay.prepare_nights(spec, dates, every, listed[-1])
 
 
 def days_of(refs: tuple[frames.Ref, ...]) -> list[date]:
@@ -73,9 +74,23 @@ def test_a_window_moves_with_the_nights_or_begins_with_the_first(spec: ModelSpec
 
 
 def test_too_many_nights_say_how_much_there_is(spec: ModelSpec) -> None:
-    dates = replay.list_nights(nth_day(DAYS), spec.label_delay, 40, 1)
+    listed = list(spec.source.list_days(nth_day(DAYS)))
+    dates = replay.list_nights(listed, spec.label_delay, DAYS - 1, 1)
     with pytest.raises(BacktestError, match=r"history is too short: .* Choose a smaller --nights"):
-        replay.prepare_nights(spec, dates, 1)
+        replay.prepare_nights(spec, dates, 1, listed[-1])
+    with pytest.raises(BacktestError, match=rf"{DAYS} day.* {DAYS} nights.* need more than {DAYS}"):
+        replay.list_nights(listed, spec.label_delay, DAYS, 1)
+
+
+@pytest.mark.parametrize(("delay", "last"), [(0, date(2026, 3, 19)), (3, date(2026, 3, 16))])
+def test_nights_are_days_of_a_calendar_of_weekdays(delay: int, last: date) -> None:
+    listed = [d for d in (date(2026, 3, 2) + days(n) for n in range(19)) if d.weekday() < 5]
+    nights = replay.list_nights(listed, days(delay), 4, 1)
+    assert nights[-1] == last, "the next day that exists is scored"
+    assert nights == listed[listed.index(last) - 3 : listed.index(last) + 1]
+    two = replay.list_nights(listed, days(delay), 3, 2)
+    final = [day for day in listed if day <= listed[-1] - days(delay)]
+    assert two == [final[-7], final[-5], final[-3]]
 
 
 @pytest.mark.parametrize(

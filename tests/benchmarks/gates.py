@@ -49,8 +49,11 @@ def main() -> None:
     asked.add_argument("--as-of", type=date.fromisoformat, default=date(2026, 12, 20))
     given = asked.parse_args()
     spec = load_spec(f"tests.benchmarks.faulty:{given.model}")
-    dates = replay.list_nights(given.as_of, spec.label_delay, given.nights, 1)
-    nights = replay.prepare_nights(spec, dates, 1, lambda d, n: print(f"prepare {d}/{n}"))
+    listed = list(spec.source.list_days(given.as_of))
+    dates = replay.list_nights(listed, spec.label_delay, given.nights, 1)
+    nights = replay.prepare_nights(
+        spec, dates, 1, given.as_of, lambda d, n: print(f"prepare {d}/{n}")
+    )
     folder = settings.home() / "gates" / given.model
     with ThreadPoolExecutor(2) as pool:
         for done, _ in enumerate(pool.map(lambda n: compare(spec, n, nights, folder), nights), 1):

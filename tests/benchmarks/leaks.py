@@ -95,10 +95,11 @@ def main() -> None:
     given = asked.parse_args()
     for model in ("flights", "groceries"):
         spec = load_spec(model)
-        dates = replay.list_nights(given.as_of, spec.label_delay, given.nights, 1)
+        listed = list(spec.source.list_days(given.as_of))
+        dates = replay.list_nights(listed, spec.label_delay, given.nights, 1)
         seen: dict[str, list[list[bool]]] = {"no leak": []}
         strongest: list[float] = []
-        for night in replay.prepare_nights(spec, dates, 1):
+        for night in replay.prepare_nights(spec, dates, 1, given.as_of):
             examples = frames.read_days(night.holdout)
             judged = [pd.Timestamp(day).date() for day in examples["day"].unique()]
             raw = spec.source.read_days(judged)

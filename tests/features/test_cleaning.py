@@ -58,9 +58,54 @@ def test_no_training_day_or_label_reaches_a_judging_day(
     assert {*split.train, *split.holdout, *split.refit} <= set(listed)
     assert min(split.refit) - spec.lookback >= listed[0]
     assert len(split.holdout) == holdout, "lengths count in days that exist"
-    assert len(split.train) <= len(split.refit) <= max(window.days - holdout - delay, 0)
+    open_labels = [d for d in listed if split.holdout[0] - days(delay) <= d < split.holdout[0]]
+    most = window.days - holdout - len(open_labels)
+    assert len(split.train) <= len(split.refit) <= most
     for part in (split.train, split.holdout, split.refit):
         assert list(part) == sorted(set(part))
+
+
+def weekdays(count: int) -> list[date]:
+    """The working days of so many weeks."""
+    return [d for d in (date(2026, 1, 5) + days(n) for n in range(7 * count)) if d.weekday() < 5]
+
+
+def test_lengths_count_the_days_that_a_calendar_of_weekdays_has() -> None:
+    listed = weekdays(30)
+    spec = dataclasses.replace(
+        toy, lookback=days(14), holdout=days(10), label_delay=days(7), window=days(60)
+    )
+    split = split_days(spec, listed, listed[-1])
+    assert split.holdout == tuple(listed[-15:-5]), "labels are final a week of time later"
+    assert split.train[-1] == listed[-21]
+    assert len(split.train) + 5 + len(split.holdout) == 60, "five of the window's are too late"
+    assert len(split.refit) == len(split.train)
+
+
+@pytest.mark.parametrize(
+    "make", [weekdays, lambda weeks: [nth_day(n + 1) for n in range(7 * weeks)]]
+)
+@pytest.mark.parametrize(("lookback", "delay", "holdout"), [(0, 0, 5), (14, 7, 10), (10, 3, 4)])
+def test_the_days_that_a_night_needs_are_enough_and_one_fewer_is_not(
+    make: Any, lookback: int, delay: int, holdout: int
+) -> None:
+    spec = dataclasses.replace(
+        toy, lookback=days(lookback), label_delay=days(delay), holdout=days(holdout)
+    )
+    listed = make(20)
+    needed = next(n for n in range(1, 99) if _is_enough(spec, listed[:n]))
+    with pytest.raises(HistoryError) as told:
+        split_days(spec, listed[: needed - 1], listed[needed - 2])
+    said = int(str(told.value).partition("needs at least ")[2].partition(":")[0])
+    assert needed - (2 if make is weekdays else 0) <= said <= needed, str(told.value)
+
+
+def _is_enough(spec: ModelSpec, listed: list[date]) -> bool:
+    try:
+        split_days(spec, listed, listed[-1])
+    except HistoryError:
+        return False
+    return True
 
 
 def test_a_row_of_1970_changes_no_split() -> None:
