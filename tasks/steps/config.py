@@ -54,7 +54,7 @@ class BacktestConfig(BaseModel):
         default=60, title="Nights", description="How many nights are replayed.", ge=8, le=730
     )
     every: int = Field(
-        default=1, title="Every", description="Days between two replayed nights.", ge=1, le=30
+        default=1, title="Every", description="Days of the source between two nights.", ge=1, le=30
     )
     as_of: date | None = Field(
         default=None,
