@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import settings
@@ -94,9 +95,7 @@ def clean_days(
         accepted = accept_rows(raw, spec.contract)
         del raw  # as large as what is made of it
         refused = refusals(spec, accepted)
-        if len(accepted.quarantine):
-            folder = settings.home() / "quarantine" / spec.name
-            files.write_parquet(folder / f"{batch[-1]}.parquet", accepted.quarantine)
+        keep_quarantined(spec.name, batch, accepted.quarantine)
         made = clean_each(spec, accepted.rows)
         check_named_columns(spec, {*accepted.rows}.union(*made.values()))
         refused |= _label_faults(spec, made)
@@ -114,6 +113,41 @@ def clean_days(
         rejected=rejected,
         counts=_all_counts([counted[key] for key in kept.values()], counts, rejected),
     )
+
+
+def keep_quarantined(model: str, batch: Sequence[date], rows: pd.DataFrame) -> None:
+    """Keep the quarantined rows of each day in a file of its own, for people.
+
+    They replace those of an earlier cleaning of the same day, and of no other.
+
+    Args:
+        model: Name of the model.
+        batch: The days that were cleaned; one without such a row leaves no file.
+        rows: Their quarantined rows, with ``day``.
+    """
+    folder = settings.home() / "quarantine" / model
+    for day in batch:
+        file = folder / f"{day}.parquet"
+        if file.exists():
+            _part_days(file, day)
+    marks = rows["day"].dt.date
+    for day in batch:
+        file, those = folder / f"{day}.parquet", rows[marks == day]
+        if len(those):
+            files.write_parquet(file, those)
+        else:
+            file.unlink(missing_ok=True)
+
+
+def _part_days(file: Path, own: date) -> None:
+    """Give the other days in a file of an earlier release, named by its last day, their own."""
+    import pandas as pd
+
+    found = pd.read_parquet(file)
+    for day, those in found.groupby(found["day"].dt.date):
+        place = file.with_name(f"{day}.parquet")
+        if day != own and not place.exists():
+            files.write_parquet(place, those)
 
 
 def by_day(rows: pd.DataFrame, keys: Mapping[date, str]) -> dict[str, pd.DataFrame]:

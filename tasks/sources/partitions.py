@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+DAY = 24 * 3600.0
 SPARE = ".spare"
 """Folder of what is written only while days are split."""
 
@@ -35,6 +39,7 @@ def made_once(name: str, what: str, make: Callable[[Path], None]) -> Path:
     """
     place = settings.home() / "data" / name
     if place.is_dir():
+        _note_use(place)
         return place
     with lock("data", wait=math.inf):
         if not place.is_dir():
@@ -51,6 +56,13 @@ def made_once(name: str, what: str, make: Callable[[Path], None]) -> Path:
                     " Make room, or set NIGHTLY_HOME to a directory that you may write."
                 ) from error
     return place
+
+
+def _note_use(place: Path) -> None:
+    """Let the clean-up know, once a day, that the folder is in use."""
+    with suppress(OSError):  # a read-only disk, or removed meanwhile
+        if time.time() - place.stat().st_mtime > DAY:
+            os.utime(place)
 
 
 def forget_older(place: Path, prefix: str) -> None:

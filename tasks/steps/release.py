@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version as version_of
@@ -149,6 +150,7 @@ def clean_up(night: Night) -> None:
     keep["examples"] = example_keys(spec, clean, list(night.days)).values()
     try:
         files = cleanup.clean_up(keep, settings.store_bytes(), night.name)
+        files += cleanup.remove_unused(settings.store_bytes(), time.time())
         retired = versions.retire(open_registry(), night.name, settings.keep_versions())
         if files or retired:
             log.info("clean up  %d files, versions %s", len(files), ", ".join(retired) or "none")

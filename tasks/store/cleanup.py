@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+from tasks import settings
 from tasks.store.files import StoreError, read_json, root, write_json
 from tasks.store.frames import read_index
 from tasks.store.models import model_file
@@ -15,6 +17,8 @@ KEPT = "kept"
 """Folder of the store with the files that each model kept in its last clean-up."""
 FORGOTTEN = timedelta(days=60)
 """Time after which a model without a clean-up keeps nothing; other models' have gone on."""
+UNUSED = timedelta(days=3)
+"""Time after which data that no source has used may go; a use is noted once a day."""
 
 
 def clean_up(
@@ -62,6 +66,39 @@ def clean_up(
             size -= state.st_size
             removed.append(path)
     return removed
+
+
+def remove_unused(max_bytes: int, now: float) -> list[Path]:
+    """Remove folders of split data that no source has used for ``UNUSED``, the oldest first.
+
+    They go until data and store together fit the limit; those that none has used for ``FORGOTTEN``
+    go anyway, such as those of an export that was renamed. A source that needs one makes it again.
+
+    Args:
+        max_bytes: Size that data and store should not pass.
+        now: The current time, in seconds.
+
+    Returns:
+        The removed folders.
+    """
+    folder = settings.home() / "data"
+    found = sorted((p.stat().st_mtime, p) for p in folder.glob("[!.]*/") if not p.is_symlink())
+    size = sum(_size(place) for place in (root(), folder))
+    removed = []
+    for used, place in found:
+        unused = now - used
+        if unused > FORGOTTEN.total_seconds() or (
+            unused > UNUSED.total_seconds() and size > max_bytes
+        ):
+            size -= _size(place)
+            gone = place.rename(place.with_name(f".{place.name}"))  # at once, for who looks
+            shutil.rmtree(gone, ignore_errors=True)
+            removed.append(place)
+    return removed
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _kept_by_others() -> set[Path]:

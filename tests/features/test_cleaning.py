@@ -257,3 +257,42 @@ def test_a_day_of_labels_that_are_none_is_rejected_and_no_other(folder: Path) ->
     absent = dataclasses.replace(spec, clean=None)
     with pytest.raises(SpecError, match="found 'choice', but the clean rows have no such"):
         clean_days(absent, absent.source.list_days(nth_day(5)))
+
+
+def quarantined(home: Path) -> dict[str, int]:
+    files = sorted((home / "quarantine" / "toy").glob("*.parquet"))
+    return {file.stem: len(pd.read_parquet(file)) for file in files}
+
+
+def test_quarantined_rows_of_other_days_stay_when_a_day_is_cleaned_again(
+    tmp_path: Path, home: Path
+) -> None:
+    folder = tmp_path / "days"
+    spec = spec_on(folder, quarantine_limit=0.99)
+    first, second, third = (nth_day(n) for n in (1, 2, 3))
+    for day, rows in ((first, 3), (second, 4), (third, 5)):
+        write_day(folder, day, rows=rows, size=99.0)
+    clean_days(spec, spec.source.list_days(third))
+    assert quarantined(home) == {str(first): 3, str(second): 4, str(third): 5}
+    write_day(folder, second, rows=2, size=99.0)
+    write_day(folder, third, rows=5)
+    clean_days(spec, spec.source.list_days(third))
+    assert quarantined(home) == {str(first): 3, str(second): 2}
+
+
+def test_a_file_of_many_days_is_parted_before_one_of_them_is_replaced(
+    tmp_path: Path, home: Path
+) -> None:
+    folder = tmp_path / "days"
+    spec = spec_on(folder, quarantine_limit=0.99)
+    first, last = nth_day(1), nth_day(2)
+    for day in (first, last):
+        write_day(folder, day, rows=3, size=99.0)
+    clean_days(spec, spec.source.list_days(last))
+    place = home / "quarantine" / "toy"
+    parts = [pd.read_parquet(place / f"{day}.parquet") for day in (first, last)]
+    (place / f"{first}.parquet").unlink()
+    pd.concat(parts).to_parquet(place / f"{last}.parquet", index=False)  # as it was before
+    write_day(folder, last, rows=1, size=99.0)
+    clean_days(spec, spec.source.list_days(last))
+    assert quarantined(home) == {str(first): 3, str(last): 1}

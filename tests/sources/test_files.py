@@ -239,6 +239,10 @@ def test_a_large_file_is_cut_once_for_each_of_its_versions(large: Path, home: Pa
     made = {place: place.stat().st_mtime_ns for place in (home / "data").iterdir()}
     assert source.list_days(date.max) == before
     assert {place: place.stat().st_mtime_ns for place in (home / "data").iterdir()} == made
+    for place in made:
+        os.utime(place, (1, 1))
+    source.list_days(date.max)
+    assert all(place.stat().st_mtime > 1 for place in made), "the clean-up knows of its use"
     for n in range(3):
         frame = orders(4).assign(n=lambda rows, n=n: rows["n"].where(rows.index != 5, 90 + n))
         save(frame, large)

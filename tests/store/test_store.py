@@ -481,3 +481,22 @@ def test_what_another_model_needs_is_not_cleaned_up(home: Path) -> None:
     os.utime(home / "store" / "kept" / "first.json", (long_ago, long_ago))
     cleanup.clean_up({"clean": ["second"]}, 0, "second")
     assert list(find_days("clean", ["first", "second"])) == ["second"], "first has no nights now"
+
+
+def test_split_days_that_nobody_reads_go_for_room_and_after_two_months(home: Path) -> None:
+    now = 1_800_000_000.0
+    ages = {"used-today": 0, "renamed": 10, "older": 20, "forgotten": 61}
+    for name, age in ages.items():
+        place = home / "data" / name
+        place.mkdir(parents=True)
+        (place / "day=2026-11-21.parquet").write_bytes(b"x" * 1000)
+        os.utime(place, (now - age * 86_400,) * 2)
+
+    def left() -> set[str]:
+        return {place.name for place in (home / "data").iterdir()}
+
+    assert [p.name for p in cleanup.remove_unused(10_000, now)] == ["forgotten"]
+    cleanup.remove_unused(2_500, now)
+    assert left() == {"used-today", "renamed"}
+    cleanup.remove_unused(0, now)
+    assert left() == {"used-today"}
