@@ -24,7 +24,7 @@ from typing import IO, Any
 import psutil
 
 from tasks import settings
-from tasks.cli.environment import DEFAULTS
+from tasks.cli.environment import DEFAULTS, pass_proxy_by
 from tasks.errors import NightlyError
 from tasks.shown import hide
 from tasks.store import files, locks
@@ -142,6 +142,7 @@ def _started(folder: Path) -> Iterator[_Processes]:
 
 def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> None:
     begun = time.monotonic()
+    pass_proxy_by()
     environment = _environment(asked, folder)
     joined = bool(os.environ.get("PREFECT_API_URL"))
     pages = environment["PREFECT_API_URL"].removesuffix("/api")
@@ -222,7 +223,9 @@ def _write_variables(folder: Path, environment: Mapping[str, str]) -> Path:
     """Write a file for a shell to source, so that the ``prefect`` command reaches this server."""
     file = folder / "environment"
     named = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "NIGHTLY_HOME")
-    lines = "".join(f"export {name}={shlex.quote(environment[name])}\n" for name in named)
+    said = {name: environment[name] for name in named}
+    said |= {name: os.environ[name] for name in ("NO_PROXY", "no_proxy") if name in os.environ}
+    lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in said.items())
     files.write_file(file, lines.encode())
     return file
 

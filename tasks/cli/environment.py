@@ -21,10 +21,25 @@ DEFAULTS = {
 }
 
 
+HERE = ("127.0.0.1", "localhost", "::1")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+
+
 def set_defaults() -> None:
     """Set what Prefect and MLflow read from the environment, before they are imported."""
+    pass_proxy_by()
     verbose = {"-v", "--verbose"} & set(sys.argv[1:])
     for name, value in (DEFAULTS if verbose else DEFAULTS | QUIET).items():
         os.environ.setdefault(name, value)
     if not verbose and not sys.warnoptions:
         warnings.simplefilter("ignore")  # of libraries: they are no lines of ours
+
+
+def pass_proxy_by() -> None:
+    """Ask no proxy for the servers of this machine, where the environment names a proxy."""
+    if not any(os.environ.get(name) for name in PROXIES):
+        return
+    for name in ("NO_PROXY", "no_proxy"):
+        said = [each.strip() for each in os.environ.get(name, "").split(",") if each.strip()]
+        if said != ["*"]:
+            os.environ[name] = ",".join([*said, *(each for each in HERE if each not in said)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+log = logging.getLogger("nightly")
 AS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Makes MLflow show an experiment as model training; its default is generative AI."""
 
@@ -149,6 +151,13 @@ def run_page(client: MlflowClient, run_id: str) -> str:
 def _experiment(client: MlflowClient, model: str) -> str:
     found = client.get_experiment_by_name(model)
     if found:
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+            log.warning(
+                "MLflow    the experiment %s was deleted there; it is restored, because the "
+                "model's nights belong in it",
+                model,
+            )
         return str(found.experiment_id)
     local = settings.tracking_uri().startswith("sqlite:")
     place = (settings.artifact_root() / model).as_uri() if local else None

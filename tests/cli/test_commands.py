@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -91,6 +93,42 @@ def test_an_unknown_model_is_one_clear_line(
     assert second == "The champion is unchanged."
     assert ended.stdout == ""
     assert len(ended.stderr) < 500
+
+
+def refused(address: str | None, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command says whose Prefect server does not come up."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_API_URL: address}),
+        pytest.raises(SystemExit) as ended,
+        embedded_server.embedded_server(),
+    ):
+        raise AssertionError("it came up")
+    assert ended.value.code == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert second == "The champion is unchanged."
+    return first
+
+
+def test_a_server_that_is_configured_and_does_not_answer_is_one_clear_line(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused("http://127.0.0.1:9/api", capsys)
+    assert said.startswith("nightly: The Prefect server at http://127.0.0.1:9/api does not answer")
+    assert "put PREFECT_API_URL= before the command" in said
+
+
+def test_its_own_server_has_a_database_here_and_says_when_that_is_of_a_newer_prefect(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "prefect").mkdir(parents=True)
+    file = home / "prefect" / "by-hand.db"
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+        database.execute("INSERT INTO alembic_version VALUES ('ffffffffffff')")
+    said = refused(None, capsys)
+    assert f"it ended as it started. Its database is sqlite+aiosqlite:///{file}" in said
 
 
 def test_a_state_directory_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:

@@ -197,6 +197,15 @@ def test_a_half_written_run_is_replaced(client: MlflowClient) -> None:
     assert parent.inputs.dataset_inputs[0].dataset.digest == "f" * 36
 
 
+def test_an_experiment_that_a_person_deleted_is_restored(client: MlflowClient) -> None:
+    run = run_records.log_night(client, NIGHT)
+    experiment = client.get_run(run).info.experiment_id
+    client.delete_experiment(experiment)
+    again = client.get_run(run_records.log_night(client, replace(NIGHT, night="night-2")))
+    assert again.info.experiment_id == experiment
+    assert client.get_experiment(experiment).lifecycle_stage == "active"
+
+
 def test_runs_of_other_nights_stay(client: MlflowClient) -> None:
     first = run_records.log_night(client, NIGHT)
     second = run_records.log_night(client, replace(NIGHT, night="night-2"))

@@ -1,0 +1,31 @@
+"""What is set before Prefect and MLflow are imported."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tasks.cli import environment
+
+
+@pytest.mark.parametrize(
+    ("proxy", "before", "after"),
+    [
+        (None, None, None),
+        (None, "intern", "intern"),
+        ("http://proxy:3128", None, "127.0.0.1,localhost,::1"),
+        ("http://proxy:3128", "intern, localhost", "intern,localhost,127.0.0.1,::1"),
+        ("http://proxy:3128", "*", "*"),
+    ],
+)
+def test_a_proxy_is_not_asked_for_this_machine(
+    proxy: str | None, before: str | None, after: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    for name, value in (("https_proxy", proxy), ("no_proxy", before), ("NO_PROXY", before)):
+        if value is not None:
+            os.environ[name] = value
+    for _ in range(2):
+        environment.pass_proxy_by()
+    assert (os.environ.get("no_proxy"), os.environ.get("NO_PROXY")) == (after, after)
