@@ -123,9 +123,14 @@ class Sequence(RuleBasedStateMachine):
         config = RetrainConfig(model=str(self.model), as_of=as_of)
         return str(retrain(config, return_state=True).name)
 
-    @initialize()
-    def first_night(self) -> None:
-        assert self.run()["verdict"] == "PROMOTED"
+    @initialize(recipe=st.sampled_from(("good", "asking", "in the shadow")))
+    def first_night(self, recipe: str) -> None:
+        self.recipe = recipe
+        self.write_recipe()
+        asks = recipe == "asking"
+        assert self.run()["verdict"] == ("WAITING" if asks else "PROMOTED")
+        if asks:
+            self.answer(refuse=False)
 
     @rule(missed=st.integers(0, 2))
     def night(self, missed: int) -> None:
@@ -251,6 +256,9 @@ class Sequence(RuleBasedStateMachine):
     @rule(refuse=st.booleans())
     def decide(self, refuse: bool) -> None:
         """A person approves the version that waits, also one in the shadow, or refuses it."""
+        self.answer(refuse)
+
+    def answer(self, refuse: bool) -> None:
         from flows.approve import approve
         from tasks.steps.config import ApproveConfig
 
