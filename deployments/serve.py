@@ -1,12 +1,15 @@
 """Everything on one machine: Prefect with its schedules, a worker and the MLflow pages.
 
 ``python deployments/serve.py`` runs until Ctrl-C, SIGTERM or SIGHUP and then ends what it started,
-and nothing else. Everything listens only on 127.0.0.1; Prefect asks for a password.
+and nothing else. Everything listens only on 127.0.0.1; Prefect and MLflow ask for a password.
 """
 
 from __future__ import annotations
 
 import argparse
+import configparser
+import hashlib
+import io
 import os
 import secrets
 import shlex
@@ -35,6 +38,7 @@ AT_ONCE = 6
 """Runs at a time, so that a rollback does not wait for nights that wait for each other."""
 PATIENCE = 120.0
 """Seconds a server may take to answer after its start."""
+MLFLOW_CLIENT = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 GRACE = 15.0
 """Seconds a process may take to end after it is told to."""
 
@@ -144,7 +148,7 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
     begun = time.monotonic()
     pass_proxy_by()
     environment = _environment(asked, folder)
-    joined = bool(os.environ.get("PREFECT_API_URL"))
+    joined, client_login = bool(os.environ.get("PREFECT_API_URL")), dict[str, str]()
     pages = environment["PREFECT_API_URL"].removesuffix("/api")
     if not joined:
         _free(asked.port, "--port")
@@ -157,7 +161,9 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
         from tasks.registry import client
 
         client.open_registry()  # MLflow makes its database once, before two would at a time
-        processes.start("mlflow", _mlflow_command(asked.mlflow_port), environment)
+        login = mlflow_login(folder)
+        processes.start("mlflow", _mlflow_command(asked.mlflow_port), environment | login)
+        client_login = {name: login[name] for name in MLFLOW_CLIENT}
     _wait_for(f"{environment['PREFECT_API_URL']}/health", "prefect", processes)
     print(f"Prefect    {hide(pages)}   after {time.monotonic() - begun:.0f} s", flush=True)
     _run([*PREFECT, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
@@ -176,9 +182,11 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
     print(
         f"Alarms     {'on' if alarmed else 'off: set NIGHTLY_WEBHOOK_URL or NIGHTLY_ALARM_BLOCK'}"
     )
-    if not joined:
-        print(f"Password   in {folder / 'password'}; for the prefect command in another terminal:")
-        print(f"           source {_write_variables(folder, environment)}")
+    if not joined or client_login:
+        named = {"password": not joined, "mlflow-password": bool(client_login)}
+        print(f"Passwords  in {folder}: {', '.join(name for name, made in named.items() if made)}")
+        print("           (user nightly). For commands in another terminal:")
+        print(f"           source {_write_variables(folder, environment | client_login)}")
     print(f"All is up after {time.monotonic() - begun:.0f} s. Ctrl-C ends it.", flush=True)
     while True:
         processes.check()
@@ -213,17 +221,48 @@ def _environment(asked: argparse.Namespace, folder: Path) -> dict[str, str]:
 
 
 def _password(file: Path) -> str:
-    """``user:password`` for Prefect: read, or made at random and stored for its owner only."""
+    """``user:password``: read, or made at random and stored for its owner only."""
     if not file.exists() or not file.read_text().strip():  # empty: cut off while it was made
         files.write_file(file, f"nightly:{secrets.token_urlsafe(24)}\n".encode())
     return file.read_text().strip()
 
 
+def mlflow_login(folder: Path) -> dict[str, str]:
+    """The environment of MLflow's own app with passwords, and of a client of it.
+
+    MLflow stores its one user when it first starts, and no later password changes that; so each
+    password has a database of users of its own.
+    """
+    user, _, password = _password(folder / "mlflow-password").partition(":")
+    users = folder / f"mlflow-users-{hashlib.sha256(password.encode()).hexdigest()[:12]}.db"
+    for old in folder.glob("mlflow-users-*.db*"):
+        if not old.name.startswith(users.name):
+            old.unlink()
+    config = configparser.ConfigParser(interpolation=None)
+    config["mlflow"] = {
+        "default_permission": "NO_PERMISSIONS",
+        "database_uri": f"sqlite:///{users}".replace("%", "%%"),
+        "admin_username": user,
+        "auth_cache_ttl_seconds": "300",  # a page asks thirty times, and each check costs CPU
+    }
+    text = io.StringIO()
+    config.write(text)
+    files.write_file(folder / "mlflow-users.ini", text.getvalue().encode())
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "mlflow-users.ini"),
+        "MLFLOW_AUTH_ADMIN_USERNAME": user,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),  # of its one form in a browser
+        "MLFLOW_TRACKING_USERNAME": user,
+        "MLFLOW_TRACKING_PASSWORD": password,
+    }
+
+
 def _write_variables(folder: Path, environment: Mapping[str, str]) -> Path:
-    """Write a file for a shell to source, so that the ``prefect`` command reaches this server."""
+    """Write a file for a shell to source, so that commands reach these servers."""
     file = folder / "environment"
-    named = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "NIGHTLY_HOME")
-    said = {name: environment[name] for name in named}
+    named = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "NIGHTLY_HOME", *MLFLOW_CLIENT)
+    said = {name: environment[name] for name in named if name in environment}
     said |= {name: os.environ[name] for name in ("NO_PROXY", "no_proxy") if name in os.environ}
     lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in said.items())
     files.write_file(file, lines.encode())
@@ -236,6 +275,7 @@ def _mlflow_command(port: int) -> list[str]:
         "-m",
         "mlflow",
         "server",
+        *("--app-name", "basic-auth"),
         *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--default-artifact-root", settings.artifact_root().as_uri()),
         *("--allowed-hosts", f"127.0.0.1:{port},localhost:{port}"),

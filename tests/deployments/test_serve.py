@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import subprocess
 import sys
@@ -79,3 +80,32 @@ def test_a_process_that_took_the_number_of_another_is_left_alone(tmp_path: Path)
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_new_password_of_mlflow_has_new_users(tmp_path: Path) -> None:
+    place = tmp_path / "100% of josé"
+    place.mkdir()
+
+    def users() -> str:
+        config = configparser.ConfigParser()  # as MLflow reads it
+        config.read(place / "mlflow-users.ini")
+        assert "admin_password" not in config["mlflow"]
+        assert config["mlflow"]["default_permission"] == "NO_PERMISSIONS"
+        return config["mlflow"]["database_uri"]
+
+    login = serve.mlflow_login(place)
+    first = users()
+    again = serve.mlflow_login(place)
+    assert {again[name] for name in serve.MLFLOW_CLIENT} == {
+        login[name] for name in serve.MLFLOW_CLIENT
+    }
+    assert users() == first
+    file = Path(first.removeprefix("sqlite:///"))
+    assert file.parent == place
+    file.touch()
+    (place / "mlflow-password").write_text("")
+    again = serve.mlflow_login(place)
+    assert again["MLFLOW_TRACKING_PASSWORD"] != login["MLFLOW_TRACKING_PASSWORD"]
+    assert users() != first
+    assert not file.exists()
+    assert {one.stat().st_mode & 0o777 for one in place.iterdir()} == {0o600}

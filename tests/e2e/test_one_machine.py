@@ -48,6 +48,11 @@ class Served:
         return (self.home / "serve" / "password").read_text().strip()
 
     @property
+    def mlflow_password(self) -> str:
+        said = (self.home / "serve" / "mlflow-password").read_text().strip()
+        return said.removeprefix("nightly:")
+
+    @property
     def environment(self) -> dict[str, str]:
         return clean_environment() | {
             "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
@@ -166,8 +171,16 @@ def night(served: Served, model: Path) -> dict[str, Any]:
 def page(chromium: str, served: Served) -> Iterator[Page]:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        made = browser.new_page(viewport={"width": 1400, "height": 1600})
+        made = browser.new_page(
+            viewport={"width": 1400, "height": 1600},
+            http_credentials={
+                "username": "nightly",
+                "password": served.mlflow_password,
+                "origin": f"http://127.0.0.1:{served.mlflow_port}",
+            },
+        )
         made.set_default_timeout(WAIT)
+        expect.set_options(timeout=WAIT)
         token = base64.b64encode(served.password.encode()).decode()
         made.add_init_script(f"localStorage.setItem('prefect-password', '{token}')")
         yield made
@@ -303,6 +316,58 @@ def test_a_stranger_is_refused(
     served: Served, path: str, body: dict[str, Any] | None, headers: dict[str, str], code: int
 ) -> None:
     assert served.send(path, body, **headers).status_code == code
+
+
+@pytest.mark.parametrize("password", [None, "", "password1234", "wrong"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("api/2.0/mlflow/experiments/create", {"name": "x", "artifact_location": "/tmp/x"}),
+        ("api/2.0/mlflow/registered-models/alias", {"name": "toy", "alias": "champion"}),
+        ("api/2.0/mlflow/users/create", {"username": "me", "password": "password1234"}),
+        ("ajax-api/2.0/mlflow/registered-models/search", None),
+        ("graphql", {"query": "{ __typename }"}),
+        ("get-artifact?path=model&run_id=1", None),
+        ("api/2.0/mlflow-artifacts/artifacts", None),
+        ("", None),
+    ],
+)
+def test_mlflow_answers_nobody_without_its_password(
+    served: Served, path: str, body: dict[str, str] | None, password: str | None
+) -> None:
+    answered = httpx.request(
+        "GET" if body is None else "POST",
+        f"http://127.0.0.1:{served.mlflow_port}/{path}",
+        json=body,
+        auth=None if password is None else ("nightly", password),
+        timeout=60,
+    )
+    assert answered.status_code == 401, answered.text
+
+
+def test_the_projects_client_of_mlflow_is_let_in(served: Served, night: dict[str, Any]) -> None:
+    script = (
+        f". {served.home / 'serve' / 'environment'}; {sys.executable} -c 'import mlflow; "
+        'print(mlflow.MlflowClient().get_model_version_by_alias("toy", "champion").version)\''
+    )
+    ended = subprocess.run(
+        ["sh", "-c", script],
+        env=clean_environment() | {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{served.mlflow_port}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout.strip() == "1", ended.stderr
+
+
+def test_no_password_is_an_argument_of_a_process(served: Served) -> None:
+    secrets = (served.password, served.password.partition(":")[2], served.mlflow_password)
+    arguments = [" ".join(process.cmdline()) for process in tree(served)]
+    assert [each for each in arguments if any(secret in each for secret in secrets)] == []
+    logs = [file.read_text() for file in (served.home / "serve").glob("*.log")]
+    assert [log for log in logs if any(secret in log for secret in secrets)] == []
+    written = (served.home / "serve").glob("*password")
+    assert {file.stat().st_mode & 0o777 for file in written} == {0o600}
 
 
 def test_only_this_machine_is_listened_to(served: Served) -> None:
