@@ -13,6 +13,13 @@ from typing import Any
 
 from tasks import settings
 
+CACHES = {
+    "XDG_CACHE_HOME": ".cache",
+    "XDG_CONFIG_HOME": ".config",
+    "MPLCONFIGDIR": ".matplotlib",
+    "HOMEBREW_CACHE": "Library/Caches",  # on a Mac
+}
+"""Where libraries keep files of their own: the variable, and the usual place in the home."""
 _watching: list[set[str]] = []
 """Where the files that are opened now are noted; an audit hook cannot be taken off again."""
 _hooked: list[bool] = []
@@ -46,6 +53,7 @@ def unknown(seen: Set[str], known: Iterable[Path]) -> list[str]:
     """
     rooms = [*sysconfig.get_paths().values(), *site.getsitepackages(), sys.prefix, sys.base_prefix]
     rooms += [str(settings.home()), "/proc", "/sys", "/dev", "/etc", "/usr"]
+    rooms += [os.environ.get(name) or Path.home() / usual for name, usual in CACHES.items()]
     below = tuple({f"{os.path.realpath(room)}{os.sep}" for room in rooms})
     own = {str(file.resolve()) for file in known}
     code = (".py", ".pyc", ".so", ".pyd", ".pth")

@@ -212,9 +212,12 @@ def looked_at(rows: int, looked: int, listed: int) -> str:
 
 
 def check_column(rows: pd.DataFrame, option: str, name: str) -> None:
-    """Raise InferError where the table has no such column; names the likeliest ones."""
+    """Raise InferError where the table has no such column; names the likeliest ones.
+
+    A table's own column ``day`` that holds dates may be its time.
+    """
     names = [str(column) for column in rows.columns if column != "day"]
-    if name in names:
+    if name in names or (option, name) == ("--time", "day"):
         return
     near = difflib.get_close_matches(name, names, 3, 0.5)
     hint = f"Did you mean {' or '.join(map(shown, near))}? " if near else ""
@@ -228,7 +231,7 @@ def time_warnings(columns: Sequence[Column], time: str | None, timezone: str) ->
     zones = sorted({column.zone for column in columns if column.zone not in ("", timezone)})
     if time is not None and not any(c.zone for c in columns if c.name == time):
         found.append(
-            f"Times of {shown(time)} have no time zone and are read as local times of {timezone}."
+            f"Times of {shown(time)} that name no time zone are read as local times of {timezone}."
             + (" If that is wrong, set --timezone." if timezone == "UTC" else "")
         )
     if zones:

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +272,18 @@ def test_whole_numbers_with_gaps_are_inputs_as_they_were(tmp_path: Path) -> None
     examples = rehearse(load_spec(str(tmp_path / "gaps.py")))
     assert set(examples["shop_id"].dropna()) == {str(shop) for shop in range(1, 9)}
     assert examples["guests"].dtype == "float64"
+
+
+def test_the_time_may_be_a_column_called_day(tmp_path: Path) -> None:
+    rows = weather().rename(columns={"date": "day"})
+    _, text = make(
+        "--from", str(as_csv(tmp_path, rows)), "--time", "day", "--target", "rain",
+        out=tmp_path / "daily.py",
+    )  # fmt: skip
+    assert 'time="day"' in text
+    spec = load_spec(str(tmp_path / "daily.py"))
+    listed = spec.source.list_days(date(2100, 1, 1))
+    assert list(listed) == sorted(set(rows["day"].dt.date))
 
 
 def test_a_model_may_be_called_like_a_word_of_its_file(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_a_changed_day_prepares_itself_and_the_days_that_look_back_at_it(folder:
     assert made == tuple(nth_day(number) for number in range(12, 12 + 8))
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(
     broken=st.sets(st.integers(0, 19), max_size=12),
     copies=st.lists(st.integers(0, 19), max_size=12),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tasks.preflight.file_reads import noted, unknown
 
@@ -29,3 +30,16 @@ def test_files_that_code_opens_to_read_are_noted(tmp_path: Path) -> None:
     files["later.txt"].read_text()
     found = unknown(seen, [files["own.json"]])
     assert [Path(file).name for file in found] == ["array.npy", "plain.txt", "table.csv"]
+
+
+def test_what_libraries_keep_in_the_home_is_not_the_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "fonts"))
+    seen = {
+        str(tmp_path / name)
+        for name in (".cache/matplotlib/fontlist.json", "fonts/list.json", "holidays.csv")
+    }
+    assert unknown(seen, []) == [str(tmp_path / "holidays.csv")]
