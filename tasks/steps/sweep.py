@@ -25,6 +25,8 @@ log = logging.getLogger("nightly")
 FLOWS = ("retrain", "predict", "monitor", "backtest", "rollback", "approve")
 STARTING = timedelta(minutes=15)
 """How long a run of another machine may be pending: its process starts within seconds."""
+YOUNG = 5.0
+"""Seconds for which a note without a lock may be of a run that is about to lock it."""
 KEPT = 7 * 24 * 3600.0
 """Seconds for which the note of a run is kept that this server does not know."""
 
@@ -92,8 +94,9 @@ def _begun(client: SyncPrefectClient) -> Sequence[FlowRun]:
 
 def _is_dead(run: FlowRun, *, alone: bool) -> bool:
     note = _note(run.id)
-    if note.exists():
-        return not locks.is_held(note)
+    with suppress(FileNotFoundError):
+        old = time.time() - note.stat().st_mtime > YOUNG
+        return old and not locks.is_held(note)
     if _has_process(run.id):
         return False
     since = run.state.timestamp if run.state else None

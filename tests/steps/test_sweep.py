@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,10 @@ def test_only_runs_without_a_process_are_ended(home: Path, monkeypatch: pytest.M
         for run in (cut, stopped):
             with locks.lock(f"run-{run}"):
                 pass  # as after a SIGKILL: the note is there, and nobody holds it
+        assert sweep.end_dead_runs(alone=False) == [], "a run may be between making and locking it"
+        for run in (cut, stopped):
+            note = home / "locks" / f"run-{run}.lock"
+            os.utime(note, (note.stat().st_atime, note.stat().st_mtime - sweep.YOUNG - 1))
         with locks.lock(f"run-{held}"):
             ended = sweep.end_dead_runs(alone=False)
             assert states() == ["CRASHED", "RUNNING", "PENDING", "RUNNING", "CANCELLED", "RUNNING"]
