@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,16 +98,18 @@ class _Processes:
         shown: bool = False,
     ) -> None:
         """Start a process; its output goes to a log, or to the screen where ``shown``."""
-        log: IO[bytes] | None = None if shown else (self.folder / f"{name}.log").open("wb")
         process = subprocess.Popen(
             command,
             cwd=settings.PROJECT,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT if log else None,
+            stdout=None if shown else subprocess.PIPE,
+            stderr=None if shown else subprocess.STDOUT,
             start_new_session=True,
         )
+        if process.stdout:
+            written = (process.stdout, self.folder / f"{name}.log")
+            threading.Thread(target=_write_log, args=written, daemon=True).start()
         self.running[name] = process
         note = {one: _noted(two.pid) for one, two in self.running.items()}
         files.write_json(self.folder / "processes.json", note)
@@ -130,6 +133,14 @@ class _Processes:
             return ""
         last = log.read_text(errors="replace").strip().splitlines()[-5:]
         return f"Its log is {log}, and ends with:\n" + "\n".join(last)
+
+
+def _write_log(said: IO[bytes], file: Path) -> None:
+    """Write what a server says, without secrets: Prefect says the address that refused an alarm."""
+    with said, file.open("wb") as log:
+        for line in said:
+            log.write(hide(line.decode(errors="replace")).encode())
+            log.flush()
 
 
 @contextmanager

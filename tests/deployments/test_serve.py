@@ -6,6 +6,7 @@ import configparser
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -109,3 +110,16 @@ def test_a_new_password_of_mlflow_has_new_users(tmp_path: Path) -> None:
     assert users() != first
     assert not file.exists()
     assert {one.stat().st_mode & 0o777 for one in place.iterdir()} == {0o600}
+
+
+def test_a_log_of_a_server_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "https://hooks.example/services/m4rked"
+    monkeypatch.setenv("NIGHTLY_WEBHOOK_URL", address)
+    processes = serve._Processes(tmp_path)
+    raised = f"print('refused by {address} and https://u:m4rked@h')"
+    processes.start("prefect", [sys.executable, "-c", raised], {})
+    processes.running["prefect"].wait(timeout=30)
+    deadline = time.monotonic() + 10
+    while "refused" not in processes.tail("prefect") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert "refused by *** and https://u:***@h" in processes.tail("prefect")
