@@ -227,8 +227,7 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
         expect("revert", False, "a Revert")
     if isinstance(spec.gate, Gate):
         faults += spec.gate.faults()
-        asked = spec.requests or getattr(spec.problem, "user_column", None)
-        if spec.gate.shadow and not asked:
+        if spec.gate.shadow and problem_ok and not (spec.requests or spec.problem.user_column):
             faults.append(
                 f"gate.shadow: found {shown(spec.gate.shadow)}, allowed only where the model "
                 "predicts for an app, because there is nothing to predict in the shadow otherwise. "

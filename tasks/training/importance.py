@@ -35,8 +35,8 @@ def permutation_importance(
     change of the prediction instead of the change of its loss.
 
     Args:
-        score: The model: inputs of shape (rows, columns) to predictions of shape (rows,), each row
-            for itself.
+        score: The model: inputs of shape (rows, columns) to predictions of shape (rows,) or (rows,
+            values), each row for itself.
         inputs: Rows to predict; at most 2,000 of them are used, and at most 400,000 divided by the
             number of columns where that is less, but never fewer than 100.
         seed: Seed of the draw of rows and of the shuffles.
@@ -59,8 +59,9 @@ def permutation_importance(
             for column in columns
         ]
         moved = np.asarray(score(pd.concat(shuffled, ignore_index=True)), dtype=np.float64)
-        changes = np.abs(moved.reshape(len(columns), -1) - usual).mean(axis=1) / spread
-        found.update(zip(map(str, columns), changes.tolist(), strict=True))
+        changes = np.abs(moved.reshape(len(columns), *usual.shape) - usual) / spread
+        means = changes.reshape(len(columns), -1).mean(axis=1)
+        found.update(zip(map(str, columns), means.tolist(), strict=True))
     return found
 
 

@@ -46,6 +46,15 @@ def test_a_wide_table_is_scored_in_few_calls_and_each_column_as_if_alone() -> No
     assert (len(calls), max(calls)) == (9, 19_800)
 
 
+def test_a_model_with_several_values_a_row_is_measured_over_all_of_them() -> None:
+    def both(rows: pd.DataFrame) -> np.ndarray:
+        return np.column_stack([rows["strong"], -rows["strong"], rows["weak"]])
+
+    found = permutation_importance(both, INPUTS, seed=0)
+    assert 1.5 < found["strong"] / found["weak"] < 2.5
+    assert found["shop"] == 0
+
+
 def test_a_very_wide_table_uses_fewer_rows() -> None:
     wide = pd.DataFrame(np.tile(RANDOM.normal(size=(1_000, 1)), 2_000))
     rows = []
