@@ -57,7 +57,7 @@ def hide(text: str, secrets: Iterable[str | None] = ()) -> str:
         text: What a driver or a library said, or an address.
         secrets: More of them; None and empty ones are passed over.
     """
-    known = {secret for secret in (*secrets, *_secrets_in(tuple(os.environ.items()))) if secret}
+    known = {secret for secret in (*secrets, *_secrets_in(tuple(os.environb.items()))) if secret}
     spellings = known | {quote(secret, safe="") for secret in known}
     for spelling in sorted(spellings, key=len, reverse=True):  # one may be a part of another
         text = text.replace(spelling, HIDDEN)
@@ -105,10 +105,10 @@ def as_markdown(text: str) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _secrets_in(environment: tuple[tuple[str, str], ...]) -> frozenset[str]:
+def _secrets_in(environment: tuple[tuple[bytes, bytes], ...]) -> frozenset[str]:
     """Values of secret variables, and the passwords in the addresses that others hold."""
     found: set[str] = set()
-    for name, value in environment:
+    for name, value in ((os.fsdecode(name), os.fsdecode(value)) for name, value in environment):
         found |= set(secrets_of_address(value)) if "://" in value else set()
         if SECRET_VARIABLE.fullmatch(name) and value[:1] != "/":
             found |= {value, value.partition(":")[2] if "://" not in value else ""}  # user:password

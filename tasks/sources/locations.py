@@ -225,36 +225,35 @@ def _remote_identity(found: Mapping[str, Any]) -> str:
 @contextmanager
 def _answered(file: File) -> Iterator[None]:
     """Turn errors of the file system into a SourceError that shows no secret."""
-    path = file.shown
     try:
         yield
     except SourceError:
         raise
     except FileNotFoundError:
         raise SourceError(
-            f"{path}: the file is gone; it was there when the days were listed. Run the night "
-            "again."
+            f"{file.shown}: the file is gone; it was there when the days were listed. Run the "
+            "night again."
         ) from None
     except PermissionError as error:
         raise SourceSettingsError(
-            f"{path}: no permission to read it: {_said(error, file)}. Give the user that runs the "
-            "nights the permission, or set the credentials of the store."
+            f"{file.shown}: no permission to read it: {_said(error, file)}. Give the user that "
+            "runs the nights the permission, or set the credentials of the store."
         ) from None
     except ImportError as error:
         raise SourceSettingsError(
-            f"{path}: its protocol needs a package that is not installed: {error}. Install it in "
-            "this project's environment, such as: pip install s3fs"
+            f"{file.shown}: its protocol needs a package that is not installed: {error}. Install "
+            "it in this project's environment, such as: pip install s3fs"
         ) from error
     except ValueError as error:
         raise SourceSettingsError(
-            f"{path}: not an address that fsspec knows: {_said(error, file)}. Correct the "
+            f"{file.shown}: not an address that fsspec knows: {_said(error, file)}. Correct the "
             "path in the model's source."
         ) from None
     except Exception as error:  # stores raise exceptions of their own libraries
         if file.system is None and isinstance(error, OSError):
-            raise SourceError(f"{path}: cannot be read: {_said(error, file)}.") from error
+            raise SourceError(f"{file.shown}: cannot be read: {_said(error, file)}.") from error
         raise SourceOutageError(
-            f"{path}: does not answer: {type(error).__name__}: {_said(error, file)}."
+            f"{file.shown}: does not answer: {type(error).__name__}: {_said(error, file)}."
         ) from None
 
 
