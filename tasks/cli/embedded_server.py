@@ -104,6 +104,7 @@ def _start(record: Path) -> None:
         write_json(record, {"pid": server.server_process.pid, "started_by": os.getpid()})
     starting.join()
     if failed:
+        server.stop()
         raise RuntimeError(
             f"Prefect's own server of this command did not start: {failed[0]}. Its database is "
             f"{hide(_databases()[1])}. Where a newer version of Prefect has changed it, move it "
