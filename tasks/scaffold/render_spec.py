@@ -89,9 +89,9 @@ def variable(name: str) -> str:
     return f"{name}_model" if name in used or not is_plain(name) else name
 
 
-def gate(plan: Plan) -> str:
-    """The gate, with what differs from its defaults."""
-    parts = []
+def gate(plan: Plan, *more: str) -> str:
+    """The gate, with what differs from its defaults, and with more of its settings."""
+    parts = list(more)
     if plan.windows.min_days != 7:
         parts.append(f"min_days={plan.windows.min_days}")
     if plan.windows.min_units != 200:
