@@ -29,6 +29,7 @@ import psutil
 
 from tasks import settings
 from tasks.cli.environment import DEFAULTS, pass_proxy_by
+from tasks.cli.interrupt import end_processes
 from tasks.errors import NightlyError
 from tasks.shown import hide
 from tasks.store import files, locks
@@ -372,14 +373,7 @@ def _end_processes(note: Path) -> None:
             tree = [*process.children(recursive=True)[::-1], process]
         except (KeyError, TypeError, ValueError, psutil.Error):
             continue
-        for one in tree:
-            with suppress(psutil.Error):
-                one.terminate()
-        _, alive = psutil.wait_procs(tree, timeout=GRACE)
-        for one in alive:
-            with suppress(psutil.Error):
-                one.kill()
-        psutil.wait_procs(alive, timeout=GRACE)
+        end_processes(tree, GRACE)
     note.unlink(missing_ok=True)
 
 

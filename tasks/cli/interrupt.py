@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 AGAIN = "Run the same command again: it continues where this run stopped and repeats nothing."
 SECONDS = 2.0
@@ -27,22 +32,24 @@ def end_on_interrupt() -> None:
 def _end(number: int, _: object) -> None:
     for one in (signal.SIGINT, signal.SIGHUP):
         signal.signal(one, signal.SIG_IGN)
-    _end_children()
+    import psutil
+
+    end_processes(psutil.Process().children(recursive=True), SECONDS)
     with suppress(OSError, ValueError):
         begin = SHOW_CURSOR if sys.stderr.isatty() else ""
         os.write(2, f"{begin}nightly: Interrupted. {AGAIN}\n".encode())
     os._exit(128 + number)
 
 
-def _end_children() -> None:
+def end_processes(tree: Sequence[psutil.Process], seconds: float) -> None:
+    """Tell processes to end, in this order, and kill those that live on after so many seconds."""
     import psutil
 
-    children = psutil.Process().children(recursive=True)
-    for child in children:
+    for process in tree:
         with suppress(psutil.Error):
-            child.terminate()
-    _, alive = psutil.wait_procs(children, timeout=SECONDS)
-    for child in alive:
+            process.terminate()
+    _, alive = psutil.wait_procs(tree, timeout=seconds)
+    for process in alive:
         with suppress(psutil.Error):
-            child.kill()
-    psutil.wait_procs(alive, timeout=SECONDS)
+            process.kill()
+    psutil.wait_procs(alive, timeout=seconds)
