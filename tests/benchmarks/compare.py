@@ -19,7 +19,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import socket
 import statistics
 import subprocess
@@ -64,11 +63,13 @@ class Cost:
     Attributes:
         wall: Seconds on the clock; NaN for a share of another row.
         cpu: Processor seconds, user and system.
+        memory: Peak of the largest process in GB; NaN for a share of another row.
         found: The JSON it printed.
     """
 
     wall: float
     cpu: float
+    memory: float = math.nan
     found: dict[str, Any] = field(default_factory=dict)
 
 
@@ -95,7 +96,7 @@ def main() -> None:
         for repeat in range(1, asked.repeats + 1):
             for name, cost in run_all(asked.model, first, Path(place), kinds):
                 costs.setdefault(name, []).append(cost)
-                print(f"{repeat}  {name:<34}{_columns(cost)}", file=sys.stderr, flush=True)
+                print(f"{repeat}  {shown(name, cost)}", file=sys.stderr, flush=True)
     print_table(asked.model, first, costs)
     print_steps(costs)
 
@@ -163,7 +164,7 @@ def measure(command: Sequence[object], environment: Mapping[str, str]) -> Cost:
         SystemExit: Where it fails, with the end of what it said.
     """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        before, started = _children_cpu(), time.perf_counter()
+        started = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-W", "ignore", *map(str, command)],
             cwd=PROJECT,
@@ -172,14 +173,15 @@ def measure(command: Sequence[object], environment: Mapping[str, str]) -> Cost:
             env=_environment(environment),
         )
         with watched(process.pid) as family:
-            code = process.wait()
+            _, status, used = os.wait4(process.pid, 0)
+        code = process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.perf_counter() - started
-        cpu = _children_cpu() - before + _left_behind(family)
+        cpu = used.ru_utime + used.ru_stime + _left_behind(family)
         output.seek(0)
         errors.seek(0)
         if code:
             raise SystemExit(f"{command[0]} ended with {code}:\n{errors.read()[-2000:]}")
-        return Cost(wall, cpu, json.loads(output.read()))
+        return Cost(wall, cpu, used.ru_maxrss / 1e6, json.loads(output.read()))
 
 
 @contextmanager
@@ -215,11 +217,6 @@ def _left_behind(family: Mapping[psutil.Process, float]) -> float:
             except psutil.Error:
                 total += seen
     return total
-
-
-def _children_cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _cpu(process: psutil.Process) -> float:
@@ -306,15 +303,20 @@ def print_table(model: str, first: date, costs: Mapping[str, list[Cost]]) -> Non
     """Medians, and the medians of the ratios to the lean script of the same repeat."""
     lean = costs[LEAN]
     print(f"{model}, first night as of {first}, medians of {len(lean)}")
-    print(f"{'':<34}{'wall s':>8}{'CPU s':>8}{'wall ratio':>12}{'CPU ratio':>11}  verdict")
+    columns = f"{'wall s':>8}{'CPU s':>8}{'GB':>7}{'wall ratio':>12}{'CPU ratio':>11}"
+    print(f"{'':<34}{columns}  verdict")
     for name, found in costs.items():
-        middle = Cost(_median(c.wall for c in found), _median(c.cpu for c in found))
+        middle = Cost(
+            _median(c.wall for c in found),
+            _median(c.cpu for c in found),
+            _median(c.memory for c in found),
+        )
         pairs = list(zip(found, lean, strict=True))
         wall = _median(cost.wall / base.wall for cost, base in pairs)
         cpu = _median(cost.cpu / base.cpu for cost, base in pairs)
         verdict = found[-1].found.get("verdict", "")
         ratio = "" if math.isnan(wall) else f"{wall:.2f}"
-        print(f"{name:<34}{_columns(middle)}{ratio:>12}{cpu:>11.2f}  {verdict}".rstrip())
+        print(f"{shown(name, middle)}{ratio:>12}{cpu:>11.2f}  {verdict}".rstrip())
 
 
 def print_steps(costs: Mapping[str, list[Cost]]) -> None:
@@ -333,9 +335,11 @@ def _median(values: Iterator[float]) -> float:
     return statistics.median(values)
 
 
-def _columns(cost: Cost) -> str:
+def shown(name: str, cost: Cost) -> str:
+    """A row's name, seconds and memory."""
     wall = "" if math.isnan(cost.wall) else f"{cost.wall:.1f}"
-    return f"{wall:>8}{cost.cpu:>8.1f}"
+    memory = "" if math.isnan(cost.memory) else f"{cost.memory:.2f}"
+    return f"{name:<34}{wall:>8}{cost.cpu:>8.1f}{memory:>7}"
 
 
 if __name__ == "__main__":
