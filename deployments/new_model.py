@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from tasks import sources
 from tasks.scaffold.code import literal, told
-from tasks.scaffold.decide import Asked, draft, draft_ranking, read_sample
+from tasks.scaffold.decide import Asked, draft, draft_ranking, read_newest, read_sample
 from tasks.scaffold.plan import Plan
 from tasks.scaffold.profiling import InferError, shown
 from tasks.scaffold.render_ranking import Feedback, write_ranking
@@ -128,7 +128,9 @@ def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
         today=now.astimezone(ZoneInfo(asked.timezone)).date(),
     )
     if asked.user is None:
-        plan = draft(wish, rows, listed, looked)
+        whole = looked == len(listed)
+        newest = None if whole else read_newest(source, listed, len(rows) / looked)
+        plan = draft(wish, rows, listed, looked, newest)
         text = write_tabular(plan)
     else:
         log = Feedback(asked.user, asked.item, repeats=False, rating=asked.rating)
@@ -304,6 +306,7 @@ def summary(plan: Plan, text: str, out: Path, today: date) -> str:
         *textwrap.wrap(f"Known ahead  {ahead}", 100, subsequent_indent=" " * 13),
         "             Check that each is known before the day begins. Only you can tell.",
         f"Holdout      the last {plan.windows.holdout} days",
+        *_baseline(plan),
         f"Wrote        {out} ({len(text.splitlines())} lines)",
         "",
         "Next:",
@@ -313,6 +316,19 @@ def summary(plan: Plan, text: str, out: Path, today: date) -> str:
         f"  prefect deploy -n retrain-{plan.name} -n look-{plan.name}",
     ]
     return "\n".join(lines)
+
+
+def _baseline(plan: Plan) -> list[str]:
+    """What the candidates have to beat; nothing for a recommendation."""
+    if plan.target is None:
+        return []
+    if plan.baseline is None:
+        said = "what is usual over all rows: no naive forecast was better on the newest days"
+    else:
+        by = [*plan.baseline.by, *["the hour"] * plan.baseline.timed]
+        name = f"{plan.baseline_name}{' by ' if by else ''}{told(', '.join(by))}"
+        said = f"{name}: {plan.baseline.told}"
+    return textwrap.wrap(f"Baseline     {said}", 100, subsequent_indent=" " * 13)
 
 
 def _database(asked: argparse.Namespace, scheme: str) -> tuple[str, dict[str, str]]:

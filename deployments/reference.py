@@ -36,9 +36,19 @@ PARTS: dict[str, tuple[str, ...]] = {
     "Candidates": (
         "spec:Tuned",
         "problems.quantiles:QuantileRegressors",
+        "problems.naive:KeyMedian",
+        "problems.naive:KeyRates",
+        "problems.naive:ColumnForecast",
+        "problems.naive:ColumnRate",
         "recommend:CandidateRanker",
     ),
-    "Helpers of `features`": ("recommend:candidates_of", "features.past_means:PastMeans"),
+    "Helpers of `features`": (
+        "problems.naive:last_value",
+        "problems.naive:last_week",
+        "problems.naive:recent_mean",
+        "recommend:candidates_of",
+        "features.past_means:PastMeans",
+    ),
 }
 FIELD = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)
 

@@ -54,6 +54,22 @@ def weather(count: int = 120) -> pd.DataFrame:
     return pd.DataFrame({"date": day, "clouds": clouds, "rain": rain, "kind": kind})
 
 
+def demand(count: int = 42) -> pd.DataFrame:
+    """What shops sell at noon and in the evening: each has its weeks, and repeats them."""
+    rows = pd.MultiIndex.from_product(
+        [pd.date_range(FIRST, periods=count), (12, 19), (f"shop {number}" for number in range(12))],
+        names=["day", "hour", "shop"],
+    ).to_frame(index=False)
+    random = np.random.default_rng(3)
+    usual = random.normal(100, 50, (12, 7, 2))
+    place = rows["shop"].str[5:].astype("int64"), rows["day"].dt.day_of_week, rows["hour"] // 19
+    at = rows["day"] + pd.to_timedelta(rows["hour"], "h")
+    sold = usual[place] + random.normal(size=len(rows))
+    return pd.DataFrame(
+        {"at": at, "shop": rows["shop"], "last_week": random.normal(size=len(rows)), "sold": sold}
+    )
+
+
 def ratings(count: int = 60, users: int = 30, items: int = 60) -> pd.DataFrame:
     """Users of two tastes who rate each film once."""
     random = np.random.default_rng(2)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tasks.promotion.checks import Status
-from tasks.promotion.gate import judge, judge_in_order, rank_challengers
+from tasks.promotion.gate import judge, judge_in_order, naive_part, rank_challengers
 
 if TYPE_CHECKING:
     from tasks.evaluation.estimates import Evaluation
@@ -28,6 +28,7 @@ class Look:
         recipe: Candidate with the champion's recipe.
         gate: Bounds of the spec.
         proofs: What speaks for each other recipe, from the nights so far.
+        naive: The candidate that is the spec's baseline, if any.
     """
 
     figures: Evaluation
@@ -37,6 +38,7 @@ class Look:
     recipe: str | None
     gate: Gate
     proofs: Mapping[str, Proof] = field(default_factory=dict)
+    naive: str | None = None
 
 
 Policy = Callable[[Look], str | None]
@@ -103,6 +105,7 @@ def two_questions(look: Look) -> str | None:
             same_recipe=name == look.recipe,
             gate=look.gate,
             proof=look.proofs.get(name),
+            naive=naive_part(look.naive, name, look.recipe),
         ),
     )
     return chosen if verdict.status is Status.PROMOTED else None

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks import settings
-from tasks.backtest.policies import BASELINE, HOUSE, POLICIES, Look
+from tasks.backtest.policies import HOUSE, POLICIES, Look
 from tasks.errors import WrongInputError
 from tasks.evaluation.evaluate import evaluate, evaluate_days
 from tasks.features import cleaning
 from tasks.features.examples import prepare_examples
 from tasks.features.split import HistoryError, Split, split_days
 from tasks.promotion.contests import Contests, count_days, proofs
+from tasks.promotion.verdict import with_baselines
 from tasks.spec.values import EXPANDING
 from tasks.store import frames
 from tasks.store.files import read_json, write_json
@@ -214,7 +215,7 @@ def look_at(
     models = {**fitted.twins, **others}
     scores = {name: says(spec, key, night.holdout) for name, key in models.items()}
     training = frames.read_days(night.training, columns=["day", "target"])
-    scores[BASELINE] = spec.problem.baseline_scores(training, holdout)
+    scores = with_baselines(spec, scores, training, holdout)
     figures = evaluate(
         spec.problem,
         holdout,
@@ -268,6 +269,7 @@ def follow_policies(
                 at[0] if at else None,
                 spec.gate,
                 proven if name == HOUSE else {},
+                spec.baseline,
             )
             chosen = decide(look)
             if chosen is None and at is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tasks.errors import JudgementError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 CALIBRATION = "calibration_error"
+TRIVIAL = "trivial baseline"
+"""Scorer of the problem's own baseline, where the spec names another."""
 
 
 def rank_challengers(
@@ -128,6 +130,7 @@ def judge(
     slices: Sequence[SliceResult] = (),
     checked: Sequence[Check] = (),
     proof: Proof | None = None,
+    naive: Naive | None = None,
 ) -> Verdict:
     """Promote the challenger or keep the champion.
 
@@ -135,7 +138,8 @@ def judge(
 
     * *finite metrics*: every metric of challenger, champion and baseline, and the gate itself;
     * *enough days*, *enough units*: at least ``gate.min_days`` and ``gate.min_units``;
-    * *better than the baseline*: lower end of the paired difference above 0;
+    * *better than the baseline*: lower end of the paired difference above 0; the candidate that
+      is the spec's baseline need only measure no worse than the trivial one;
     * *calibration*, where ``gate.calibration`` is set: the calibration error is at most that;
     * *slices*: a slice is materially worse where even the upper end of its paired relative
       difference lies below ``-gate.slice_tolerance``; groups too small to compare are counted
@@ -144,30 +148,33 @@ def judge(
       of the relative difference at least ``-gate.tolerance``; or *another recipe*, proven
       better over the nights, and a relative gain of at least ``gate.gain`` tonight;
     * *no surprise*: a relative gain above ``gate.surprise`` over the champion needs a person's
-    review;
+      review, except over a champion that is the spec's baseline;
     * the checks made before, such as for leaks.
 
     Args:
         found: Every scorer on the same rows.
         challenger: Scorer that may be promoted.
         champion: Scorer that is champion now, None on the first night.
-        baseline: Scorer that is the trivial baseline.
+        baseline: Scorer of the spec's baseline, or of the trivial one where it names none.
         same_recipe: Whether the challenger is the champion's recipe refitted.
         gate: Bounds of the spec.
         slices: Challenger against champion, group by group.
         checked: Checks made before.
         proof: What speaks for another recipe; without it none is promoted.
+        naive: Where the spec names a baseline: its part in this comparison. Itself it is compared
+            with the scorer ``TRIVIAL``.
 
     Returns:
         PROMOTED or KEPT.
     """
+    baseline = TRIVIAL if naive and naive.itself else baseline
     checks = [_finite_check(found, [challenger, baseline, champion], gate)]
     if not checks[0].passed:
         return _kept(champion, tuple(checks))
     checks += [
         _count_check("enough days", found.days, gate.min_days, "holdout days"),
         _count_check("enough units", found.units, gate.min_units, found.unit),
-        _baseline_check(found, challenger, baseline),
+        _baseline_check(found, challenger, baseline, naive),
         *checked,
     ]
     if gate.calibration is not None:
@@ -177,7 +184,8 @@ def judge(
     else:
         checks.append(_slice_check(slices, gate))
         difference = found.difference(challenger, champion)
-        checks.append(_surprise_check(difference, gate))
+        over_naive = naive is not None and naive.serves and not same_recipe
+        checks.append(_surprise_check(difference, gate, over_naive))
         checks.append(
             not_worse(difference, gate, "same recipe", "Same recipe on fresher data")
             if same_recipe
@@ -186,14 +194,56 @@ def judge(
     if not all(check.passed for check in checks):
         comparison = () if champion is None else (compared(found, challenger, champion, slices),)
         return _kept(champion, tuple(checks), comparison)
+    leading: tuple[str, ...]
     if champion is None:
+        whose = f"the {naive.compared if naive else 'baseline'}"
         leading = (
-            f"First champion: {compared(found, challenger, baseline, (), 'the baseline')}",
+            f"First champion: {compared(found, challenger, baseline, (), whose)}",
             "Every check passed.",
         )
+        if naive and naive.itself:
+            leading = (no_model(challenger), *leading)
     else:
         leading = (compared(found, challenger, champion, slices), checks[-1].detail)
     return Verdict(Status.PROMOTED, leading, tuple(checks))
+
+
+@dataclass(frozen=True)
+class Naive:
+    """The part of the spec's baseline in a comparison.
+
+    Attributes:
+        name: The candidate.
+        itself: Whether it is the challenger.
+        serves: Whether the champion was made by its recipe.
+    """
+
+    name: str
+    itself: bool = False
+    serves: bool = False
+
+    @property
+    def compared(self) -> str:
+        """Words for the scorer that the challenger is compared with."""
+        return "trivial baseline" if self.itself else f"baseline {self.name}"
+
+
+def naive_part(spec_baseline: str | None, challenger: str, recipe: str | None) -> Naive | None:
+    """The part of the spec's baseline in the comparison of a challenger; None where it has none.
+
+    Args:
+        spec_baseline: The candidate that the spec names, if any.
+        challenger: The candidate that may be promoted.
+        recipe: The candidate that the champion was made by, if any.
+    """
+    if spec_baseline is None:
+        return None
+    return Naive(spec_baseline, challenger == spec_baseline, recipe == spec_baseline)
+
+
+def no_model(naive: str) -> str:
+    """That the spec's baseline is the best there is, as a sentence."""
+    return f"No model beats the baseline yet; {naive}, the baseline, serves."
 
 
 def known_figures(found: Evaluation, challenger: str, retired: Champion | None) -> list[Check]:
@@ -303,13 +353,17 @@ def _count_check(name: str, count: int, least: int, what: str) -> Check:
     return Check(name, passed, f"{count:,} {what}, {words} {least:,}.")
 
 
-def _baseline_check(found: Evaluation, challenger: str, baseline: str) -> Check:
+def _baseline_check(
+    found: Evaluation, challenger: str, baseline: str, naive: Naive | None
+) -> Check:
     gain = found.difference(challenger, baseline).absolute
-    passed = gain.low > 0
-    figures = _figures(found, challenger, baseline, "the trivial baseline's")
-    detail = f"{figures}: {_better_by(gain, found.confidence)}"
+    itself = naive is not None and naive.itself
+    passed = gain.value >= 0 if itself else gain.low > 0
+    whose = f"the {naive.compared if naive else 'trivial baseline'}'s"
+    detail = f"{_figures(found, challenger, baseline, whose)}: {_better_by(gain, found.confidence)}"
+    name = "no worse than the trivial baseline" if itself else "better than the baseline"
     return Check(
-        "better than the baseline", passed, _sentence(detail, passed, "not clearly better")
+        name, passed, _sentence(detail, passed, "worse" if itself else "not clearly better")
     )
 
 
@@ -387,8 +441,11 @@ def not_worse(difference: Difference, gate: Gate, name: str, leading: str) -> Ch
     return Check(name, passed, detail)
 
 
-def _surprise_check(difference: Difference, gate: Gate) -> Check:
+def _surprise_check(difference: Difference, gate: Gate, over_naive: bool) -> Check:
     gain = difference.relative.value
+    if over_naive:
+        detail = "The champion is the baseline: a gain over it needs no person's review."
+        return Check("no surprise", True, detail, for_person=True)
     passed = gain <= gate.surprise
     detail = (
         f"{_share(gain).capitalize()}; gains up to {gate.surprise:.0%} need no person's review."

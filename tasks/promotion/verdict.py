@@ -15,10 +15,13 @@ from tasks.promotion.anchor import AnchorFacts, check_anchor
 from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.contests import Contests, count_days, proofs
 from tasks.promotion.gate import (
+    TRIVIAL,
     for_person,
     judge,
     judge_in_order,
     known_figures,
+    naive_part,
+    no_model,
     rank_challengers,
     refuse,
 )
@@ -133,6 +136,8 @@ def decide(
         spec, evidence, champion, checked, refused or {}, contests, code, retired, anchor
     )
     verdict = into_shadow(found.verdict, spec.gate) if champion else found.verdict
+    if champion and champion.candidate == spec.baseline == found.challenger:
+        verdict = _add_reasons(verdict, no_model(found.challenger))
     if champion and champion.edited:
         verdict = _add_reasons(verdict, _told_of_edit(champion))
     if champion and champion.fault:
@@ -140,6 +145,24 @@ def decide(
     if refused and found.challenger in refused:
         verdict = refuse(verdict, refused[found.challenger])
     return replace(found, verdict=_add_reasons(verdict, *notes))
+
+
+def with_baselines(
+    spec: ModelSpec,
+    scores: Mapping[str, np.ndarray],
+    training: pd.DataFrame,
+    holdout: pd.DataFrame,
+) -> dict[str, np.ndarray]:
+    """The scores of the candidates, and of the baselines: the spec's, if any, and the trivial one.
+
+    Where the candidate that is the spec's baseline has no scores, neither has the baseline, so that
+    nothing else is promoted.
+    """
+    trivial = spec.problem.baseline_scores(training, holdout)
+    if spec.baseline is None:
+        return {**scores, BASELINE: trivial}
+    named = {BASELINE: scores[spec.baseline]} if spec.baseline in scores else {}
+    return {**scores, TRIVIAL: trivial, **named}
 
 
 def early_verdict(held: Sequence[str], rejected: Mapping[date, str]) -> Verdict:
@@ -229,6 +252,7 @@ def _judge(
             baseline=BASELINE,
             same_recipe=recipe == name,
             gate=spec.gate,
+            naive=naive_part(spec.baseline, name, recipe),
             slices=slices[name],
             checked=(*checked, *known, *_held_against(figures, name, anchor)),
             proof=proven.get(name),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from tasks.scaffold.baselines import choose_baseline
 from tasks.scaffold.leak_hints import (
     class_warnings,
     label_days,
@@ -25,6 +26,7 @@ from tasks.spec.gate import Gate
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tasks.scaffold.baselines import Baseline
     from tasks.scaffold.profiling import Column, Role, Target
     from tasks.scaffold.render_ranking import Feedback
     from tasks.scaffold.windows import Windows
@@ -78,7 +80,24 @@ def read_sample(source: Source, listed: Sequence[date]) -> tuple[pd.DataFrame, i
     return source.read_days(days), len(days)
 
 
-def draft(asked: Asked, rows: pd.DataFrame, listed: Sequence[date], looked: int) -> Plan:
+def read_newest(source: Source, listed: Sequence[date], rows: float) -> pd.DataFrame:
+    """Rows of the newest days, one after the other, as many as the start reads at most.
+
+    Args:
+        source: The source.
+        listed: Its days, ascending.
+        rows: Rows of a usual day.
+    """
+    return source.read_days(listed[-max(int(ENOUGH / max(rows, 1)), 30) :])
+
+
+def draft(
+    asked: Asked,
+    rows: pd.DataFrame,
+    listed: Sequence[date],
+    looked: int,
+    newest: pd.DataFrame | None = None,
+) -> Plan:
     """The plan of a model that predicts one column.
 
     Args:
@@ -86,6 +105,7 @@ def draft(asked: Asked, rows: pd.DataFrame, listed: Sequence[date], looked: int)
         rows: Raw rows of the days that were read, ascending by ``day``.
         listed: Days of the source, ascending.
         looked: How many of them were read.
+        newest: Raw rows of consecutive days; None where ``rows`` are those of all days.
 
     Raises:
         InferError: Where no model can be made; says what to do.
@@ -108,22 +128,42 @@ def draft(asked: Asked, rows: pd.DataFrame, listed: Sequence[date], looked: int)
         )
     delay = label_days(columns, rows, aim, asked.time)
     alike = _alike(columns, rows, read)
+    midnight = _at_midnight(rows, asked.time)
+    wanted = min(28, len(listed) // 4) + delay
+
+    def baseline_with(lookback: int) -> Baseline | None:
+        return choose_baseline(
+            columns,
+            rows if newest is None else newest,
+            aim,
+            read,
+            time=None if midnight else asked.time,
+            timezone=asked.timezone,
+            delay=delay,
+            lookback=lookback,
+        )
+
+    baseline = baseline_with(wanted)
+    looks_back = baseline is not None and baseline.how != "usual"
     windows = choose_windows(
         listed,
         _counts(rows["day"][rows[aim].notna()].value_counts()),
         rare=read.share or 0.5,
         delay=delay,
-        wanted_lookback=min(28, len(listed) // 4) + delay if alike else 0,
+        wanted_lookback=wanted if alike or looks_back else 0,
     )
+    if looks_back and windows.lookback < wanted:
+        baseline = baseline_with(windows.lookback)
     best, strong = strongest(columns, rows, truths(rows[aim], read))
     plan = replace(
         _plan(asked, columns, windows, rows, listed, looked),
         delay=delay,
-        midnight=_at_midnight(rows, asked.time),
+        midnight=midnight,
         strongest=best,
         strong=strong,
         target=read,
         alike=tuple(alike) if windows.lookback else (),
+        baseline=baseline,
     )
     return replace(plan, warnings=tuple(_warnings(asked, plan, rows, listed)))
 

@@ -25,6 +25,8 @@ TELLS_ALL = 0.95
 ENOUGH, FEW = 50, 5
 """Rows of a class that training needs, and that the holdout needs."""
 NOTHING = (0.5, "")
+REGULAR = 0.9
+"""Share of days on which an entity has as many rows as on most."""
 FEWEST = 30
 """Fewest rows on either side to say something about a column."""
 AFTERWARDS = re.compile(
@@ -214,10 +216,21 @@ def _later(column: Column, rows: pd.DataFrame, time: str | None) -> str:
 
 
 def _tells(column: Column, rows: pd.DataFrame, truth: np.ndarray) -> str:
-    if column.kind == "time":
+    if column.kind == "time" or _is_entity(column, rows):
         return ""
     area = strength(column, rows, truth)
     return f"alone it nearly predicts the target (AUC {area:.2f})" if area > TELLS_ALL else ""
+
+
+def _is_entity(column: Column, rows: pd.DataFrame) -> bool:
+    """Whether each value has equally many rows on nearly every day, as shops and products have.
+
+    An outcome has not.
+    """
+    if not (column.kind == "text" or column.is_code):
+        return False
+    counts = rows.groupby(["day", column.name]).size().unstack(fill_value=0)
+    return bool((counts == counts.median()).to_numpy().mean() >= REGULAR)
 
 
 def _has_decimal_comma(values: pd.Series[Any]) -> bool:

@@ -7,6 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tasks.scaffold.baselines import Baseline
     from tasks.scaffold.profiling import Column, Target
     from tasks.scaffold.windows import Windows
 
@@ -35,6 +36,7 @@ class Plan:
         alike: Categories whose past becomes a feature.
         user: Column of the user, for a recommendation.
         rows: Rows of a usual day.
+        baseline: The naive forecast that the candidates have to beat; None for a constant.
     """
 
     name: str
@@ -56,10 +58,27 @@ class Plan:
     alike: tuple[str, ...] = ()
     user: str = ""
     rows: float = 1_000.0
+    baseline: Baseline | None = None
 
     def named(self, *roles: str) -> list[Column]:
         """The columns of these roles."""
         return [column for column in self.columns if column.role in roles]
+
+    @property
+    def baseline_name(self) -> str:
+        """Name of the candidate that is the baseline; empty for a constant."""
+        if self.baseline is None or self.target is None:
+            return ""
+        own = "key_median" if self.target.kind == "regression" else "key_rate"
+        return self.looks_back or own
+
+    @property
+    def looks_back(self) -> str:
+        """Name of the input that is the baseline, where that looks at the history; else empty."""
+        if self.baseline is None or self.baseline.how == "usual":
+            return ""
+        taken = any(column.name == self.baseline.how for column in self.columns)
+        return f"naive_{self.baseline.how}" if taken else self.baseline.how
 
     @property
     def ahead(self) -> list[str]:

@@ -86,6 +86,13 @@ class Target:
     share: float = 0.0
     usual: float = 0.0
 
+    @property
+    def metric(self) -> str:
+        """The primary metric of a new model."""
+        if self.kind == "binary":
+            return "average_precision" if self.share < 0.2 else "roc_auc"
+        return "log_loss" if self.kind == "multiclass" else "mean_absolute_error"
+
 
 def describe_columns(rows: pd.DataFrame, target: str | None, time: str | None) -> list[Column]:
     """Kind, range and role of each column except ``day``.

@@ -126,6 +126,6 @@ def _spec(plan: Plan, log: Feedback) -> list[str]:
         "    },",
         *(f"    {part}" for part in windows(plan)),
         *([f"    timezone={literal(plan.timezone)},"] if plan.timezone != "UTC" else []),
-        f"    {gate(plan, 'feature_auc=0.9')},  # items are chosen by such scores",
+        *gate(plan, "feature_auc=0.9", note="  # items are chosen by such scores"),
         ")",
     ]

@@ -85,18 +85,18 @@ def class_name(name: str) -> str:
 def variable(name: str) -> str:
     """The variable that holds the spec: named like the model, where nothing else is."""
     used = {"clean", "features", "table", "days", "pd", "pa", "past_mean", "annotations"}
-    used |= {"categories_and_dates", "make_pipeline"}
+    used |= {"categories_and_dates", "make_pipeline", "last_value", "last_week", "recent_mean"}
     return f"{name}_model" if name in used or not is_plain(name) else name
 
 
-def gate(plan: Plan, *more: str) -> str:
+def gate(plan: Plan, *more: str, note: str = "") -> list[str]:
     """The gate, with what differs from its defaults, and with more of its settings."""
     parts = list(more)
     if plan.windows.min_days != 7:
         parts.append(f"min_days={plan.windows.min_days}")
     if plan.windows.min_units != 200:
         parts.append(f"min_units={plan.windows.min_units}")
-    return f"gate=Gate({', '.join(parts)})"
+    return call("gate=Gate(", parts, 4, f",{note}")
 
 
 def windows(plan: Plan) -> list[str]:

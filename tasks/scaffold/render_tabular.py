@@ -59,12 +59,29 @@ def _imports(plan: Plan) -> list[str]:
         "from skrub import DatetimeEncoder, MinHashEncoder, TableVectorizer",
         "",
         f"from tasks.problems import {problem}",
+        *_naive_import(plan),
         f"from tasks.sources import {plan.imported}",
         f"from tasks.spec import {'' if closed else 'EXPANDING, '}Gate, ModelSpec, days",
     ]
 
 
 _GONE = ("constant", "unusable")
+
+
+def _naive_import(plan: Plan) -> list[str]:
+    """The estimator of the baseline, and the function that makes its input."""
+    if plan.baseline is None:
+        return []
+    names = [_naive_class(plan), *([plan.baseline.how] if plan.looks_back else [])]
+    return [f"from tasks.problems.naive import {', '.join(names)}"]
+
+
+def _naive_class(plan: Plan) -> str:
+    assert plan.target
+    regression = plan.target.kind == "regression"
+    if plan.looks_back:
+        return "ColumnForecast" if regression else "ColumnRate"
+    return "KeyMedian" if regression else "KeyRates"
 
 
 def _constants(plan: Plan) -> list[str]:
@@ -80,6 +97,10 @@ def _constants(plan: Plan) -> list[str]:
         assert plan.target
         lines.append(f"USUAL = {literal(plan.target.usual)}  # of the target")
         lines += constant("ALIKE", plan.alike, "  # categories whose past becomes a feature")
+    if plan.baseline and plan.baseline.by:
+        lines += constant("BY", plan.baseline.by, "  # rows alike in these share a baseline")
+    if past := _past(plan):
+        lines += constant("PAST", past, "  # made of earlier days only: may be strong")
     lines += constant("KEY", keys, "  # identifies a row; not an input") if keys else []
     if types := _types(plan):
         lines += call("TYPES = {", types, tail="  # types that the candidates expect")
@@ -143,15 +164,28 @@ def _features(plan: Plan) -> list[str]:
             "",
             "",
         ]
-    unused = "" if plan.alike else "  # noqa: ARG001"
+    unused = "" if plan.alike or plan.looks_back else "  # noqa: ARG001"
     head = "def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:"
     lines += [head + unused]
     lines += ['    """What is known of each row and of similar rows before the day begins."""']
-    if not plan.alike:
+    if unused:
         return [*lines, f"    return {inputs}"]
     lines.append(f"    inputs = {inputs}")
-    lines.append('    past = {f"{key}_usual": past_mean(day, history, key) for key in ALIKE}')
-    return [*lines, "    return inputs.assign(**past)"]
+    if plan.alike:
+        lines.append('    past = {f"{key}_usual": past_mean(day, history, key) for key in ALIKE}')
+    if plan.baseline and plan.looks_back:
+        head = f'    past["{plan.looks_back}"] = ' if plan.alike else "    naive = "
+        parts = ["day", "history", "TARGET", *(["BY"] if plan.baseline.by else [])]
+        if plan.baseline.timed:
+            parts.append(f"time={literal(plan.named('time')[0].name)}")
+        lines += call(f"{head}{plan.baseline.how}(", parts, 0)
+    given = "**past" if plan.alike else f"{plan.looks_back}=naive"
+    return [*lines, f"    return inputs.assign({given})"]
+
+
+def _past(plan: Plan) -> list[str]:
+    """The inputs that are made of earlier days only: they may be as strong as they are."""
+    return [*(f"{key}_usual" for key in plan.alike), *([plan.looks_back] * bool(plan.looks_back))]
 
 
 def _vectorizer(plan: Plan) -> list[str]:
@@ -190,7 +224,15 @@ def _candidates(plan: Plan) -> list[str]:
     )
     for candidate, parts in steps:
         lines += call(f'"{candidate}": make_pipeline(', parts, 8, ",")
-    return [*lines, "    },"]
+    if not plan.baseline:
+        return [*lines, "    },"]
+    of = literal(plan.looks_back) if plan.looks_back else "BY"
+    lines.append(f'        "{plan.baseline_name}": {_naive_class(plan)}({of}),')
+    return [
+        *lines,
+        "    },",
+        f'    baseline="{plan.baseline_name}",  # what the others have to beat',
+    ]
 
 
 def _problem(plan: Plan) -> list[str]:
@@ -201,10 +243,10 @@ def _problem(plan: Plan) -> list[str]:
         parts.append(nested("classes=(", [literal(c) for c in plan.target.classes], 8))
     elif plan.target.kind == "binary":
         head = "problem=Classification("
-        parts.append(f'metric="{"average_precision" if plan.target.share < 0.2 else "roc_auc"}"')
+        parts.append(f'metric="{plan.target.metric}"')
     else:
         head = "problem=Regression("
-        parts.append('metric="mean_absolute_error"')
+        parts.append(f'metric="{plan.target.metric}"')
     if plan.named("id"):
         parts.append("key=KEY")
     return call(head, parts, 4, ",")
@@ -225,6 +267,6 @@ def _spec(plan: Plan) -> list[str]:
         *_candidates(plan),
         *(f"    {part}" for part in windows(plan)),
         *([f"    timezone={literal(plan.timezone)},"] if plan.timezone != "UTC" else []),
-        f"    {gate(plan)},",
+        *gate(plan, *(["strong_features=PAST"] * bool(_past(plan)))),
         ")",
     ]

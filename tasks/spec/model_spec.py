@@ -57,6 +57,9 @@ class ModelSpec:
             on every calendar.
         candidates: Name to scikit-learn compatible estimator, or to one whose hyperparameters are
             searched (``tasks.spec.Tuned``); each night fits a clone.
+        baseline: Name of the candidate that the others have to beat, such as a naive forecast of
+            ``tasks.problems.naive``; None for the trivial baseline of the problem. Where none beats
+            it, it can be the first champion itself, unless the trivial baseline is better.
         trusted: Types a stored model may hold besides those of ``tasks.store.trusted_types`` and
             the classes of the model's own file, such as ``lightgbm.basic.Booster``. A check or a
             fit that finds another type names it. A listed type is built from what the file holds:
@@ -119,6 +122,7 @@ class ModelSpec:
     features: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
     lookback: timedelta
     candidates: Mapping[str, Any]
+    baseline: str | None = None
     trusted: tuple[str, ...] = ()
     fit_limit: timedelta | None = None
     clean: Callable[[pd.DataFrame], pd.DataFrame] | None = None
@@ -235,6 +239,9 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
             )
     else:
         expect("gate", False, "a Gate")
+    known = spec.candidates if isinstance(spec.candidates, Mapping) else ()
+    baseline_ok = spec.baseline is None or spec.baseline in known
+    expect("baseline", baseline_ok, f"None or a candidate: {', '.join(map(str, known)) or 'none'}")
     return faults + _candidate_faults(spec.candidates)
 
 

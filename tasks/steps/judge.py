@@ -221,7 +221,7 @@ def _read_evidence(
     scores = {
         name: fit.read_scores(fit.scores_key(each.key, held_out)) for name, each in fits.items()
     }
-    scores[verdict.BASELINE] = spec.problem.baseline_scores(training, holdout)
+    scores = verdict.with_baselines(spec, scores, training, holdout)
     if key := incumbent.added:
         holdout, scores = version_answers.add_examples(holdout, scores, _added(key))
     if incumbent.scores:

@@ -27,7 +27,7 @@ from tasks.spec import ModelSpec
 from tasks.spec.loading import load_spec
 from tasks.training import fit
 from tests.nights import PROJECT
-from tests.tables import NASTY, orders, ratings, weather, write_daily
+from tests.tables import NASTY, demand, orders, ratings, weather, write_daily
 
 NOW = datetime(2027, 6, 1, tzinfo=UTC)
 RUFF = Path(sys.executable).with_name("ruff")
@@ -90,11 +90,15 @@ RATED = ["--time", "rated_at", "--user", "userId", "--item", "film"]
 KINDS: dict[str, tuple[pd.DataFrame, list[str], str, list[str]]] = {
     "binary": (
         orders(40, 50), ["--time", "ordered_at", "--target", "returned"],
-        "Classification(", ["logistic", "boosting", "tree"],
+        "Classification(", ["logistic", "boosting", "tree", "key_rate"],
     ),
     "regression": (
         weather(), ["--time", "date", "--target", "rain"],
-        "Regression(", ["ridge", "boosting", "tree"],
+        "Regression(", ["ridge", "boosting", "tree", "recent_mean"],
+    ),
+    "demand": (
+        demand(), ["--time", "at", "--target", "sold"],
+        "Regression(", ["ridge", "boosting", "tree", "naive_last_week"],
     ),
     "multiclass": (
         weather(), ["--time", "date", "--target", "kind"],
@@ -121,6 +125,7 @@ def test_what_it_writes_is_tidy_and_runs(kind: str, tmp_path: Path) -> None:
     spec = load_spec(str(tmp_path / f"{kind}.py"))
     assert f"problem={problem}" in text
     assert list(spec.candidates) == candidates
+    assert spec.baseline in (None, candidates[-1])
     examples = rehearse(spec)
     assert examples["target"].nunique() > 1
 

@@ -13,6 +13,8 @@ from tasks.metrics import JudgementError
 from tasks.promotion.checks import Check, Status, Verdict
 from tasks.promotion.contests import Proof
 from tasks.promotion.gate import (
+    TRIVIAL,
+    Naive,
     confirm,
     judge,
     judge_in_order,
@@ -70,7 +72,14 @@ SURE, UNSURE = Proof(31, 40.0, 40.0), Proof(12, 39.9, 40.0)
 
 
 def _verdict(
-    evaluation, champion="old", same=True, gate=GATE, slices=(), challenger="new", proof=SURE
+    evaluation,
+    champion="old",
+    same=True,
+    gate=GATE,
+    slices=(),
+    challenger="new",
+    proof=SURE,
+    naive=None,
 ):
     return judge(
         evaluation,
@@ -81,10 +90,59 @@ def _verdict(
         gate=gate,
         slices=slices,
         proof=proof,
+        naive=naive,
     )
 
 
+def _over_trivial(gain, half):
+    """The challenger is the spec's baseline: it equals its own scores, and beats the constant."""
+    found = _evaluation(over_baseline=0.0, half=half)
+    metrics = {**found.metrics, TRIVIAL: {"average_precision": _around(0.3)}}
+    differences = {"new": {**found.differences["new"], TRIVIAL: _difference(gain, half)}}
+    return replace(found, metrics=metrics, differences=differences)
+
+
+NAIVE = Naive("last_week")
+ITSELF = {"champion": None, "naive": Naive("new", itself=True)}
 TABLE = [
+    (
+        "first night, over a named baseline",
+        _evaluation(),
+        {"champion": None, "naive": NAIVE},
+        "PROMOTED",
+        "against the baseline last_week's 0.200",
+    ),
+    (
+        "first night, no better than a named baseline",
+        _evaluation(over_baseline=0.001),
+        {"champion": None, "naive": NAIVE},
+        "KEPT",
+        "against the baseline last_week's 0.200",
+    ),
+    ("the baseline itself", _over_trivial(0.01, 0.05), ITSELF, "PROMOTED", "new, the baseline, se"),
+    ("the baseline, of no use", _over_trivial(-0.001, 0.05), ITSELF, "KEPT", "; worse."),
+    ("the baseline, never scored", _evaluation(), ITSELF, "KEPT", "trivial baseline has no metric"),
+    (
+        "far better than a baseline that serves",
+        _evaluation(0.5),
+        {"same": False, "naive": Naive("old", serves=True)},
+        "PROMOTED",
+        "better day by day",
+    ),
+    (
+        "a baseline that serves, suddenly far better itself",
+        _evaluation(0.5),
+        {"naive": Naive("old", serves=True)},
+        "KEPT",
+        "needs a person's review",
+    ),
+    (
+        "better than a baseline that serves, not proven",
+        _evaluation(0.5),
+        {"same": False, "proof": UNSURE, "naive": Naive("old", serves=True)},
+        "KEPT",
+        "the evidence is 39.9",
+    ),
     ("refit, better", _evaluation(0.01), {}, "PROMOTED", "better by 0.004"),
     ("refit, equal", _evaluation(0.0, 0.0), {}, "PROMOTED", "equal (90 % interval 0.000 to"),
     (

@@ -24,6 +24,7 @@ from tasks.promotion.verdict import (
     early_verdict,
     why_backfill,
     why_not_comparable,
+    with_baselines,
 )
 from tasks.registry.versions import Champion
 from tests.toy import toy
@@ -82,6 +83,52 @@ def test_without_a_champion_the_best_candidate_is_the_first() -> None:
     assert (found.verdict.status, found.challenger) == ("PROMOTED", "good")
     assert found.verdict.reasons[0].startswith("First champion: ")
     assert found.slices == ()
+
+
+NAIVE = replace(
+    toy, baseline="usual", candidates={**toy.candidates, "usual": toy.candidates["constant"]}
+)
+
+
+def named(**noise: float) -> Evidence:
+    """Evidence of these candidates, of which one is the baseline, and of no champion."""
+    scores = {name: guess(size) for name, size in noise.items()}
+    every = with_baselines(NAIVE, scores, TRAINING, HOLDOUT)
+    return Evidence(TRAINING, HOLDOUT, every, list(noise))
+
+
+@pytest.mark.parametrize(
+    ("noise", "challenger", "first"),
+    [
+        ({"model": 0.5, "usual": 3.0}, "model", "First champion: Average precision"),
+        ({"model": 3.05, "usual": 3.0}, "usual", "No model beats the baseline yet; usual, the"),
+        ({"model": 20.0, "usual": 3.0}, "usual", "No model beats the baseline yet; usual, the"),
+    ],
+)
+def test_where_no_model_beats_the_named_baseline_it_is_the_first_champion_itself(
+    noise: dict[str, float], challenger: str, first: str
+) -> None:
+    found = decide(NAIVE, named(**noise))
+    assert (found.verdict.status, found.challenger) == ("PROMOTED", challenger)
+    assert found.verdict.reasons[0].startswith(first)
+    against = "trivial baseline's" if challenger == "usual" else "baseline usual's"
+    assert against in " ".join(found.verdict.reasons)
+
+
+def test_a_named_baseline_that_was_not_fitted_stays_the_one_to_beat() -> None:
+    found = decide(NAIVE, named(model=0.5))
+    assert found.verdict.status == "KEPT"
+    assert "baseline has no metrics" in found.verdict.reasons[0]
+
+
+def test_a_baseline_that_serves_is_refitted_and_the_report_says_that_it_is_one() -> None:
+    evidence = named(model=2.0, usual=3.0)
+    evidence = replace(evidence, scores={**evidence.scores, "champion": evidence.scores["usual"]})
+    found = decide(NAIVE, evidence, ChampionFacts("1", "usual"))
+    assert (found.verdict.status, found.challenger) == ("PROMOTED", "usual")
+    assert "No model beats the baseline yet; usual, the baseline, serves." in found.verdict.reasons
+    assert found.contests is not None
+    assert [contest.recipe for contest in found.contests.running] == ["model"]
 
 
 def test_a_holdout_that_cannot_be_judged_keeps_the_champion() -> None:

@@ -14,7 +14,7 @@ from tasks.scaffold.leak_hints import (
     truths,
 )
 from tasks.scaffold.profiling import describe_columns, read_target
-from tests.tables import orders
+from tests.tables import demand, orders
 
 
 def suspected(rows: pd.DataFrame, target: str = "returned") -> dict[str, str]:
@@ -45,6 +45,16 @@ def test_a_time_after_the_rows_own_and_a_column_that_tells_all_are() -> None:
 def test_a_text_that_tells_all_is() -> None:
     told = ROWS.assign(code=np.where(ROWS["returned"] == "yes", "x1", "x2"))
     assert "code" in suspected(told)
+
+
+def test_shops_that_sell_unlike_amounts_every_day_are_no_outcome() -> None:
+    rows = demand().rename(columns={"at": "ordered_at"})
+    number = rows["shop"].str[5:].astype("int64")
+    rows = with_day(rows.assign(sold=1000 * number + rows["sold"], shop_id=number))
+    assert suspected(rows.drop(columns="last_week"), "sold") == {}
+    rows["sold"] = np.random.default_rng(0).permutation(rows["sold"])
+    sizes = rows.assign(size=np.where(rows["sold"] > rows["sold"].median(), "large", "small"))
+    assert "size" in suspected(sizes, "sold")
 
 
 def test_a_number_that_only_one_outcome_is_given_tells_all() -> None:

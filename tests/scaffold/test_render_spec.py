@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.scaffold import render_spec
+from tasks.scaffold.baselines import Baseline, How
 from tasks.scaffold.code import identifier
 from tasks.scaffold.plan import Plan
 from tasks.scaffold.profiling import LONGEST_NAME, Column, Target
@@ -58,7 +59,7 @@ def plan_of(names: list[str], target: Target = BINARY, **more: Any) -> Plan:
 
 
 def test_the_gate_is_never_lowered_for_an_input_that_is_too_good() -> None:
-    assert render_spec.gate(plan_of(list("abcdef"), strongest=0.94)) == "gate=Gate()"
+    assert render_spec.gate(plan_of(list("abcdef"), strongest=0.94)) == ["    gate=Gate(),"]
 
 
 @settings(max_examples=30)
@@ -73,8 +74,10 @@ def test_any_names_and_values_give_a_file_of_the_same_shape(
         "regression": Target("regression", values[0], usual=1.5),
     }
     for target in texts.values():
-        module = ast.parse(write_tabular(plan_of(names, target)))
-        expected = ast.parse(write_tabular(plan_of(usual, target)))
+        how: How = "usual" if target.kind == "multiclass" else "last_week"
+        naive = [Baseline(how, (n[-1],), timed=True) for n in (names, usual)]
+        module = ast.parse(write_tabular(plan_of(names, target, baseline=naive[0])))
+        expected = ast.parse(write_tabular(plan_of(usual, target, baseline=naive[1])))
         assert [type(node) for node in module.body] == [type(node) for node in expected.body]
         said = {node.value for node in ast.walk(module) if isinstance(node, ast.Constant)}
         assert set(names[1:]) <= said
@@ -96,7 +99,9 @@ def test_names_of_any_length_are_laid_out_as_the_formatter_would(
         Target("regression", "why", usual=12_345.0),
     )
     for target in targets:
+        naive = Baseline("usual" if target.kind == "multiclass" else "recent_mean", tuple(names))
         more: dict[str, Any] = {"delay": 2, "timezone": "Europe/Berlin", "rows": 3.0}
+        more["baseline"] = naive
         assert tidy(write_tabular(plan_of(names, target, **more)), tmp_path) == ""
     log = Feedback(names[0], names[1], repeats=True, rating=names[2], liked=3.5)
     text = write_ranking(plan_of(names, user=names[0], target=None), log)
