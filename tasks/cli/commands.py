@@ -29,6 +29,7 @@ from tasks.reporting.decisions import recall
 from tasks.reporting.held import NOTHING, night_to_take_up
 from tasks.spec.loading import load_spec
 from tasks.spec.values import shown
+from tasks.store.scratch import own_folder
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -76,7 +77,7 @@ def _check(asked: argparse.Namespace) -> int:
     from tasks.preflight.check import check_model
     from tasks.preflight.result import OUTCOMES, to_json, to_text
 
-    with own_stdout():
+    with own_stdout(), own_folder():
         found = check_model(spec, asked.as_of, datetime.now(ZoneInfo("UTC")), read)
     text = json.dumps(to_json(found), indent=1, ensure_ascii=False)
     print_text(text if asked.json else to_text(found))

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tasks.store.scratch import remove_own
+
 if TYPE_CHECKING:
     import psutil
 
@@ -35,6 +37,7 @@ def _end(number: int, _: object) -> None:
     import psutil
 
     end_processes(psutil.Process().children(recursive=True), SECONDS)
+    remove_own()
     with suppress(OSError, ValueError):
         begin = SHOW_CURSOR if sys.stderr.isatty() else ""
         os.write(2, f"{begin}nightly: Interrupted. {AGAIN}\n".encode())

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from tasks import settings
 from tasks.steps.spoken import errors_shown, guard_logs
-from tasks.store import locks
+from tasks.store import locks, scratch
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -42,11 +42,11 @@ def noted_run() -> Iterator[None]:
     guard_logs()
     run = runtime.flow_run.id
     if not run:
-        with errors_shown():
+        with errors_shown(), scratch.own_folder():
             yield
         return
     _sweep_quietly()
-    with locks.lock(f"run-{run}"), errors_shown():
+    with locks.lock(f"run-{run}"), errors_shown(), scratch.own_folder():
         yield
         _note(run).unlink(missing_ok=True)
 

@@ -275,11 +275,17 @@ def test_ctrl_c_ends_a_command_and_all_that_it_started_with_one_line(tmp_path: P
         "start_new_session=apart) for apart in (True, False)]\n"
         "threading.Thread(target=time.sleep, args=(600,)).start()\n"
         "[child.stdout.readline() for child in children]\n"
-        "print(*(child.pid for child in children), flush=True)\n"
-        "time.sleep(600)\n"
+        "from tasks.store.scratch import own_folder\n"
+        "import tempfile\n"
+        "with own_folder():\n"
+        "    tempfile.mkdtemp()\n"
+        "    print(*(child.pid for child in children), flush=True)\n"
+        "    time.sleep(600)\n"
     )
+    (tmp_path / "temporary").mkdir()
     process = subprocess.Popen(
         [sys.executable, script],
+        env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -293,6 +299,7 @@ def test_ctrl_c_ends_a_command_and_all_that_it_started_with_one_line(tmp_path: P
     assert time.monotonic() - begun < 5
     assert process.returncode == 130
     assert said.startswith("nightly: Interrupted. Run the same command again")
+    assert [*(tmp_path / "temporary").iterdir()] == []
     assert len(said.splitlines()) == 1
     assert len(children) == 2
     assert not [child for child in children if child.is_running()]
