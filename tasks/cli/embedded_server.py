@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import contextvars
+import atexit
+import http.client
+import multiprocessing
 import os
+import signal
+import socket
 import sys
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing.context import ForkContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,15 @@ from tasks.cli.exits import fail
 from tasks.settings import SettingsError, ensure_home
 from tasks.shown import hide
 from tasks.store.files import StoreError, read_json, write_json
+
+PLAIN = {
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+}
+"""The server of one command: no pages, no automations, and what it records are its runs."""
 
 
 @contextmanager
@@ -26,6 +39,7 @@ def embedded_server() -> Iterator[None]:
     version, can be in the way. A run beside its own server sends no heartbeats: nobody listens, and
     Prefect waits up to a second at its end for the thread that sends them.
     """
+    from prefect.context import _temporary_global_settings_context, get_settings_context
     from prefect.settings import (
         PREFECT_API_URL,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -51,10 +65,14 @@ def embedded_server() -> Iterator[None]:
         own[PREFECT_SERVER_DATABASE_CONNECTION_URL] = f"sqlite+aiosqlite:///{file}"
     with temporary_settings(own):
         try:
-            _start(record)
+            address = _start(record)
         except (RuntimeError, StoreError) as error:
             sys.exit(fail(str(error), 1))
-        yield  # Prefect stops the server at exit, after the last log has been sent
+    with (
+        temporary_settings(own | {PREFECT_API_URL: address}),
+        _temporary_global_settings_context(get_settings_context()),  # for Prefect's threads
+    ):
+        yield  # the server is stopped at exit, after the last log has been sent
 
 
 def _reach(address: str) -> None:
@@ -72,44 +90,84 @@ def _reach(address: str) -> None:
         sys.exit(fail(message, 1))
 
 
-def _start(record: Path) -> None:
-    """Start the server once, and note its process.
+def _start(record: Path) -> str:
+    """Start the server, note its process, and wait until it answers; the address of its API.
+
+    On Linux it is a fork: what this process has imported need not be imported again. It gets a
+    socket that listens already, so that a request waits for it, and fails when it has ended.
 
     Raises:
         RuntimeError: Where it ends before it answers.
         StoreError: Where the note cannot be written.
     """
-    from prefect.server.api.server import SubprocessASGIServer
+    import psutil
+    from prefect.settings import (
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+        get_current_settings,
+    )
 
-    server, failed = SubprocessASGIServer(), list[Exception]()
-    server.port = server.find_available_port()
-
-    def no_other_port() -> int:
-        raise RuntimeError("it ended as it started")
-
-    server.find_available_port = no_other_port  # type: ignore[method-assign] # else tried for ever
-
-    def start() -> None:
-        try:
-            server.start()
-        except Exception as error:
-            failed.append(error)
-
-    context = contextvars.copy_context()  # holds Prefect's settings
-    starting = threading.Thread(target=context.run, args=(start,))
-    starting.start()
-    while server.server_process is None and starting.is_alive():
-        time.sleep(0.01)
-    if server.server_process is not None:
-        write_json(record, {"pid": server.server_process.pid, "started_by": os.getpid()})
-    starting.join()
-    if failed:
-        server.stop()
+    environment = get_current_settings().to_environment_variables(exclude_unset=True) | PLAIN
+    processes: ForkContext | SpawnContext = multiprocessing.get_context("spawn")
+    if sys.platform == "linux":
+        processes = multiprocessing.get_context("fork")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        server = processes.Process(target=_serve, args=(listener, environment), daemon=True)
+        server.start()
+    atexit.register(_stop, server)
+    born = psutil.Process(server.pid).create_time()
+    write_json(record, {"pid": server.pid, "born": born, "started_by": os.getpid()})
+    timeout = float(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
+    try:
+        _wait(port, timeout)
+    except OSError as error:
+        late = isinstance(error, TimeoutError)
+        how = f"no answer in {timeout:g} seconds" if late else "it ended as it started"
+        _stop(server)
         raise RuntimeError(
-            f"Prefect's own server of this command did not start: {failed[0]}. Its database is "
+            f"Prefect's own server of this command did not start: {how}. Its database is "
             f"{hide(_databases()[1])}. Where a newer version of Prefect has changed it, move it "
             "away: it holds the pages of earlier runs by hand, and no model."
-        ) from failed[0]
+        ) from error
+    return f"http://127.0.0.1:{port}/api"
+
+
+def _wait(port: int, timeout: float) -> None:
+    """Wait until the server answers. Raises OSError where it does not."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request("GET", "/api/health")
+        connection.getresponse().read()
+    except http.client.HTTPException as error:
+        raise ConnectionError(*error.args) from error
+    finally:
+        connection.close()
+
+
+def _serve(listener: socket.socket, environment: Mapping[str, str]) -> None:
+    """Be the server, until told to end; of this process only standard error is kept."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with the command, which is told too
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+    os.closerange(3, listener.fileno())
+    os.closerange(listener.fileno() + 1, listener.fileno() + 1024)
+    os.environ.update(environment)
+    import uvicorn
+    from prefect.context import refresh_global_settings_context
+
+    refresh_global_settings_context()
+    config = uvicorn.Config(
+        "prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on"
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _stop(server: BaseProcess) -> None:
+    """End the server: after five seconds at the latest."""
+    server.terminate()
+    server.join(5)
+    server.kill()
+    server.join()
 
 
 def _databases() -> tuple[str, str]:
@@ -129,8 +187,15 @@ def _end_orphan(record: Path) -> None:
     try:
         left = read_json(record)
         server = psutil.Process(left["pid"])
-        ours = any("prefect.server.api.server" in part for part in server.cmdline())
+        ours = _is_server(server, left)
         if ours and not psutil.pid_exists(left["started_by"]):
             server.terminate()
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return  # no record, or it is gone: nothing to end
+
+
+def _is_server(process: Any, left: Mapping[str, Any]) -> bool:
+    """Whether a process is the one noted, and not another with its number."""
+    if "born" in left:
+        return abs(float(process.create_time()) - float(left["born"])) < 1
+    return any("prefect.server.api.server" in part for part in process.cmdline())

@@ -223,15 +223,18 @@ def start_stand_in(words: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("words", "starter_lives", "ended"),
+    ("words", "older", "starter_lives", "ended"),
     [
-        ("prefect.server.api.server:create_app", False, True),
-        ("prefect.server.api.server:create_app", True, False),
-        ("somebody else", False, False),
+        ("prefect.server.api.server:create_app", None, False, True),  # as noted by older commits
+        ("prefect.server.api.server:create_app", None, True, False),
+        ("somebody else", None, False, False),
+        ("a fork of the command", 0, False, True),
+        ("a fork of the command", 0, True, False),
+        ("somebody else with its number", 60, False, False),
     ],
 )
 def test_only_an_orphaned_server_is_ended(
-    words: str, starter_lives: bool, ended: bool, tmp_path: Path
+    words: str, older: int | None, starter_lives: bool, ended: bool, tmp_path: Path
 ) -> None:
     process = start_stand_in(words)
     try:
@@ -242,7 +245,10 @@ def test_only_an_orphaned_server_is_ended(
         gone.wait()
         starter = os.getpid() if starter_lives else gone.pid
         record = tmp_path / "embedded-server.json"
-        record.write_text(json.dumps({"pid": process.pid, "started_by": starter}))
+        noted = {"pid": process.pid, "started_by": starter}
+        if older is not None:
+            noted["born"] = psutil.Process(process.pid).create_time() - older
+        record.write_text(json.dumps(noted))
         embedded_server._end_orphan(record)
         if ended:
             assert process.wait(timeout=20) == -signal.SIGTERM
