@@ -35,6 +35,13 @@ FLOOR = 1e-4
 """Smallest share of a bin: an empty one would make the index infinite."""
 LARGE, BEYOND = 0.25, 2.0
 """Alarm from this index on, if it is also this many times the largest of the weeks before."""
+DATES = (
+    (r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?", "ISO8601"),
+    (r"\d\d-\d\d-\d{4}", "%d-%m-%Y"),
+    (r"\d\d\.\d\d\.\d{4}", "%d.%m.%Y"),
+    (r"\d\d/\d\d/\d{4}", "%d/%m/%Y"),
+)
+"""How dates and times are written as texts, and how such texts are read."""
 MISSING, RARE = "(missing)", "(rare)"
 
 
@@ -89,7 +96,8 @@ def measure_drift(examples: pd.DataFrame, newest: date, seed: int) -> list[Shift
         return []
     week_of = np.repeat(np.arange(len(weeks)), [len(rows) for rows in weeks])
     sample = examples.drop(columns="day").iloc[np.concatenate(weeks)]
-    found = [_shift(str(name), sample[name], week_of) for name in sample]
+    comparable = {str(name): _comparable(sample[name]) for name in sample}
+    found = [_shift(n, values, week_of) for n, values in comparable.items() if values is not None]
     return sorted(found, key=lambda shift: (-shift.psi, shift.column))
 
 
@@ -137,7 +145,9 @@ def check_drift(shifts: Sequence[Shift], limit: float | None) -> Check:
     said = f"{worst.column} {most}: index {worst.psi:.2f}, earlier weeks at most {worst.usual:.2f}"
     if beyond:
         others = f", as {len(beyond) - 1} more columns did" if len(beyond) > 1 else ""
-        return Check(name, False, f"{said}{others}; bound {limit:g}.", for_person=True)
+        way_out = "Where that is right, approve the version, or name the column in drift_ignored."
+        detail = f"{said}{others}; bound {limit:g}. {way_out}"
+        return Check(name, False, detail, for_person=True)
     alarming = sum(shift.alarming for shift in shifts)
     return Check(
         name, True, f"{said}. {alarming} of {len(shifts)} columns drifted far more than usual."
@@ -170,6 +180,34 @@ def psi(before: npt.ArrayLike, now: npt.ArrayLike) -> float:
         return 0.0
     p, q = np.maximum(p / p.sum(), FLOOR), np.maximum(q / q.sum(), FLOOR)
     return float(((q - p) * np.log(q / p)).sum())
+
+
+def _comparable(values: pd.Series[Any]) -> pd.Series[Any] | None:
+    """The values as they can be compared: of times the hour of the day, of dates nothing."""
+    times = _as_times(values)
+    if times is None:
+        return values
+    hours = times.dt.hour
+    return hours if hours.nunique() > 1 else None
+
+
+def _as_times(values: pd.Series[Any]) -> pd.Series[Any] | None:
+    """Times, dates, or texts that all are written as one; None for anything else."""
+    import pandas as pd
+
+    if values.dtype.kind == "M":
+        return values
+    there = values.dropna()
+    category = isinstance(values.dtype, pd.CategoricalDtype)
+    if there.empty or category or values.dtype.kind in "biufmc":
+        return None
+    if pd.api.types.infer_dtype(there) in ("date", "datetime", "datetime64"):
+        return pd.to_datetime(values, utc=True)
+    text = there.astype("str")
+    form = next((form for pattern, form in DATES if text.str.fullmatch(pattern).all()), None)
+    if form is None:
+        return None
+    return pd.to_datetime(there, format=form, errors="coerce", utc=True).reindex(values.index)
 
 
 def _shift(name: str, values: pd.Series[Any], week: npt.NDArray[np.int64]) -> Shift:

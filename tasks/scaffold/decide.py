@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.scaffold.baselines import choose_baseline
 from tasks.scaffold.leak_hints import (
+    calendar_columns,
     class_warnings,
     label_days,
     name_latecomers,
@@ -164,6 +165,7 @@ def draft(
         target=read,
         alike=tuple(alike) if windows.lookback else (),
         baseline=baseline,
+        calendar=tuple(calendar_columns(columns, rows)),
     )
     return replace(plan, warnings=tuple(_warnings(asked, plan, rows, listed)))
 

@@ -35,6 +35,12 @@ AFTERWARDS = re.compile(
     re.IGNORECASE,
 )
 """Words in names of columns that are filled in after the outcome."""
+CALENDAR = re.compile(
+    r"(^|[_ ])(seasons?|quarter|months?|mnth|weeks?|day|year|yr|holiday|(working|week)days?)"
+    r"([_ ]|$)",
+    re.IGNORECASE,
+)
+"""Words in names of columns that follow from the date."""
 BEFORE = re.compile(r"(^|[_ ])(previous|prior|past|last|planned|expected|scheduled)([_ ]|$)", re.I)
 """Words in names of columns about earlier times or plans."""
 
@@ -120,6 +126,31 @@ def strength(column: Column, rows: pd.DataFrame, truth: np.ndarray) -> float:
             numbers = values.astype("float64").to_numpy()
         best = max(best, separation(outcome > 0, numbers))
     return best
+
+
+def calendar_columns(columns: Sequence[Column], rows: pd.DataFrame) -> list[str]:
+    """Inputs that follow the calendar, such as a season: the same in all rows of a day, and called
+    so or the same on each weekday or in each month.
+    """
+    fine = [
+        column
+        for column in columns
+        if column.role == "input" and column.kind in ("text", "whole", "flag") and column.unique > 1
+    ]
+    found = []
+    for column in fine:
+        by_day = rows.groupby("day")[column.name].agg(["nunique", "first"])
+        if (by_day["nunique"] > 1).any():
+            continue
+        days = by_day.index.to_series()
+        kinds = (days.dt.day_of_week, days.dt.year * 12 + days.dt.month)
+        same = any(
+            (by_day["first"].groupby(kind.to_numpy()).nunique() <= 1).all() and kind.nunique() > 2
+            for kind in kinds
+        )
+        if CALENDAR.search(column.name) or same:
+            found.append(column.name)
+    return found
 
 
 def label_days(columns: Sequence[Column], rows: pd.DataFrame, target: str, time: str | None) -> int:

@@ -36,6 +36,7 @@ class Plan:
         alike: Categories whose past becomes a feature.
         user: Column of the user, for a recommendation.
         rows: Rows of a usual day.
+        calendar: Inputs that follow the calendar.
         baseline: The naive forecast that the candidates have to beat; None for a constant.
     """
 
@@ -59,6 +60,7 @@ class Plan:
     user: str = ""
     rows: float = 1_000.0
     baseline: Baseline | None = None
+    calendar: tuple[str, ...] = ()
 
     def named(self, *roles: str) -> list[Column]:
         """The columns of these roles."""

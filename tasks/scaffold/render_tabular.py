@@ -97,6 +97,8 @@ def _constants(plan: Plan) -> list[str]:
         assert plan.target
         lines.append(f"USUAL = {literal(plan.target.usual)}  # of the target")
         lines += constant("ALIKE", plan.alike, "  # categories whose past becomes a feature")
+    if plan.calendar:
+        lines += constant("CALENDAR", plan.calendar, "  # follow the date: no drift")
     if plan.baseline and plan.baseline.by:
         lines += constant("BY", plan.baseline.by, "  # rows alike in these share a baseline")
     if past := _past(plan):
@@ -267,6 +269,7 @@ def _spec(plan: Plan) -> list[str]:
         *_candidates(plan),
         *(f"    {part}" for part in windows(plan)),
         *([f"    timezone={literal(plan.timezone)},"] if plan.timezone != "UTC" else []),
+        *(["    drift_ignored=CALENDAR,"] * bool(plan.calendar)),
         *gate(plan, *(["strong_features=PAST"] * bool(_past(plan)))),
         ")",
     ]

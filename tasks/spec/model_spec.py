@@ -74,6 +74,8 @@ class ModelSpec:
         drift_limit: Population stability index (``tasks.monitoring.drift``) above which a column
             whose newest week is far from usual keeps the champion until a person has looked; None
             for never.
+        drift_ignored: Columns of the features whose drift is not measured, because they change with
+            the calendar, such as a season or a month.
         least_answers: Share of the rows published the last time below which predictions are
             refused.
         revert: When a champion that does worse than its predecessor is reverted automatically.
@@ -130,6 +132,7 @@ class ModelSpec:
     requests: Callable[[date], pd.DataFrame] | None = None
     least_answers: float = 0.5
     drift_limit: float | None = 4.0
+    drift_ignored: tuple[str, ...] = ()
     revert: Revert = field(default_factory=Revert)
     calendar: Calendar | None = None
     window: timedelta = EXPANDING
@@ -196,6 +199,7 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     expect("least_answers", share_ok, "a share from 0 to 1")
     drift_ok = spec.drift_limit is None or (is_number(spec.drift_limit) and spec.drift_limit > 0)
     expect("drift_limit", drift_ok, "None or a number above 0")
+    expect("drift_ignored", are_names(spec.drift_ignored), "column names of the features")
     expect("slices", are_slices(spec.slices), "a tuple of column names and functions by(examples)")
     expect("seed", type(spec.seed) is int and 0 <= spec.seed < 2**32, "a whole number below 2**32")
     limit_ok = is_number(spec.quarantine_limit) and 0 <= spec.quarantine_limit < 1

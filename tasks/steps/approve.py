@@ -82,7 +82,9 @@ def refuse_version(config: ApproveConfig, version: str, held_until: date | None)
     aliases.refuse(client, config.model, version, decision, held_until)
     hold = next((h for h in read_holds(client, config.model) if h.version == version), None)
     held = told(config.model, hold) if hold else "Its recipe and code are not held."
-    text = f"Version {version} of {config.model} was {decision.told()}. The champion stays. {held}"
+    champion = versions.version_by_alias(client, config.model, versions.CHAMPION)
+    stays = "The champion stays." if champion else "There is still no champion."
+    text = f"Version {version} of {config.model} was {decision.told()}. {stays} {held}"
     return _note(client, config, version, decision, text)
 
 

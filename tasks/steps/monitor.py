@@ -102,7 +102,8 @@ def measure_drift(night: Night, clean: Cleaned, examples: Examples) -> drift.Dri
     parts = [fit.read_examples(examples.of(days)) for days in (split.train, split.holdout)]
     since = pd.Timestamp(night.as_of) - pd.Timedelta(weeks=drift.WEEKS)
     rows = pd.concat([part[part["day"] > since] for part in parts], ignore_index=True)
-    inputs = spec.problem.inputs(rows).assign(day=rows["day"])
+    watched = spec.problem.inputs(rows).drop(columns=[*spec.drift_ignored], errors="ignore")
+    inputs = watched.assign(day=rows["day"])
     shown = publish.recent_predictions(
         spec.name, spec.problem.answer_column, 7 * drift.WEEKS, drift.ROWS, spec.seed
     )

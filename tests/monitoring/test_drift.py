@@ -114,6 +114,42 @@ def test_whatever_a_column_holds_it_is_measured(values: object) -> None:
     assert found.psi == pytest.approx(0, abs=0.01)
 
 
+STAMPS = weeks()["day"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        STAMPS,
+        STAMPS.dt.tz_localize("Europe/Berlin"),
+        STAMPS.dt.strftime("%Y-%m-%d"),
+        STAMPS.dt.strftime("%Y-%m-%d").where(STAMPS.dt.day > 3),
+        STAMPS.dt.date,
+        STAMPS.dt.strftime("%d-%m-%Y"),
+    ],
+    ids=["dates", "zoned", "texts", "gaps", "objects", "day first"],
+)
+def test_dates_are_always_new_and_not_compared(values: pd.Series) -> None:
+    assert measure_drift(weeks()[["day"]].assign(due=values), NEWEST, 0) == []
+
+
+def test_of_times_the_hour_of_the_day_is_compared() -> None:
+    hours = pd.to_timedelta(np.arange(len(STAMPS)) % 5 + 8, "h")
+    rows = weeks()[["day"]].assign(due=STAMPS + hours, text=(STAMPS + hours).astype(str))
+    found = measure_drift(rows, NEWEST, 0)
+    assert [shift.column for shift in found] == ["due", "text"]
+    assert not any(shift.alarming for shift in found)
+    late = rows["due"] + pd.Timedelta(hours=9)
+    worst, *_ = measure_drift(rows.assign(due=rows["due"].where(~newest(rows), late)), NEWEST, 0)
+    assert (worst.column, worst.alarming) == ("due", True)
+
+
+def test_texts_that_are_only_like_dates_now_and_then_are_texts() -> None:
+    mixed = STAMPS.dt.strftime("%Y-%m-%d").where(STAMPS.dt.day > 3, "n/a")
+    (found,) = measure_drift(weeks()[["day"]].assign(due=mixed), NEWEST, 0)
+    assert found.column == "due"
+
+
 @given(st.integers(0, 9))
 @settings(max_examples=10)
 def test_the_order_of_rows_does_not_matter(seed: int) -> None:
@@ -141,7 +177,9 @@ def test_only_what_is_past_the_limit_and_unusual_holds_the_night() -> None:
     check = check_drift(shifts, 2.0)
     assert not check.passed
     assert check.detail.startswith("size drifted most: index ")
-    assert check.detail.endswith("bound 2.")
+    assert check.detail.endswith(
+        "bound 2. Where that is right, approve the version, or name the column in drift_ignored."
+    )
     assert check_drift(shifts, None).passed
     assert check_drift(shifts, 1e6).passed
     assert "| **size** |" in to_lines(shifts)[2]
@@ -170,7 +208,8 @@ def test_a_stuck_column_is_not_hidden_by_one_that_always_drifts() -> None:
     found = check_drift([trending, stuck], 2.0)
     assert not found.passed
     assert found.detail == (
-        "sensor drifted far more than usual: index 4.00, earlier weeks at most 0.10; bound 2."
+        "sensor drifted far more than usual: index 4.00, earlier weeks at most 0.10; bound 2. "
+        "Where that is right, approve the version, or name the column in drift_ignored."
     )
     assert not check_drift([stuck, trending], 2.0).passed
     assert check_drift([trending], 2.0).passed

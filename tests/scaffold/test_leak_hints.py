@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.scaffold.leak_hints import (
+    calendar_columns,
     class_warnings,
     label_days,
     name_latecomers,
@@ -55,6 +56,19 @@ def test_shops_that_sell_unlike_amounts_every_day_are_no_outcome() -> None:
     rows["sold"] = np.random.default_rng(0).permutation(rows["sold"])
     sizes = rows.assign(size=np.where(rows["sold"] > rows["sold"].median(), "large", "small"))
     assert "size" in suspected(sizes, "sold")
+
+
+def test_what_follows_the_calendar_is_named() -> None:
+    rows = demand().assign(day=lambda r: r["at"].dt.floor("D"))
+    day = rows["day"]
+    rows = rows.assign(
+        season=np.where(day.dt.day > 20, "spring", "winter"),
+        opening=day.dt.day_of_week.map({5: "short", 6: "none"}).fillna("long"),
+        weekday_shop=day.dt.day_of_week.astype(str) + rows["shop"],
+        weather=day.map(dict(zip(day.unique(), "abc" * 14, strict=True))),
+    )
+    columns = describe_columns(rows, "sold", "at")
+    assert calendar_columns(columns, rows) == ["season", "opening"]
 
 
 def test_a_number_that_only_one_outcome_is_given_tells_all() -> None:

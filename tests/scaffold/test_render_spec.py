@@ -101,7 +101,7 @@ def test_names_of_any_length_are_laid_out_as_the_formatter_would(
     for target in targets:
         naive = Baseline("usual" if target.kind == "multiclass" else "recent_mean", tuple(names))
         more: dict[str, Any] = {"delay": 2, "timezone": "Europe/Berlin", "rows": 3.0}
-        more["baseline"] = naive
+        more |= {"baseline": naive, "calendar": tuple(names)}
         assert tidy(write_tabular(plan_of(names, target, **more)), tmp_path) == ""
     log = Feedback(names[0], names[1], repeats=True, rating=names[2], liked=3.5)
     text = write_ranking(plan_of(names, user=names[0], target=None), log)

@@ -39,6 +39,7 @@ WRONG: dict[str, tuple[object, str]] = {
     "trusted": (("os",), "trusted: found ('os',), allowed a tuple of full names such as"),
     "fit_limit": (days(0), "fit_limit: found 0:00:00, allowed None or a timedelta of at least 1 s"),
     "candidates": ({}, "candidates: found {}, allowed a dict of name to estimator"),
+    "drift_ignored": ("season", "drift_ignored: found 'season', allowed column names of the feat"),
     "baseline": (
         "naive",
         "baseline: found 'naive', allowed None or a candidate: ",

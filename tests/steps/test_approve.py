@@ -162,6 +162,16 @@ def test_refused_is_held_and_the_champion_stays(
         approve.choose_waiting.fn(asked())
 
 
+def test_where_there_is_no_champion_none_is_said_to_stay(
+    client: MlflowClient, heard: dict[str, str]
+) -> None:
+    version, _ = night_that_waits(client, DAYS[0])
+    found = approve.refuse_version.fn(asked(refuse=True, why="a leak"), version, None)
+    assert found["text"].startswith(f"Version {version} of toy was refused by Ada")
+    assert "a leak. There is still no champion." in found["text"]
+    assert list(heard) == ["nightly.version.refused"]
+
+
 def test_a_newer_version_and_a_promotion_close_what_waits(
     client: MlflowClient, heard: dict[str, str]
 ) -> None:
