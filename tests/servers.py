@@ -32,7 +32,7 @@ UNUSED_SERVICES = (
 
 
 def shared(place: Path, pytest_process: int) -> dict[str, str]:
-    """Addresses ``prefect`` and ``warm``; the processes are started if no worker has done so.
+    """Addresses ``prefect``, ``database`` (its file) and ``warm``; started by the first worker.
 
     Args:
         place: Folder of all workers of this run of pytest.
@@ -76,7 +76,7 @@ def _start_keeper(place: Path, pytest_process: int, addresses: Path) -> None:
 
 def keep(place: Path, pytest_process: int) -> None:
     """Start both, write down where they are, and end them when pytest has ended."""
-    from prefect.settings import PREFECT_API_URL
+    from prefect.settings import PREFECT_API_URL, get_current_settings
     from prefect.testing.utilities import prefect_test_harness
 
     from tasks.cli.environment import DEFAULTS, QUIET
@@ -85,10 +85,13 @@ def keep(place: Path, pytest_process: int) -> None:
     with ExitStack() as stack:
         stack.enter_context(prefect_test_harness(server_startup_timeout=600))
         server = str(PREFECT_API_URL.value())
+        used = get_current_settings().server.database.connection_url
+        assert used
+        database = used.get_secret_value().partition("///")[2]
         environment = os.environ | DEFAULTS | QUIET | {"PREFECT_API_URL": server}
         fork = stack.enter_context(warm.started(environment, place / "warm.log"))
         written = place / "addresses.new"
-        written.write_text(json.dumps({"prefect": server, "warm": fork}))
+        written.write_text(json.dumps({"prefect": server, "warm": fork, "database": database}))
         written.rename(place / "addresses.json")
         while psutil.pid_exists(pytest_process):
             time.sleep(0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextvars
 import http.client
 import multiprocessing
 import os
@@ -17,18 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from tasks.cli.exits import fail
+from tasks.errors import NightlyError
 from tasks.settings import SettingsError, ensure_home
 from tasks.shown import hide
-from tasks.store.files import StoreError, read_json, write_json
+from tasks.store.empty_databases import make_database
+from tasks.store.files import read_json, write_json
 
 PLAIN = {
     "PREFECT_UI_ENABLED": "0",
     "PREFECT__SERVER_EPHEMERAL": "1",
     "PREFECT__SERVER_FINAL": "1",
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
 }
-"""The server of one command: no pages, no automations, and what it records are its runs."""
+"""The server of one command: no pages, no automations, no events kept; it records its runs."""
 
 
 @contextmanager
@@ -59,14 +63,17 @@ def embedded_server() -> Iterator[None]:
     _end_orphan(record)
     own: dict[Any, Any] = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
     usual, database = _databases()
+    file = None
     if database == usual:
         (home / "prefect").mkdir(mode=0o700, exist_ok=True)
         file = home / "prefect" / "by-hand.db"
         own[PREFECT_SERVER_DATABASE_CONNECTION_URL] = f"sqlite+aiosqlite:///{file}"
     with temporary_settings(own):
         try:
+            if file:
+                make_database(file, "prefect")
             address = _start(record)
-        except (RuntimeError, StoreError) as error:
+        except (RuntimeError, NightlyError) as error:
             sys.exit(fail(str(error), 1))
     with (
         temporary_settings(own | {PREFECT_API_URL: address}),
@@ -159,7 +166,8 @@ def _serve(listener: socket.socket, environment: Mapping[str, str]) -> None:
     config = uvicorn.Config(
         "prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on"
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    without_settings = contextvars.Context()  # those of the command would come before the above
+    without_settings.run(uvicorn.Server(config).run, [listener])
 
 
 def _stop(server: BaseProcess) -> None:

@@ -15,6 +15,7 @@ from tasks import settings
 from tasks.errors import NightlyError, RegistryError
 from tasks.registry import seals
 from tasks.store import locks
+from tasks.store.empty_databases import make_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,6 +54,7 @@ def open_registry() -> MlflowClient:
         seals.adopt_once(client)
         return client
     with locks.lock("mlflow", wait=300):
+        make_database(Path(uri.removeprefix("sqlite:///")), "mlflow")
         client = mlflow.MlflowClient()
         client.search_experiments(max_results=1)
         _write_ahead(uri.removeprefix("sqlite:///"))
