@@ -32,13 +32,7 @@ def test_a_backtest_answers_and_touches_no_registry(
     home: Path, model: Path, warm_processes: None
 ) -> None:
     asked = ("--model", str(model), "--nights", "30")
-    ended = subprocess.run(
-        [*COMMAND, *asked],
-        env=command_environment(home),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_backtest(home, *asked)
     assert ended.returncode == 0, ended.stderr
     assert "30 nights replayed" in ended.stdout
     assert "Retraining every night is not proven to pay for toy" in ended.stdout

@@ -26,6 +26,7 @@ from tests.registry.test_versions import NIGHT
 from tests.serving import JSON, PARQUET, json_body, parquet_body
 
 pytestmark = [
+    pytest.mark.usefixtures("warm_processes"),
     *(pytest.mark.filterwarnings(text) for text in MLFLOW_WARNINGS),
     pytest.mark.filterwarnings("ignore:Series.values returning"),
 ]

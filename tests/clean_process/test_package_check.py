@@ -137,6 +137,7 @@ def test_an_altered_file_and_a_large_one_are_refused(
     assert (size.name, size.passed) == ("size", False)
 
 
+@pytest.mark.usefixtures("warm_processes")
 def test_other_answers_and_slow_ones_are_refused(package: Path) -> None:
     found = {one.name: one for one in look(package, Gate(latency_ms=1), EXPECTED + 1e-9)}
     assert not found["loads in a clean process"].passed
@@ -144,6 +145,7 @@ def test_other_answers_and_slow_ones_are_refused(package: Path) -> None:
     assert found["signature"].passed
 
 
+@pytest.mark.usefixtures("warm_processes")
 def test_a_model_that_needs_what_it_did_not_bring_is_refused(package: Path) -> None:
     (package / "MLmodel").write_text(
         (package / "MLmodel").read_text().replace("predict_fn: predict_proba", "predict_fn: nope")
@@ -153,6 +155,7 @@ def test_a_model_that_needs_what_it_did_not_bring_is_refused(package: Path) -> N
     assert "does not load and predict on its own" in found.detail
 
 
+@pytest.mark.usefixtures("warm_processes")
 def test_a_model_that_hangs_is_refused(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "TIME_OUT", 0.05)
     assert "it did not end within its time limit of 0.05 s" in look(package)[-1].detail

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
@@ -22,12 +21,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests import warm
 from tests.nights import MLFLOW_WARNINGS, move_database
 from tests.old_state.rows import nth_day, write_days
 from tests.serving import PARQUET, parquet_body, served
 
 pytestmark = [
-    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.usefixtures("warm_processes"),
     *(pytest.mark.filterwarnings(text) for text in MLFLOW_WARNINGS),
 ]
 
@@ -117,14 +117,11 @@ def predictions_of(place: Path, name: str, rows: pd.DataFrame) -> np.ndarray:
     database = f"sqlite:///{place / 'home' / 'mlflow.db'}"
     hidden = ("PYTHON", "PREFECT_", "MLFLOW_", "NIGHTLY_")
     asked = [f"models:/{name}@champion", str(place / "rows.parquet")]
-    ended = subprocess.run(
+    ended = warm.run(
         [sys.executable, "-P", "-W", "ignore", "-c", code, *asked],
         env={n: v for n, v in os.environ.items() if not n.startswith(hidden)}
         | {"MLFLOW_TRACKING_URI": database, "MLFLOW_DISABLE_TELEMETRY": "true"},
         cwd=place,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert ended.returncode == 0, ended.stderr
     return np.asarray(json.loads(ended.stdout.splitlines()[-1]))

@@ -42,7 +42,7 @@ def not_rehearsed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+def rehearsed(warm_processes: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package is tried as well, however busy the machine."""
     monkeypatch.setattr(run, "TIME_OUT", 900)
 

@@ -236,6 +236,7 @@ def test_categories_of_training_are_kept_and_one_unseen_is_missing() -> None:
     assert found.isna().tolist() == [True, False, True]
 
 
+@pytest.mark.usefixtures("warm_processes")
 def test_boosting_on_categories_is_shipped_and_answers_in_a_clean_process(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     training = pd.DataFrame(

@@ -18,7 +18,7 @@ from tests.nights import MLFLOW_WARNINGS, champion_of, nth_day, versions_of, wri
 from tests.steps.test_anchor import ALONE, live_through, quick
 
 pytestmark = [
-    pytest.mark.usefixtures("registry_home", quick.__name__),
+    pytest.mark.usefixtures("registry_home", "warm_processes", quick.__name__),
     *(pytest.mark.filterwarnings(words) for words in MLFLOW_WARNINGS),
 ]
 assert quick
