@@ -125,7 +125,8 @@ def predict_ahead(
             past = [day for day in ahead.listed if day >= ahead.day - days(version.lookback)]
             accepted = accept(spec, spec.source.read_days(past))
             named = ahead.requests
-            found = ask_ahead(version, spec.name, package, accepted, named, ahead.day)
+            key = None if spec.problem.user_column else list(spec.problem.answer_keys)
+            found = ask_ahead(version, spec.name, package, accepted, named, ahead.day, key)
             return found, None
         check_unaltered(version, package)
         stored = shipped_file(package)
@@ -225,6 +226,7 @@ def ask_ahead(
     accepted: pd.DataFrame,
     named: pd.DataFrame | None,
     day: date,
+    key: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Predictions of a shipped version for a future day, computed with its own code.
 
@@ -236,6 +238,7 @@ def ask_ahead(
         accepted: Raw rows of the history.
         named: Raw rows of the requests, or None where the spec defines none.
         day: The day.
+        key: Columns by which the app looks a row up now; None for those of the version.
 
     Returns:
         As ``Problem.answers``.
@@ -244,7 +247,7 @@ def ask_ahead(
         AlignError: Where the package was altered.
         CleanProcessError: Where its code fails.
     """
-    ahead = {"ahead": day.isoformat()}
+    ahead = {"ahead": day.isoformat(), "key": None if key is None else list(key)}
     shipped = shipped_file(package)
     return _ask_with_its_own_code(version, model, package, shipped, accepted, named, ahead)
 

@@ -51,7 +51,7 @@ def main() -> None:
     if "ahead" in asked:
         named = pd.read_feather(requests[0]) if requests else None
         stamp = pd.Timestamp(asked["ahead"])
-        found, _ = answer_ahead(spec, estimator, cleaned, named, stamp, keep=0)
+        found, _ = answer_ahead(spec, estimator, cleaned, named, stamp, 0, asked.get("key"))
     else:
         stamps = [stamp for stamp in map(pd.Timestamp, asked["days"]) if stamp in parts]
         days = [
@@ -235,7 +235,13 @@ def _named_rows(spec: Any, requests: Any, made: Any, origin: Any) -> dict[str, A
 
 
 def answer_ahead(
-    spec: Any, estimator: Any, cleaned: Any, named: Any, stamp: Any, keep: int
+    spec: Any,
+    estimator: Any,
+    cleaned: Any,
+    named: Any,
+    stamp: Any,
+    keep: int,
+    key: list[str] | None = None,
 ) -> tuple[Any, Any]:
     """The predictions the app reads for a future day, and the inputs they were made from.
 
@@ -246,6 +252,10 @@ def answer_ahead(
         named: Raw rows of the requests, or None where the spec defines none.
         stamp: The day.
         keep: Most rows of inputs to return; None is returned instead of more.
+        key: Columns by which the app looks a row up now, where the version's own may be others.
+
+    Raises:
+        ValueError: Where the requests lack a column of the key.
     """
     import pandas as pd
 
@@ -272,7 +282,24 @@ def answer_ahead(
         rows += len(made)
         inputs.append(for_anyone(made, problem.user))
     kept = pd.concat(inputs, ignore_index=True) if rows <= keep else None
-    return pd.concat(answers, ignore_index=True), kept
+    found = pd.concat(answers, ignore_index=True)
+    own = list(getattr(problem, "key", ()))
+    if asked is not None and key is not None and key != own:
+        found = _keyed_anew(found, own, asked, key)
+    return found, kept
+
+
+def _keyed_anew(found: Any, own: list[str], asked: Any, key: list[str]) -> Any:
+    """The predictions of the requests, in their order, with another key."""
+    import pandas as pd
+
+    if absent := [name for name in key if name not in asked]:
+        raise ValueError(
+            f"problem.key: found {absent[0]!r}, which the requests do not have as the version "
+            "cleans them; expected columns that it keeps"
+        )
+    scores = found.drop(columns=[*own, *key], errors="ignore")
+    return pd.concat([asked[key].reset_index(drop=True), scores], axis=1)
 
 
 def for_anyone(rows: pd.DataFrame, user: str) -> pd.DataFrame:

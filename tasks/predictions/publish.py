@@ -169,6 +169,11 @@ def fault_of(
         before: Rows published the last time, if ever.
         least: Share of these below which the predictions are too few.
     """
+    if absent := [name for name in (*keys, column) if name not in predictions]:
+        return (
+            f"they have no column {absent[0]!r}, because the champion was made when the model's "
+            "problem was another"
+        )
     scores = predictions[column].to_numpy(dtype=np.float64)
     broken = int((~np.isfinite(scores)).sum())
     if not len(predictions):

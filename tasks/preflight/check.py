@@ -457,11 +457,31 @@ def _look_at_requests(
         named = named if named is None else as_declared(named, spec.contract)
         asked = clean_requests(spec, named, stamp) if named is not None else None
         requests = spec.problem.ask(asked, past, spec.known_ahead)
+        if fault := _same_key(spec, requests):
+            return None, Part("Requests", faults=(fault,))
         first = next(iter(spec.problem.batches(requests)))
         made = spec.features(first, hide_open_labels(spec, past, stamp))
     except Exception as error:
         return None, Part("Requests", faults=(told(spec, "requests", error),))
     return made, Part("Requests", (f"{len(requests):,} for {stamp:%Y-%m-%d}",))
+
+
+def _same_key(spec: ModelSpec, requests: pd.DataFrame) -> str:
+    """That the app could not tell some of the requests apart, or an empty string."""
+    key = [] if spec.problem.user_column else list(spec.problem.answer_keys)
+    if absent := [name for name in key if name not in requests]:
+        return (
+            f"problem.key: found {absent[0]!r}, which the requests do not have; expected columns "
+            "of the clean rows that known_ahead names"
+        )
+    twice = int(requests.duplicated(key).sum()) if key else 0
+    if not twice:
+        return ""
+    return (
+        f"requests: found {twice:,} of {len(requests):,} rows with the same {', '.join(key)} as "
+        "another, so that the app could not tell them apart, and their predictions would be "
+        "refused. Return each once, or name in key of the problem what tells them apart"
+    )
 
 
 def _look_at_files(spec: ModelSpec, seen: set[str]) -> Part:

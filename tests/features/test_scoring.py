@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,13 +11,17 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.dummy import DummyClassifier
 
 from deployments.groceries import groceries
 from tasks.features import scoring
 from tasks.features.scoring import answer_ahead, make_features, split_requests
+from tasks.predictions.publish import fault_of
 from tasks.problems import Recommendation, recommendation
 from tests.deployments.test_groceries import DAY as MORNING
 from tests.deployments.test_groceries import clean_history, requests_of
+from tests.toy import FIRST as TOY_FIRST
+from tests.toy import make_day, toy
 
 BASKET = Recommendation("user", "item", "popularity", k=2, recall_k=3, repeat="bought_before")
 DAY = pd.Timestamp("2026-01-05")
@@ -158,3 +163,22 @@ def test_users_are_asked_for_the_day_that_is_predicted_whenever_the_history_ends
     answer_ahead(spec, Order(), HISTORY, None, monday, keep=0)
     assert seen
     assert all((days == monday).all() and days.dtype == "datetime64[s]" for days in seen)
+
+
+def test_a_version_made_before_the_app_had_this_key_predicts_with_the_new_one() -> None:
+    spec = dataclasses.replace(toy, requests=None, problem=dataclasses.replace(toy.problem, key=()))
+    rows = make_day(TOY_FIRST).assign(day=pd.Timestamp(TOY_FIRST))
+    stamp = pd.Timestamp(TOY_FIRST) + pd.Timedelta(days=1)
+    named = make_day(stamp.date(), 5)[["shop", "number", "size"]].iloc[::-1]
+    estimator = DummyClassifier().fit(named, [0, 1, 0, 1, 1])
+    made, _ = answer_ahead(spec, estimator, rows, named, stamp, 0, ["number", "shop"])
+    assert list(made) == ["number", "shop", "probability"]
+    assert made["number"].tolist() == named["number"].tolist()
+    again, _ = answer_ahead(toy, estimator, rows, named, stamp, 0, ["shop"])
+    assert list(again) == ["shop", "probability"]
+    assert fault_of(again, ["number"], "probability", None, 0.5) == (
+        "they have no column 'number', because the champion was made when the model's problem was "
+        "another"
+    )
+    with pytest.raises(ValueError, match="found 'gone', which the requests do not have"):
+        answer_ahead(toy, estimator, rows, named, stamp, 0, ["gone"])

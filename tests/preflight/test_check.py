@@ -171,6 +171,10 @@ def no_column(as_of: date) -> pd.DataFrame:
     return pd.DataFrame({"number": [1]})
 
 
+def twice(as_of: date) -> pd.DataFrame:
+    return pd.concat([toy.requests(as_of), toy.requests(as_of).tail(3)])
+
+
 def no_band(examples: pd.DataFrame) -> pd.Series:
     return examples["age"] // 10
 
@@ -217,6 +221,10 @@ FAULTY: dict[str, tuple[dict[str, Any], str]] = {
         'add to the spec: trusted=("lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier")',
     ),
     "requests": ({"requests": no_column}, "requests raised ValueError: requests: found no column"),
+    "same key": (
+        {"requests": twice},
+        "requests: found 3 of 203 rows with the same number as another",
+    ),
     "too short": (
         {"holdout": days(30), "window": EXPANDING},
         "the source has 40 day(s), but a night needs at least 52",
