@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import RegistryError
 from tasks.problems.input_form import as_posted, posted_type
-from tasks.registry import seals
+from tasks.registry import seals, squeezed
 from tasks.registry.client import to_error
 from tasks.registry.versions import PROBE, TWIN, TWIN_FILE, find_version
 from tasks.store import files, models
@@ -85,6 +85,7 @@ def register_version(
         The version just made.
     """
     import mlflow
+    from mlflow.models import Model
 
     with tempfile.TemporaryDirectory() as folder:
         named = shutil.copyfile(twin, Path(folder) / TWIN_FILE)
@@ -93,8 +94,12 @@ def register_version(
         _as_package(estimator, inputs, code, trusted, requirements) as package,
         mlflow.start_run(run_id=run_id),
     ):
-        logged = mlflow.sklearn.log_model(
-            name="model", input_example=posted(estimator, inputs), **package
+        logged = Model.log(
+            artifact_path=None,
+            name="model",
+            flavor=squeezed,
+            input_example=posted(estimator, inputs),
+            **package,
         )
     _ensure_model(client, model)
     noted = {**tags, "twin_sha256": twin_sha256}
@@ -120,10 +125,8 @@ def save_package(
     requirements: Sequence[str],
 ) -> None:
     """Write the package that ``register_version`` would upload; no registry is asked."""
-    import mlflow
-
     with _as_package(estimator, inputs, code, trusted, requirements) as package:
-        mlflow.sklearn.save_model(path=str(folder), **package)
+        squeezed.save_model(str(folder), **package)
 
 
 @contextmanager

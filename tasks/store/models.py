@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,9 @@ def model_content(estimator: Any, trusted: Sequence[str]) -> bytes:
     import skops.io
 
     try:
-        content: bytes = skops.io.dumps(estimator)
+        content: bytes = skops.io.dumps(
+            estimator, compression=zipfile.ZIP_DEFLATED, compresslevel=1
+        )
     except Exception as error:
         raise TypesError(
             f"The model cannot be stored without pickle: {type(error).__name__}: {error}. Leave "

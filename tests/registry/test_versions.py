@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -305,7 +306,10 @@ def test_a_retired_version_leaves_no_files(client: MlflowClient, registry_home: 
     old = register(client, run)
     for number in (2, 3):
         bare_version(client, **TAGS | {"night": f"night-{number}"})
-    assert list((registry_home / "artifacts").rglob("model.skops"))
+    stored = list((registry_home / "artifacts").rglob("*.skops"))
+    parts = [part for file in stored for part in zipfile.ZipFile(file).infolist()]
+    assert {file.name for file in stored} == {"model.skops", versions.TWIN_FILE}
+    assert {part.compress_type for part in parts} == {zipfile.ZIP_DEFLATED}
     assert versions.retire(client, "toy", keep=2) == [old]
     assert not list((registry_home / "artifacts").rglob("model.skops"))
     assert client.get_run(run).data.metrics["average_precision"] == 0.8
