@@ -7,6 +7,7 @@ import contextvars
 import http.client
 import multiprocessing
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -40,13 +41,17 @@ def embedded_server() -> Iterator[None]:
     """Start Prefect's embedded server and wait until it answers, unless a server is configured.
 
     Its database is a file of the state directory, so that no other project's Prefect, of another
-    version, can be in the way. A run beside its own server sends no heartbeats: nobody listens, and
-    Prefect waits up to a second at its end for the thread that sends them.
+    version, can be in the way. It has a random password, which is nowhere but in the memory of both
+    processes: no other account of this machine can read or change what it knows. A run beside its
+    own server sends no heartbeats: nobody listens, and Prefect waits up to a second at its end for
+    the thread that sends them.
     """
     from prefect.context import _temporary_global_settings_context, get_settings_context
     from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
         PREFECT_API_URL,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_SERVER_API_AUTH_STRING,
         PREFECT_SERVER_DATABASE_CONNECTION_URL,
         temporary_settings,
     )
@@ -61,7 +66,12 @@ def embedded_server() -> Iterator[None]:
         sys.exit(fail(str(error), error.exit_code))
     record = home / "embedded-server.json"
     _end_orphan(record)
-    own: dict[Any, Any] = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    password = f"nightly:{secrets.token_urlsafe(32)}"
+    own: dict[Any, Any] = {
+        PREFECT_API_AUTH_STRING: password,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        PREFECT_SERVER_API_AUTH_STRING: password,
+    }
     usual, database = _databases()
     file = None
     if database == usual:

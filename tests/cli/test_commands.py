@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -129,6 +131,32 @@ def test_its_own_server_has_a_database_here_and_says_when_that_is_of_a_newer_pre
         database.execute("INSERT INTO alembic_version VALUES ('ffffffffffff')")
     said = refused(None, capsys)
     assert f"it ended as it started. Its database is sqlite+aiosqlite:///{file}" in said
+
+
+def test_its_own_server_answers_nobody_without_its_password(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.server.api import server as prefect_server
+    from prefect.settings import PREFECT_API_AUTH_STRING, get_current_settings
+
+    monkeypatch.setattr(embedded_server, "_start", lambda _: "http://127.0.0.1:9/api")
+    monkeypatch.setattr(embedded_server, "make_database", lambda *_: None)
+    with embedded_server.embedded_server():
+        password = PREFECT_API_AUTH_STRING.value()
+        app = prefect_server.create_app(get_current_settings(), ephemeral=True, ignore_cache=True)
+    assert password is not None and len(password) > 40
+    user, _, secret = password.partition(":")
+
+    async def ask(method: str, path: str, said: str | None = None) -> int:
+        auth = None if said is None else (user, said)
+        local = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=local, base_url="http://127.0.0.1") as neighbour:
+            return (await neighbour.request(method, f"/api/{path}", auth=auth)).status_code
+
+    for path in ("flow_runs/filter", "logs/filter", "artifacts/"):
+        assert asyncio.run(ask("POST", path)) == 401
+    answers = [asyncio.run(ask("GET", "admin/version", said)) for said in (None, "guess", secret)]
+    assert answers == [401, 401, 200]
 
 
 def test_a_state_directory_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
