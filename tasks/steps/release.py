@@ -149,7 +149,7 @@ def clean_up(night: Night) -> None:
     keep = {"clean": clean.values(), "counts": clean.values()}
     keep["examples"] = example_keys(spec, clean, list(night.days)).values()
     try:
-        files = cleanup.clean_up(keep, settings.store_bytes(), night.name)
+        files = cleanup.clean_up(keep, settings.store_bytes(), night.name, time.time())
         files += cleanup.remove_unused(settings.store_bytes(), time.time())
         retired = versions.retire(open_registry(), night.name, settings.keep_versions())
         if files or retired:

@@ -17,14 +17,19 @@ KEPT = "kept"
 """Folder of the store with the files that each model kept in its last clean-up."""
 FORGOTTEN = timedelta(days=60)
 """Time after which a model without a clean-up keeps nothing; other models' have gone on."""
+LEFT = timedelta(days=14)
+"""Time after which a file of the store that no model keeps goes."""
 UNUSED = timedelta(days=3)
 """Time after which data that no source has used may go; a use is noted once a day."""
 
 
 def clean_up(
-    keep: Mapping[str, Collection[str]], max_bytes: int, owner: str = "model"
+    keep: Mapping[str, Collection[str]], max_bytes: int, owner: str = "model", now: float = 0.0
 ) -> list[Path]:
     """Remove the oldest files of the store until it fits the limit; never those in ``keep``.
+
+    Files that no model keeps go after ``LEFT`` anyway: what code was edited to, fits of past
+    nights.
 
     What the other models of this store kept in their last clean-up stays too; of a model without a
     clean-up for ``FORGOTTEN`` it does not.
@@ -36,6 +41,7 @@ def clean_up(
         keep: Kind to the keys that must stay, such as those of the champion and of a rollback.
         max_bytes: Size the store should not pass.
         owner: Name of the model that keeps these.
+        now: The current time, in seconds; 0 to remove nothing because of its age.
 
     Returns:
         The removed files. A key whose file is gone is a miss: its content is made again.
@@ -59,7 +65,8 @@ def clean_up(
     size = sum(state.st_size for state, _ in files)
     removed = []
     for state, path in files:
-        if size <= max_bytes:
+        old = now - state.st_mtime > LEFT.total_seconds()
+        if size <= max_bytes and not old:
             break
         if path not in kept:
             path.unlink(missing_ok=True)

@@ -422,6 +422,17 @@ def test_clean_up_removes_the_oldest_and_keeps_what_is_needed(home: Path) -> Non
     assert list(find_days("clean", list(refs))) == ["champion", "newest"]
 
 
+def test_what_no_model_keeps_goes_after_two_weeks_however_small_the_store_is() -> None:
+    refs = write_days("clean", {"needed": frame(1)}) | write_days("clean", {"left": frame(2)})
+    fresh = write_days("clean", {"fresh": frame(3)})["fresh"]
+    written = (files.root() / refs["left"].path).stat().st_mtime
+    days = 86_400.0
+    assert cleanup.clean_up({"clean": ["needed"]}, 10**9, now=written + 13 * days) == []
+    os.utime(files.root() / fresh.path, (written + 2 * days,) * 2)
+    gone = cleanup.clean_up({"clean": ["needed"]}, 10**9, now=written + 15 * days)
+    assert gone == [files.root() / refs["left"].path]
+
+
 def test_clean_up_keeps_the_models_needed() -> None:
     models.write_model("models", "champion", boosted()[0], TRUSTED_TYPES)
     models.write_model("models", "other", boosted()[0], TRUSTED_TYPES)
