@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -121,12 +122,19 @@ def _insert(connection: Connection, target: Table, rows: pd.DataFrame) -> None:
         return
     write = connection.dialect.identifier_preparer
     names = ", ".join(write.quote(column.name) for column in target.columns)
-    stream = f"COPY {write.format_table(target)} ({names}) FROM STDIN (FORMAT csv, NULL '\\N')"
+    gap = f"\\N{uuid4().hex[:16]}"  # is no text of the rows; pandas cuts what is longer than 32
+    stream = f"COPY {write.format_table(target)} ({names}) FROM STDIN (FORMAT csv, NULL '{gap}')"
     double = dict.fromkeys(rows.select_dtypes("float32"), np.float64)
     driver: Any = connection.connection
     with driver.cursor() as cursor, cursor.copy(stream) as copy:
         for part in parts:
-            copy.write(part.astype(double).to_csv(header=False, index=False, na_rep="\\N"))
+            lines = part.astype(double).to_csv(
+                header=False,
+                index=False,
+                na_rep=gap,
+                lineterminator="\r\n",  # else a text with a lone \r is not quoted
+            )
+            copy.write(lines)
 
 
 def _engine(url: str) -> Engine:

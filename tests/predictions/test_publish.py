@@ -134,6 +134,30 @@ def test_text_numbers_and_times_come_back_as_they_were(url: str) -> None:
     assert found.iloc[:, -1].astype(bool).tolist() == [True, False, True, False, True]
 
 
+def test_no_text_is_taken_for_a_gap_or_an_escape(url: str) -> None:
+    names = [
+        "\\N",
+        "\\",
+        "\\.",
+        "\\t",
+        "a\\nb",
+        "a\tb",
+        "a\nb",
+        "a\rb",
+        "\r",
+        "a\r\n",
+        "",
+        " ",
+        "NULL",
+    ]
+    names += ['"', '""', ",", "'", "nan", "None", "\u2028", "é"]
+    rows = pd.DataFrame({"item": range(len(names) + 1), "name": [*names, None]})
+    replace_table(url, "texts", rows, ("item",))
+    found = read(url, "texts")["name"]
+    assert found.isna().tolist() == [False] * len(names) + [True]
+    assert found.tolist()[:-1] == names
+
+
 def test_a_table_with_other_columns_is_left_alone(url: str) -> None:
     replace_table(url, "other_columns", answers().drop(columns="kind"), KEYS)
     with pytest.raises(PublishError, match=r"Table other_columns at .* has the columns user"):
