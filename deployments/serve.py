@@ -56,6 +56,7 @@ def main() -> None:
         signal.signal(one, signal.default_int_handler)
     try:
         folder = settings.ensure_home() / "serve"
+        settings.check_readers()
         with locks.lock("serve"):
             _end_processes(folder / "processes.json")
             with _started(folder) as processes:

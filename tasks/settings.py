@@ -95,6 +95,53 @@ def store_bytes() -> int:
     return _whole_number("NIGHTLY_STORE_GB", 20, 1) * 10**9
 
 
+def predictions_folder() -> Path:
+    """Where the files lie that the app reads: ``NIGHTLY_PREDICTIONS_DIR``, else in ``home()``."""
+    named = os.environ.get("NIGHTLY_PREDICTIONS_DIR")
+    return Path(named).expanduser().absolute() if named else home() / "predictions"
+
+
+def readers() -> tuple[int, int | None]:
+    """Who may read the files for the app: their mode and the number of their group.
+
+    ``NIGHTLY_PREDICTIONS_MODE``, else 640 where ``NIGHTLY_PREDICTIONS_GROUP`` names a group, else
+    600; None for the group of the process.
+
+    Raises:
+        SettingsError: Where one of the two cannot be used.
+    """
+    import grp
+
+    group = os.environ.get("NIGHTLY_PREDICTIONS_GROUP") or None
+    mode = os.environ.get("NIGHTLY_PREDICTIONS_MODE") or ("640" if group else "600")
+    if not re.fullmatch(r"0?6[04][04]", mode):
+        raise SettingsError(
+            f"NIGHTLY_PREDICTIONS_MODE: found {mode!r}, expected 600 (the owner reads), 640 (and "
+            "the group) or 644 (and everybody)."
+        )
+    try:
+        return int(mode, 8), grp.getgrnam(group).gr_gid if group else None
+    except KeyError:
+        raise SettingsError(
+            f"NIGHTLY_PREDICTIONS_GROUP: found {group!r}, expected a group of this machine. Create "
+            "it, and make the account that runs the nights and that of the app its members."
+        ) from None
+
+
+def check_readers() -> None:
+    """Raise SettingsError where others may read the files for the app, but cannot reach them."""
+    mode, _ = readers()
+    place, state = predictions_folder(), home()
+    needed = (mode >> 2) & 0o011
+    inside = place.is_relative_to(state) and state.is_dir()
+    if inside and state.stat().st_mode & needed != needed:
+        raise SettingsError(
+            f"NIGHTLY_PREDICTIONS_MODE: found {mode:o}, but the files lie in the state directory "
+            f"{state}, which only its owner may enter. Set NIGHTLY_PREDICTIONS_DIR to a folder "
+            "outside of it, and move there what is in its folder predictions."
+        )
+
+
 def predictions_url() -> str | None:
     """Database for the app's table of predictions: ``NIGHTLY_PREDICTIONS_URL``, if any."""
     return os.environ.get("NIGHTLY_PREDICTIONS_URL") or None

@@ -51,6 +51,28 @@ def test_tracking_uri_of_the_environment_wins(home: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("MODE", "777", "MODE: found '777', expected 600"),
+        ("MODE", "640", "MODE: found 640, but the files lie in the state directory"),
+        ("GROUP", "nobody knows", "GROUP: found 'nobody knows', expected a group"),
+    ],
+)
+def test_who_reads_the_predictions_is_checked_at_the_start(
+    name: str, value: str, message: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ensure_home()
+    settings.check_readers()
+    assert settings.readers() == (0o600, None)
+    monkeypatch.setenv(f"NIGHTLY_PREDICTIONS_{name}", value)
+    with pytest.raises(settings.SettingsError, match=f"NIGHTLY_PREDICTIONS_{message}"):
+        settings.check_readers()
+    if value == "640":
+        home.chmod(0o750)
+        settings.check_readers()
+
+
+@pytest.mark.parametrize(
     ("name", "read", "default", "found"),
     [
         ("NIGHTLY_KEEP_VERSIONS", settings.keep_versions, 30, 5),

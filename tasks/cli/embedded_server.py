@@ -20,7 +20,7 @@ from typing import Any
 
 from tasks.cli.exits import fail
 from tasks.errors import NightlyError
-from tasks.settings import SettingsError, ensure_home
+from tasks.settings import SettingsError, check_readers, ensure_home
 from tasks.shown import hide
 from tasks.store.empty_databases import make_database
 from tasks.store.files import read_json, write_json
@@ -62,6 +62,7 @@ def embedded_server() -> Iterator[None]:
         return
     try:
         home = ensure_home()
+        check_readers()
     except SettingsError as error:
         sys.exit(fail(str(error), error.exit_code))
     record = home / "embedded-server.json"

@@ -193,7 +193,7 @@ def fault_of(
 
 def folder_of(model: str) -> Path:
     """Folder of a model's predictions."""
-    return settings.home() / "predictions" / model
+    return settings.predictions_folder() / model
 
 
 def last_published(model: str) -> dict[str, Any] | None:
@@ -254,11 +254,23 @@ def publish(
         _check_own_table(model)
         rows = pd.read_parquet(waiting if waiting.is_file() else folder / made)
         replace_table(url, table_name(model), rows, keys)
+    _share(folder, waiting, folder / NEXT / INPUTS, folder / made, folder / INPUTS)
     if waiting.is_file():
         for name in (*others, made):  # the last one says that all are there
             files.move(folder / NEXT / name, folder / name)
     files.point_to(folder / CURRENT, made)
     files.write_json(folder / f"{as_of}.json", record)
+    _share(folder / f"{as_of}.json")
+
+
+def _share(*places: Path) -> None:
+    """Let the app's account read these, and enter the folder of all models."""
+    settings.check_readers()
+    mode, group = settings.readers()
+    if mode == 0o600 and group is None:
+        return
+    for place in (settings.predictions_folder(), *places):
+        files.share(place, mode, group)
 
 
 def _check_own_table(model: str) -> None:

@@ -99,6 +99,29 @@ def move(file: Path, place: Path) -> None:
         raise StoreError(unwritable(place, error)) from error
 
 
+def share(path: Path, mode: int, group: int | None) -> None:
+    """Let others read a file or a folder; nothing is done where there is none.
+
+    Args:
+        path: The file or folder; who may read a folder may also enter it.
+        mode: Mode of a file.
+        group: Number of its group; None to leave it.
+
+    Raises:
+        StoreError: Where the owner is another, or not a member of the group.
+    """
+    try:
+        if group is not None and path.exists():
+            os.chown(path, -1, group)
+        if path.exists():
+            path.chmod(mode | 0o100 | (mode >> 2) & 0o011 if path.is_dir() else mode)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be shared: {error.strerror}. Run the nights as its owner, and make "
+            "that account a member of the group NIGHTLY_PREDICTIONS_GROUP."
+        ) from error
+
+
 def root() -> Path:
     return settings.home() / "store"
 

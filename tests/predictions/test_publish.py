@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -225,6 +227,32 @@ def test_the_pointer_names_the_newest_file(home: Path) -> None:
         assert set(current["version"]) == {str(day.day)}
     assert publish.last_published("groceries") == {"as_of": "2026-11-21", "rows": 40}
     assert sorted(file.name for file in folder.iterdir() if file.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize(("mode", "folders"), [(None, 0o750), ("644", 0o755)])
+def test_an_app_of_another_account_may_read_what_is_published_and_nothing_else(
+    mode: str | None, folders: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "shared"
+    monkeypatch.setenv("NIGHTLY_PREDICTIONS_DIR", str(place))
+    monkeypatch.setenv("NIGHTLY_PREDICTIONS_GROUP", grp.getgrgid(os.getgid()).gr_name)
+    if mode:
+        monkeypatch.setenv("NIGHTLY_PREDICTIONS_MODE", mode)
+    day = date(2026, 11, 21)
+    for version in ("1", "2"):
+        rows = answers(version=version)
+        publish.keep("groceries", day, rows, rows, rows)
+        publish.publish("groceries", day, KEYS, None, {"as_of": str(day)})
+    folder = publish.folder_of("groceries")
+    assert folder == place / "groceries"
+    modes = {file.name: file.stat().st_mode & 0o777 for file in (place, *folder.iterdir())}
+    read = int(mode or "640", 8)
+    open_to_all = (publish.CURRENT, publish.INPUTS, f"{day}.parquet", f"{day}.json")
+    assert modes == {
+        **dict.fromkeys(open_to_all, read),
+        f"{day}.previous.parquet": 0o600, "shared": folders, publish.NEXT: 0o700,
+    }  # fmt: skip
+    assert folder.stat().st_mode & 0o777 == folders
 
 
 def test_what_cannot_be_published_leaves_file_table_and_record_as_they_are(tmp_path: Path) -> None:
