@@ -6,8 +6,10 @@ When a rollback is needed, the model's own file may be the broken part.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import runtime
@@ -15,6 +17,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 
+from tasks import settings
 from tasks.clean_process.package_check import check_package
 from tasks.errors import RegistryError, WrongInputError
 from tasks.promotion.holds import told
@@ -28,6 +31,7 @@ from tasks.steps.events import announce
 from tasks.steps.history import draw_history
 from tasks.steps.spoken import task
 from tasks.steps.waiting import close_shadows
+from tasks.store import files
 
 if TYPE_CHECKING:
     from tasks.registry.client import Client
@@ -47,6 +51,9 @@ class RollbackError(WrongInputError, ValueError):
 def choose_version(config: RollbackConfig) -> str:
     """The requested version, else the previous champion, or the target of an interrupted rollback.
 
+    Also of one that was interrupted after the alias had moved: the same command again ends it, and
+    does not go back once more.
+
     Raises:
         RollbackError: Where there is none, or it is the champion already, or was rolled back.
     """
@@ -59,6 +66,8 @@ def choose_version(config: RollbackConfig) -> str:
     if ended := aliases.finish_change(client, config.model):
         log.warning("restore   %s", ended.told)
     champion = versions.read_alias(client, config.model, versions.CHAMPION)
+    if champion in _begun(config.model) and config.to in (None, int(champion or 0)):
+        return str(champion)
     if champion is None and config.to:  # it was retired
         return str(config.to)
     if champion is None:
@@ -121,7 +130,14 @@ def restore_champion(
         held_until: Last night that must not promote what is rolled back, refitted; if any.
     """
     client = open_registry()
-    rejected = aliases.roll_back(client, config.model, version, config.why, held_until)
+    begun = _begun(config.model)
+    champion = versions.read_alias(client, config.model, versions.CHAMPION)
+    if champion == version and version in begun:
+        aliases.finish_change(client, config.model)
+        rejected = begun[version]
+    else:
+        files.write_json(_note(config.model), {version: champion})
+        rejected = aliases.roll_back(client, config.model, version, config.why, held_until)
     _end_line(client, config.model)
     _end_shadows(client, config)
     forget(config.model)
@@ -139,8 +155,8 @@ def restore_champion(
         markdown=f"# {config.model}\n\n{to_text(found)}\n",
         description=f"{config.model} · version {version} is the champion again",
     )
-    champion = versions.read_champion(client, config.model)
-    as_of = champion.as_of if champion else None
+    restored = versions.read_champion(client, config.model)
+    as_of = restored.as_of if restored else None
     announce(config.model, as_of, {"nightly.champion.rolled-back": to_text(found)})
     draw_history_anew(config.model)
     log.info("restore   %s", to_text(found))
@@ -154,6 +170,7 @@ def end_rollback(found: dict[str, Any], published: str) -> State:
         found: From ``restore_champion``.
         published: What the app reads now, in words.
     """
+    _note(found["model"]).unlink(missing_ok=True)
     said = " ".join(filter(None, (to_text(found), published)))
     return State(type=StateType.COMPLETED, name=ROLLED_BACK, message=said, data=found)
 
@@ -254,6 +271,18 @@ def retire_champion(config: RollbackConfig, known_until: date | None) -> dict[st
 def end_retire(found: dict[str, Any]) -> State:
     """The flow's last state says what was retired."""
     return State(type=StateType.COMPLETED, name=RETIRED, message=found["text"], data=found)
+
+
+def _note(model: str) -> Path:
+    """The file that says which rollback is under way."""
+    return settings.home() / "rollbacks" / f"{model}.json"
+
+
+def _begun(model: str) -> dict[str, str | None]:
+    """The version that a rollback under way goes back to, with the one that was champion."""
+    with suppress(OSError, ValueError):
+        return dict(files.read_json(_note(model)))
+    return {}
 
 
 def _newest_night(model: str, made: str) -> str:

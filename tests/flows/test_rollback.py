@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from prefect.client.schemas.objects import State
 
+import flows.rollback as flow_file
 from tasks import settings
 from tasks.predictions import publish
 from tasks.store import files
@@ -136,10 +137,17 @@ def test_a_wrong_call_changes_nothing(place: Path, arguments: list[str], message
     assert champion_of() == "2"
 
 
-def test_the_app_and_the_page_are_of_the_restored_version_at_once(after: Path) -> None:
+def test_the_app_and_the_page_are_of_the_restored_version_at_once(
+    after: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert {*app()["version"]} == {"2"}
     assert "version 2 (logistic)" in page()
-    ended = run_rollback(why="late answers")
+    with monkeypatch.context() as patch:
+        patch.setattr(flow_file, "publish_after_rollback", lambda _: 1 / 0)
+        with pytest.raises(AssertionError, match="ZeroDivisionError"):
+            run_rollback(why="late answers")
+    assert (champion_of(), {*app()["version"]}) == ("1", {"2"}), "cut off in between"
+    ended = run_rollback(why="late answers")  # the same again ends it, and goes back no further
     found = app()
     assert ({*found["version"]}, {*found["as_of"]}) == ({"1"}, {nth_day(31)})
     asked = pd.read_parquet(publish.folder_of("toy") / publish.INPUTS)[list(ASKED)]
