@@ -56,7 +56,8 @@ class ModelSpec:
         lookback: How much history ``features`` may see, as a span of time: 28 days are four weeks
             on every calendar.
         candidates: Name to scikit-learn compatible estimator, or to one whose hyperparameters are
-            searched (``tasks.spec.Tuned``); each night fits a clone.
+            searched (``tasks.spec.Tuned``); each night fits a clone, side by side with the others,
+            on one thread unless it names a number (``n_jobs``).
         baseline: Name of the candidate that the others have to beat, such as a naive forecast of
             ``tasks.problems.naive``; None for the trivial baseline of the problem. Where none beats
             it, it can be the first champion itself, unless the trivial baseline is better.

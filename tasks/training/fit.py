@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
 
 
+GREEDY, THREADS = ("lightgbm", "xgboost", "catboost"), ("n_jobs", "thread_count")
+"""Libraries that take every core where the number of threads is open, and what they call it."""
+
+
 class FitError(NightlyError, RuntimeError):
     """A candidate raised an error, or its predictions are not finite numbers."""
 
@@ -92,7 +96,7 @@ def fit(
     from sklearn.base import clone
     from threadpoolctl import threadpool_limits
 
-    estimator = clone(estimator_of(spec, candidate))
+    estimator = on_one_thread(clone(estimator_of(spec, candidate)))
     try:
         estimator.set_params(**parameters or {})
         with threadpool_limits(1):
@@ -104,6 +108,23 @@ def fit(
             f"Candidate {candidate!r} of model {spec.name}: fit on {len(examples):,} rows raised "
             f"{type(error).__name__}: {error}. Correct this candidate in the spec."
         ) from error
+
+
+def on_one_thread(estimator: Any) -> Any:
+    """The estimator with one thread where a part of it leaves their number open.
+
+    Candidates are fitted side by side. scikit-learn means one thread by that, and those of
+    ``GREEDY`` every core each.
+    """
+    within = {f"{n}__": v for n, v in estimator.get_params().items() if hasattr(v, "get_params")}
+    threads = [
+        f"{prefix}{name}"
+        for prefix, part in {"": estimator, **within}.items()
+        if any(base.__module__.split(".")[0] in GREEDY for base in type(part).__mro__)
+        for name, value in part.get_params(deep=False).items()
+        if name in THREADS and value is None
+    ]
+    return estimator.set_params(**dict.fromkeys(threads, 1)) if threads else estimator
 
 
 def estimator_of(spec: ModelSpec, candidate: str) -> Any:

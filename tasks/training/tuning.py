@@ -13,7 +13,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,6 +228,7 @@ def search(
     """
     import numpy as np
     import pandas as pd
+    from sklearn.base import clone
     from threadpoolctl import threadpool_limits
 
     tuned: Tuned = spec.candidates[candidate]
@@ -271,8 +272,9 @@ def search(
             formed = FormedEstimator(fitted).of(form, fitted)
             return score(formed, {n: fitted.get_params()[n] for n in tuned.search})
 
+        alone = replace(tuned, estimator=fit.on_one_thread(clone(tuned.estimator)))
         search_by_halving(
-            tuned,
+            alone,
             (in_form(form, spec.problem.inputs(both)), both["target"].to_numpy()),
             len(training),
             score_fitted,

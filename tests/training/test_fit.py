@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from lightgbm import LGBMClassifier
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
@@ -144,6 +145,16 @@ def test_a_candidate_that_fails_says_which_and_why(
     with pytest.raises(fitting.FitError) as found:
         stored_fits.fit_twin(spec, "c", refs[:3], refs[3:])
     assert message in str(found.value)
+
+
+def test_a_candidate_takes_one_thread_unless_it_names_a_number() -> None:
+    several = fitting.on_one_thread(
+        VotingClassifier([("a", LGBMClassifier()), ("b", RandomForestClassifier(n_jobs=2))])
+    )
+    found = {name: n for name, n in several.get_params().items() if name.endswith("n_jobs")}
+    assert found == {"n_jobs": None, "a__n_jobs": 1, "b__n_jobs": 2}
+    assert fitting.on_one_thread(LGBMClassifier()).get_params()["n_jobs"] == 1
+    assert fitting.on_one_thread(HistGradientBoostingClassifier()).get_params()["max_bins"] == 255
 
 
 def test_the_estimator_of_the_spec_stays_unfitted(refs: list[frames.Ref]) -> None:
