@@ -26,7 +26,7 @@ from tasks.scaffold.profiling import InferError, shown
 from tasks.scaffold.render_ranking import Feedback, write_ranking
 from tasks.scaffold.render_tabular import write_tabular
 from tasks.settings import PROJECT
-from tasks.shown import clean, hide
+from tasks.shown import clean, hide, stand_any_terminal
 from tasks.sources import SourceError
 from tasks.spec import SpecError
 from tasks.spec.loading import load_spec
@@ -81,6 +81,7 @@ def new_model_parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Write a model file for the command's options, or print one message."""
     asked = new_model_parser().parse_args()
+    stand_any_terminal()
     try:
         plan, text, out = make(asked, datetime.now(UTC))
         write_whole(out, text)

@@ -31,7 +31,7 @@ from tasks import settings
 from tasks.cli.environment import DEFAULTS, pass_proxy_by
 from tasks.cli.interrupt import end_processes
 from tasks.errors import NightlyError
-from tasks.shown import hide
+from tasks.shown import hide, stand_any_terminal
 from tasks.store import files, locks
 
 PREFECT = (sys.executable, "-m", "prefect")
@@ -52,6 +52,7 @@ class ServeError(NightlyError, RuntimeError):
 def main() -> None:
     """Start everything, print the addresses, and run until told to end."""
     asked = serve_parser().parse_args()
+    stand_any_terminal()
     for one in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: its terminal was closed
         signal.signal(one, signal.default_int_handler)
     try:

@@ -32,6 +32,7 @@ def ensure_home() -> Path:
     Raises:
         SettingsError: Where it is a file, or cannot be made or written.
     """
+    check_home()
     place = home()
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -40,11 +41,30 @@ def ensure_home() -> Path:
             f"The state directory {place} cannot be created: {error.strerror}. Set NIGHTLY_HOME "
             "to a directory that you may write."
         ) from error
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise SettingsError(
-            f"The state directory {place} is not writable. Change its mode, or set NIGHTLY_HOME."
-        )
     return place
+
+
+def check_home() -> None:
+    """Raise SettingsError where there is a state directory that cannot be used, such as that of
+    another account."""
+    place = home()
+    if "?" in str(place):
+        raise SettingsError(
+            f"The state directory {place} has a question mark in its path, where the address of a "
+            "database ends. Set NIGHTLY_HOME to a directory without one."
+        )
+    try:
+        there = place.exists()
+        if not there or os.access(place, os.R_OK | os.W_OK | os.X_OK):
+            return
+        own = place.stat().st_uid == os.geteuid()
+        owner = "" if own else f", which belongs to {place.owner()},"
+    except (OSError, KeyError):
+        owner = ""
+    raise SettingsError(
+        f"The state directory {place}{owner} is not readable and writable. Run as its owner, "
+        "change its mode, or set NIGHTLY_HOME to a directory of your own."
+    )
 
 
 @contextmanager
@@ -69,8 +89,19 @@ def borrowed_home() -> Iterator[None]:
 
 
 def tracking_uri() -> str:
-    """Where MLflow keeps runs and models: ``MLFLOW_TRACKING_URI``, else SQLite in ``home()``."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+    """Where MLflow keeps runs and models: ``MLFLOW_TRACKING_URI``, else SQLite in ``home()``.
+
+    Raises:
+        SettingsError: Where it names a folder: MLflow writes no registry into files any more.
+    """
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    if named and not re.match(r"(?!file:)[\w+.-]+://|databricks", named):
+        raise SettingsError(
+            f"MLFLOW_TRACKING_URI: found {hide(named)!r}, a folder of files, expected a database "
+            "such as sqlite:////srv/mlflow.db or the address of a server. What the folder holds "
+            "`mlflow migrate-filestore` brings into a database."
+        )
+    return named or f"sqlite:///{home() / 'mlflow.db'}"
 
 
 def mlflow_pages() -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, unquote
@@ -45,6 +46,13 @@ UNSAFE = re.compile(
 FLAT = {ord("<"): 0x2039, ord(">"): 0x203A}
 """Brackets that mark up a link or a call in a chat, and the quotation marks that look like them."""
 CALLS = re.compile(r"(?i)@(?=(?:channel|here|everyone|all)\b)")
+
+
+def stand_any_terminal() -> None:
+    """Print a ? for what the terminal cannot show, instead of ending with an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def hide(text: str, secrets: Iterable[str | None] = ()) -> str:

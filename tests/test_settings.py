@@ -38,8 +38,44 @@ def test_ensure_home_refuses_what_it_cannot_write(
 ) -> None:
     home.mkdir()
     monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(settings.SettingsError, match=r"home is not writable"):
+    with pytest.raises(settings.SettingsError, match=r"home is not readable and writable"):
         settings.ensure_home()
+    owner = home.owner()
+    monkeypatch.setattr("os.geteuid", lambda: 12_345)
+    with pytest.raises(settings.SettingsError, match=f"home, which belongs to {owner}, is not"):
+        settings.check_home()
+
+
+def test_a_question_mark_would_end_the_address_of_its_databases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / "why?" / "home"))
+    for check in (settings.check_home, settings.ensure_home):
+        with pytest.raises(settings.SettingsError, match=r"why\?/home has a question mark"):
+            check()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_directory_that_cannot_even_be_seen_is_one_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def barred(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", barred)
+    with pytest.raises(settings.SettingsError, match=r"home is not readable and writable"):
+        settings.check_home()
+
+
+@pytest.mark.parametrize("folder", ["file:///srv/mlruns", "mlruns", "./mlruns", "/srv/mlruns"])
+def test_a_folder_of_runs_is_no_registry(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", folder)
+    with pytest.raises(settings.SettingsError, match=f"found '{folder}'.*sqlite:////srv") as found:
+        settings.tracking_uri()
+    assert found.value.exit_code == 2
+    for fine in ("databricks", "databricks://me", "https://mlflow:5000", "postgresql://db/mlflow"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", fine)
+        assert settings.tracking_uri() == fine
 
 
 def test_tracking_uri_of_the_environment_wins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,9 @@
 """What is shown holds no secret, however it is spelled."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -14,6 +17,14 @@ def test_a_secret_is_hidden_as_it_is_and_as_a_url_spells_it() -> None:
 
 def test_the_longer_of_two_secrets_is_hidden_whole() -> None:
     assert hide("one onetwo", ["one", "onetwo"]) == "*** ***"
+
+
+def test_a_terminal_that_knows_few_letters_shows_a_question_mark() -> None:
+    code = "from tasks.shown import stand_any_terminal as s; s(); print('groceries · ✓ é')"
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.stderr) == ("groceries ? ? ?\n", "")
 
 
 def test_no_secret_hides_nothing() -> None:

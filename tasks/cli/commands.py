@@ -27,6 +27,7 @@ from tasks.errors import NightlyError, SpecError, WrongInputError
 from tasks.promotion.checks import Status
 from tasks.reporting.decisions import recall
 from tasks.reporting.held import NOTHING, night_to_take_up
+from tasks.settings import SettingsError, check_home
 from tasks.spec.loading import load_spec
 from tasks.spec.values import shown
 from tasks.store.scratch import own_folder
@@ -49,6 +50,10 @@ def answer_if_decided() -> None:
     asked = retrain_parser().parse_args()
     end_on_interrupt()
     set_defaults()
+    try:
+        check_home()
+    except SettingsError as error:
+        sys.exit(fail(str(error), error.exit_code))
     if asked.check:
         sys.exit(_check(asked))
     if asked.look:

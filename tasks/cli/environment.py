@@ -6,6 +6,8 @@ import os
 import sys
 import warnings
 
+from tasks.shown import stand_any_terminal
+
 QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the UI still gets every line
     "MLFLOW_LOGGING_LEVEL": "ERROR",
@@ -27,6 +29,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"
 
 def set_defaults() -> None:
     """Set what Prefect and MLflow read from the environment, before they are imported."""
+    stand_any_terminal()
     pass_proxy_by()
     verbose = {"-v", "--verbose"} & set(sys.argv[1:])
     for name, value in (DEFAULTS if verbose else DEFAULTS | QUIET).items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import re
 import sqlite3
@@ -43,10 +45,11 @@ def open_registry() -> MlflowClient:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the steps wait and try again
-    import mlflow
-
     uri = settings.tracking_uri()
     settings.ensure_home()
+    check_schema()
+    import mlflow
+
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", uri))
     if not uri.startswith("sqlite:///") or _writes_ahead(Path(uri.removeprefix("sqlite:///"))):
@@ -69,7 +72,9 @@ def reach_server() -> None:
 
     Raises:
         OutageError: Where it does not answer.
+        SettingsError: Where the local database is that of another MLflow.
     """
+    check_schema()
     if settings.tracking_uri().startswith("sqlite:"):
         return
     client = open_registry()
@@ -78,6 +83,32 @@ def reach_server() -> None:
         client.search_registered_models(max_results=1)
     except Exception as error:
         raise to_error("The registry cannot be read", error) from error
+
+
+def check_schema() -> None:
+    """Raise SettingsError where another version of MLflow has made the local database.
+
+    Neither MLflow nor the database is changed; what MLflow knows is told by its migrations.
+    """
+    uri = settings.tracking_uri()
+    file = Path(uri.removeprefix("sqlite:///"))
+    found = importlib.util.find_spec("mlflow")
+    if not uri.startswith("sqlite:///") or not file.is_file() or found is None:
+        return
+    (package,) = found.submodule_search_locations or [""]
+    migrations = list((Path(package) / "store/db_migrations/versions").glob("*.py"))
+    with closing(sqlite3.connect(file)) as database:
+        try:
+            made = database.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.DatabaseError:  # MLflow has not made its tables yet
+            return
+    if not made or not migrations or any(made[0] in name.name for name in migrations):
+        return
+    raise settings.SettingsError(
+        f"The MLflow database {file} has the schema {made[0]}, which MLflow "
+        f"{importlib.metadata.version('mlflow')} does not know: a newer one has made it. Install "
+        "that version, or name another database in MLFLOW_TRACKING_URI."
+    )
 
 
 def outage(error: BaseException) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import zipfile
+from contextlib import closing
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,7 +22,8 @@ from tasks.problems.input_form import FormedEstimator
 from tasks.registry import aliases, holds, packages, seals, versions
 from tasks.registry import runs as run_records
 from tasks.registry.aliases import finish_change, promote, roll_back, unfinished_rollback
-from tasks.registry.client import OutageError, open_registry, outage, to_error
+from tasks.registry.client import OutageError, open_registry, outage, reach_server, to_error
+from tasks.settings import SettingsError
 from tasks.spec.fingerprint import digest
 from tasks.store import files, models
 from tasks.store.trusted_types import TRUSTED_TYPES
@@ -96,6 +99,19 @@ def bare_version(client: MlflowClient, **tags: str) -> str:
 def runs(client: MlflowClient) -> list[Any]:
     experiment = client.get_experiment_by_name("toy")
     return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_a_database_of_a_newer_mlflow_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    reach_server()
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        database.execute("INSERT INTO alembic_version VALUES ('2f0ff0ff0ff0')")
+    for reach in (reach_server, open_registry):
+        with pytest.raises(SettingsError, match="has the schema 2f0ff0ff0ff0, which MLflow"):
+            reach()
 
 
 def test_a_fresh_registry_has_no_champion(client: MlflowClient) -> None:
