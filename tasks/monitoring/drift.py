@@ -7,6 +7,7 @@ measured against its own earlier changes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -42,7 +43,7 @@ DATES = (
     (r"\d\d/\d\d/\d{4}", "%d/%m/%Y"),
 )
 """How dates and times are written as texts, and how such texts are read."""
-MISSING, RARE = "(missing)", "(rare)"
+MISSING = "(missing)"
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,8 @@ def _as_times(values: pd.Series[Any]) -> pd.Series[Any] | None:
     if pd.api.types.infer_dtype(there) in ("date", "datetime", "datetime64"):
         return pd.to_datetime(values, utc=True)
     text = there.astype("str")
-    form = next((form for pattern, form in DATES if text.str.fullmatch(pattern).all()), None)
+    like = [(pattern, form) for pattern, form in DATES if re.fullmatch(pattern, text.iloc[0])]
+    form = next((form for pattern, form in like if text.str.fullmatch(pattern).all()), None)
     if form is None:
         return None
     return pd.to_datetime(there, format=form, errors="coerce", utc=True).reindex(values.index)
@@ -237,7 +239,10 @@ def _binned(
     import pandas as pd
 
     missing = values.isna().to_numpy()
-    if pd.api.types.is_numeric_dtype(values) and values.nunique() > CATEGORIES:
+    if values.dtype == object:
+        values = values.astype(str).where(~missing, MISSING)
+    code, found = pd.factorize(values)
+    if pd.api.types.is_numeric_dtype(values) and len(found) > CATEGORIES:
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         known = numbers[~missing & (week > 0)]
         cuts = np.linspace(0, 1, BINS + 1)[1:-1]
@@ -245,9 +250,13 @@ def _binned(
         code = np.searchsorted(edges, numbers, side="left")
         code[missing] = len(edges) + 1
         return code.astype(np.int64), missing, np.arange(len(edges) + 2)
-    text = values.astype(str).where(~missing, MISSING)
-    common = text.value_counts().index[:CATEGORIES]
-    code, names = pd.factorize(text.where(text.isin(common), RARE))
+    written, texts = pd.factorize(pd.Series(found).astype(str))
+    code = np.append(written, len(texts))[code]  # a missing value has the code -1
+    counts = np.bincount(code, minlength=len(texts) + 1)
+    common = np.argsort(-counts, kind="stable")[:CATEGORIES]
+    pooled = np.full(len(counts), -1)
+    pooled[common] = common
+    code, names = pd.factorize(pooled[code])
     return code.astype(np.int64), missing, list(names)
 
 

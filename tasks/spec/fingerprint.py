@@ -353,8 +353,9 @@ def _libraries(spec: ModelSpec, modules: Iterable[_Module]) -> tuple[str, ...]:
         if not _is_below(module.name, (HOUSE,))
         for found in _read(module).imports
     }
-    known = _distributions()
-    found = {known[name][0] for name in imported - own if name in known}
+    other = imported - own - {HOUSE, "sklearn", *DECIDING_LIBRARIES, *sys.stdlib_module_names}
+    known = _distributions() if other else {}
+    found = {known[name][0] for name in other if name in known}
     return tuple(sorted({*DECIDING_LIBRARIES, *found} - {"nightly"}))
 
 

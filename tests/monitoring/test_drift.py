@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.monitoring import drift
 from tasks.monitoring.drift import (
     Shift,
     check_drift,
@@ -215,3 +217,26 @@ def test_a_stuck_column_is_not_hidden_by_one_that_always_drifts() -> None:
     assert check_drift([trending], 2.0).passed
     more = replace(stuck, column="other", psi=3.0)
     assert "as 1 more columns did" in check_drift([trending, stuck, more], 2.0).detail
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(1).integers(0, 90, 900).astype(str),
+        np.random.default_rng(2).choice(["a", None, "b"], 900),
+        np.random.default_rng(3).choice([0.5, np.nan, 2.0], 900),
+        np.random.default_rng(4).choice([True, False], 900),
+        pd.Categorical(np.random.default_rng(5).choice(["x", None, "y"], 900)),
+        pd.array(np.random.default_rng(6).choice([1, None, 2], 900), dtype="Int64"),
+        np.random.default_rng(7).choice(np.array([1, "1", True, None], dtype=object), 900),
+    ],
+)
+def test_categories_are_the_values_as_texts_and_rare_ones_are_pooled(values: Any) -> None:
+    column = pd.Series(values)
+    text = column.astype(str).where(column.notna(), "(missing)")
+    common = text.value_counts().index[:50]
+    expected, names = pd.factorize(text.where(text.isin(common), "(rare)"))
+    code, missing, found = drift._binned(column, np.zeros(900, dtype=np.int64))
+    assert (code == expected).all()
+    assert (missing == column.isna()).all()
+    assert len(found) == len(names)

@@ -12,7 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tasks.problems import Classification
-from tasks.spec import EXPANDING, Gate, ModelSpec, Revert, SpecError, days
+from tasks.spec import EXPANDING, Gate, ModelSpec, Revert, SpecError, days, fingerprint
 from tasks.spec.fingerprint import code_files, digest, libraries
 from tasks.spec.loading import MOVED, load_spec
 from tests.nights import PROJECT, write_model
@@ -165,6 +165,13 @@ def test_the_libraries_a_model_imports_are_the_ones_it_is_made_with(tmp_path: Pa
     model = load_spec(str(write_model(tmp_path / "boosted.py", tmp_path, lgb)))
     assert set(libraries(model)) - set(libraries(toy)) == {"lightgbm"}
     assert digest(model) != digest(toy)
+
+
+def test_what_is_installed_is_listed_only_for_a_library_beyond_the_usual(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fingerprint, "_distributions", lambda: pytest.fail("0.2 s"))
+    assert set(fingerprint.libraries.__wrapped__(toy)) == {*fingerprint.DECIDING_LIBRARIES}
 
 
 def test_a_file_with_no_or_two_specs(tmp_path: Path) -> None:
