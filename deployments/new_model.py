@@ -58,6 +58,11 @@ def new_model_parser() -> argparse.ArgumentParser:
     parser.add_argument("--table", help="table of the database")
     parser.add_argument("--query", help="or a query instead of the table")
     parser.add_argument("--time", metavar="COLUMN", help="column that says when a row happened")
+    parser.add_argument(
+        "--time-format",
+        metavar="FORMAT",
+        help="how it is written in a file, where that is not 2026-11-21: such as %%d-%%m-%%Y",
+    )
     parser.add_argument("--target", metavar="COLUMN", help="column to predict")
     parser.add_argument("--user", metavar="COLUMN", help="for a recommendation: column of the user")
     parser.add_argument("--item", metavar="COLUMN", help="for a recommendation: column of the item")
@@ -229,6 +234,8 @@ def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
     if scheme in DATABASES or asked.table or asked.query:
         return _database(asked, scheme)
     time = {"time": asked.time} if asked.time else {}
+    if asked.time and asked.time_format:
+        time["time_format"] = asked.time_format
     if scheme:
         kind = "CsvDays" if _suffix(origin) in TABLES else "ParquetDays"
         return kind, {"path": origin, **time}

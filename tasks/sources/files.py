@@ -56,12 +56,15 @@ class _FileDays:
             file a day.
         day_start: When a day of larger files begins, ``HH:MM``.
         timezone: Time zone of their days. Times without a zone are local times of this zone.
+        time_format: How texts in ``time`` are written where that is not ISO 8601, such as
+            ``"%d-%m-%Y"``.
     """
 
     path: str
     time: str | None = None
     day_start: str = "00:00"
     timezone: str = "UTC"
+    time_format: str | None = field(default=None, kw_only=True)
 
     _kind: ClassVar[str]
     _ending: ClassVar[str]
@@ -74,6 +77,12 @@ class _FileDays:
         if self.time is not None and not (isinstance(self.time, str) and self.time):
             raise SourceSettingsError(
                 f"{kind}: found time={self.time!r}; expected the name of a column."
+            )
+        form = self.time_format
+        if form is not None and not (self.time and isinstance(form, str) and "%" in form):
+            raise SourceSettingsError(
+                f"{kind}: found time_format={form!r}; expected, beside time=, how its texts are "
+                "written, such as '%d-%m-%Y' or '%d.%m.%Y %H:%M'."
             )
         if self.time is None and self.day_start != "00:00":
             raise SourceSettingsError(
@@ -132,6 +141,8 @@ class _FileDays:
 
     def _recipe(self) -> str:
         known = {name: value for name, value in vars(self).items() if value != {}}
+        if self.time_format is None:  # as before there was one
+            del known["time_format"]
         fields = [f"{name}={value}" for name, value in sorted(known.items())]
         return "\n".join([type(self).__name__, *fields])
 
@@ -271,7 +282,9 @@ class _FileDays:
                 check_time(parts[0].column_names, time, what)
                 if not any(map(len, parts)):
                     raise SourceError(f"{what}: found no row below the header; expected rows.")
-                times = local_times(_column(parts, time), what, time, self.timezone)
+                times = local_times(
+                    _column(parts, time), what, time, self.timezone, self.time_format
+                )
                 timed = [_with_times(part, time, some) for part, some in _shared(parts, times)]
                 partitions.write_days(timed, times, shift_of(self.day_start), folder)
 
@@ -307,6 +320,8 @@ class ParquetDays(_FileDays):
         time: Column of times by which larger files are split into days.
         day_start: When a day of larger files begins, ``HH:MM``.
         timezone: Time zone of their days. Times without a zone are local times of this zone.
+        time_format: How texts in ``time`` are written where that is not ISO 8601, such as
+            ``"%d-%m-%Y"``.
     """
 
     _kind = "Parquet"
@@ -340,6 +355,8 @@ class CsvDays(_FileDays):
         time: Column of times by which larger files are split into days.
         day_start: When a day of larger files begins, ``HH:MM``.
         timezone: Time zone of their days. Times without a zone are local times of this zone.
+        time_format: How texts in ``time`` are written where that is not ISO 8601, such as
+            ``"%d-%m-%Y"``.
         delimiter: The character between two values.
         encoding: Encoding of the text.
         types: Columns to ``"str"``, ``"int"``, ``"float"``, ``"bool"`` or ``"time"``, such as

@@ -21,7 +21,9 @@ OFFSET = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
 """The end of a time that carries an offset from UTC."""
 
 
-def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[Any]:
+def local_times(
+    column: Any, what: str, name: str, timezone: str, form: str | None = None
+) -> pd.Series[Any]:
     """The times of an Arrow column as local times of ``timezone``, without a zone.
 
     Times without a zone are local already and stay as they are, also in the hour that is doubled or
@@ -32,6 +34,7 @@ def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[A
         what: Where the column is from, for messages.
         name: Its name.
         timezone: Time zone of the days.
+        form: How texts and whole numbers are written, as ``strptime`` has it; None for ISO 8601.
 
     Raises:
         SourceSettingsError: Where the column holds no time at all.
@@ -43,6 +46,8 @@ def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[A
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
         kind = kind.value_type
+    if form and pa.types.is_integer(kind):
+        column, kind = column.cast(pa.string()), pa.string()
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     known = (pa.types.is_timestamp, pa.types.is_date, pa.types.is_null)
     if not (text or any(is_one(kind) for is_one in known)):
@@ -60,7 +65,7 @@ def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[A
     if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("s"))
     times = column.to_pandas()
-    times = _parsed(times, what, name) if text else times
+    times = _parsed(times, what, name, form) if text else times
     if len(times) and not 1 < times.dt.year.min() <= times.dt.year.max() < 9999:
         raise SourceError(
             f"{what}: found times from {times.min()} to {times.max()} in {name!r}; expected years "
@@ -72,9 +77,12 @@ def local_times(column: Any, what: str, name: str, timezone: str) -> pd.Series[A
     return local
 
 
-def _parsed(text: pd.Series[Any], what: str, name: str) -> pd.Series[Any]:
+def _parsed(text: pd.Series[Any], what: str, name: str, form: str | None) -> pd.Series[Any]:
     import pandas as pd
 
+    if form:
+        times = pd.to_datetime(text, format=form, errors="coerce", utc="%z" in form)
+        return _all_times(times, text, what, name, f"times written as time_format={form!r} says")
     zoned = with_offset(text)
     if zoned.any() and not zoned.all():
         row = int(zoned.ne(zoned.iloc[0]).to_numpy().argmax())
@@ -84,13 +92,26 @@ def _parsed(text: pd.Series[Any], what: str, name: str) -> pd.Series[Any]:
             "same way."
         )
     times = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=bool(zoned.any()))
+    return _all_times(
+        times,
+        text,
+        what,
+        name,
+        "times such as 2026-11-21 10:00:00, or a source that says how they are written, such as "
+        "time_format='%d-%m-%Y'",
+    )
+
+
+def _all_times(
+    times: pd.Series[Any], text: pd.Series[Any], what: str, name: str, expected: str
+) -> pd.Series[Any]:
     wrong = times.isna().to_numpy()
     if wrong.any():
         row = int(wrong.argmax())
         raise (SourceSettingsError if wrong.all() else SourceError)(
             f"{what}: found {int(wrong.sum()):,} of {len(text):,} rows whose {name!r} is not a "
-            f"time, first {shortened(text.iloc[row])} in row {row + 1:,}; expected times such as "
-            "2026-11-21 10:00:00. Write the times in that form, or name another column."
+            f"time, first {shortened(text.iloc[row])} in row {row + 1:,}; expected {expected}. "
+            "Correct them, or name another column."
         )
     return times
 

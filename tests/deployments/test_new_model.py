@@ -130,6 +130,17 @@ def test_what_it_writes_is_tidy_and_runs(kind: str, tmp_path: Path) -> None:
     assert examples["target"].nunique() > 1
 
 
+def test_a_table_whose_dates_begin_with_the_day_is_read_as_told(tmp_path: Path) -> None:
+    rows = weather()
+    rows["date"] = rows["date"].dt.strftime("%d-%m-%Y")
+    plan, text = make(
+        "--from", str(as_parquet(tmp_path, rows)), "--time", "date", "--target", "rain",
+        "--time-format", "%d-%m-%Y", out=tmp_path / "rain.py",
+    )  # fmt: skip
+    assert (plan.first, len(rows)) == (date(2025, 3, 3), 120)
+    assert 'time_format="%d-%m-%Y"' in text
+
+
 def test_it_says_what_it_left_out_and_why(tmp_path: Path) -> None:
     plan, text = make(
         "--from", str(write_daily(tmp_path / "orders", orders(), "ordered_at")),

@@ -360,6 +360,12 @@ WRONG: dict[str, tuple[Callable[[Path], None], type[SourceError], str]] = {
         SourceSettingsError,
         r"found 1 of 1 rows whose 'at' is not a time, first '11/20/2026' in row 1; expected times",
     ),
+    "a format that does not fit": (
+        write_text("at,n\n20.11.2026,1\n20.13.2026,1\n"),
+        SourceError,
+        r"found 1 of 2 rows whose 'at' is not a time, first '20.13.2026' in row 2; expected times "
+        r"written as time_format='%d.%m.%Y' says",
+    ),
     "one bad time": (
         write_text("at,n\n2026-11-20,1\n2026-11-31,2\n"),
         SourceError,
@@ -394,10 +400,40 @@ def test_what_is_wrong_with_times_is_told(case: str, tmp_path: Path) -> None:
     harm, kind, message = WRONG[case]
     file = tmp_path / "x.csv"
     harm(file)
-    source = CsvDays(str(file), time="at")
+    form = "%d.%m.%Y" if "format" in case else None
+    source = CsvDays(str(file), time="at", time_format=form)
     with pytest.raises(SourceError, match=rf"x\.csv.*{message}|{message}") as told:
         source.read_days(list(source.list_days(date.max)))
     assert type(told.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("written", "form"),
+    [
+        (["20-11-2026", "02-12-2026"], "%d-%m-%Y"),
+        (["11/20/2026 08:30", "12/02/2026 23:59"], "%m/%d/%Y %H:%M"),
+        (["20261120", "20261202"], "%Y%m%d"),
+        (["20.11.2026 23:30 -0200", "02.12.2026 00:30 +0000"], "%d.%m.%Y %H:%M %z"),
+    ],
+)
+def test_times_are_read_as_the_source_says_they_are_written(
+    written: list[str], form: str, tmp_path: Path
+) -> None:
+    rows = pd.DataFrame({"at": written, "n": [1, 2]})
+    rows.to_csv(tmp_path / "x.csv", index=False)
+    rows.to_parquet(tmp_path / "x.parquet", index=False)
+    first = date(2026, 11, 21 if "%z" in form else 20)
+    for source in (
+        CsvDays(str(tmp_path / "x.csv"), time="at", time_format=form),
+        ParquetDays(str(tmp_path / "x.parquet"), time="at", time_format=form),
+    ):
+        assert list(source.list_days(date.max)) == [first, date(2026, 12, 2)]
+        found = source.read_days([date(2026, 12, 2)])
+        assert found["at"].dt.date.tolist() == [date(2026, 12, 2)]
+        assert source_from_json(source_to_json(source)) == source
+    for wrong in ({"time_format": form}, {"time": "at", "time_format": "iso"}):
+        with pytest.raises(SourceSettingsError, match="found time_format="):
+            CsvDays(str(tmp_path / "x.csv"), **wrong)
 
 
 def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
