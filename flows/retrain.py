@@ -35,7 +35,7 @@ from tasks.steps.waiting import begin_shadow, wait_for_person
 def retrain(config: RetrainConfig) -> State:
     """Retrain one model for one as-of date; the champion changes only if every check passes."""
     if config.look and not (config := look_again(config)).as_of:
-        return end_look()
+        return end_look(config)
     with only_night(config.model):
         night = open_night(config)
         if night.decided:

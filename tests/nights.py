@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.settings import PROJECT
+from tasks.steps.ending import outcome_of
 from tests import warm
 from tests.toy import FIRST, write_day
 
@@ -134,7 +135,7 @@ def run_night(model: Path, as_of: date | None = None) -> dict[str, Any]:
 
     state = retrain(RetrainConfig(model=str(model), as_of=as_of), return_state=True)
     report: dict[str, Any] = state.result()
-    assert state.name == report["verdict"]
+    assert outcome_of(state) == report["verdict"]
     return report
 
 

@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tasks import settings
 from tasks.predictions import publish
 from tasks.reporting.archive import past_reports
+from tasks.steps.ending import outcome_of
 from tests.nights import champion_of, nth_day, run_night, write_model, write_more
 from tests.toy import write_day
 
@@ -234,7 +235,7 @@ class Sequence(RuleBasedStateMachine):
         if target is None or before is None:
             return
         state = rollback(RollbackConfig(model="toy", why="a person asked"), return_state=True)
-        assert state.name == "ROLLED BACK"
+        assert outcome_of(state) == "ROLLED BACK"
         assert champion_of() == target
         self.shown = True
         self.withdrawn = self.withdrawn - {target} | {before}
@@ -250,7 +251,7 @@ class Sequence(RuleBasedStateMachine):
         found = holds.read_holds(client.open_registry(), "toy")
         if any(hold.until >= newest for hold in found):
             asked = RollbackConfig(model="toy", release=True, why="a person asked")
-            assert rollback(asked, return_state=True).name == "RELEASED"
+            assert outcome_of(rollback(asked, return_state=True)) == "RELEASED"
 
     @precondition(lambda self: self.ended and bool(waiting_now()))
     @rule(refuse=st.booleans())
@@ -266,10 +267,10 @@ class Sequence(RuleBasedStateMachine):
         config = ApproveConfig(model="toy", by="Ada", why="seen", refuse=refuse)
         state: Any = approve(config, return_state=True)
         if refuse:
-            assert (state.name, champion_of()) == ("REFUSED", before)
+            assert (outcome_of(state), champion_of()) == ("REFUSED", before)
             self.withdrawn.add(one.version)
         elif one.against == before:
-            assert (state.name, champion_of()) == ("APPROVED", one.version)
+            assert (outcome_of(state), champion_of()) == ("APPROVED", one.version)
             self.shown = True
         else:
             assert (state.is_failed(), champion_of()) == (True, before)

@@ -148,14 +148,16 @@ def _run_change(
         change: The flow.
         config: Its settings.
         verbose: Whether the log is shown.
-        ended: Names of its last state where it did what was asked.
+        ended: Its outcomes where it did what was asked.
         wrong: Error that says what the person must ask instead.
     """
     with own_stdout(), embedded_server(), shown_progress(verbose):
         state = change(config, return_state=True)
+    from tasks.steps.ending import outcome_of, said_of
+
     found = state.result(raise_on_failure=False)
-    if state.name in ended:
-        print_text(state.message or "")
+    if outcome_of(state) in ended:
+        print_text(said_of(state))
         sys.exit(0)
     sys.exit(fail(str(found), found.exit_code) if isinstance(found, wrong) else end_failed(found))
 
@@ -165,6 +167,7 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
     from tasks.backtest.report import to_terminal
     from tasks.steps.backtest import REPLAYED
     from tasks.steps.config import BacktestConfig
+    from tasks.steps.ending import outcome_of
 
     asked = backtest_parser().parse_args()
     config = _settings(
@@ -178,7 +181,7 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
     with own_stdout(), embedded_server(), shown_progress(asked.verbose):
         state = backtest(config, return_state=True)
     found = state.result(raise_on_failure=False)
-    if state.name != REPLAYED:
+    if outcome_of(state) != REPLAYED:
         code = found.exit_code if isinstance(found, NightlyError) else 1
         sys.exit(fail(f"{type(found).__name__}: {found}", code))
     print_text(to_terminal(found))
@@ -200,6 +203,7 @@ def _run_named(
 ) -> None:
     """Run a flow of one model and one date, and print the message of its last state."""
     from tasks.steps.config import RetrainConfig
+    from tasks.steps.ending import outcome_of
 
     asked = parser.parse_args()
     _import_model(asked.model)
@@ -207,9 +211,9 @@ def _run_named(
     with own_stdout(), embedded_server(), shown_progress(asked.verbose):
         state = flow(config, return_state=True)
     ends = {**codes, Status.HELD: Status.HELD.exit_code}
-    if state.name in ends:
-        print_text(f"{state.name}. {state.message}")
-        sys.exit(ends[state.name])
+    if (outcome := outcome_of(state)) in ends:
+        print_text(state.message or "")
+        sys.exit(ends[outcome])
     sys.exit(end_failed(state.result(raise_on_failure=False)))
 
 
@@ -235,12 +239,13 @@ def _import_model(model: str) -> None:
 
 
 def _end(state: State, asked: argparse.Namespace) -> int:
+    from tasks.steps.ending import outcome_of
 
     found = state.result(raise_on_failure=False)
-    if state.name == NOTHING:
-        print_text(f"{NOTHING}: {state.message}")
+    if outcome_of(state) == NOTHING:
+        print_text(state.message or "")
         return 0
-    if state.name in set(Status) and isinstance(found, dict):
+    if outcome_of(state) in set(Status) and isinstance(found, dict):
         return _show(cast("Report", found), asked, again=False)
     return end_failed(found)
 

@@ -25,9 +25,9 @@ class Status(StrEnum):
         return _MEANINGS[self].exit_code
 
     @property
-    def state(self) -> str:
-        """Type of the flow run's last state in Prefect; that state is named as the verdict."""
-        return _MEANINGS[self].state
+    def fails(self) -> bool:
+        """Whether the run ends as failed in Prefect: a person has to look."""
+        return _MEANINGS[self].fails
 
     @property
     def registers(self) -> bool:
@@ -42,17 +42,17 @@ class Status(StrEnum):
 
 class _Meaning(NamedTuple):
     exit_code: int
-    state: str
+    fails: bool
     words: str
 
 
 _MEANINGS = {
-    Status.PROMOTED: _Meaning(0, "COMPLETED", "a new champion"),
-    Status.KEPT: _Meaning(0, "COMPLETED", STAYS),
-    Status.WAITING: _Meaning(0, "COMPLETED", f"a version waits for a person, {STAYS}"),
-    Status.SHADOW: _Meaning(0, "COMPLETED", f"a version predicts in the shadow, {STAYS}"),
-    Status.HELD: _Meaning(0, "CANCELLED", f"no fresh data, {STAYS}"),
-    Status.REJECTED: _Meaning(3, "FAILED", f"bad data, {STAYS}"),
+    Status.PROMOTED: _Meaning(0, False, "a new champion"),
+    Status.KEPT: _Meaning(0, False, STAYS),
+    Status.WAITING: _Meaning(0, False, f"a version waits for a person, {STAYS}"),
+    Status.SHADOW: _Meaning(0, False, f"a version predicts in the shadow, {STAYS}"),
+    Status.HELD: _Meaning(0, False, f"no fresh data, {STAYS}"),
+    Status.REJECTED: _Meaning(3, True, f"bad data, {STAYS}"),
 }
 
 

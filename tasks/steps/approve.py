@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 
 from tasks.errors import WrongInputError
@@ -21,6 +21,7 @@ from tasks.registry.client import open_registry
 from tasks.registry.holds import read_holds
 from tasks.reporting.decisions import forget
 from tasks.reporting.waited import note_decision
+from tasks.steps.ending import end_run
 from tasks.steps.events import announce
 from tasks.steps.predict import publish_anew, say_published
 from tasks.steps.rollback import draw_history_anew
@@ -105,7 +106,7 @@ def end_decision(found: dict[str, Any], published: str = "") -> State:
         published: What the app reads now, in words.
     """
     said = " ".join(filter(None, (found["text"], published)))
-    return State(type=StateType.COMPLETED, name=found["outcome"], message=said, data=found)
+    return end_run(found["outcome"], found["model"], said, found)
 
 
 def _chosen(client: Client, config: ApproveConfig) -> str:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import State
 
 from tasks import settings
 from tasks.backtest import replay, report
 from tasks.features.as_of import day_start_of, last_complete_day
 from tasks.spec.loading import load_spec
+from tasks.steps.ending import end_run
 from tasks.steps.progress import tell_progress
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
@@ -152,5 +153,5 @@ def publish_backtest(
 
 def end_backtest(found: dict[str, Any]) -> State:
     """The flow's last state holds the result."""
-    message = " ".join(found["answer"])[:1000]
-    return State(type=StateType.COMPLETED, name=REPLAYED, message=message, data=found)
+    run = f"{found['model']} · {found['nights']} nights to {found['last_day']}"
+    return end_run(REPLAYED, run, " ".join(found["answer"]), found)

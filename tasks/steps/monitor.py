@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import State
 
 from tasks.metrics.base import title
 from tasks.monitoring import drift, live_days, live_performance
@@ -18,10 +18,11 @@ from tasks.promotion.anchor import NIGHTS, line_gain, next_anchor
 from tasks.registry import anchors, versions
 from tasks.registry.client import open_registry
 from tasks.reporting.archive import past_reports
-from tasks.shown import all_shown, shown
+from tasks.shown import all_shown
 from tasks.spec.loading import load_spec
 from tasks.steps import rollback
 from tasks.steps.config import RollbackConfig
+from tasks.steps.ending import end_run
 from tasks.steps.events import announce
 from tasks.steps.history import draw_history
 from tasks.steps.retries import OUTSIDE
@@ -183,8 +184,8 @@ def end_monitor(night: Night, live: live_days.Live, published: str) -> State:
     guess = "; ".join(live_days.estimated_lines(ahead, live.days, spec)) if ahead else ""
     said = " ".join(filter(None, (night.backfill, said, published, guess)))
     data = all_shown(json.loads(_dump(live)))
-    name = "REVERTED" if live.has_reverted else "BACKFILL" if night.backfill else "GRADED"
-    return State(type=StateType.COMPLETED, name=name, message=shown(said), data=data)
+    outcome = "REVERTED" if live.has_reverted else "BACKFILL" if night.backfill else "GRADED"
+    return end_run(outcome, f"{night.name} · {night.as_of}", said, data)
 
 
 def _dump(live: live_days.Live) -> str:

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import runtime
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 
 from tasks.features.as_of import (
@@ -30,6 +31,7 @@ from tasks.reporting.held import NOTHING, night_to_take_up
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
+from tasks.steps.ending import end_run
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
 from tasks.steps.state import Night
@@ -105,9 +107,7 @@ def open_night(config: RetrainConfig) -> Night:
 
 def end_held(night: Night) -> State:
     """The last state of a flow without fresh data."""
-    return State(
-        type=StateType(Status.HELD.state), name=Status.HELD.value, message=" ".join(night.held)
-    )
+    return end_run(Status.HELD.value, f"{night.name} · {night.as_of}", " ".join(night.held))
 
 
 def look_again(config: RetrainConfig) -> RetrainConfig:
@@ -115,9 +115,9 @@ def look_again(config: RetrainConfig) -> RetrainConfig:
     return config.model_copy(update={"as_of": night_to_take_up(config.model)})
 
 
-def end_look() -> State:
+def end_look(config: RetrainConfig) -> State:
     """The last state of a look that found no night to take up."""
-    return State(type=StateType.COMPLETED, name=NOTHING, message="No held night can run now.")
+    return end_run(NOTHING, Path(config.model).stem, "No held night can run now.")
 
 
 def _why_backfill(name: str, as_of: date) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 
 from tasks import settings
@@ -18,8 +18,9 @@ from tasks.predictions import publish, sql_table
 from tasks.registry import anchors, versions, waiting
 from tasks.registry.client import open_registry
 from tasks.reporting.decisions import full_name
-from tasks.shown import all_shown, shown
+from tasks.shown import all_shown
 from tasks.spec.loading import load_spec
+from tasks.steps.ending import end_run
 from tasks.steps.events import announce
 from tasks.steps.prepare import clean_days
 from tasks.steps.retries import OUTSIDE
@@ -209,17 +210,17 @@ def say_published(name: str, shown: publish.Predictions | None) -> str:
 
 
 def end_predict(night: Night, made: publish.Predictions | None) -> State:
-    """The flow's last state: ``PUBLISHED``, or why not."""
+    """The last state of a flow that predicts: ``PUBLISHED``, or why not."""
+    run = f"{night.name} · {night.as_of}"
     if made is None:
         text = "The spec defines no requests, so there are no predictions."
-        return State(type=StateType.COMPLETED, name="NOTHING ASKED", message=text)
-    kind, name = StateType.COMPLETED, "PUBLISHED"
+        return end_run("NOTHING ASKED", run, text)
+    outcome = "REFUSED" if made.fault else "PUBLISHED"
     text = f"{made.rows:,} predictions of {night.name} for {made.day}, by version {made.version}."
     if made.fault:
-        kind, name = StateType.FAILED, "REFUSED"
         text = f"The predictions for {made.day} are refused: {made.fault.removesuffix('.')}."
     data = all_shown(publish.to_json(made))
-    return State(type=kind, name=name, message=shown(text), data=data)
+    return end_run(outcome, run, text, data, failed=bool(made.fault))
 
 
 def _predict_by_anchor(

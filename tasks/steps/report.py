@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 
 from tasks import settings
@@ -31,6 +31,7 @@ from tasks.reporting.night_plots import draw_drift, draw_nights
 from tasks.spec.fingerprint import code_files
 from tasks.spec.loading import load_spec
 from tasks.steps import mlflow_run
+from tasks.steps.ending import end_run
 from tasks.steps.events import announce
 from tasks.steps.history import draw_history
 from tasks.steps.spoken import task
@@ -111,28 +112,19 @@ def end_again(night: Night) -> State:
     """The last state of a run whose night, or a later one, was decided before."""
     assert night.decided is not None
     if not night.late:
-        ended = end_night(night.decided)
-        return ended.model_copy(update={"message": f"Decided before. {ended.message}"})
-    return State(
-        type=StateType.COMPLETED,
-        name=SUPERSEDED,
-        message=(
-            f"The night of {night.due} was missed; the night of {night.as_of} has used every day "
-            f"since then and ended {night.decided['verdict']}. There is nothing left to do."
-        ),
-        data=night.decided,
+        return end_night(night.decided, "Decided before.")
+    said = (
+        f"The night of {night.due} was missed; the night of {night.as_of} has used every day "
+        f"since then and ended {night.decided['verdict']}. There is nothing left to do."
     )
+    return end_run(SUPERSEDED, f"{night.name} · {night.due}", said, night.decided)
 
 
-def end_night(found: Report) -> State:
-    """The flow's last state: its name is the verdict."""
-    verdict = Status(found["verdict"])
-    return State(
-        type=StateType(verdict.state),
-        name=verdict.value,
-        message=" ".join(found["reasons"])[:1000],
-        data=found,
-    )
+def end_night(found: Report, *before: str) -> State:
+    """The last state of a night: the verdict, what is said before its reasons, and those."""
+    verdict, run = Status(found["verdict"]), f"{found['model']} · {found['as_of']}"
+    said = " ".join((*before, *found["reasons"]))
+    return end_run(verdict.value, run, said, found, failed=verdict.fails)
 
 
 def _early_verdict(night: Night, clean: Cleaned | None) -> Verdict:

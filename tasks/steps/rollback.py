@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import State
 
 from tasks import settings
 from tasks.clean_process.package_check import check_package
@@ -27,6 +27,7 @@ from tasks.registry.holds import read_holds, release_hold
 from tasks.reporting.archive import past_reports
 from tasks.reporting.decisions import forget
 from tasks.spec.gate import Gate, Revert
+from tasks.steps.ending import end_run
 from tasks.steps.events import announce
 from tasks.steps.history import draw_history
 from tasks.steps.spoken import task
@@ -172,7 +173,7 @@ def end_rollback(found: dict[str, Any], published: str) -> State:
     """
     _note(found["model"]).unlink(missing_ok=True)
     said = " ".join(filter(None, (to_text(found), published)))
-    return State(type=StateType.COMPLETED, name=ROLLED_BACK, message=said, data=found)
+    return end_run(ROLLED_BACK, found["model"], said, found)
 
 
 def held_through(model: str, version: str | None = None) -> date | None:
@@ -227,7 +228,7 @@ def release_recipes(config: RollbackConfig) -> dict[str, Any]:
 
 def end_release(found: dict[str, Any]) -> State:
     """The flow's last state says what was released."""
-    return State(type=StateType.COMPLETED, name=RELEASED, message=found["text"], data=found)
+    return end_run(RELEASED, found["model"], found["text"], found)
 
 
 @task(task_run_name="retire the champion", cache_policy=NO_CACHE)
@@ -270,7 +271,7 @@ def retire_champion(config: RollbackConfig, known_until: date | None) -> dict[st
 
 def end_retire(found: dict[str, Any]) -> State:
     """The flow's last state says what was retired."""
-    return State(type=StateType.COMPLETED, name=RETIRED, message=found["text"], data=found)
+    return end_run(RETIRED, found["model"], found["text"], found)
 
 
 def _note(model: str) -> Path:

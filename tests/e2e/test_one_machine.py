@@ -160,7 +160,7 @@ def night(served: Served, model: Path) -> dict[str, Any]:
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    named = f"toy · {YESTERDAY}"
+    named = f"toy · {YESTERDAY} · PROMOTED"
     runs = served.ask("flow_runs/filter", {"flow_runs": {"name": {"any_": [named]}}})
     assert len(runs) == 1, ended.stdout
     found: dict[str, Any] = runs[0]
@@ -195,9 +195,9 @@ def shoot(page: Page, name: str) -> None:
 
 
 def test_the_run_ends_with_the_verdict(night: dict[str, Any]) -> None:
-    assert (night["state_name"], night["state_type"]) == ("PROMOTED", "COMPLETED")
-    assert night["state"]["message"].startswith("First champion: ")
-    assert {"nightly", "groceries"} <= set(night["tags"])
+    assert (night["state_name"], night["state_type"]) == ("Completed", "COMPLETED")
+    assert night["state"]["message"].startswith("PROMOTED. First champion: ")
+    assert {"nightly", "groceries", "PROMOTED"} <= set(night["tags"])
 
 
 def test_its_tasks_say_what_happened(served: Served, night: dict[str, Any]) -> None:
@@ -229,6 +229,21 @@ def test_the_page_of_the_run(served: Served, night: dict[str, Any], page: Page) 
     expect(page.get_by_text("PROMOTED").first).to_be_visible()
     expect(page.get_by_text(re.compile(r"clean\s+40 new of 40 days")).first).to_be_visible()
     shoot(page, "prefect_run")
+
+
+@pytest.mark.parametrize("interface", ["", "/v2"])
+def test_the_lists_of_runs_show_the_night(
+    served: Served, night: dict[str, Any], page: Page, interface: str
+) -> None:
+    """On the deployment's page, and among the runs that completed."""
+    site, name = f"http://127.0.0.1:{served.port}{interface}", f"toy · {YESTERDAY} · PROMOTED"
+    for place, url in {
+        "deployment": f"deployments/deployment/{night['deployment_id']}",
+        "completed": "runs?state=Completed",
+    }.items():
+        page.goto(f"{site}/{url}")
+        expect(page.get_by_text(name).first).to_be_visible()
+        shoot(page, f"prefect{interface.replace('/', '_')}_{place}")
 
 
 def test_the_report_is_on_its_page_with_pictures(
@@ -293,12 +308,11 @@ def test_missed_nights_end_as_one(served: Served, model: Path, night: dict[str, 
         if all(run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") for run in found):
             break
         time.sleep(1)
-    states = [run["state_name"] for run in found]
-    assert set(states) <= {"PROMOTED", "SUPERSEDED"}
-    real = [run for run in found if run["state"]["message"].startswith("First champion: ")]
-    assert [run["name"] for run in real] == [f"missed · {YESTERDAY}"]
-    (rest,) = (run["state"]["message"] for run in found if run not in real)
-    assert "was missed" in rest or rest.startswith("Decided before")
+    said = [run["state"]["message"] for run in found]
+    (real,) = (run for run in found if run["state"]["message"].startswith("PROMOTED. First "))
+    assert real["name"] == f"missed · {YESTERDAY} · PROMOTED"
+    (rest,) = (text for text in said if text != real["state"]["message"])
+    assert rest.startswith(("SUPERSEDED. ", "PROMOTED. Decided before"))
     folder = served.home / "reports" / "missed"
     assert [one.name for one in folder.iterdir() if one.is_dir()] == [str(YESTERDAY)]
 
@@ -458,7 +472,7 @@ def test_after_a_power_cut_in_a_night_the_next_one_ends_within_two_minutes(
             "CRASHED",
             True,
         )
-    assert wait(again, begin(again), "COMPLETED", "FAILED")["state_name"] == "PROMOTED"
+    assert wait(again, begin(again), "COMPLETED", "FAILED")["name"].endswith("· PROMOTED")
     last = tree(again)
     again.process.send_signal(signal.SIGTERM)
     out, _ = again.process.communicate(timeout=120)

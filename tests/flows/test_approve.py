@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import State
 
 from tasks import settings
 from tasks.predictions import publish
+from tasks.steps.ending import outcome_of
 from tests import nights, warm
 from tests.nights import (
     PROJECT,
@@ -110,7 +111,7 @@ def test_the_first_champion_waits_and_a_person_makes_it(place: Path, heard: dict
     assert "python flows/approve.py --model toy --by NAME --why REASON" in found["reasons"][1]
     assert found["waiting"] == {"version": "1", "against": None, "decision": None}
     ended = decide()
-    assert (ended.name, champion_of(), app()) == ("APPROVED", "1", {"1"})
+    assert (outcome_of(ended), champion_of(), app()) == ("APPROVED", "1", {"1"})
     on = report(30)["waiting"]["decision"].pop("on")
     told = f"approved by Ada on {on}: the gain is real"
     assert str(ended.message).startswith(f"Version 1 of toy is the champion: {told}.")
@@ -127,7 +128,7 @@ def test_the_first_champion_waits_and_a_person_makes_it(place: Path, heard: dict
 
 def test_the_same_again_changes_nothing_nor_does_the_night(place: Path) -> None:
     ended = decide()
-    assert (ended.name, champion_of(), app()) == ("APPROVED", "1", {"1"})
+    assert (outcome_of(ended), champion_of(), app()) == ("APPROVED", "1", {"1"})
     assert "Version 1 was approved by Ada" in refusal(refuse=True)
     found = run_night(place / "toy.py", nth_day(30))
     assert (found["verdict"], found["reasons"][0][:30]) == (
@@ -170,13 +171,13 @@ def test_the_command_a_person_types(place: Path) -> None:
 def test_what_is_refused_is_held_and_the_champion_stays(place: Path, heard: dict[str, str]) -> None:
     assert night(place, 33)["verdict"] == "WAITING"
     ended = decide(refuse=True, why="a leak")
-    assert (ended.name, champion_of(), app()) == ("REFUSED", "3", {"3"})
+    assert (outcome_of(ended), champion_of(), app()) == ("REFUSED", "3", {"3"})
     until = nth_day(33) + timedelta(days=7)
     held = f"Its recipe (logistic) and code are held through {until}"
     assert held in str(ended.message)
     assert "nightly.version.refused" in heard
     assert report(33)["waiting"]["decision"]["outcome"] == "REFUSED"
-    assert decide(refuse=True, why="a leak").name == "REFUSED"
+    assert outcome_of(decide(refuse=True, why="a leak")) == "REFUSED"
     again = run_night(place / "toy.py", nth_day(33))
     assert (again["verdict"], champion_of()) == ("KEPT", "3")
     assert again["reasons"][0].startswith("Version 4")
@@ -196,7 +197,7 @@ def test_a_champion_that_has_changed_since_is_not_replaced(place: Path) -> None:
     assert champion_of() == "1"
     assert "was judged against version 3, but version 1 is the champion now" in refusal()
     assert (champion_of(), app()) == ("1", {"1"})
-    assert decide(refuse=True).name == "REFUSED"
+    assert outcome_of(decide(refuse=True)) == "REFUSED"
 
 
 def test_an_approval_that_could_not_publish_stands_and_the_next_night_publishes_it(
@@ -213,7 +214,7 @@ def test_an_approval_that_could_not_publish_stands_and_the_next_night_publishes_
     with monkeypatch.context() as patch:
         patch.setattr(publish, "publish", fails)
         ended = decide()
-    assert (ended.name, champion_of(), app()) == ("APPROVED", "6", {"1"})
+    assert (outcome_of(ended), champion_of(), app()) == ("APPROVED", "6", {"1"})
     assert "The app still reads the predictions of version 1: " in str(ended.message)
     assert "the database is down" in str(ended.message)
     assert report(36)["waiting"]["decision"]["outcome"] == "APPROVED"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tasks.steps.ending import outcome_of
 from tests import nights
 from tests.nights import champion_of, nth_day, versions_of, write_model, write_more
 
@@ -22,7 +23,7 @@ def held(model: Path, as_of: date) -> bool:
     from tasks.steps.config import RetrainConfig
 
     config = RetrainConfig(model=str(model), as_of=as_of)
-    return bool(retrain(config, return_state=True).name == "HELD")
+    return bool(outcome_of(retrain(config, return_state=True)) == "HELD")
 
 
 def look(model: Path) -> Any:
@@ -40,19 +41,19 @@ def test_data_that_come_in_the_morning_are_taken_without_a_person(
     monkeypatch.setattr("tasks.steps.predict.announce", lambda *told: events.extend(told[2]))
     write_more(tmp_path / "days", 1, 30)
     model = write_model(tmp_path / "toy.py", tmp_path / "days")
-    assert look(model).name == "NOTHING TO DO"
+    assert outcome_of(look(model)) == "NOTHING TO DO"
     assert held(model, nth_day(31))
     assert events == ["nightly.night.held"]
     for _ in range(2):
         idle = look(model)
-        assert (idle.name, idle.type.value) == ("NOTHING TO DO", "COMPLETED")
+        assert (outcome_of(idle), idle.type.value) == ("NOTHING TO DO", "COMPLETED")
     assert held(model, nth_day(31))
     assert (events, versions_of()) == (["nightly.night.held"], [])
     write_more(tmp_path / "days", 31, 31)
     taken = look(model)
-    assert (taken.name, taken.result()["as_of"]) == ("PROMOTED", str(nth_day(31)))
+    assert (outcome_of(taken), taken.result()["as_of"]) == ("PROMOTED", str(nth_day(31)))
     assert (champion_of(), versions_of()) == ("1", ["1"])
     assert events == ["nightly.night.held", "nightly.night.promoted"]
     for _ in range(2):
-        assert look(model).name == "NOTHING TO DO"
+        assert outcome_of(look(model)) == "NOTHING TO DO"
     assert (champion_of(), versions_of(), len(events)) == ("1", ["1"], 2)

@@ -16,6 +16,7 @@ from tasks import settings
 from tasks.monitoring import live_days
 from tasks.predictions import publish
 from tasks.steps.config import RetrainConfig
+from tasks.steps.ending import outcome_of
 from tasks.store import files
 from tests.nights import (
     MLFLOW_WARNINGS,
@@ -93,7 +94,7 @@ def test_a_night_grades_the_answers_of_the_night_before(model: Path) -> None:
 
 def test_a_day_is_graded_once_and_again_where_its_labels_changed(model: Path, folder: Path) -> None:
     run_night(model, nth_day(38))
-    assert run(monitor, model, nth_day(39)).name == "GRADED"
+    assert outcome_of(run(monitor, model, nth_day(39))) == "GRADED"
     before = record(nth_day(39))
     place = settings.home() / "live" / "toy" / f"{nth_day(39)}.json"
     written = place.stat().st_mtime_ns
@@ -134,8 +135,8 @@ def three_bad_days(
         assert run_night(spoilt, nth_day(36))["verdict"] == "PROMOTED"
         assert champion_of() == "2"
         for number in (37, 38, 39):
-            assert run(monitor, spoilt, nth_day(number)).name == "GRADED"
-            assert run(predict, spoilt, nth_day(number)).name == "PUBLISHED"
+            assert outcome_of(run(monitor, spoilt, nth_day(number))) == "GRADED"
+            assert outcome_of(run(predict, spoilt, nth_day(number))) == "PUBLISHED"
     return place
 
 
@@ -154,7 +155,7 @@ def test_a_bad_champion_is_reverted_within_days(
         "tasks.steps.rollback.announce", lambda _model, _as_of, events: said.update(events)
     )
     ended = run(monitor, spoilt, nth_day(40))
-    assert ended.name == "REVERTED"
+    assert outcome_of(ended) == "REVERTED"
     assert champion_of() == "1"
     assert app_reads() == ("1", nth_day(40))
     assert f"The app reads 200 predictions for {nth_day(41)} by version 1 now." in ended.message
@@ -206,7 +207,7 @@ def test_where_the_predecessor_is_unfit_the_champion_stays(spoilt: Path, home: P
     for file in home.rglob("model.skops"):  # of every version, the predecessor's too
         file.write_bytes(file.read_bytes()[:-10])
     ended = run(monitor, spoilt, nth_day(40))
-    assert ended.name == "GRADED"
+    assert outcome_of(ended) == "GRADED"
     assert "Version 2 should be reverted" in ended.message
     assert champion_of() == "2"
 
@@ -249,9 +250,9 @@ def test_a_backfill_reads_reports_beside_and_changes_nothing(
     before = kept(home)
 
     ended = run(monitor, spoilt, nth_day(40))
-    assert (ended.name, champion_of()) == ("BACKFILL", "2")
+    assert (outcome_of(ended), champion_of()) == ("BACKFILL", "2")
     assert ended.message.startswith(f"This night is a backfill: the night of {nth_day(41)} was")
-    assert run(predict, spoilt, nth_day(40)).name == "REFUSED"
+    assert outcome_of(run(predict, spoilt, nth_day(40))) == "REFUSED"
     report = run_night(spoilt.with_name("toy.py"), nth_day(36))
     assert (report["verdict"], report["reasons"][0][:24]) == ("KEPT", "This night is a backfill")
     assert kept(home) == before

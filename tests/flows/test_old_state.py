@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.steps.ending import outcome_of
 from tests import warm
 from tests.nights import MLFLOW_WARNINGS, move_database
 from tests.old_state.rows import nth_day, write_days
@@ -186,12 +187,12 @@ def test_a_rollback_goes_back_to_the_old_predecessor(tmp_path: Path) -> None:
 
     place = unpack(tmp_path / "place")
     state = run(place, rollback, model="visits", why="it was better")
-    assert state.name == "ROLLED BACK", state.message
+    assert outcome_of(state) == "ROLLED BACK", state.message
     assert state.message.startswith("Version 1 of visits is the champion again")
     rows, wanted = probe("visits", "1")
     assert np.array_equal(predictions_of(place, "visits", rows), wanted)
     state = run(place, predict, model=str(place / "visits.py"), as_of=NIGHT)
-    assert state.name == "PUBLISHED", state.message
+    assert outcome_of(state) == "PUBLISHED", state.message
     assert_published(place, "visits", "current.parquet", "1")
 
 

@@ -15,6 +15,7 @@ import sqlalchemy as sql
 from flows.predict import predict
 from tasks.predictions import publish
 from tasks.steps.config import RetrainConfig
+from tasks.steps.ending import outcome_of
 from tasks.store import frames
 from tests.nights import MLFLOW_WARNINGS, nth_day, run_night, write_model, write_more
 from tests.toy import make_day
@@ -157,7 +158,7 @@ def test_what_is_no_answer_is_refused_and_yesterdays_stay(
     named = '[["number", "size", "shop"]]'
     other = write_model(tmp_path / "other.py", after_39.parent / "days", (named, named + requests))
     state = run_predict(other, nth_day(40))
-    assert (state.name, state.type.value) == ("REFUSED", "FAILED")
+    assert (outcome_of(state), state.type.value) == ("REFUSED", "FAILED")
     assert fault in state.message
     assert {*current()["as_of"]} == {nth_day(39)}
     assert len(current()) == 200
@@ -165,14 +166,14 @@ def test_what_is_no_answer_is_refused_and_yesterdays_stay(
 
 def test_a_look_back_does_not_replace_newer_answers(after_40: Path) -> None:
     state = run_predict(after_40, nth_day(39))
-    assert state.name == "REFUSED"
+    assert outcome_of(state) == "REFUSED"
     assert "those of 2026-02-09 are newer" in state.message
     assert {*current()["as_of"]} == {nth_day(40)}
 
 
 def test_without_a_champion_there_is_nothing_to_publish(model: Path) -> None:
     state = run_predict(model, nth_day(40))
-    assert (state.name, "there is no champion yet" in state.message) == ("REFUSED", True)
+    assert (outcome_of(state), "there is no champion yet" in state.message) == ("REFUSED", True)
 
 
 def test_the_predecessor_answers_the_same_requests(after_40: Path) -> None:
@@ -191,7 +192,7 @@ def test_a_champion_of_other_code_answers_with_its_own(after_39: Path, tmp_path:
         after_39.parent / "days",
         ('.astype("float64").fillna(0.5)', '.astype("float64").fillna(0.5) * 0 - 7'),
     )
-    assert run_predict(other, nth_day(40)).name == "PUBLISHED"
+    assert outcome_of(run_predict(other, nth_day(40))) == "PUBLISHED"
     assert current()["probability"].to_numpy() == pytest.approx(
         before["probability"].to_numpy(), abs=0
     )
@@ -203,7 +204,7 @@ def test_a_model_that_names_no_requests_predicts_nothing(model: Path, tmp_path: 
     )
     report = run_night(silent)
     assert report["predictions"] is None
-    assert run_predict(silent, nth_day(40)).name == "NOTHING ASKED"
+    assert outcome_of(run_predict(silent, nth_day(40))) == "NOTHING ASKED"
 
 
 def test_requests_without_what_is_known_ahead_are_one_message(

@@ -186,7 +186,8 @@ def test_prefect_keeps_the_report(place: Place, first: tuple[Place, dict[str, An
         (found,) = client.read_artifacts(artifact_filter=ours)
         assert "PROMOTED" in str(found.data)
         run = client.read_flow_run(run_id)
-    assert (run.state_name, run.name) == ("PROMOTED", f"toy · {nth_day(40)}")
+    assert (run.state_name, run.name) == ("Completed", f"toy · {nth_day(40)} · PROMOTED")
+    assert "PROMOTED" in run.tags
 
 
 def test_the_same_night_again_runs_nothing(

@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import State
 import flows.rollback as flow_file
 from tasks import settings
 from tasks.predictions import publish
+from tasks.steps.ending import outcome_of
 from tasks.store import files
 from tests import nights, warm
 from tests.nights import (
@@ -92,7 +93,7 @@ def run_rollback(**config: Any) -> State:
     from tasks.steps.config import RollbackConfig
 
     ended: Any = rollback(RollbackConfig(model="toy", **config), return_state=True)
-    assert ended.name == "ROLLED BACK", ended.message
+    assert outcome_of(ended) == "ROLLED BACK", ended.message
     return ended
 
 

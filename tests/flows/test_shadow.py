@@ -11,6 +11,7 @@ import pytest
 
 from tasks import settings
 from tasks.predictions import publish
+from tasks.steps.ending import outcome_of
 from tests.nights import (
     MLFLOW_WARNINGS,
     champion_of,
@@ -57,7 +58,7 @@ def test_shadow_nights_end_on_live_days_also_where_the_night_is_killed_or_with_a
     ended: Any = approve(
         ApproveConfig(model="toy", by="Ada", why="it is needed now"), return_state=True
     )
-    assert (ended.name, champion_of(), app()) == ("APPROVED", "3", {"3"})
+    assert (outcome_of(ended), champion_of(), app()) == ("APPROVED", "3", {"3"})
 
 
 def killed(*_: Any, **__: Any) -> None:

@@ -5,6 +5,7 @@ import pytest
 from prefect.client.schemas.objects import StateType
 
 from tasks.promotion.checks import Status, Verdict
+from tasks.steps.ending import outcome_of
 from tasks.steps.report import end_night
 from tests.nights import PROJECT
 
@@ -28,14 +29,19 @@ def test_an_unknown_verdict_is_refused() -> None:
         ("KEPT", StateType.COMPLETED),
         ("WAITING", StateType.COMPLETED),
         ("SHADOW", StateType.COMPLETED),
-        ("HELD", StateType.CANCELLED),
+        ("HELD", StateType.COMPLETED),
         ("REJECTED", StateType.FAILED),
     ],
 )
-def test_the_flows_last_state_is_named_as_the_verdict(verdict: str, kind: StateType) -> None:
-    state = end_night({"verdict": verdict, "reasons": ["why"]})
-    assert (state.name, state.type, type(state.name)) == (verdict, kind, str)
-    assert state.message == "why"
+def test_the_flows_last_state_has_prefects_name_and_begins_with_the_verdict(
+    verdict: str, kind: StateType
+) -> None:
+    """Prefect's pages find runs by its own names of states."""
+    report = {"model": "toy", "as_of": "2026-11-22", "verdict": verdict, "reasons": ["why"]}
+    state = end_night(report)
+    assert (state.name, state.type) == (kind.value.capitalize(), kind)
+    assert state.message == f"{verdict}. why"
+    assert outcome_of(state) == verdict
 
 
 def test_code_names_a_verdict_by_the_enum() -> None:

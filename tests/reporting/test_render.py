@@ -68,15 +68,16 @@ def test_the_last_nights_are_drawn_from_two_judged_ones_on() -> None:
 def test_a_night_already_decided_ends_as_it_did_or_as_superseded(
     due: date | None, state: str
 ) -> None:
-    decided = Night("toy", "toy", date(2026, 11, 22), {}, "key", decided=NIGHTS[-1], due=due)
+    report = NIGHTS[-1] | {"model": "toy"}
+    decided = Night("toy", "toy", date(2026, 11, 22), {}, "key", decided=report, due=due)
     ended = end_again(decided)
-    assert (ended.name, ended.type.value) == (state, "COMPLETED")
+    assert (ended.name, ended.type.value) == ("Completed", "COMPLETED")
     if state == "KEPT":
-        assert ended.message == "Decided before. The reason."
+        assert ended.message == "KEPT. Decided before. The reason."
     else:
         assert ended.message == (
-            "The night of 2026-11-19 was missed; the night of 2026-11-22 has used every day since "
-            "then and ended KEPT. There is nothing left to do."
+            "SUPERSEDED. The night of 2026-11-19 was missed; the night of 2026-11-22 has used "
+            "every day since then and ended KEPT. There is nothing left to do."
         )
 
 
