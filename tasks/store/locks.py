@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tasks import settings
 from tasks.errors import NightlyError
@@ -40,7 +40,7 @@ def lock(name: str, wait: float = 0.0, poll: float = 0.2) -> Iterator[None]:
         raise StoreError(unwritable(place, error)) from error
     give_up = time.monotonic() + wait
     with file:
-        while not _taken(file):
+        while not is_taken(file):
             if time.monotonic() >= give_up:
                 file.seek(0)
                 holder = file.read() or "another process"
@@ -75,7 +75,8 @@ def is_held(place: Path) -> bool:
     return False
 
 
-def _taken(file: IO[str]) -> bool:
+def is_taken(file: IO[Any]) -> bool:
+    """Lock an open file, unless another process holds it; whether it was free."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

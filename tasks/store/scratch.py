@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks import settings
+from tasks.store import locks
 from tasks.store.files import StoreError, unwritable
 
 PREFIX = "nightly-run-"
@@ -91,7 +91,7 @@ def _make(place: Path) -> tuple[Path, IO[bytes]]:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
         with suppress(FileNotFoundError):  # another run has just found it without its lock
             file = (folder / LOCK).open("xb")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            locks.wait_for(file)
             if (folder / LOCK).exists():
                 return folder, file
             file.close()
@@ -100,12 +100,10 @@ def _make(place: Path) -> tuple[Path, IO[bytes]]:
 def _remove_if_free(folder: Path) -> None:
     try:
         with (folder / LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(folder)
+            if locks.is_taken(file):
+                _remove(folder)
     except FileNotFoundError:
         folder.rmdir()  # killed before it had a lock, or in the last moment of its removal
-    except BlockingIOError:
-        return
 
 
 def _remove(folder: Path) -> None:
