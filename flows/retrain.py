@@ -16,7 +16,7 @@ from tasks.steps.config import RetrainConfig
 from tasks.steps.judge import judge_night, look_for_leaks, score_champion
 from tasks.steps.monitor import grade_predictions, measure_drift, revert_champion
 from tasks.steps.opening import end_look, look_again, only_night, open_night
-from tasks.steps.predict import deliver_predictions
+from tasks.steps.predict import deliver_predictions, publish_champion
 from tasks.steps.prepare import clean_days, extract_features
 from tasks.steps.release import (
     check_version,
@@ -41,10 +41,12 @@ def retrain(config: RetrainConfig) -> State:
         if night.decided:
             return end_again(night)
         if night.held:
+            publish_champion(night)
             return end_night(publish_report(night))
 
         clean = clean_days(night)
         if clean.rejected or clean.held:
+            publish_champion(night)
             return end_night(publish_report(night, clean))
 
         live = grade_predictions(night, clean)

@@ -101,6 +101,16 @@ def read_decisions(client: MlflowClient, model: str) -> dict[str, Decision]:
     }
 
 
+def read_decided(client: MlflowClient, model: str) -> list[tuple[Waiting, Decision]]:
+    """Every version whose wait has ended, as it waited, and how it ended."""
+    found = client.search_model_versions(f"name = '{model}'")
+    return [
+        (_waiting(version), read_decision(version.tags[DECIDED]))
+        for version in found
+        if {WAITING, DECIDED} <= set(version.tags)
+    ]
+
+
 def read_decision(text: str) -> Decision:
     """From the text of the tag."""
     return Decision(**json.loads(text))

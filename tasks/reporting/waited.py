@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def note_decision(model: str, as_of: str, version: str, decision: Decision) -> None:
-    """Write the decision into the night's report; one of another version is left alone.
+    """Write the decision into the night's report, if it is not there yet.
+
+    A report of another version is left alone.
 
     Args:
         model: Name of the model.
@@ -23,13 +25,14 @@ def note_decision(model: str, as_of: str, version: str, decision: Decision) -> N
         decision: What was decided.
     """
     for report in archive.past_reports(model, date.fromisoformat(as_of), 1):
+        waited = report.get("waiting")
         if report["as_of"] == as_of and _version(report) == version:
+            if waited and waited["decision"] == asdict(decision):
+                return
             folder = archive.report_folder(model, date.fromisoformat(as_of))
             shown = (folder / "report.md").read_text(encoding="utf-8").splitlines()
             pictures = [line for line in shown if line.startswith("![")]
-            waiting = cast(
-                "WaitingPart", {**(report["waiting"] or {}), "decision": asdict(decision)}
-            )
+            waiting = cast("WaitingPart", {**(waited or {}), "decision": asdict(decision)})
             render.write_texts(folder, {**report, "waiting": waiting}, pictures)
 
 

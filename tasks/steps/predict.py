@@ -141,6 +141,19 @@ def deliver_predictions(night: Night, clean: Cleaned) -> publish.Predictions | N
     return publish.Predictions(night.next_day, fault=fault, stays=stays, failed=True)
 
 
+def publish_champion(night: Night) -> None:
+    """On a night without fresh data: where the app reads another version's predictions, publish
+    anew those of the champion, as of the date that the app reads.
+
+    The run that made it the champion was cut off, could not publish, or was one of another machine.
+    """
+    last = publish.last_published(night.name)
+    champion = versions.read_champion(open_registry(), night.name)
+    if night.backfill or last is None or champion is None or last["version"] == champion.version:
+        return
+    log.info("predict   %s", publish_after_rollback(night.name))
+
+
 def publish_after_rollback(name: str) -> str:
     """Publish anew what the app reads, with the champion of now; what that led to, in words.
 

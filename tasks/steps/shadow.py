@@ -51,6 +51,7 @@ def follow_shadow(
         tonight's challenger is not registered then. None where it is about the challenger.
     """
     client = open_registry()
+    _note_decided(client, night.name)
     if before := _decided_before(client, night, live, judged):
         return before
     waits = waiting.read_waiting(client, night.name)
@@ -86,6 +87,12 @@ def follow_shadow(
     return replace(judged, verdict=refuse(judged.verdict, told)), None
 
 
+def _note_decided(client: Client, model: str) -> None:
+    """Write into the report of the night it is about each decision whose run was cut off before."""
+    for waited, decision in waiting.read_decided(client, model):
+        note_decision(model, waited.as_of, waited.version, decision)
+
+
 def _shadow_of(
     night: Night, one: waiting.Waiting, live: Live
 ) -> tuple[Shadow, list[Mapping[str, Any]]]:
@@ -106,7 +113,6 @@ def _decided_before(
         if (decision.by, decision.on) == (NIGHTS, night.as_of.isoformat()):
             shadow, _ = _shadow_of(night, waiting.read_waited(client, night.name, version), live)
             judged = replace(judged, shadow=shadow)
-            note_decision(night.name, shadow.since.isoformat(), version, decision)
             if decision.outcome == waiting.REFUSED:
                 return _refused(judged, shadow, decision.why), None
             if versions.read_alias(client, night.name, versions.CHAMPION) == version:

@@ -200,11 +200,12 @@ def test_a_champion_that_has_changed_since_is_not_replaced(place: Path) -> None:
     assert outcome_of(decide(refuse=True)) == "REFUSED"
 
 
-def test_an_approval_that_could_not_publish_stands_and_the_next_night_publishes_it(
+def test_an_approval_that_could_not_publish_stands_and_the_next_night_publishes_it_even_held(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from flows.retrain import retrain
     from flows.rollback import rollback
-    from tasks.steps.config import RollbackConfig
+    from tasks.steps.config import RetrainConfig, RollbackConfig
 
     def fails(*_: Any) -> None:
         raise publish.PublishError("the database is down")
@@ -218,6 +219,12 @@ def test_an_approval_that_could_not_publish_stands_and_the_next_night_publishes_
     assert "The app still reads the predictions of version 1: " in str(ended.message)
     assert "the database is down" in str(ended.message)
     assert report(36)["waiting"]["decision"]["outcome"] == "APPROVED"
+    before = report(36)
+    config = RetrainConfig(model=str(place / "toy.py"), as_of=nth_day(39))
+    assert retrain(config, return_state=True).name == "HELD"
+    assert (champion_of(), app(), report(36)) == ("6", {"6"}, before), "as of night 36"
+    rows = pd.read_parquet(publish.folder_of("toy") / publish.CURRENT)
+    assert {*rows["as_of"].astype(str)} == {str(nth_day(36))}
     assert night(place, 37)["verdict"] == "WAITING"
     assert (champion_of(), app()) == ("6", {"6"})
     rows = pd.read_parquet(publish.folder_of("toy") / publish.CURRENT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 from mlflow import MlflowClient
 
+from tasks.monitoring.live_days import Live
 from tasks.promotion.checks import Check, Status, Verdict
 from tasks.registry import aliases, versions, waiting
 from tasks.registry.client import open_registry
@@ -21,7 +22,8 @@ from tasks.reporting.night_report import build_report
 from tasks.reporting.report_schema import Report
 from tasks.steps import approve
 from tasks.steps.config import ApproveConfig
-from tasks.steps.state import Incumbent, Judged, Night
+from tasks.steps.shadow import follow_shadow
+from tasks.steps.state import Cleaned, Incumbent, Judged, Night
 from tasks.steps.waiting import close_waiting, wait_for_person
 from tests.registry.test_versions import TAGS, bare_version
 from tests.reporting.test_night_report import FIGURES, JUDGED, PROMOTED
@@ -192,6 +194,21 @@ def test_a_newer_version_and_a_promotion_close_what_waits(
     with pytest.raises(approve.ApprovalError, match=r"No version of toy waits.*superseded by ver"):
         approve.choose_waiting.fn(asked(refuse=True))
     assert heard == {}
+
+
+def test_a_decision_cut_off_before_its_report_is_in_it_after_a_night_of_any_later_date(
+    client: MlflowClient,
+) -> None:
+    champion_made(client)
+    version, _ = night_that_waits(client, DAYS[0])
+    decision = waiting.Decision(waiting.APPROVED, "its shadow nights", "Better.", str(DAYS[1]))
+    aliases.promote(client, "toy", version, decision=decision)
+    assert cast(Any, report(DAYS[0])["waiting"])["decision"] is None
+    later, judged = Night("toy", "toy", DAYS[3], {}, "later"), judged_to_wait(client)
+    nothing = Cleaned({}, (), {}, {}, 0.0)
+    found = follow_shadow.fn(later, nothing, Live(), judged)
+    assert found == (judged, None)
+    assert cast(Any, report(DAYS[0])["waiting"])["decision"] == asdict(decision)
 
 
 def test_a_night_that_runs_again_after_the_decision_finds_it(client: MlflowClient) -> None:
