@@ -14,6 +14,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ import yaml
 from prefect.blocks.core import Block
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events.actions import ActionTypes
 from prefect.events.filters import AutomationFilter, AutomationFilterTags
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger
@@ -218,7 +220,7 @@ def find_block(client: SyncPrefectClient, kind: str, name: str) -> tuple[UUID, s
 
 
 def scheduled_models(text: str) -> list[str]:
-    """Names of the models that the deployments of a prefect.yaml schedule.
+    """Names of the models that the deployments of a prefect.yaml schedule; not where it is paused.
 
     Raises:
         AlarmsError: Where the text is not a valid prefect.yaml.
@@ -227,15 +229,34 @@ def scheduled_models(text: str) -> list[str]:
     try:
         deployments = yaml.safe_load(text)["deployments"]
         scheduled = [
-            one["parameters"]["config"]["model"] for one in deployments if "schedules" in one
+            one["parameters"]["config"]["model"]
+            for one in deployments
+            if any(each.get("active", True) for each in one.get("schedules", ()))
+            and not one.get("paused")
         ]
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         words = " ".join(str(error).split())
         raise AlarmsError(
             f"{SCHEDULES.name}: found {type(error).__name__}: {words}; expected a list "
             "'deployments', each with parameters.config.model."
         ) from error
     return [load_spec(model).name for model in dict.fromkeys(scheduled)]
+
+
+def paused_models(deployments: Iterable[DeploymentResponse]) -> set[str]:
+    """Names of the models of which every schedule of their nights is paused on the server.
+
+    Args:
+        deployments: Those of the server.
+    """
+    running, paused = set[str](), set[str]()
+    for one in deployments:
+        config = (one.parameters or {}).get("config") or {}
+        if one.schedules and "model" in config and not config.get("look"):
+            on = not one.paused and any(each.active for each in one.schedules)
+            with suppress(SpecError):  # of another project on the same server
+                (running if on else paused).add(load_spec(config["model"]).name)
+    return paused - running
 
 
 def start_watch(client: SyncPrefectClient, models: Iterable[str], today: date) -> None:
@@ -319,13 +340,16 @@ def put_in_place(*, test: bool) -> None:
         apply_changes(client, changes)
         if any(change.word in ("created", "updated") for change in changes):
             time.sleep(LOADING)
+        paused = paused_models(client.read_deployments())
+        models = [model for model in models if model not in paused]
         start_watch(client, models, datetime.now(UTC).date())
         for change in changes:
             print(f"{change.word:<10}{change.alarm.name}")
         if test:
             webhook_block = (CustomWebhookNotificationBlock.get_block_type_slug(), OURS)
             send_test(client, *(block or webhook_block))
-        print(f"Watching {', '.join(models)}; messages go to {goal}.")
+        left = f" (paused: {', '.join(sorted(paused))})" if paused else ""
+        print(f"Watching {', '.join(models) or 'no model'}{left}; messages go to {goal}.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

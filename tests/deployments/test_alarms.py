@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -145,8 +146,38 @@ def test_the_scheduled_models_are_watched() -> None:
 
 
 @pytest.mark.parametrize(
+    "pause",
+    [{"paused": True}, {"schedules": []}, {"schedules": [{"cron": "0 3 * * *", "active": False}]}],
+)
+def test_a_paused_schedule_is_not_watched(pause: dict[str, Any]) -> None:
+    entries = yaml.safe_load(alarms.SCHEDULES.read_text())["deployments"]
+    quiet = [e | pause if "groceries" in str(e.get("parameters")) else e for e in entries]
+    assert alarms.scheduled_models(yaml.safe_dump({"deployments": quiet})) == ["flights"]
+
+
+def test_what_is_paused_on_the_server_is_not_watched() -> None:
+    def deployment(model: str, paused: bool = False, active: bool = True, **more: Any) -> Any:
+        schedules = [SimpleNamespace(active=active)]
+        config = {"model": model, **more}
+        return SimpleNamespace(parameters={"config": config}, paused=paused, schedules=schedules)
+
+    found = [
+        deployment("groceries", active=False),
+        deployment("groceries", look=True),
+        deployment("flights", paused=True),
+        deployment("flights"),
+        deployment("gone", paused=True),
+    ]
+    assert alarms.paused_models(found) == {"groceries"}
+
+
+@pytest.mark.parametrize(
     "text",
-    ["deployments: !!python/object/apply:os.mkdir [made]", "[]", "deployments: [{schedules: []}]"],
+    [
+        "deployments: !!python/object/apply:os.mkdir [made]",
+        "[]",
+        "deployments: [{schedules: [{}]}]",
+    ],
 )
 def test_no_object_is_made_of_a_schedule(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
