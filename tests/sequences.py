@@ -122,7 +122,7 @@ class Sequence(RuleBasedStateMachine):
         from tasks.steps.config import RetrainConfig
 
         config = RetrainConfig(model=str(self.model), as_of=as_of)
-        return str(retrain(config, return_state=True).name)
+        return outcome_of(retrain(config, return_state=True))
 
     @initialize(recipe=st.sampled_from(("good", "asking", "in the shadow")))
     def first_night(self, recipe: str) -> None:

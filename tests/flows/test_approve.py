@@ -221,7 +221,7 @@ def test_an_approval_that_could_not_publish_stands_and_the_next_night_publishes_
     assert report(36)["waiting"]["decision"]["outcome"] == "APPROVED"
     before = report(36)
     config = RetrainConfig(model=str(place / "toy.py"), as_of=nth_day(39))
-    assert retrain(config, return_state=True).name == "HELD"
+    assert outcome_of(retrain(config, return_state=True)) == "HELD"
     assert (champion_of(), app(), report(36)) == ("6", {"6"}, before), "as of night 36"
     rows = pd.read_parquet(publish.folder_of("toy") / publish.CURRENT)
     assert {*rows["as_of"].astype(str)} == {str(nth_day(36))}
