@@ -68,11 +68,12 @@ def unreserved(features: pd.DataFrame, target: str | None = None) -> pd.DataFram
     Raises:
         SpecError: Where they hold the target, or a column with a reserved name.
     """
-    if taken := [name for name in (*RESERVED[1:], target) if name in features]:
+    reserved = RESERVED[1:] if target is None else ("target", target)
+    if taken := [name for name in reserved if name in features]:
         raise SpecError(
             f"features: found the column {taken[0]!r}, which is the outcome's name; expected only "
-            "inputs. If the column is computed from earlier days only, it is not a leak: rename "
-            "it"
+            "inputs. If the column is known before the day begins, it is not a leak: rename it, "
+            f"such as .rename(columns={{{taken[0]!r}: 'own_{taken[0]}'}})"
         )
     return features.drop(columns="day", errors="ignore")
 

@@ -160,6 +160,7 @@ def _keys(table: _Table, columns: Sequence[Column], constant: float) -> list[tup
         column
         for column in columns
         if column.role == "input"
+        and column.name != "target"  # an input of that name is called otherwise
         and (
             ((column.kind == "text" or column.is_code) and 2 <= column.unique <= VALUES)
             or (column.kind in ("whole", "flag") and 2 <= column.unique <= NUMBERS)
