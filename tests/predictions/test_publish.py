@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import grp
 import os
+import sqlite3
 import threading
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -269,6 +272,55 @@ def test_what_cannot_be_published_leaves_file_table_and_record_as_they_are(tmp_p
         publish.publish("groceries", night, KEYS, url, {"version": "2"})
         assert set(pd.read_parquet(folder / publish.CURRENT)["version"]) == {"2"}
         assert publish.last_published("groceries") == {"version": "2"}
+
+
+def test_a_database_that_dies_in_a_publish_leaves_all_as_it_was(
+    postgres: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night, folder = date(2026, 11, 21), publish.folder_of("groceries")
+    fill, admin = sql_table._insert, sql.create_engine(postgres)
+
+    def fill_and_die(*given: Any) -> None:
+        fill(*given)
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        with admin.begin() as connection:
+            connection.exec_driver_sql(
+                f"{ended} WHERE datname = current_database() AND pid != pg_backend_pid()"
+            )
+
+    publish.keep("groceries", night, answers(version="1"), None, None)
+    publish.publish("groceries", night, KEYS, postgres, {"version": "1"})
+    publish.keep("groceries", night, answers(version="2"), None, None)
+    with monkeypatch.context() as patch:
+        patch.setattr(sql_table, "_insert", fill_and_die)
+        with pytest.raises(PublishError, match=r"cannot be written to postgres.*unchanged"):
+            publish.publish("groceries", night, KEYS, postgres, {"version": "2"})
+    assert set(read(postgres)["version"]) == {"1"}
+    assert set(pd.read_parquet(folder / publish.CURRENT)["version"]) == {"1"}
+    assert publish.last_published("groceries") == {"version": "1"}
+    publish.publish("groceries", night, KEYS, postgres, {"version": "2"})
+    assert set(read(postgres)["version"]) == {"2"}
+    admin.dispose()
+
+
+def test_a_table_that_another_session_holds_is_waited_for(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'app.db'}"
+    replace_table(url, "groceries_predictions", answers(version="1"), KEYS)
+    held, begun = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with closing(sqlite3.connect(tmp_path / "app.db")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            begun.set()
+            held.wait(0.5)
+            other.rollback()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    begun.wait()
+    replace_table(url, "groceries_predictions", answers(version="2"), KEYS)
+    other.join()
+    assert set(read(url)["version"]) == {"2"}
 
 
 def test_old_nights_are_forgotten(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
