@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import certifi
 import pytest
 from hypothesis import settings
 
+from tasks.cli.environment import COLLECT_AFTER
 from tests import browser, servers, warm
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
@@ -23,6 +25,7 @@ END = "-----END CERTIFICATE-----\n"
 settings.register_profile("nightly", deadline=None)
 settings.load_profile("nightly")
 
+gc.set_threshold(COLLECT_AFTER)
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="nightly-tests-")
 # Each client of Prefect reads 140 certificates (16 ms), although the tests' servers have none.
 one_certificate = Path(os.environ["PREFECT_HOME"]) / "one.pem"

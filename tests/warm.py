@@ -159,6 +159,7 @@ def serve(address: str) -> tuple[list[str], dict[str, str]] | None:
 
     Ends when standard input is closed, which happens at the latest when the tests end.
     """
+    gc.set_threshold(50_000)  # as the commands do
     for name in LIBRARIES:
         import_module(name)
     assert threading.active_count() == 1, threading.enumerate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -29,3 +30,16 @@ def test_a_proxy_is_not_asked_for_this_machine(
     for _ in range(2):
         environment.pass_proxy_by()
     assert (os.environ.get("no_proxy"), os.environ.get("NO_PROXY")) == (after, after)
+
+
+def test_garbage_is_looked_for_seldom_while_libraries_are_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    try:
+        environment.set_defaults()
+        assert gc.get_threshold() == (environment.COLLECT_AFTER, 10, 10)
+    finally:
+        gc.set_threshold(*before)
