@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.problems import naive
-from tasks.scaffold.leak_hints import truths
+from tasks.scaffold.leak_hints import CALENDAR, truths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +31,9 @@ LATE: dict[How, Any] = {
 NEEDED: dict[How, int] = {"last_value": 1, "last_week": 7, "recent_mean": 7, "usual": 0}
 """Days of history that each needs, beside those whose labels are not final."""
 LENGTH = 28
-KEYS, TRIED, VALUES, NUMBERS = 3, 8, 5_000, 60
-"""Most columns of a key, most columns that are tried, most values of a category and of a number."""
-TESTED, WORK = 14, 3_000_000
+KEYS, TRIED, VALUES = 3, 8, 5_000
+"""Most columns of a key, most columns that are tried, and most values of one."""
+TESTED, WORK = 14, 1_000_000
 """Most days that are forecast, and rows of history read for one way to do it."""
 LEAST = 0.02
 """Least share of the error, or least gain of a ranking metric, by which a more complex one wins."""
@@ -96,11 +96,12 @@ def choose_baseline(
         return None
     constant, best = _measure(table, _usual(table, ())), None
     value = constant
-    for by in _keys(table, columns, constant):
+    found_keys = _keys(table, columns, constant)
+    for by in found_keys:
         found = _measure(table, _usual(table, by))
         if _better(table, found, value):
             best, value = Baseline("usual", by), found
-    keys = [(), *([best.by] if best else [])]
+    keys = [(), *found_keys]
     for how in LATE if read.kind != "multiclass" else ():
         if lookback < NEEDED[how] + delay:
             continue
@@ -161,9 +162,11 @@ def _keys(table: _Table, columns: Sequence[Column], constant: float) -> list[tup
         for column in columns
         if column.role == "input"
         and column.name != "target"  # an input of that name is called otherwise
+        and 2 <= column.unique <= VALUES
         and (
-            ((column.kind == "text" or column.is_code) and 2 <= column.unique <= VALUES)
-            or (column.kind in ("whole", "flag") and 2 <= column.unique <= NUMBERS)
+            column.kind == "text"
+            or column.is_code
+            or (column.kind in ("whole", "flag") and CALENDAR.search(column.name))
         )
     ]
     names = [c.name for c in sorted(fine, key=lambda c: (c.kind == "whole", -c.unique, c.name))]
@@ -177,16 +180,16 @@ def _keys(table: _Table, columns: Sequence[Column], constant: float) -> list[tup
             if name not in key
         }
         best = max(scored, key=lambda one: scored[one], default=None)
-        if best is None or not _better(table, scored[best], value):
+        if best is None or not _better(table, scored[best], value, (1 + len(key)) * LEAST):
             break
         key, value = best, scored[best]
         found.append(key)
     return found
 
 
-def _better(table: _Table, value: float, than: float) -> bool:
+def _better(table: _Table, value: float, than: float, share: float = LEAST) -> bool:
     """Whether a forecast is better by enough; of errors, values are their negatives."""
-    least = LEAST if table.metric in _RANKING else LEAST * abs(than)
+    least = share if table.metric in _RANKING else share * abs(than)
     return math.isfinite(value) and value > than + least
 
 

@@ -100,7 +100,7 @@ def _constants(plan: Plan) -> list[str]:
     if plan.calendar:
         lines += constant("CALENDAR", plan.calendar, "  # follow the date: no drift")
     if plan.baseline and plan.baseline.by:
-        lines += constant("BY", plan.baseline.by, "  # rows alike in these share a baseline")
+        lines += constant("BY", plan.baseline.by, "  # of KNOWN_AHEAD: rows alike share a baseline")
     if past := _past(plan):
         lines += constant("PAST", past, "  # made of earlier days only: may be strong")
     lines += constant("KEY", keys, "  # identifies a row; not an input") if keys else []
@@ -153,7 +153,7 @@ def _features(plan: Plan) -> list[str]:
     keys = ", *KEY" if plan.named("id") else ""
     inputs = f'day.drop(columns=["day"{keys}])'
     if _types(plan):
-        inputs += ".astype(TYPES)"
+        inputs += ".astype(types)"
     if any(column.name == "target" for column in plan.named("time", "input")):
         inputs += '.rename(columns={"target": "own_target"})'
     lines = []
@@ -172,11 +172,14 @@ def _features(plan: Plan) -> list[str]:
     head = "def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:"
     lines += [head + unused]
     lines += ['    """What is known of each row and of similar rows before the day begins."""']
+    if _types(plan):
+        lines.append("    types = {name: kind for name, kind in TYPES.items() if name in day}")
     if unused:
         return [*lines, f"    return {inputs}"]
     lines.append(f"    inputs = {inputs}")
     if plan.alike:
-        lines.append('    past = {f"{key}_usual": past_mean(day, history, key) for key in ALIKE}')
+        lines.append("    alike = [key for key in ALIKE if key in day]")
+        lines.append('    past = {f"{key}_usual": past_mean(day, history, key) for key in alike}')
     if plan.baseline and plan.looks_back:
         head = f'    past["{plan.looks_back}"] = ' if plan.alike else "    naive = "
         parts = ["day", "history", "TARGET", *(["BY"] if plan.baseline.by else [])]

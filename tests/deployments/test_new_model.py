@@ -135,6 +135,19 @@ def test_what_it_writes_is_tidy_and_runs(kind: str, tmp_path: Path) -> None:
     assert examples["target"].nunique() > 1
 
 
+def test_a_column_may_be_taken_out_of_those_known_ahead_and_nowhere_else(tmp_path: Path) -> None:
+    file, asked = tmp_path / "orders.py", ["--time", "ordered_at", "--target", "returned"]
+    _, text = make("--from", str(as_parquet(tmp_path, orders(40, 50))), *asked, out=file)
+    assert 'ALIKE = ("town", "shop_id")' in text
+    before, after = text.split("KNOWN_AHEAD = ", 1)
+    for name in ("shop_id", "vip", "class"):
+        after = re.sub(rf'^( *)"{name}",\n|(?<=[( ])"{name}", ', "", after, count=1, flags=re.M)
+    file.write_text(f"{before}KNOWN_AHEAD = {after}")
+    spec = load_spec(str(file))
+    assert not {"shop_id", "vip", "class"} & {*spec.known_ahead}
+    assert {"town", "town_usual", "amount"} <= {*rehearse(spec)}
+
+
 def test_a_table_whose_dates_begin_with_the_day_is_read_as_told(tmp_path: Path) -> None:
     rows = weather()
     rows["date"] = rows["date"].dt.strftime("%d-%m-%Y")
