@@ -1,0 +1,651 @@
+"""Every operation of a run fails once: the harness.
+
+A run of a flow is a fork of this process, which has everything imported. In it the ``n``-th
+operation that changes something fails, or ends the process: a file opened for writing, a write, an
+fsync, a rename, a removal, a folder made, a statement or a commit of a database. Prefect's tasks
+run in their own engine, one after another and without a server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import faulthandler
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from tasks.steps.ending import outcome_of
+from tests.nights import nth_day, write_model, write_more
+
+FIRST = 30
+ONE_RECIPE = (
+    ('        "constant": DummyClassifier(),\n', ""),
+    ('        "tree": DecisionTreeClassifier(max_depth=3, random_state=0),\n', ""),
+    ("resamples=200", "resamples=100"),
+)
+ERRORS = (errno.ENOSPC, errno.EIO)
+KILLED = 137
+CHANGES = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|REPLACE)\b", re.IGNORECASE)
+ONE_PATH = {"os.remove": "unlink", "os.mkdir": "mkdir", "os.rmdir": "rmdir"}
+TWO_PATHS = {"os.rename": "rename", "os.link": "link", "os.symlink": "symlink"}
+
+
+@dataclass
+class Operations:
+    """Counts the operations of this process, and lets one of them fail.
+
+    Attributes:
+        root: Only what happens below this folder counts, and databases.
+        fails: Number of the operation that fails; 0 for none.
+        kills: Whether it ends the process instead.
+        seen: What was done, in order.
+        active: Whether operations count now.
+    """
+
+    root: str = ""
+    fails: int = 0
+    kills: bool = False
+    seen: list[str] = field(default_factory=list)
+    active: bool = False
+
+    def meet(self, kind: str, what: str) -> OSError | None:
+        """Count an operation; the error that it fails with, if it is its turn.
+
+        Of the code of a package, copied file by file, the first file counts.
+        """
+        label = re.sub(r"(run/\*|code)/(tasks/.*|tasks|toy.py)$", r"\1/(code)", f"{kind} {what}")
+        if not self.active or (label.endswith("(code)") and label in self.seen[-3:]):
+            return None
+        self.seen.append(label)
+        if len(self.seen) != self.fails:
+            return None
+        if self.kills:
+            os._exit(KILLED)
+        number = ERRORS[self.fails % len(ERRORS)]
+        return OSError(number, os.strerror(number), what)
+
+    def must_not(self, kind: str, what: Any) -> None:
+        """Count an operation on a file below the root, and raise where it fails."""
+        if self.active and isinstance(what, (str, bytes, os.PathLike)):
+            path = os.fsdecode(what)
+            if path.startswith(self.root) and (error := self.meet(kind, self.short(path))):
+                raise error
+
+    def short(self, path: str) -> str:
+        """A path below the root without what differs between two runs."""
+        shown = path.removeprefix(self.root).strip("/")
+        shown = re.sub(r"nightly-run-\w{8}", "run", shown)
+        return re.sub(r"[0-9a-f]{16,}|tmp\w{8}|\.\w{8}\.tmp|\.\d+\.tmp", "*", shown)
+
+
+NOW = Operations()
+
+
+def path_of(number: int) -> str:
+    """The file that a descriptor is of."""
+    return str(Path(f"/proc/self/fd/{number}").readlink())
+
+
+class Written:
+    """An open file, each of whose writes counts; one that fails has written half."""
+
+    def __init__(self, file: Any, path: str) -> None:
+        self._file, self._path = file, path
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> Written:
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *ended: Any) -> Any:
+        return self._file.__exit__(*ended)
+
+    def __iter__(self) -> Any:
+        return iter(self._file)
+
+    def write(self, content: Any) -> Any:
+        if NOW.active and NOW.fails == len(NOW.seen) + 1:
+            self._file.write(content[: len(content) // 2])
+            self._file.flush()
+        NOW.must_not("write", self._path)
+        return self._file.write(content)
+
+
+def watch_operations() -> None:
+    """From now on the operations of this process and its forks count."""
+    from sqlalchemy import Engine, event
+    from sqlalchemy.exc import OperationalError
+
+    def audit(name: str, arguments: tuple[Any, ...]) -> None:
+        if not NOW.active:
+            return
+        if name == "open":
+            path, _, flags = arguments
+            if flags & (os.O_WRONLY | os.O_RDWR):
+                NOW.must_not("open", path)
+        elif name in ONE_PATH:
+            if Path(os.fsdecode(arguments[0])).exists() != (name == "os.mkdir"):
+                NOW.must_not(ONE_PATH[name], arguments[0])
+        elif name in TWO_PATHS:
+            NOW.must_not(TWO_PATHS[name], arguments[1])
+
+    sys.addaudithook(audit)
+    sync, opened, by_number = os.fsync, io.open, os.fdopen
+
+    def fsync(number: int) -> None:
+        NOW.must_not("fsync", path_of(number))
+        sync(number)
+
+    def watched(file: Any, path: str, mode: str) -> Any:
+        below = NOW.active and path.startswith(NOW.root)
+        return Written(file, path) if below and set(mode) & set("wax+") else file
+
+    def open_file(path: Any, mode: str = "r", *more: Any, **named: Any) -> Any:
+        file = opened(path, mode, *more, **named)
+        return watched(file, str(path), mode) if isinstance(path, Path) else file
+
+    def open_number(number: int, mode: str = "r", *more: Any, **named: Any) -> Any:
+        file = by_number(number, mode, *more, **named)
+        return watched(file, path_of(number), mode)
+
+    os.fsync, os.fdopen, io.open = fsync, open_number, open_file  # type: ignore[assignment]
+
+    def failed(kind: str, statement: str) -> None:
+        if error := NOW.meet(kind, " ".join(statement.split())[:60]):
+            import sqlite3
+
+            said = "database or disk is full" if error.errno == errno.ENOSPC else "disk I/O error"
+            raise OperationalError(statement, None, sqlite3.OperationalError(said))
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def execute(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if CHANGES.match(statement):
+            connection.info["changed"] = True
+            failed("sql", statement)
+
+    @event.listens_for(Engine, "commit")
+    def commit(connection: Any) -> None:
+        if connection.info.pop("changed", False):
+            failed("commit", "")
+
+
+def use_no_server() -> None:
+    """Prefect's tasks run where they are called, one after another; nothing is sent anywhere."""
+    import prefect
+    import prefect.artifacts
+    import prefect.client.orchestration
+    import prefect.events
+    import prefect.events.utilities
+    import prefect.results
+    from prefect.client.schemas.objects import State
+
+    from tasks.reporting import plots, problem_plots
+    from tasks.steps import (
+        approve,
+        judge,
+        monitor,
+        opening,
+        predict,
+        prepare,
+        progress,
+        release,
+        report,
+        rollback,
+        shadow,
+        train,
+        waiting,
+    )
+
+    class Run:
+        """What a task knows of its flow's run."""
+
+        start_time = datetime.now(UTC)
+
+        @classmethod
+        def get(cls) -> Any:
+            return SimpleNamespace(start_time=cls.start_time, flow_run=None)
+
+    class Future:
+        def __init__(self, state: State) -> None:
+            self.state = state
+
+        def result(self, raise_on_failure: bool = True) -> Any:
+            return self.state.result(raise_on_failure=raise_on_failure)
+
+    class Client:
+        def __enter__(self) -> Client:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def update_flow_run(self, *_: object, **__: object) -> None:
+            pass
+
+    def submit(task: Any, *given: Any, **named: Any) -> Future:
+        return Future(task(*given, return_state=True, **named))
+
+    def nothing(*_: object, **__: object) -> None:
+        pass
+
+    rooms = (
+        approve, judge, monitor, opening, predict, prepare, progress, release, report, rollback,
+        shadow, train, waiting,
+    )  # fmt: skip
+    for room in rooms:
+        for name, found in list(vars(room).items()):
+            if isinstance(found, prefect.Task):
+                found.retry_delay_seconds, found.retry_jitter_factor = 0, None
+            if name == "FlowRunContext":
+                setattr(room, name, Run)
+            if name == "create_markdown_artifact":
+                setattr(room, name, nothing)
+    for drawn in (plots, problem_plots):
+        drawn.to_png = lambda _: b"\x89PNG, not drawn"
+    prefect.Task.submit = submit  # type: ignore[method-assign,assignment]
+    progress.tell_progress = prepare.tell_progress = lambda *_: nothing  # type: ignore[assignment]
+    prefect.events.emit_event = nothing  # type: ignore[assignment]
+    prefect.events.utilities.should_emit_events = lambda: False
+    prefect.results._read_server_default_result_storage_block_id = nothing  # type: ignore[assignment]
+    real = prefect.client.orchestration.get_client
+    prefect.client.orchestration.get_client = (  # type: ignore[assignment]
+        lambda *a, **k: Client() if sys._getframe(1).f_globals["__name__"].startswith("tasks.")
+        else real(*a, **k)
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended.
+
+    Attributes:
+        code: Exit code of its process.
+        state: Name of its last state; ``raised`` where it ended with an error.
+        said: What its command would print.
+        seen: Its operations, unless it was killed.
+        broken: What does not hold afterwards.
+    """
+
+    code: int
+    state: str = ""
+    said: str = ""
+    seen: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A run whose operations fail.
+
+    Attributes:
+        name: Its name.
+        begins: State that it begins with.
+        ends: Name of its last state.
+        run: Runs it.
+        then: What is run after one that is over; None for the same again.
+        over: The operation after which it is over.
+    """
+
+    name: str
+    begins: str
+    ends: str
+    run: Callable[[Path], str]
+    then: Callable[[Path], str] | None = None
+    over: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the runs of a scenario happen; ``states`` holds what they begin with."""
+
+    root: Path
+
+    @property
+    def home(self) -> Path:
+        return self.root / "live" / "home"
+
+    @property
+    def live(self) -> Path:
+        return self.root / "live"
+
+    def begin_with(self, state: str) -> None:
+        """Put a kept state in place."""
+        shutil.rmtree(self.live, ignore_errors=True)
+        shutil.copytree(self.root / "states" / state, self.live)
+
+    def keep_as(self, state: str) -> None:
+        """Keep what is in place as a state."""
+        shutil.copytree(self.live, self.root / "states" / state)
+
+
+def run_night(place: Path, number: int) -> str:
+    from flows.retrain import retrain
+    from tasks.steps.config import RetrainConfig
+
+    config = RetrainConfig(model=str(place / "toy.py"), as_of=nth_day(number))
+    return outcome_of(retrain.fn(config))
+
+
+def run_predict(place: Path) -> str:
+    from flows.predict import predict
+    from tasks.steps.config import RetrainConfig
+
+    config = RetrainConfig(model=str(place / "toy.py"), as_of=nth_day(FIRST + 2))
+    return outcome_of(predict.fn(config))
+
+
+def run_rollback(place: Path) -> str:
+    """Back to the one before, as a person types it: the same command again goes no further."""
+    NOW.active = False
+    (place / "rolled back").touch()
+    NOW.active = True
+    from flows.rollback import rollback
+    from tasks.steps.config import RollbackConfig
+
+    return outcome_of(rollback.fn(RollbackConfig(model="toy", why="a person asked")))
+
+
+def run_clean_up(place: Path) -> str:
+    """The step of a night, with limits that leave almost nothing."""
+    from tasks import settings
+    from tasks.steps.config import RetrainConfig
+    from tasks.steps.opening import only_night, open_night
+    from tasks.steps.release import clean_up
+
+    settings.store_bytes = lambda: 0
+    settings.keep_versions = lambda: 2
+    config = RetrainConfig(model=str(place / "toy.py"), as_of=nth_day(FIRST + 3))
+    with only_night(config.model):
+        clean_up(open_night(config))
+    return "CLEAN"
+
+
+STATES = ("no night", "one night", "two nights", "three nights", "four nights")
+SCENARIOS = (
+    Scenario("first night", "no night", "PROMOTED", lambda place: run_night(place, FIRST)),
+    Scenario("next night", "one night", "PROMOTED", lambda place: run_night(place, FIRST + 1)),
+    Scenario("predict", "two nights", "PUBLISHED", run_predict),
+    Scenario(
+        "rollback",
+        "three nights",
+        "ROLLED BACK",
+        run_rollback,
+        run_predict,
+        "unlink home/rollbacks",
+    ),
+    Scenario("clean up", "four nights", "CLEAN", run_clean_up),
+)
+
+
+def make_states(place: Place, empty_registry: Path, wanted: Collection[str]) -> None:
+    """Keep the states that scenarios begin with, up to the last that is wanted."""
+    place.home.mkdir(parents=True)
+    (place.live / "tmp").mkdir()
+    shutil.copyfile(empty_registry, place.home / "mlflow.db")
+    write_more(place.root / "days", 1, FIRST + 3)
+    model = write_model(place.live / "toy.py", place.root / "days", *ONE_RECIPE)
+    _remember_what_is_slow(model)
+    place.keep_as(STATES[0])
+    for nights, name in enumerate(STATES[1 : max(map(STATES.index, wanted)) + 1]):
+        ended = forked(place, lambda live, number=FIRST + nights: run_night(live, number))
+        assert ended.state == "PROMOTED", (ended.code, ended.state, ended.said)
+        _import_as_forks_did(place)
+        place.keep_as(name)
+
+
+def _import_as_forks_did(place: Place) -> None:
+    for module in json.loads((place.root / "modules.json").read_text()):
+        if module not in sys.modules:
+            with suppress(Exception):
+                import_module(module)
+
+
+def _remember_what_is_slow(model: Path) -> None:
+    """Let this process know what each of its forks would find out again."""
+    from mlflow.utils import requirements_utils
+
+    from tasks.spec.fingerprint import digest
+    from tasks.spec.loading import load_spec
+
+    digest(load_spec(str(model)))
+    requirements_utils._init_modules_to_packages_map()
+    requirements_utils._init_packages_to_modules_map()
+
+
+def forked(place: Place, run: Callable[[Path], str], fails: int = 0, kills: bool = False) -> Ended:
+    """Run in a fork of this process; see ``Operations`` for the rest."""
+    with tempfile.TemporaryFile() as told:
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                code = _as_child(place, run, fails, kills, told)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        told.seek(0)
+        found = json.loads(told.read() or b"{}")
+    return Ended(code, **{name: _tuple(value) for name, value in found.items()})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _as_child(place: Place, run: Callable[[Path], str], fails: int, kills: bool, told: Any) -> int:
+    from tasks.cli.exits import end_failed
+
+    faulthandler.dump_traceback_later(300, exit=True)
+    os.environ["NIGHTLY_HOME"] = str(place.home)
+    os.environ["NIGHTLY_PREDICTIONS_URL"] = f"sqlite:///{place.live / 'app.db'}"
+    os.environ["TMPDIR"] = tempfile.tempdir = str(place.live / "tmp")
+    (place.live / "rolled back").unlink(missing_ok=True)
+    NOW.root, NOW.fails, NOW.kills, NOW.active = str(place.live), fails, kills, True
+    said = io.StringIO()
+    try:
+        state = run(place.live)
+    except Exception as error:
+        NOW.active = False
+        state = "raised"
+        with contextlib.redirect_stderr(said):
+            end_failed(error)
+    NOW.active = False
+    broken = () if fails or state == "raised" else broken_now(place)
+    found = {"state": state, "said": said.getvalue(), "seen": NOW.seen, "broken": broken}
+    (place.root / "modules.json").write_text(
+        json.dumps([n for n in sys.modules if n.partition(".")[0] != "toy"])
+    )
+    told.write(json.dumps(found).encode())
+    told.flush()
+    return 0
+
+
+def broken_now(place: Place) -> list[str]:
+    """What must hold after a run that ended well, and does not."""
+    return list(_broken(place))
+
+
+def _broken(place: Place) -> Iterator[str]:
+    import sqlite3
+    from contextlib import closing
+
+    import mlflow
+    import numpy as np
+    import pandas as pd
+
+    from tasks import settings
+    from tasks.predictions import publish
+    from tasks.registry.client import open_registry
+    from tests.nights import champion_of
+    from tests.sequences import ASKED
+
+    left = [f for f in place.live.rglob("*") if f.name.endswith((".tmp", "-journal"))]
+    left += (place.live / "tmp").iterdir()
+    if left:
+        yield f"left behind: {NOW.short(str(left[0]))}"
+    client, champion = open_registry(), champion_of()
+    mlflow.set_tracking_uri(settings.tracking_uri())
+    found = mlflow.pyfunc.load_model("models:/toy@champion").predict(ASKED)
+    if not np.isfinite(np.asarray(found)).all():
+        yield "the champion does not predict"
+    made = Counter(v.tags["night"] for v in client.search_model_versions("name = 'toy'"))
+    if made and max(made.values()) > 1:
+        yield f"a night has {max(made.values())} versions"
+    if (place.live / "rolled back").exists() and champion != "2":
+        yield f"rolled back to version {champion}, asked was 2"
+    if "nightly.change" in client.get_registered_model("toy").tags:
+        yield "a change of champion is not finished"
+    rows = pd.read_parquet(publish.folder_of("toy") / publish.CURRENT)
+    with closing(sqlite3.connect(place.live / "app.db")) as app:
+        table = app.execute("SELECT version, count(*) FROM toy_predictions GROUP BY 1").fetchall()
+    if [*rows["version"].value_counts().items()] != [(str(v), n) for v, n in table]:
+        yield f"the app's file and table differ: {rows['version'].unique()}, {table}"
+    if {*rows["version"]} != {champion}:
+        yield f"the app reads version {rows['version'].unique()}, the champion is {champion}"
+    waiting = [*(publish.folder_of("toy") / publish.NEXT).glob("*")]
+    if waiting:
+        yield f"predictions made and not published: {waiting[0].name}"
+    experiment = client.get_experiment_by_name("toy")
+    assert experiment is not None
+    running = client.search_runs([experiment.experiment_id], "attributes.status != 'FINISHED'")
+    if running:
+        yield f"{len(running)} runs of MLflow are {running[0].info.status}"
+    for journal in place.home.glob("store/*/index.jsonl"):
+        lines = journal.read_bytes()
+        if lines and not lines.endswith(b"\n"):
+            yield f"half a line in {journal.parent.name}"
+    for folder in (place.home / "reports" / "toy").glob("????-??-??"):
+        if not (folder / "report.json").is_file():
+            yield f"no report of {folder.name}"
+    if not (place.home / "reports" / "toy" / "history.html").is_file():
+        yield "no page of nights"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One operation that failed, and what came of it."""
+
+    scenario: str
+    number: int
+    kills: bool
+    operation: str
+    state: str
+    said: str
+    lost: tuple[str, ...]
+
+
+TRACE = re.compile(r"Traceback|File \"|^\w+$")
+
+
+def leaves_a_trace(seen: Sequence[str], number: int) -> bool:
+    """Whether a run killed at an operation leaves what one killed before does not leave."""
+    before = seen[number - 2].split()[0] if number > 1 else "mkdir"
+    lasting = ("rename", "unlink", "rmdir", "symlink", "commit")
+    return seen[number - 1].startswith("write ") or before in lasting
+
+
+def walk(place: Place, scenario: Scenario, every: int = 1, first: int = 1) -> Iterator[Point]:
+    """Let each operation of a run fail once, and kill the run at it once.
+
+    Args:
+        place: With its states made.
+        scenario: The run.
+        every: Only each so-manieth operation.
+        first: The first of them.
+    """
+    place.begin_with(scenario.begins)
+    calm = forked(place, scenario.run)
+    _import_as_forks_did(place)
+    assert (calm.state, calm.broken) == (scenario.ends, ()), (calm.state, calm.said, calm.broken)
+    for number in range(first, len(calm.seen) + 1, every):
+        for kills in (False, True) if leaves_a_trace(calm.seen, number) else (False,):
+            place.begin_with(scenario.begins)
+            failed = forked(place, scenario.run, number, kills)
+            lost = []
+            if failed.code not in (0, KILLED):
+                lost.append(f"the run ended with {failed.code}")
+            if failed.state == "raised" and TRACE.search(failed.said):
+                lost.append(f"no reason in words: {failed.said}")
+            for half in place.live.rglob(".*.tmp"):
+                os.utime(half, (0, 0))  # as when the next run begins the night after
+            over = failed.state == scenario.ends or any(
+                scenario.over and done.startswith(scenario.over) for done in calm.seen[: number - 1]
+            )
+            then = scenario.then if over and scenario.then else scenario.run
+            again = forked(place, then)
+            if again.state not in (scenario.ends, "PUBLISHED"):
+                lost.append(f"the next run ended {again.state}: {again.said}")
+            lost += again.broken
+            yield Point(
+                scenario.name,
+                number,
+                kills,
+                calm.seen[number - 1],
+                "killed" if kills else failed.state,
+                failed.said,
+                tuple(lost),
+            )
+
+
+@contextmanager
+def place_of_runs(wanted: Collection[str], empty_registry: Path | None) -> Iterator[Place]:
+    """A place with the states that are wanted, in a process that counts its operations.
+
+    Args:
+        wanted: Of ``STATES``.
+        empty_registry: A database that MLflow has initialised; None to make one.
+    """
+    from prefect.context import SyncClientContext
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        temporary_settings,
+    )
+
+    use_no_server()
+    watch_operations()
+    nobody = {
+        PREFECT_API_URL: "http://127.0.0.1:9/api",
+        PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False,
+        PREFECT_LOGGING_TO_API_ENABLED: False,
+    }
+    with (
+        temporary_settings(nobody),
+        SyncClientContext.get_or_create(),
+        tempfile.TemporaryDirectory(prefix="nightly-operations-") as folder,
+    ):
+        place = Place(Path(folder))
+        if empty_registry is None:
+            empty_registry = place.root / "empty" / "mlflow.db"
+            forked(place, lambda _: _new_registry(empty_registry))
+        make_states(place, empty_registry, wanted)
+        yield place
+
+
+def _new_registry(file: Path) -> str:
+    from tasks.registry.client import open_registry
+
+    NOW.active = False
+    os.environ["NIGHTLY_HOME"] = str(file.parent)
+    open_registry()
+    os._exit(0)
