@@ -12,6 +12,7 @@ from tasks.promotion.checks import Status
 from tasks.promotion.verdict import BASELINE, CHAMPION
 from tasks.reporting import plots
 from tasks.reporting.problem_plots import draw_problem
+from tasks.reporting.render import COMPARED
 
 if TYPE_CHECKING:
     from tasks.monitoring.drift import Shift
@@ -43,7 +44,7 @@ def draw_plots(
     }
     by_day = evaluate_days(spec.problem, evidence.holdout, compared)
     drawn = {
-        "Candidates": plots.candidates(figures.metric, ranked, challenger),
+        COMPARED: plots.candidates(figures.metric, ranked, challenger),
         "Day by day": plots.metric_by_day(figures.metric, by_day),
     }
     if any(result.relative for result in decided.slices):

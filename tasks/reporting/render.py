@@ -16,6 +16,9 @@ from tasks.store import files
 if TYPE_CHECKING:
     from tasks.reporting.report_schema import DriftPart, Report
 
+COMPARED = "Candidates"
+"""Title of the plot that shows the verdict: every scorer with its interval."""
+
 
 def nights_table(reports: Sequence[Report]) -> str:
     """The last nights as a Markdown table, newest first."""
@@ -38,14 +41,15 @@ def nights_table(reports: Sequence[Report]) -> str:
 
 def to_terminal(report: Report, *, again: bool = False) -> str:
     """One screen of aligned plain text, 100 columns at most."""
-    lines = [f"{report['model']} · {report['as_of']} · {report['verdict']}: {_headline(report)}"]
+    lines = [f"{_title(report)}: {_headline(report)}"]
     lines += [report["question"], ""]
     lines += _block("Why", report["reasons"])
+    lines += _block("To do", [to_do(report)])
     lines += _block("Champion", [_champion_line(report)])
     if report["candidates"]:
         lines += ["", *_candidate_lines(report)]
     lines += ["", *_block("Live", report.get("live_lines", []))]
-    lines += _block("Answers", _prediction_lines(report))
+    lines += _block("Predicted", _prediction_lines(report))
     lines += _block("Data", _data_lines(report))
     lines += _block("Time", [_time_line(report)])
     lines += _block("Report", [report["links"]["report"]])
@@ -59,18 +63,26 @@ def to_terminal(report: Report, *, again: bool = False) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str:
-    """The report as Markdown; with ``plots`` the plots are inside, as Prefect shows them.
+def to_markdown(report: Report, pictures: Mapping[str, str], *, titled: bool = True) -> str:
+    """The report as Markdown: what was decided, why and what to do come first.
 
     Args:
         report: The night.
-        plots: Title to PNG. Without them the text refers to files beside it.
+        pictures: Title of each plot to its file or address.
+        titled: Whether it begins with model, date and verdict; Prefect says them above it.
     """
-    out = [f"# {report['model']} · {report['as_of']} · {report['verdict']}", ""]
+    out = [f"# {_title(report)}", ""] if titled else []
     headline, question = as_markdown(_headline(report)), as_markdown(report["question"])
     out += [f"**{capitalized(headline)}.** {question}", ""]
     out += [f"- {as_markdown(reason)}" for reason in report["reasons"]] + [""]
+    out += [f"To do: {as_markdown(to_do(report))}", ""]
     out += [f"Champion: {_champion_line(report)}.", ""]
+    first = [title for title in pictures if title == COMPARED]
+    out += [line for title in first for line in (f"![{title}]({pictures[title]})", "")]
+    live = [*report.get("live_lines", []), *report.get("estimated_lines", [])]
+    if told := [*live, *_prediction_lines(report)]:
+        out += ["## Live", "", *[f"- {as_markdown(capitalized(line))}" for line in told], ""]
+    out += ["## Data", "", *[f"- {line}" for line in _data_lines(report)], ""]
     if report["candidates"]:
         out += ["## Candidates", "", *_candidate_table(report), ""]
     if report["metrics"]:
@@ -78,22 +90,56 @@ def to_markdown(report: Report, plots: Mapping[str, bytes] | None = None) -> str
     if report["looks"]:
         out += ["## Other recipes, against the champion's refitted tonight", ""]
         out += [*_look_table(report), ""]
-    if report["checks"]:
-        out += ["## Checks", "", *_check_lines(report["checks"]), ""]
+    failed = [check for check in report["checks"] if not check["passed"]]
+    passed = [check for check in report["checks"] if check["passed"]]
+    if failed or passed:
+        out += ["## Checks", "", *[f"- **failed**: {_check_text(check)}" for check in failed]]
+        names = ", ".join(as_markdown(check["name"]) for check in passed)
+        out += [f"- {len(passed)} passed: {names}" if passed else "- none passed", ""]
     moved = report.get("drift")
     if moved and moved["shifts"]:
         out += ["## Newest week against those before", "", *_drift_table(moved), ""]
-    for title, png in (plots or {}).items():
-        picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        out += [f"### {title}", "", f"![{title}]({picture})", ""]
-    live = [*report.get("live_lines", []), *report.get("estimated_lines", [])]
-    if told := [*live, *_prediction_lines(report)]:
-        out += ["## Live", "", *[f"- {as_markdown(capitalized(line))}" for line in told], ""]
-    out += ["## Data", "", *[f"- {line}" for line in _data_lines(report)], ""]
+    for title, target in pictures.items():
+        if title not in first:
+            out += [f"### {title}", "", f"![{title}]({target})", ""]
+    if passed:
+        out += ["## What the checks found that passed", ""]
+        out += [*[f"- {_check_text(check)}" for check in passed], ""]
     out += ["## Time", "", _time_line(report), ""]
     out += ["## Links", ""]
     out += [f"- {name}: {_link(target)}" for name, target in report["links"].items()]
     return "\n".join(out) + "\n"
+
+
+def inside(plots: Mapping[str, bytes]) -> dict[str, str]:
+    """Plots as addresses that hold them: title to data URL, for a page without files beside it."""
+    return {
+        title: f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        for title, png in plots.items()
+    }
+
+
+def to_do(report: Report) -> str:
+    """What a person has to do after the night; mostly nothing."""
+    model, made = report["model"], report.get("predictions")
+    waiting, todo = report.get("waiting"), []
+    if waiting and not waiting["decision"] and report["verdict"] == Status.WAITING:
+        todo.append(f"decide on the version that waits: python flows/approve.py --model {model}.")
+    if report["verdict"] == Status.REJECTED:
+        todo.append("repair the day, or name it in the spec's skip.")
+    if report["verdict"] == Status.HELD:
+        todo.append(
+            "nothing if the day comes: the next hourly look takes it. Else see to its source."
+        )
+    if report.get("reverted"):
+        todo.append("find out why the gate had passed the version that did worse on live days.")
+    if made and not made["current"]:
+        todo.append(f"repair the predictions, then python flows/predict.py --model {model}.")
+    return capitalized(" ".join(map(capitalized, todo)) or "nothing.")
+
+
+def _title(report: Report) -> str:
+    return f"{report['model']} · {report['as_of']} · {report['verdict']}"
 
 
 def _link(target: str) -> str:
@@ -180,14 +226,14 @@ def _look_table(report: Report) -> list[str]:
     return lines
 
 
-def _check_lines(checks: Sequence[Mapping[str, Any]]) -> list[str]:
-    told = [as_markdown(f"{check['name']}. {check['detail']}") for check in checks]
-    ends = ["passed" if check["passed"] else "**failed**" for check in checks]
-    return [f"- {end}: {text}" for end, text in zip(ends, told, strict=True)]
+def _check_text(check: Mapping[str, Any]) -> str:
+    return as_markdown(f"{check['name']}. {check['detail']}")
 
 
 def _data_lines(report: Report) -> list[str]:
     rows, day = report["rows"], report["days"]
+    if not rows["in"] and not day["rejected"]:
+        return ["no day was read"]
     lines = [
         f"{_days(day['new'] + day['reused'])}: {day['new']} new, {day['reused']} reused, "
         f"{day['rejected']} rejected"
@@ -260,11 +306,10 @@ def write_report(folder: Path, report: Report, plots: Mapping[str, bytes]) -> No
     names = {title: f"{title.lower().replace(' ', '_')}.png" for title in plots}
     for title, png in plots.items():
         files.write_file(folder / names[title], png)
-    write_texts(folder, report, [f"![{title}]({name})" for title, name in names.items()])
+    write_texts(folder, report, names)
 
 
-def write_texts(folder: Path, report: Report, pictures: Sequence[str]) -> None:
-    """Write ``report.json`` and ``report.md``, with these lines of pictures below."""
-    shown = "".join(f"\n{picture}\n" for picture in pictures)
-    files.write_file(folder / "report.md", (to_markdown(report) + shown).encode())
+def write_texts(folder: Path, report: Report, pictures: Mapping[str, str]) -> None:
+    """Write ``report.json`` and ``report.md``, with these pictures in it: title to file."""
+    files.write_file(folder / "report.md", to_markdown(report, pictures).encode())
     files.write_json(folder / "report.json", report)

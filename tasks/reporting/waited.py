@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, cast
@@ -11,6 +12,8 @@ from tasks.reporting import archive, render
 if TYPE_CHECKING:
     from tasks.registry.waiting import Decision
     from tasks.reporting.report_schema import Report, WaitingPart
+
+PICTURE = re.compile(r"!\[(.*)\]\((.*)\)$")
 
 
 def note_decision(model: str, as_of: str, version: str, decision: Decision) -> None:
@@ -31,7 +34,7 @@ def note_decision(model: str, as_of: str, version: str, decision: Decision) -> N
                 return
             folder = archive.report_folder(model, date.fromisoformat(as_of))
             shown = (folder / "report.md").read_text(encoding="utf-8").splitlines()
-            pictures = [line for line in shown if line.startswith("![")]
+            pictures = {found[1]: found[2] for line in shown if (found := PICTURE.match(line))}
             waiting = cast("WaitingPart", {**(waited or {}), "decision": asdict(decision)})
             render.write_texts(folder, {**report, "waiting": waiting}, pictures)
 

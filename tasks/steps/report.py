@@ -176,7 +176,7 @@ def _publish(night: Night, folder: Path, found: Report, plots: Mapping[str, byte
     kind = "backfill" if night.backfill else "report"
     create_markdown_artifact(
         key=f"{kind}-{night.name}".replace("_", "-"),
-        markdown=render.to_markdown(found, plots),
+        markdown=render.to_markdown(found, render.inside(plots), titled=False),
         description=f"{night.name} · {night.as_of} · {found['verdict']}",
     )
 

@@ -114,7 +114,7 @@ def test_the_first_champion_waits_and_a_person_makes_it(place: Path, heard: dict
     assert (outcome_of(ended), champion_of(), app()) == ("APPROVED", "1", {"1"})
     on = report(30)["waiting"]["decision"].pop("on")
     told = f"approved by Ada on {on}: the gain is real"
-    assert str(ended.message).startswith(f"Version 1 of toy is the champion: {told}.")
+    assert str(ended.message).startswith(f"APPROVED. Version 1 of toy is the champion: {told}.")
     assert "The app reads 200 predictions" in str(ended.message)
     assert report(30)["waiting"]["decision"] | {"on": on} == {
         "outcome": "APPROVED", "by": "Ada", "why": "the gain is real", "on": on,

@@ -251,7 +251,9 @@ def test_a_backfill_reads_reports_beside_and_changes_nothing(
 
     ended = run(monitor, spoilt, nth_day(40))
     assert (outcome_of(ended), champion_of()) == ("BACKFILL", "2")
-    assert ended.message.startswith(f"This night is a backfill: the night of {nth_day(41)} was")
+    assert ended.message.startswith(
+        f"BACKFILL. This night is a backfill: the night of {nth_day(41)} was"
+    )
     assert outcome_of(run(predict, spoilt, nth_day(40))) == "REFUSED"
     report = run_night(spoilt.with_name("toy.py"), nth_day(36))
     assert (report["verdict"], report["reasons"][0][:24]) == ("KEPT", "This night is a backfill")

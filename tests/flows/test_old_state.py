@@ -188,7 +188,7 @@ def test_a_rollback_goes_back_to_the_old_predecessor(tmp_path: Path) -> None:
     place = unpack(tmp_path / "place")
     state = run(place, rollback, model="visits", why="it was better")
     assert outcome_of(state) == "ROLLED BACK", state.message
-    assert state.message.startswith("Version 1 of visits is the champion again")
+    assert state.message.startswith("ROLLED BACK. Version 1 of visits is the champion again")
     rows, wanted = probe("visits", "1")
     assert np.array_equal(predictions_of(place, "visits", rows), wanted)
     state = run(place, predict, model=str(place / "visits.py"), as_of=NIGHT)

@@ -22,7 +22,7 @@ from tasks.promotion.shadow import Shadow
 from tasks.registry.versions import Champion
 from tasks.reporting import history_page, night_report
 from tasks.reporting.night_report import DataFacts, JudgedFacts, NightFacts, build_report
-from tasks.reporting.render import to_markdown, to_terminal
+from tasks.reporting.render import to_do, to_markdown, to_terminal
 from tasks.reporting.report_schema import Report
 from tasks.training.fit import Fit
 from tests.toy import toy
@@ -95,7 +95,39 @@ def test_a_promoted_night_is_plain_json_and_can_be_told() -> None:
     assert found["metric"] == "average_precision"
     assert found["titles"]["roc_auc"] == "ROC AUC"
     assert "version 3 is the champion" in to_terminal(found)
-    assert "# toy · 2026-03-10 · PROMOTED" in to_markdown(found)
+    assert "# toy · 2026-03-10 · PROMOTED" in to_markdown(found, {})
+
+
+def test_what_a_person_needs_is_on_the_first_screen() -> None:
+    failed = Check("size", False, "30 MB, bound 20 MB.")
+    verdict = Verdict(Status.WAITING, ("Version 3 waits.",), (*PROMOTED.verdict.checks, failed))
+    found = build_report(replace(PROMOTED, verdict=verdict))
+    pictures = {"Candidates": "candidates.png", "Slices": "slices.png"}
+    lines = [line for line in to_markdown(found, pictures, titled=False).splitlines() if line]
+    assert lines[0].startswith("**A version waits for a person, the champion stays.**")
+    todo = "Decide on the version that waits: python flows/approve.py --model toy."
+    assert lines[2] == f"To do: {todo}"
+    assert lines[4] == "![Candidates](candidates.png)"
+    assert lines.index("- **failed**: size. 30 MB, bound 20 MB.") + 1 == lines.index(
+        "- 1 passed: slices"
+    )
+    assert lines.index("![Slices](slices.png)") < lines.index("- slices. None worse.")
+    assert f"To do       {todo}" in to_terminal(found)
+    decided = cast("Report", {**found, "waiting": {"version": "3", "decision": {"by": "Ada"}}})
+    assert to_do(decided) == "Nothing."
+
+
+NO_DAY = Verdict(Status.HELD, ("No fresh day.",))
+
+
+def test_what_to_do_is_mostly_nothing() -> None:
+    assert to_do(build_report(PROMOTED)) == "Nothing."
+    held = build_report(replace(PROMOTED, verdict=NO_DAY))
+    assert to_do(held).startswith("Nothing if the day comes")
+    unread = replace(PROMOTED, verdict=NO_DAY, data=None, judged=None)
+    assert "no day was read" in to_markdown(build_report(unread), {})
+    refused = {**build_report(PROMOTED), "predictions": {"current": False}}
+    assert to_do(refused) == "Repair the predictions, then python flows/predict.py --model toy."
 
 
 def test_days_and_rows_add_up() -> None:
