@@ -20,6 +20,7 @@ from typing import Any
 
 from tasks.cli.exits import fail
 from tasks.errors import NightlyError
+from tasks.registry.client import import_ahead
 from tasks.settings import SettingsError, check_readers, ensure_home
 from tasks.shown import hide
 from tasks.store.empty_databases import make_database
@@ -135,6 +136,7 @@ def _start(record: Path) -> str:
     atexit.register(_stop, server)
     born = psutil.Process(server.pid).create_time()
     write_json(record, {"pid": server.pid, "born": born, "started_by": os.getpid()})
+    import_ahead()  # it takes seconds to start
     timeout = float(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
     try:
         _wait(port, timeout)

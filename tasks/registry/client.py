@@ -42,12 +42,10 @@ class OutageError(NightlyError, RuntimeError):
 
 def open_registry() -> MlflowClient:
     """A client of the tracking store; a fresh local database is initialised once, under a lock."""
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the steps wait and try again
     uri = settings.tracking_uri()
     settings.ensure_home()
     check_schema()
+    import_ahead()
     import mlflow
 
     mlflow.set_tracking_uri(uri)
@@ -63,6 +61,18 @@ def open_registry() -> MlflowClient:
         _write_ahead(uri.removeprefix("sqlite:///"))
     seals.adopt_once(client)
     return client
+
+
+def import_ahead() -> None:
+    """Import MLflow as the registry is opened with, or before that while there is time."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the steps wait and try again
+    import mlflow
+
+    if settings.tracking_uri().startswith("sqlite:"):
+        import mlflow.store.model_registry.sqlalchemy_store
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def reach_server() -> None:
