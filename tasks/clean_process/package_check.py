@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.clean_process.run import CleanProcessError, run_by_itself
 from tasks.promotion.checks import Check
+from tasks.store.files import disk_fault
 from tasks.store.trusted_types import untrusted_types
 
 if TYPE_CHECKING:
@@ -176,6 +177,9 @@ def _ask_clean_process(shipped: Sequence[Shipped]) -> list[dict[str, Any]]:
             found: list[dict[str, Any]] = json.loads(run_by_itself(SMOKE_TEST, *named))
         except CleanProcessError as error:
             return [{"fault": str(error)}] * len(shipped)
+    for one in found:
+        if failed := disk_fault("The package cannot be checked", str(one.get("fault", ""))):
+            raise failed
     return found
 
 

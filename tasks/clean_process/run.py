@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tasks.errors import NightlyError
+from tasks.store.files import disk_fault
 
 TIME_OUT = 180
 """Time limit of the clean process, in seconds."""
@@ -23,6 +24,7 @@ def run_by_itself(script: Path, *arguments: str | Path) -> str:
 
     Raises:
         CleanProcessError: With the last line of its output, or after ``TIME_OUT`` seconds.
+        DiskError: Where that line says that the disk failed or is full.
     """
     hidden = ("PYTHON", "PREFECT_", "MLFLOW_", "NIGHTLY_")
     environment = {n: v for n, v in os.environ.items() if not n.startswith(hidden)}
@@ -49,5 +51,5 @@ def run_by_itself(script: Path, *arguments: str | Path) -> str:
             ) from error
     if ended.returncode:
         last = ended.stderr.strip().splitlines()[-1:] or [f"exit code {ended.returncode}"]
-        raise CleanProcessError(last[0])
+        raise disk_fault("A clean process failed", last[0]) or CleanProcessError(last[0])
     return ended.stdout

@@ -45,7 +45,10 @@ class AlignError(NightlyError, RuntimeError):
 
 
 VERSION_FAILS = (AlignError, CleanProcessError, RegistryError, files.StoreError, fit.FitError)
-"""Errors of a version that cannot predict; none of them is a fault of tonight's code."""
+"""Errors of a version that cannot predict; none of them is a fault of tonight's code.
+
+``DiskError`` is none of the version: catch it before.
+"""
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,8 @@ def predict_by_version(
         found, _ = predict_ahead(
             client, spec, versions.read_version(client, spec.name, version), ahead
         )
+    except files.DiskError:
+        raise
     except VERSION_FAILS as error:
         log.warning("predict   version %s cannot predict: %s", version, error)
         return None

@@ -18,6 +18,7 @@ from tasks.errors import NightlyError, RegistryError
 from tasks.registry import seals
 from tasks.store import locks
 from tasks.store.empty_databases import make_database
+from tasks.store.files import DiskError, disk_fault
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -137,15 +138,17 @@ def outage(error: BaseException) -> str | None:
     return f"The MLflow server at {address} {how.format(path=url.path)}"
 
 
-def to_error(what: str, error: Exception) -> OutageError | RegistryError:
-    """The error to raise for an MLflow error: OutageError where the server failed.
+def to_error(what: str, error: Exception) -> OutageError | RegistryError | DiskError:
+    """The error to raise for an MLflow error: OutageError where the server failed, DiskError where
+    this machine's disk did.
 
     Args:
         what: What cannot be done, as the start of the message.
         error: What MLflow raised.
     """
-    failed = outage(error)
-    return OutageError(failed) if failed else RegistryError(f"{what}: {error}")
+    if failed := outage(error):
+        return OutageError(failed)
+    return disk_fault(what, error) or RegistryError(f"{what}: {error}")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -36,6 +36,7 @@ from tasks.steps.spoken import task
 from tasks.steps.state import Incumbent, Judged
 from tasks.steps.train import settled
 from tasks.store import frames, models
+from tasks.store.files import DiskError
 from tasks.training import fit, importance
 from tasks.training.fit_results import usable_fits
 
@@ -96,6 +97,8 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
             if len(more):
                 added = key
                 frames.write_days("added", {added: more})
+        except DiskError:
+            raise
         except version_answers.VERSION_FAILS as error:
             why = str(error).removesuffix(".")
             fault = (
@@ -126,6 +129,8 @@ def _score_anchor(client: Client, night: Night, examples: Examples, found: Incum
         alone, scores = version_answers.score_champion(
             client, spec, version, night.days, held_out, every
         )
+    except DiskError:
+        raise
     except version_answers.VERSION_FAILS as error:
         return _without_anchor(client, night, found, anchor, str(error))
     key = f"{version.twin_sha256}-{night.key}-anchor"

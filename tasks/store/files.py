@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,35 @@ log = logging.getLogger("nightly")
 
 class StoreError(NightlyError, RuntimeError):
     """A file cannot be written, or is not what was written."""
+
+
+class DiskError(StoreError):
+    """The disk of this machine failed or is full: it is no fault of what was to be read or written.
+
+    It decides nothing: the step is tried again, and then the run fails.
+    """
+
+
+FAILED = (
+    errno.EIO, errno.ENFILE, errno.EMFILE, errno.EFBIG, errno.ENOSPC, errno.EROFS, errno.EDQUOT,
+)  # fmt: skip
+"""Errors of a disk, as opposed to those of a file that is not there or not permitted."""
+
+
+def disk_fault(what: str, error: BaseException | str) -> DiskError | None:
+    """The error to raise where another one, or what it says, comes from this machine's disk.
+
+    Args:
+        what: What cannot be done, as the start of the message.
+        error: What was raised, or what a process said that ended with it.
+    """
+    cause = None if isinstance(error, str) else error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in FAILED:
+            return DiskError(f"{what}: {os.strerror(cause.errno)}. Run the night again.")
+        cause = cause.__cause__ or cause.__context__
+    said = re.search(rf"\[Errno ({'|'.join(map(str, FAILED))})\]", str(error))
+    return DiskError(f"{what}: {os.strerror(int(said[1]))}. Run the night again.") if said else None
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
@@ -64,7 +94,7 @@ def write_file(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise StoreError(unwritable(path, error)) from error
+        raise DiskError(unwritable(path, error)) from error
 
 
 def point_to(link: Path, target: str) -> None:
@@ -80,7 +110,7 @@ def point_to(link: Path, target: str) -> None:
         temporary.replace(link)
         sync_folder(link.parent)
     except OSError as error:
-        raise StoreError(unwritable(link, error)) from error
+        raise DiskError(unwritable(link, error)) from error
 
 
 def move(file: Path, place: Path) -> None:
@@ -96,7 +126,7 @@ def move(file: Path, place: Path) -> None:
             place.unlink(missing_ok=True)
         sync_folder(place.parent)
     except OSError as error:
-        raise StoreError(unwritable(place, error)) from error
+        raise DiskError(unwritable(place, error)) from error
 
 
 def share(path: Path, mode: int, group: int | None) -> None:

@@ -11,7 +11,15 @@ from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from tasks.store import arrow_blocks
-from tasks.store.files import StoreError, is_whole, root, sync_folder, unwritable, write_file
+from tasks.store.files import (
+    DiskError,
+    StoreError,
+    is_whole,
+    root,
+    sync_folder,
+    unwritable,
+    write_file,
+)
 from tasks.store.locks import wait_for
 
 if TYPE_CHECKING:
@@ -124,7 +132,7 @@ def _append_index(kind: str, refs: Mapping[str, Ref]) -> None:
         if end == 0:
             sync_folder(path.parent)
     except OSError as error:
-        raise StoreError(unwritable(path, error)) from error
+        raise DiskError(unwritable(path, error)) from error
 
 
 def _write_all(file: IO[bytes], content: bytes) -> None:

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from tasks import settings
 from tasks.errors import NightlyError
-from tasks.store.files import StoreError, unwritable
+from tasks.store.files import DiskError, unwritable
 
 
 class LockedError(NightlyError, RuntimeError):
@@ -37,7 +37,7 @@ def lock(name: str, wait: float = 0.0, poll: float = 0.2) -> Iterator[None]:
         place.parent.mkdir(mode=0o700, exist_ok=True)
         file = place.open("a+", encoding="utf-8")
     except OSError as error:
-        raise StoreError(unwritable(place, error)) from error
+        raise DiskError(unwritable(place, error)) from error
     give_up = time.monotonic() + wait
     with file:
         while not is_taken(file):

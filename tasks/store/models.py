@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.store.files import StoreError, is_whole, read_json, root, write_file, write_json
+from tasks.store.files import (
+    StoreError,
+    disk_fault,
+    is_whole,
+    read_json,
+    root,
+    write_file,
+    write_json,
+)
 from tasks.store.trusted_types import untrusted_types, way_out
 
 log = logging.getLogger("nightly")
@@ -119,7 +127,8 @@ def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise StoreError(f"Model file {path} cannot be read: {error.strerror}.") from error
+        what = f"Model file {path} cannot be read"
+        raise disk_fault(what, error) or StoreError(f"{what}: {error.strerror}.") from error
 
 
 def build_model(content: bytes, trusted: Sequence[str], where: str) -> Any:

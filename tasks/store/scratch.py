@@ -13,7 +13,7 @@ from typing import IO
 
 from tasks import settings
 from tasks.store import locks
-from tasks.store.files import StoreError, unwritable
+from tasks.store.files import DiskError, unwritable
 
 PREFIX = "nightly-run-"
 LOCK = "lock"
@@ -43,7 +43,7 @@ def own_folder() -> Iterator[None]:
         folder, file = _make(place)
     except OSError as error:
         where = Path(error.filename or named or "the folder for temporary files")
-        raise StoreError(unwritable(where, error)) from error
+        raise DiskError(unwritable(where, error)) from error
     with file:
         tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
         try:

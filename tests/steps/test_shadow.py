@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.clean_process import version_answers
 from tasks.predictions import publish
-from tasks.registry import versions, waiting
+from tasks.registry import packages, versions, waiting
 from tasks.registry.client import open_registry
 from tasks.steps import rollback
 from tasks.steps.config import RollbackConfig
+from tasks.store.files import DiskError
 from tests.nights import MLFLOW_WARNINGS, champion_of, nth_day, versions_of, write_model, write_more
 from tests.steps.test_anchor import ALONE, live_through, quick
 
@@ -47,11 +49,20 @@ def reason(night: dict[str, Any]) -> str:
     return found
 
 
+def full(*_: Any) -> Any:
+    raise OSError(28, "No space left on device")
+
+
 def test_a_version_is_promoted_on_live_days_refused_on_live_days_or_ended_by_a_rollback(
-    model: Path,
+    model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert live_through(model, nth_day(30))["verdict"] == "PROMOTED"
     assert not dark(30).exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(version_answers, "run_by_itself", full)
+        patch.setattr(packages, "_download", full)
+        with pytest.raises(DiskError, match="No space left on device"):
+            live_through(model, nth_day(31))  # and does not end KEPT, for good
     begun = live_through(model, nth_day(31))
     assert (begun["verdict"], champion_of(), app()) == ("SHADOW", "1", {"1"})
     assert reason(begun).startswith("Version 2 predicts in the shadow, night 1 of 2. It passed")

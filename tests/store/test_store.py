@@ -511,3 +511,18 @@ def test_split_days_that_nobody_reads_go_for_room_and_after_two_months(home: Pat
     assert left() == {"used-today", "renamed"}
     cleanup.remove_unused(0, now)
     assert left() == {"used-today"}
+
+
+def test_a_fault_of_the_disk_is_told_from_one_of_a_file() -> None:
+    def of(cause: BaseException) -> RuntimeError:
+        error = RuntimeError("the download failed")
+        error.__cause__ = cause
+        return error
+
+    full = files.disk_fault("It cannot be read", of(OSError(28, "No space left on device")))
+    assert str(full) == "It cannot be read: No space left on device. Run the night again."
+    said = "## path: [Errno 5] Input/output error: 'x'"
+    assert "Input/output error" in str(files.disk_fault("It cannot be read", RuntimeError(said)))
+    assert files.disk_fault("It cannot be read", "OSError: [Errno 28] No space") is not None
+    assert files.disk_fault("It cannot be read", of(FileNotFoundError(2, "No such file"))) is None
+    assert files.disk_fault("It cannot be read", "[Errno 13] Permission denied") is None
