@@ -148,7 +148,19 @@ def to_error(what: str, error: Exception) -> OutageError | RegistryError | DiskE
     """
     if failed := outage(error):
         return OutageError(failed)
-    return disk_fault(what, error) or RegistryError(f"{what}: {error}")
+    return disk_fault(what, error) or RegistryError(f"{what}: {_moved(str(error)) or error}")
+
+
+def _moved(said: str) -> str | None:
+    """What to do where files are missed at the place that the state directory had before."""
+    found = re.search(r"file://(/\S+?)/artifacts/", said)
+    before, now = Path(found[1]) if found else Path(), settings.home()
+    if not found or before.exists() or not (now / "artifacts").is_dir():
+        return None
+    return (
+        f"MLflow expects its files in {before}, which is not there. Where this state directory was "
+        f"moved, put it back, or leave a link: ln -s {now} {before}"
+    )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -469,3 +469,14 @@ def test_an_outage_in_plain_words(said: str, expected: str) -> None:
     assert expected in str(found)
     assert outage(found) == str(found)
     assert outage(RegistryError("no MLmodel")) is None
+
+
+def test_files_of_a_state_directory_that_was_moved_are_told_with_what_to_do(home: Path) -> None:
+    said = Exception("failures occurred while downloading from file:///gone/home/artifacts/toy/m-1")
+    what = "Version 2 of toy cannot be downloaded"
+    assert str(to_error(what, said)) == f"{what}: {said}"
+    (home / "artifacts").mkdir(parents=True)
+    assert str(to_error(what, said)) == (
+        f"{what}: MLflow expects its files in /gone/home, which is not there. Where this state "
+        f"directory was moved, put it back, or leave a link: ln -s {home} /gone/home"
+    )
