@@ -159,6 +159,8 @@ def _started(folder: Path) -> Iterator[_Processes]:
 
 
 def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> None:
+    from tasks.registry.runs import TRAINING_PAGES
+
     begun = time.monotonic()
     pass_proxy_by()
     environment = _environment(asked, folder)
@@ -192,7 +194,7 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
     if "mlflow" in processes.running:
         _wait_for(f"{mlflow_pages}/health", "mlflow", processes)
     print(f"API        {hide(environment['PREFECT_API_URL'])}")
-    print(f"MLflow     {hide(mlflow_pages)}")
+    print(f"MLflow     {hide(mlflow_pages)}/#/experiments?{TRAINING_PAGES}")
     print(
         f"Alarms     {'on' if alarmed else 'off: set NIGHTLY_WEBHOOK_URL or NIGHTLY_ALARM_BLOCK'}"
     )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightly")
 AS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Makes MLflow show an experiment as model training; its default is generative AI."""
+TRAINING_PAGES = "workflowType=machine_learning"
+"""In an address: MLflow's pages for model training instead of those for generative AI."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,17 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
     return parent
 
 
-def close_run(client: MlflowClient, run_id: str, folder: Path, verdict: str) -> None:
-    """Attach a folder (report, plots) to the night's run, note the verdict and end it."""
+def close_run(client: MlflowClient, run_id: str, folder: Path, night: str, verdict: str) -> None:
+    """Attach a folder (report, plots) to the night's run, add the verdict to its name and end it.
+
+    Args:
+        client: The registry's client.
+        run_id: The run.
+        folder: What is attached.
+        night: Model and as-of date.
+        verdict: How the night ended.
+    """
+    client.update_run(run_id, name=f"{night} {verdict}")
     client.set_tag(run_id, "verdict", verdict)
     client.log_artifacts(run_id, str(folder))
     client.set_terminated(run_id)
@@ -145,7 +156,7 @@ def describe_nights(client: MlflowClient, run_id: str, text: str) -> None:
 def run_page(client: MlflowClient, run_id: str) -> str:
     """The page of a run, below the address of MLflow's pages."""
     experiment = client.get_run(run_id).info.experiment_id
-    return f"#/experiments/{experiment}/runs/{run_id}"
+    return f"#/experiments/{experiment}/runs/{run_id}?{TRAINING_PAGES}"
 
 
 def _experiment(client: MlflowClient, model: str) -> str:

@@ -190,7 +190,7 @@ def _record(night: Night, folder: Path, found: Report) -> None:
 
 
 def _close_run(client: Client, run: str, folder: Path, found: Report) -> None:
-    runs.close_run(client, run, folder, found["verdict"])
+    runs.close_run(client, run, folder, f"{found['model']} {found['as_of']}", found["verdict"])
     newest = archive.past_reports(found["model"], date.max, NIGHTS_LISTED)
     runs.describe_nights(client, run, render.nights_table(newest))
 
