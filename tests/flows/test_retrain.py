@@ -184,7 +184,8 @@ def test_prefect_keeps_the_report(place: Place, first: tuple[Place, dict[str, An
     )
     with get_client(sync_client=True) as client:
         (found,) = client.read_artifacts(artifact_filter=ours)
-        assert "PROMOTED" in str(found.data)
+        assert str(found.description).endswith("PROMOTED")
+        assert "Version 1 is the champion." in str(found.data)
         run = client.read_flow_run(run_id)
     assert (run.state_name, run.name) == ("Completed", f"toy · {nth_day(40)} · PROMOTED")
     assert "PROMOTED" in run.tags
