@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
+import yaml
+from jinja2 import ChainableUndefined, Environment
 from prefect import Task
 
 import flows.retrain as flow_file
+from tasks.settings import PROJECT
 from tasks.steps.ending import outcome_of
 from tests import nights
 from tests.nights import nth_day, write_model
@@ -83,6 +86,19 @@ def database_of_prefect() -> Path:
     return Path(str(PREFECT_API_DATABASE_CONNECTION_URL.value()).partition(":///")[2])
 
 
+def bodies(events: Sequence[Any], messages: Sequence[str]) -> list[str]:
+    """What every alarm's webhook is sent of these events, and of runs that end with these words."""
+    name = "prefect.flow-run.Failed"
+    ended = [{"event": name, "resource": {"prefect.state-message": said}} for said in messages]
+    rules = yaml.safe_load((PROJECT / "deployments" / "automations.yaml").read_text())
+    actions = [action for rule in rules for action in rule["actions"] if "body" in action]
+    write = Environment(undefined=ChainableUndefined).from_string
+    templates = [write(action[part]) for action in actions for part in ("subject", "body")]
+    made = [each.render(event=event) for each in templates for event in (*events, *ended)]
+    assert any("cannot be written" in body for body in made)
+    return made
+
+
 def test_no_secret_is_in_anything_that_nights_leave(
     lake: fsspec.AbstractFileSystem,
     logged: io.StringIO,
@@ -120,7 +136,7 @@ def test_no_secret_is_in_anything_that_nights_leave(
     outage = state_of(model, nth_day(42))
     assert outage.is_failed()
     said = [state.message for state in (promoted, held, failed, outage)]
-    said += [repr(events), logged.getvalue(), *capfd.readouterr()]
+    said += [repr(events), *bodies(events, said), logged.getvalue(), *capfd.readouterr()]
     assert [text for text in said if MARK in text] == []
     files = [file for file in registry_home.rglob("*") if file.is_file()]
     files += [Path(f"{database_of_prefect()}{end}") for end in ("", "-wal")]
