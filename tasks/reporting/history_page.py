@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 from tasks.metrics import base
 from tasks.monitoring.live_days import past_days
 from tasks.promotion.checks import Status
 from tasks.registry.waiting import APPROVED
-from tasks.reporting import plots
 from tasks.reporting.archive import history_page, past_reports
+from tasks.reporting.page_parts import MARKS, MISSING, mark, style, table
 from tasks.reporting.wording import capitalized, decided, outcome
 from tasks.store.files import write_file
 
@@ -37,25 +36,6 @@ LARGEST = 1e150
 """Larger figures are not drawn, because their differences could overflow."""
 TOP, BOTTOM = 12.0, 24.0
 """Margins of a chart in pixels, above and below."""
-MISSING = "NO REPORT"
-MARKS = {
-    Status.PROMOTED: ("green", '<path d="M0-6 6.5 5.5H-6.5z"/>'),
-    Status.KEPT: ("blue", '<circle r="5.5"/>'),
-    Status.WAITING: ("purple", '<path d="M-5.5-6h11L-5.5 6h11z"/>'),
-    Status.SHADOW: ("purple open", '<path d="M-5.5-6h11L-5.5 6h11z"/>'),
-    Status.HELD: ("grey", '<path d="M-5-5.5h3.7v11H-5zM1.3-5.5H5v11H1.3z"/>'),
-    Status.REJECTED: ("orange line", '<path d="M-5-5 5 5M5-5-5 5"/>'),
-    MISSING: ("gap", '<path d="M-5.5-5.5h11v11h-11z"/>'),
-    "inside": ("blue", '<circle r="3.5"/>'),
-    "worse": ("orange open", '<circle r="4"/>'),
-    "better": ("blue open", '<circle r="4"/>'),
-    "no interval": ("grey", '<path d="M0-4 4 0 0 4-4 0z"/>'),
-    "prediction interval": ("band", '<path d="M-8-5H8V5H-8z"/>'),
-    "predecessor": ("thin", '<path d="M-8 3-2-2 3 2 8-3"/>'),
-    "promoted": ("green", '<path d="M0-4 4 3.5H-4z"/>'),
-    "went back": ("orange", '<path d="M0 4-4.5-4H4.5z"/>'),
-}
-"""Meaning to style and to a shape around its centre; the shapes differ without colour."""
 
 
 @dataclass(frozen=True)
@@ -168,13 +148,13 @@ def to_html(
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(f"{newest['model']} · {newest['as_of']} · {newest['verdict']}")}</title>
-<style>{_style()}</style>
+<style>{style()}</style>
 </head>
 <body>
 <main>
 <h1>{escape(newest["model"])}</h1>
 <p class="quiet">{escape(newest["question"])}</p>
-<p class="state">{_mark(newest["verdict"])}<span>{_state(rows, newest, name, since_then)}</span></p>
+<p class="state">{mark(newest["verdict"])}<span>{_state(rows, newest, name, since_then)}</span></p>
 <h2>Last {_many(len(rows), "night")}</h2>
 {_calendar(rows)}
 <h2>{capitalized(name)}: prediction interval against live</h2>
@@ -331,18 +311,8 @@ def _many(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _mark(meaning: str, told: str = "") -> str:
-    """A mark in a line of text; ``told`` is its label where there is no text beside it."""
-    look, shape = MARKS.get(meaning, MARKS["no interval"])
-    named = 'aria-hidden="true">'
-    if told:
-        named = f'role="img" aria-label="{escape(told)}"><title>{escape(told)}</title>'
-    size = 'viewBox="-8 -8 16 16" width="18" height="18"'
-    return f'<svg class="mark {look}" {size} {named}{shape}</svg>'
-
-
 def _legend(*meanings: str, said: str = "") -> str:
-    keys = " ".join(f'<span class="key">{_mark(each)} {each}</span>' for each in meanings)
+    keys = " ".join(f'<span class="key">{mark(each)} {each}</span>' for each in meanings)
     return f'<p class="quiet">{said} {keys}</p>'
 
 
@@ -369,10 +339,10 @@ def _calendar(rows: Sequence[Row]) -> str:
         if n == 0 or row.day.weekday() == 0:
             cells.append(f"<i>{row.day.day}<br>{row.day:%b}</i>")
             cells += ["<i></i>"] * row.day.weekday()
-        cells.append(_mark(row.verdict, f"{row.day}: {row.verdict}"))
+        cells.append(mark(row.verdict, f"{row.day}: {row.verdict}"))
     counts = Counter(row.verdict for row in rows)
     keys = "".join(
-        f'<li class="key">{_mark(verdict)} {escape(verdict)} <b>{counts[verdict]}</b></li>'
+        f'<li class="key">{mark(verdict)} {escape(verdict)} <b>{counts[verdict]}</b></li>'
         for verdict in sorted(counts, key=[*MARKS, *counts].index)
     )
     return f'<div class="strip"><div class="weeks">{"".join(cells)}</div>\n<ul>{keys}</ul></div>'
@@ -484,7 +454,6 @@ def _figure(figure: float) -> str:
 def _table(rows: Sequence[Row]) -> str:
     """Every night, newest first: a table on a wide screen, one card per night on a narrow one."""
     titles = ("As of", "Verdict", "Why", "Promised", "Live", "Champion", "Age", "Rows")
-    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
     lines = []
     for row in reversed(rows):
         outside = "" if row.place == "inside" else f", {row.place}"
@@ -494,100 +463,16 @@ def _table(rows: Sequence[Row]) -> str:
             counts += f" <small>+ {row.quarantined:,.0f} quarantined</small>"
         cells = (
             str(row.day),
-            f"{_mark(row.verdict)} {escape(row.verdict)}",
+            f"{mark(row.verdict)} {escape(row.verdict)}",
             escape(row.why),
             f"{_figure(row.low or 0)} to {_figure(row.high or 0)}" if known else "",
-            "" if row.live is None else f"{_mark(row.place)} {_figure(row.live)}{outside}",
+            "" if row.live is None else f"{mark(row.place)} {_figure(row.live)}{outside}",
             escape(row.version or ""),
             "" if row.age is None else _many(row.age, "day"),
             counts,
         )
-        lines.append(
-            "".join(
-                f'<td data-title="{title}">{cell}</td>'
-                for title, cell in zip(titles, cells, strict=True)
-            )
-        )
-    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
-    return f'<div class="box" role="region" aria-label="All nights" tabindex="0">{table}</div>'
-
-
-def _style() -> str:
-
-    names = ("blue", "orange", "green", "purple", "grey")
-    colours = {name: getattr(plots, name.upper()) for name in names}
-    return Template(STYLE).substitute(colours, sky=plots.OTHERS[2][0])
-
-
-STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --ink: #1a1a1a; --quiet: #5f5f5f;
-  --line: #e0e0e0; --box: #f6f6f6; --blue: $blue; --orange: $orange; --green: $green;
-  --purple: $purple; --grey: $grey }
-@media (prefers-color-scheme: dark) { :root { --paper: #141414; --ink: #ececec; --quiet: #a8a8a8;
-  --line: #353535; --box: #1f1f1f; --blue: $sky; --grey: #9a9a9a } }
-* { box-sizing: border-box }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.45 system-ui, sans-serif; overflow-wrap: anywhere }
-main { max-width: 1080px; margin: auto; padding: 16px }
-h1 { font-size: 1.5rem; margin: 0 }
-h2 { font-size: 1.05rem; margin: 28px 0 4px }
-p { margin: 0 }
-.quiet, .none, small { color: var(--quiet); font-size: .875rem }
-.none { padding: 12px 0 }
-.state { display: flex; gap: 10px; margin-top: 12px; padding: 12px; border-radius: 8px;
-  background: var(--box); text-wrap: pretty }
-.state svg { flex: none; margin-top: 2px }
-:where(svg) { stroke-width: 0; overflow: visible }
-.mark { vertical-align: -3px }
-.blue { fill: var(--blue); stroke: var(--blue) }
-.orange { fill: var(--orange); stroke: var(--orange) }
-.green { fill: var(--green) }
-.grey { fill: var(--grey) }
-.purple { fill: var(--purple) }
-.line { stroke-width: 3; fill: none }
-.open { stroke-width: 2; fill: var(--paper) }
-.gap { stroke: var(--purple); stroke-width: 2; stroke-dasharray: 3 2; fill: none }
-.thin { stroke: var(--quiet); stroke-width: 1.2; fill: none }
-.band { fill: var(--blue); opacity: .22 }
-.key { white-space: nowrap; margin-right: 10px }
-.strip { display: flex; flex-wrap: wrap; gap: 12px 40px; align-items: center; margin-top: 8px }
-.strip ul { list-style: none; margin: 0; padding: 0; font-size: .875rem; display: flex;
-  flex-wrap: wrap; gap: 4px 6px }
-.weeks { display: grid; grid-auto-flow: column; grid-template-rows: auto repeat(7, 20px);
-  grid-auto-columns: minmax(18px, 30px); gap: 1px 3px; place-items: center }
-.weeks i { font: 11px/1.2 system-ui, sans-serif; color: var(--quiet); text-align: center }
-.chart { display: flex; margin-top: 8px }
-.axis { flex: none }
-.plot { flex: 1; min-width: 0 }
-text { font: 11px system-ui, sans-serif; fill: var(--quiet) }
-.axis text, .end { text-anchor: end }
-.middle { text-anchor: middle }
-.grid line { stroke: var(--line); stroke-width: 1 }
-rect { shape-rendering: crispEdges }
-.age { fill: var(--grey); opacity: .55 }
-.accepted { fill: var(--blue) }
-.quarantined { fill: var(--orange) }
-.box { overflow-x: auto }
-table { border-collapse: collapse; width: 100%; font-size: .875rem; margin-top: 8px }
-th, td { text-align: left; vertical-align: top; padding: 6px 12px 6px 0; white-space: nowrap;
-  border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums }
-[data-title="Why"] { width: 50%; white-space: normal }
-td small { display: block }
-@media (min-width: 861px) { .strip, .strip ul { flex-flow: row nowrap }
-  .strip ul { flex-direction: column } }
-@media (max-width: 860px) {
-  thead, td:empty { display: none }
-  table, tbody, tr { display: block }
-  tr { padding: 10px 0; border-bottom: 1px solid var(--line) }
-  td { display: inline-block; vertical-align: baseline; border: 0; padding: 0 12px 0 0;
-    max-width: 100%; white-space: normal }
-  td small { display: inline }
-  td:first-child { font-weight: 600 }
-  [data-title="Why"] { display: block; width: auto; margin: 2px 0 }
-  td:nth-child(n+4)::before { content: attr(data-title) " "; color: var(--quiet) }
-}
-"""
+        lines.append(cells)
+    return table("All nights", titles, lines)
 
 
 def write_history(model: str, standing: Standing | None = None) -> Path | None:

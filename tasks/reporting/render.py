@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COMPARED = "Candidates"
 """Title of the plot that shows the verdict: every scorer with its interval."""
+NOTHING_TO_DO = "Nothing."
 
 
 def nights_table(reports: Sequence[Report]) -> str:
@@ -135,7 +136,7 @@ def to_do(report: Report) -> str:
         todo.append("find out why the gate had passed the version that did worse on live days.")
     if made and not made["current"]:
         todo.append(f"repair the predictions, then python flows/predict.py --model {model}.")
-    return capitalized(" ".join(map(capitalized, todo)) or "nothing.")
+    return " ".join(map(capitalized, todo)) or NOTHING_TO_DO
 
 
 def _title(report: Report) -> str:

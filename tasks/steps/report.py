@@ -26,6 +26,7 @@ from tasks.registry.client import open_registry
 from tasks.reporting import archive, night_report, render
 from tasks.reporting.decisions import remember
 from tasks.reporting.held import forget_held, remember_held
+from tasks.reporting.index_page import write_index
 from tasks.reporting.night_events import night_events
 from tasks.reporting.night_plots import draw_drift, draw_nights
 from tasks.spec.fingerprint import code_files
@@ -185,6 +186,7 @@ def _record(night: Night, folder: Path, found: Report) -> None:
     """What later nights and people look back on."""
     archive.keep_days(night.name, night.as_of, night.days)
     page = draw_history(night.name)
+    write_index()
     if page and found["challenger"]["candidate"]:
         write_file(folder / page.name, page.read_bytes())  # MLflow keeps the folder
 
