@@ -130,8 +130,12 @@ class LatentFactors(BaseEstimator):  # type: ignore[misc]
         rows = np.log1p(dense)
         rows /= np.maximum(np.sqrt(np.linalg.norm(rows, axis=1, keepdims=True)), 1e-6)
         random = np.random.default_rng(self.seed)
-        start = random.standard_normal((rows.shape[1], min(self.factors, *rows.shape)))
-        basis = np.linalg.qr(rows.T @ (rows @ (rows.T @ (rows @ start.astype(np.float32)))))[0]
+        shape = rows.shape[1], min(self.factors, *rows.shape)
+        basis = random.standard_normal(shape).astype(np.float32)
+        for _ in range(
+            2
+        ):  # orthonormal in between: a power of single precision loses what is small
+            basis = np.linalg.qr(rows.T @ (rows @ basis))[0]
         self.scores_ = (rows[: purchases.asked] @ basis) @ basis.T
         return self
 

@@ -137,11 +137,16 @@ def test_its_own_server_answers_nobody_without_its_password(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prefect.server.api import server as prefect_server
-    from prefect.settings import PREFECT_API_AUTH_STRING, get_current_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        get_current_settings,
+        temporary_settings,
+    )
 
     monkeypatch.setattr(embedded_server, "_start", lambda _: "http://127.0.0.1:9/api")
     monkeypatch.setattr(embedded_server, "make_database", lambda *_: None)
-    with embedded_server.embedded_server():
+    with temporary_settings({PREFECT_API_URL: None}), embedded_server.embedded_server():
         password = PREFECT_API_AUTH_STRING.value()
         app = prefect_server.create_app(get_current_settings(), ephemeral=True, ignore_cache=True)
     assert password is not None and len(password) > 40

@@ -437,7 +437,9 @@ def test_the_folders_of_a_lake_are_days(tmp_path: Path) -> None:
         place.mkdir(parents=True)
         for name in ("part-0.snappy.parquet", "_SUCCESS", ".part-0.crc"):
             (place / name).touch()
-    asked = argparse.Namespace(origin=str(tmp_path / "lake"), table=None, query=None, time="at")
+    asked = argparse.Namespace(
+        origin=str(tmp_path / "lake"), table=None, query=None, time="at", time_format=None
+    )
     kind, arguments = new_model.describe_source(asked)
     assert (kind, arguments) == ("ParquetDays", {"path": str(tmp_path / "lake")})
 
