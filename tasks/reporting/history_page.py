@@ -34,6 +34,14 @@ FEWEST_SLOTS = 14
 """Fewest nights a chart has room for, so that a first night is not one broad bar."""
 LARGEST = 1e150
 """Larger figures are not drawn, because their differences could overflow."""
+EMPTY = {
+    "live": "No day has been graded yet: the night after a day's labels are final grades it.",
+    "age": "There has been no champion yet: the first night that promotes one fills this.",
+    "accepted": "No rows have been counted yet: the first night with data fills this.",
+    "quarantined": "No rows have been counted yet: the first night with data fills this.",
+    "seconds": "No night has told its time yet: the next one fills this.",
+}
+"""What is said in place of a chart that has nothing to show."""
 TOP, BOTTOM = 12.0, 24.0
 """Margins of a chart in pixels, above and below."""
 
@@ -51,6 +59,7 @@ class Row:
         change: ``promoted``, ``went back`` or nothing.
         accepted: Rows, where they were counted.
         quarantined: Rows, where they were counted.
+        seconds: How long the night took.
         live: The primary metric of the predictions published for that day.
         low: Lower end of its prediction interval.
         high: Upper end.
@@ -67,6 +76,7 @@ class Row:
     change: str = ""
     accepted: float | None = None
     quarantined: float | None = None
+    seconds: float | None = None
     live: float | None = None
     low: float | None = None
     high: float | None = None
@@ -168,6 +178,8 @@ def to_html(
 {_bars(rows, [row.accepted for row in rows], "accepted", "Rows accepted", 110)}
 <h2>Rows in quarantine</h2>
 {_bars(rows, [row.quarantined for row in rows], "quarantined", "Rows in quarantine", 90)}
+<h2>Seconds a night took</h2>
+{_bars(rows, [row.seconds for row in rows], "seconds", "Seconds a night took", 90)}
 <h2>All nights</h2>
 {_table(rows)}
 </main>
@@ -250,6 +262,7 @@ def _decided(report: Report, before: str | None, approved: Collection[str] = ())
         "change": "promoted" if promoted else "went back" * moved,
         "accepted": _number(rows.get("accepted")) if rows.get("in") else None,
         "quarantined": _number(rows.get("quarantined")) if rows.get("in") else None,
+        "seconds": _number(report.get("seconds", {}).get("total")),
     }
 
 
@@ -353,7 +366,7 @@ def _live_chart(rows: Sequence[Row], label: str) -> str:
     figures = [each for row in rows for each in (row.live, row.low, row.high, row.previous)]
     known = [each for each in figures if each is not None]
     if not known:
-        return '<p class="none">No day with labels has been graded yet.</p>'
+        return f'<p class="none">{EMPTY["live"]}</p>'
     frame = Frame(max(len(rows), FEWEST_SLOTS), *_span(known), height=190)
     bands, lines, dots = ['<g class="band">'], ["</g>"], []
     for n, row in enumerate(rows):
@@ -375,7 +388,7 @@ def _bars(
     """A bar per night, from zero; bars of the age show changes of champion."""
     known = [value for value in values if value is not None]
     if not known:
-        return '<p class="none">No rows have been counted yet.</p>'
+        return f'<p class="none">{EMPTY[look]}</p>'
     frame = Frame(max(len(rows), FEWEST_SLOTS), 0, _span([0, 4, *known])[1], height)
     bars, changes = [], []
     for n, (row, value) in enumerate(zip(rows, values, strict=True)):

@@ -113,7 +113,7 @@ text { font: 11px system-ui, sans-serif; fill: var(--quiet) }
 .middle { text-anchor: middle }
 .grid line { stroke: var(--line); stroke-width: 1 }
 rect { shape-rendering: crispEdges }
-.age { fill: var(--grey); opacity: .55 }
+.age, .seconds { fill: var(--grey); opacity: .55 }
 .accepted { fill: var(--blue) }
 .quarantined { fill: var(--orange) }
 .box { overflow-x: auto }

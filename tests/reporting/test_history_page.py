@@ -145,7 +145,7 @@ def test_a_first_night_says_that_nothing_is_graded_yet() -> None:
         "PROMOTED on 2026-11-22, a new champion: version 1 (ranker), 0 days old; "
         "no live day is graded yet."
     )
-    assert "No day with labels has been graded yet." in html
+    assert "No day has been graded yet" in html
     assert strip(html) == ["2026-11-22: PROMOTED"]
     assert cells(html) == [
         {
@@ -191,7 +191,7 @@ def test_only_the_last_sixty_dates_are_shown() -> None:
     )
     assert len(strip(html)) == len(cells(html)) == 60
     assert strip(html)[0] == "2026-09-24: KEPT"
-    assert "No day with labels" in html
+    assert history_page.EMPTY["live"] in html
 
 
 def test_a_date_without_a_report_is_shown_as_missing() -> None:
@@ -209,10 +209,18 @@ def test_a_date_without_a_report_is_shown_as_missing() -> None:
     assert missing["Live"] == "0.200"
 
 
+def test_what_a_night_took_is_shown_and_an_empty_chart_says_when_it_fills() -> None:
+    html = history_page.to_html([night(0, "HELD", None, seconds={"total": 71.4, "clean": 2})], [])
+    assert tips(chart(html, "Seconds a night took")) == ["2026-11-22: 71"]
+    for look in ("live", "age", "accepted"):
+        assert history_page.EMPTY[look] in html
+
+
 @pytest.mark.parametrize("verdict", ["HELD", "REJECTED"])
 def test_nights_that_judged_nothing(verdict: str) -> None:
     html = history_page.to_html([night(1, "PROMOTED"), night(0, verdict)], [])
     assert state(html).startswith(f"{verdict} on 2026-11-22, {Status(verdict).words}: version 2 (")
+    assert history_page.EMPTY["seconds"] in html  # of reports that name no time
     counted = tips(chart(html, "Rows accepted"))
     assert counted == ["2026-11-21: 6,990", "2026-11-22: 6,990"][: 1 + (verdict != "HELD")]
 
@@ -323,7 +331,7 @@ def test_a_look_back_has_no_negative_age() -> None:
     later = {"version": "9", "candidate": "ranker", "since": "2026-11-25"}
     html = history_page.to_html([night(0, champion=later)], [])
     assert cells(html)[0]["Age"] == ""
-    assert "No rows have been counted yet." in html
+    assert history_page.EMPTY["age"] in html
 
 
 def test_a_verdict_is_told_by_its_shape_too() -> None:
