@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -26,6 +27,7 @@ def tell_progress(step: str, things: str) -> Progress:
         things: What is counted, such as ``days``.
     """
     bar: list[UUID] = []
+    begun = time.monotonic()
 
     def tell(done: int, total: int) -> None:
         if done != total and done % max(1, total // 20):
@@ -35,7 +37,8 @@ def tell_progress(step: str, things: str) -> Progress:
         )
         if total < LONG or TaskRunContext.get() is None:
             return
-        share, text = 100 * done / total, f"{step}: {done} of {total} {things}"
+        left = time_left(time.monotonic() - begun, done, total)
+        share, text = 100 * done / total, f"{step}: {done} of {total} {things}{left}"
         if bar:
             update_progress_artifact(bar[0], progress=share, description=text)
         else:
@@ -44,3 +47,19 @@ def tell_progress(step: str, things: str) -> Progress:
             bar.append(made)
 
     return tell
+
+
+def time_left(spent: float, done: int, total: int) -> str:
+    """``, about 3 minutes left`` where the rest goes as what is done; nothing at the end.
+
+    Args:
+        spent: Seconds so far.
+        done: Things that are done, at least one.
+        total: Things in all.
+    """
+    if done >= total:
+        return ""
+    minutes = round(spent / done * (total - done) / 60)
+    if minutes < 1:
+        return ", less than a minute left"
+    return f", about {minutes} {'minute' if minutes == 1 else 'minutes'} left"

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from tasks.steps.progress import tell_progress
+from tasks.steps.progress import tell_progress, time_left
 
 
 @pytest.mark.parametrize("total", [1, 7, 40, 363, 10_000])
@@ -22,6 +22,19 @@ def test_progress_is_told_at_most_about_twenty_times_and_at_the_end(
     assert 1 <= len(told) <= 40
     assert told[-1].getMessage().split() == ["clean", str(total), "of", str(total), "days"]
     assert (told[-1].__dict__["done"], told[-1].__dict__["total"]) == (total, total)
+
+
+@pytest.mark.parametrize(
+    ("spent", "done", "left"),
+    [
+        (10.0, 100, ""),
+        (10.0, 50, ", less than a minute left"),
+        (30.0, 34, ", about 1 minute left"),
+        (60.0, 20, ", about 4 minutes left"),
+    ],
+)
+def test_the_time_left_is_that_of_what_is_done(spent: float, done: int, left: str) -> None:
+    assert time_left(spent, done, 100) == left
 
 
 def test_inside_a_task_it_is_a_bar_on_the_runs_page(prefect_server: None) -> None:
