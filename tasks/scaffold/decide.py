@@ -317,12 +317,20 @@ def _warnings(asked: Asked, plan: Plan, rows: pd.DataFrame, listed: Sequence[dat
     if plan.target:
         found += class_warnings(rows, str(asked.target), plan.target, plan.windows.holdout)
     if plan.strongest > STRONG:
-        found.append(
-            f"{plan.strong} alone has an AUC of {plan.strongest:.2f}; above "
-            f"{Gate.feature_auc:.2f} a night asks a person. Check that it is known before the day "
-            f"begins, and then name it in the gate: strong_features=({plan.strong!r},)."
-        )
+        found.append(strong_input(plan))
     return found
+
+
+def strong_input(plan: Plan) -> str:
+    """What is said of an input that separates the rows well alone."""
+    alone = f"{plan.strong} alone has an AUC of {plan.strongest:.2f}"
+    known = "Check that it is known before the day begins"
+    if any(column.kind == "text" for column in plan.named("input") if column.name == plan.strong):
+        return f"{alone}; a night tests numbers only, and not this text. {known}."
+    return (
+        f"{alone}; above {Gate.feature_auc:.2f} a night asks a person. {known}, and then name it "
+        f"in the gate: strong_features=({plan.strong!r},)."
+    )
 
 
 def _alike(columns: Sequence[Column], rows: pd.DataFrame, read: Target) -> list[str]:
