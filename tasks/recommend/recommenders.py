@@ -132,9 +132,7 @@ class LatentFactors(BaseEstimator):  # type: ignore[misc]
         random = np.random.default_rng(self.seed)
         shape = rows.shape[1], min(self.factors, *rows.shape)
         basis = random.standard_normal(shape).astype(np.float32)
-        for _ in range(
-            2
-        ):  # orthonormal in between: a power of single precision loses what is small
+        for _ in range(2):  # orthonormal in between: else single precision loses what is small
             basis = np.linalg.qr(rows.T @ (rows @ basis))[0]
         self.scores_ = (rows[: purchases.asked] @ basis) @ basis.T
         return self

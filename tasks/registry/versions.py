@@ -298,6 +298,23 @@ def _delete_files(client: MlflowClient, version: Any) -> None:
             run.delete_artifacts(folder)  # type: ignore[no-untyped-call]
 
 
+def champions(client: MlflowClient) -> dict[str, str]:
+    """Version of the champion of each model of the registry that has one."""
+    from mlflow.exceptions import MlflowException
+
+    found: dict[str, str] = {}
+    token: str | None = ""
+    while token is not None:
+        try:
+            page = client.search_registered_models(max_results=1000, page_token=token or None)
+        except MlflowException as error:
+            raise to_error("The registry cannot be read", error) from error
+        aliases = {model.name: model.aliases.get(CHAMPION) for model in page}
+        found |= {name: str(version) for name, version in aliases.items() if version}
+        token = page.token or None
+    return found
+
+
 def version_by_alias(client: MlflowClient, model: str, alias: str) -> Any:
     from mlflow.exceptions import MlflowException
 

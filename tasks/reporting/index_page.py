@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from html import escape
 from pathlib import Path
@@ -23,23 +23,26 @@ WORST_FIRST = (Status.REJECTED, Status.HELD, Status.WAITING, Status.KEPT, Status
 TITLES = ("Model", "Verdict", "To do", "Champion", "Newest live day", "As of")
 
 
-def write_index() -> Path | None:
+def write_index(champions: Mapping[str, str]) -> Path | None:
     """Draw the page of all models anew; None before the first report.
 
     It reads the newest report of each model that has its folder of reports.
+
+    Args:
+        champions: Model to the version that is its champion now.
     """
     place = settings.home() / "reports"
     names = sorted(folder.name for folder in place.glob("*/") if folder.is_dir())
     newest = [report for name in names for report in past_reports(name, date.max, 1)]
     if not newest:
         return None
-    write_file(place / "index.html", to_html(newest).encode())
+    write_file(place / "index.html", to_html(newest, champions).encode())
     return place / "index.html"
 
 
-def to_html(newest: Sequence[Report]) -> str:
+def to_html(newest: Sequence[Report], champions: Mapping[str, str]) -> str:
     """The page of these newest reports, one for each model; links lead to their pages of nights."""
-    rows = [_cells(report) for report in sorted(newest, key=_rank)]
+    rows = [_cells(each, champions.get(each["model"])) for each in sorted(newest, key=_rank)]
     waiting = sum(to_do(report) != NOTHING_TO_DO for report in newest)
     said = f"{waiting} of {len(newest)} need a person." if waiting else "Nothing to do."
     return f"""<!DOCTYPE html>
@@ -68,18 +71,19 @@ def _rank(report: Report) -> tuple[bool, int, str, str]:
     return calm, severity.get(verdict, len(severity)), report["as_of"], report["model"]
 
 
-def _cells(report: Report) -> tuple[str, ...]:
-    name, champion = report["model"], report["champion"]
+def _cells(report: Report, version: str | None) -> tuple[str, ...]:
+    name, before = report["model"], report["champion"]
     live = report.get("live_lines") or [""]
-    version = f"version {champion['version']}" if champion.get("version") else "none yet"
-    made = champion.get("since")
-    since = f" <small>as of {escape(made)}</small>" if made else ""
+    since = f"as of {before['since']}"
+    if before["version"] != version:  # a person or live days have changed it
+        since = "since the newest night"
+    champion = f"version {escape(version)} <small>{escape(since)}</small>" if version else "none"
     return (
         f'<a href="{escape(name)}/history.html">{escape(name)}</a>',
         f"{mark(report['verdict'])} {escape(report['verdict'])}"
         f" <small>{escape(capitalized(outcome(report)))}</small>",
         escape(to_do(report)),
-        f"{escape(version)}{since}",
+        champion,
         escape(live[0]),
         escape(report["as_of"]),
     )

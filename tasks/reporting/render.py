@@ -78,8 +78,8 @@ def to_markdown(report: Report, pictures: Mapping[str, str], *, titled: bool = T
     out += [f"- {as_markdown(reason)}" for reason in report["reasons"]] + [""]
     out += [f"To do: {as_markdown(to_do(report))}", ""]
     out += [f"Champion: {_champion_line(report)}.", ""]
-    first = [title for title in pictures if title == COMPARED]
-    out += [line for title in first for line in (f"![{title}]({pictures[title]})", "")]
+    if COMPARED in pictures:
+        out += [f"![{COMPARED}]({pictures[COMPARED]})", ""]
     live = [*report.get("live_lines", []), *report.get("estimated_lines", [])]
     if told := [*live, *_prediction_lines(report)]:
         out += ["## Live", "", *[f"- {as_markdown(capitalized(line))}" for line in told], ""]
@@ -101,7 +101,7 @@ def to_markdown(report: Report, pictures: Mapping[str, str], *, titled: bool = T
     if moved and moved["shifts"]:
         out += ["## Newest week against those before", "", *_drift_table(moved), ""]
     for title, target in pictures.items():
-        if title not in first:
+        if title != COMPARED:
             out += [f"### {title}", "", f"![{title}]({target})", ""]
     if passed:
         out += ["## What the checks found that passed", ""]

@@ -154,4 +154,4 @@ def publish_backtest(
 def end_backtest(found: dict[str, Any]) -> State:
     """The flow's last state holds the result."""
     run = f"{found['model']} · {found['nights']} nights to {found['last_day']}"
-    return end_run(REPLAYED, run, " ".join(found["answer"]), found)
+    return end_run(REPLAYED, run, " ".join(found["answer"])[:1000], found)

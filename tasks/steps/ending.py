@@ -30,7 +30,7 @@ def end_run(outcome: str, run: str, said: str, data: Any = None, *, failed: bool
         with get_client(sync_client=True) as client:
             client.update_flow_run(context.flow_run.id, name=f"{run} · {outcome}", tags=tags)
     kind = StateType.FAILED if failed else StateType.COMPLETED
-    return State(type=kind, message=f"{outcome}. {shown(said)}"[:1000], data=data)
+    return State(type=kind, message=f"{outcome}. {shown(said)}", data=data)
 
 
 def outcome_of(state: State) -> str:

@@ -1,4 +1,4 @@
-"""The page of nights, drawn anew as things stand."""
+"""The pages of nights and of all models, drawn anew as things stand."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from tasks.registry.client import open_registry
 from tasks.registry.holds import read_holds
 from tasks.registry.waiting import read_decisions
 from tasks.reporting.history_page import Standing, write_history
+from tasks.reporting.index_page import write_index
 
 
 def draw_history(name: str) -> Path | None:
-    """Draw the page of a model's newest nights; it names the champion of now.
+    """Draw the page of all models and that of this one's newest nights; they name the champion of
+    now.
 
     Args:
         name: Name of the model in the registry.
     """
     client = open_registry()
+    write_index(versions.champions(client))
     champion = versions.read_champion(client, name)
     if champion is None:
         return write_history(name)

@@ -26,7 +26,6 @@ from tasks.registry.client import open_registry
 from tasks.reporting import archive, night_report, render
 from tasks.reporting.decisions import remember
 from tasks.reporting.held import forget_held, remember_held
-from tasks.reporting.index_page import write_index
 from tasks.reporting.night_events import night_events
 from tasks.reporting.night_plots import draw_drift, draw_nights
 from tasks.spec.fingerprint import code_files
@@ -124,7 +123,7 @@ def end_again(night: Night) -> State:
 def end_night(found: Report, *before: str) -> State:
     """The last state of a night: the verdict, what is said before its reasons, and those."""
     verdict, run = Status(found["verdict"]), f"{found['model']} · {found['as_of']}"
-    said = " ".join((*before, *found["reasons"]))
+    said = " ".join((*before, *found["reasons"]))[:1000]
     return end_run(verdict.value, run, said, found, failed=verdict.fails)
 
 
@@ -186,7 +185,6 @@ def _record(night: Night, folder: Path, found: Report) -> None:
     """What later nights and people look back on."""
     archive.keep_days(night.name, night.as_of, night.days)
     page = draw_history(night.name)
-    write_index()
     if page and found["challenger"]["candidate"]:
         write_file(folder / page.name, page.read_bytes())  # MLflow keeps the folder
 

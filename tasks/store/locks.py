@@ -40,7 +40,7 @@ def lock(name: str, wait: float = 0.0, poll: float = 0.2) -> Iterator[None]:
         raise DiskError(unwritable(place, error)) from error
     give_up = time.monotonic() + wait
     with file:
-        while not is_taken(file):
+        while not take(file):
             if time.monotonic() >= give_up:
                 file.seek(0)
                 holder = file.read() or "another process"
@@ -75,7 +75,7 @@ def is_held(place: Path) -> bool:
     return False
 
 
-def is_taken(file: IO[Any]) -> bool:
+def take(file: IO[Any]) -> bool:
     """Lock an open file, unless another process holds it; whether it was free."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

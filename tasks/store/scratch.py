@@ -100,7 +100,7 @@ def _make(place: Path) -> tuple[Path, IO[bytes]]:
 def _remove_if_free(folder: Path) -> None:
     try:
         with (folder / LOCK).open("rb") as file:
-            if locks.is_taken(file):
+            if locks.take(file):
                 _remove(folder)
     except FileNotFoundError:
         folder.rmdir()  # killed before it had a lock, or in the last moment of its removal

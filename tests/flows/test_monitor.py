@@ -162,6 +162,8 @@ def test_a_bad_champion_is_reverted_within_days(
     page = (settings.home() / "reports" / "toy" / "history.html").read_text()
     assert "version 1 (logistic) is the champion" in page
     assert "version 2 was rolled back: 4 graded days" in page
+    index = (settings.home() / "reports" / "index.html").read_text()
+    assert "version 1 <small>since the newest night</small>" in index
     assert "4 graded days: average precision -" in said["nightly.champion.rolled-back"]
     assert f"code are held through {nth_day(47)}" in said["nightly.champion.rolled-back"]
     report = run_night(spoilt, nth_day(41))

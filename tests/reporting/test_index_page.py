@@ -24,21 +24,32 @@ NEWEST = [
     newest("silent", "KEPT", predictions={"current": False}),
     newest("asks", "WAITING", waiting={"version": "3", "decision": None}),
 ]
+CHAMPIONS = {report["model"]: "2" for report in NEWEST}
 
 
 def test_models_that_need_a_person_come_first_and_old_nights_before_new_ones() -> None:
-    page = index_page.to_html(NEWEST)
+    page = index_page.to_html(NEWEST, CHAMPIONS)
     order = re.findall(r'href="(\w+)/history\.html"', page)
     assert order == ["bad", "asks", "silent", "late", "kept", "calm"]
     assert "3 of 6 need a person." in page
     assert "python flows/approve.py --model asks" in page
     assert "&lt;b&gt;0.8" in page
     assert "<b>0.8" not in page
-    assert "Nothing to do." in index_page.to_html(NEWEST[:2])
+    assert "Nothing to do." in index_page.to_html(NEWEST[:2], CHAMPIONS)
+
+
+def test_the_champion_is_that_of_now_whatever_the_newest_report_said() -> None:
+    page = index_page.to_html(NEWEST[:3], {"calm": "2", "kept": "1"})
+    cells = re.findall(r'data-title="Champion">(.*?)</td>', page)
+    assert cells == [
+        "none",
+        "version 1 <small>since the newest night</small>",
+        "version 2 <small>as of 2026-11-20</small>",
+    ]
 
 
 def test_it_is_written_of_the_newest_report_of_each_model(home: Path) -> None:
-    assert index_page.write_index() is None
+    assert index_page.write_index({}) is None
     for model, day, verdict in (
         ("calm", "2026-11-21", "KEPT"),
         ("calm", "2026-11-22", "PROMOTED"),
@@ -46,7 +57,7 @@ def test_it_is_written_of_the_newest_report_of_each_model(home: Path) -> None:
     ):
         report = newest(model, verdict, as_of=day)
         files.write_json(home / "reports" / model / day / "report.json", report)
-    page = index_page.write_index()
+    page = index_page.write_index({"calm": "2"})
     assert page == home / "reports" / "index.html"
     text = page.read_text()
     assert text.index("bad/history.html") < text.index("calm/history.html")
