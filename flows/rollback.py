@@ -18,6 +18,7 @@ from tasks.steps.opening import only_change
 from tasks.steps.predict import publish_after_rollback
 from tasks.steps.rollback import (
     choose_version,
+    close_rollback,
     end_release,
     end_retire,
     end_rollback,
@@ -29,7 +30,7 @@ from tasks.steps.rollback import (
 )
 
 
-@flow
+@flow(on_completion=[close_rollback])
 def rollback(config: RollbackConfig) -> State:
     """Put an earlier champion back, release what earlier rollbacks hold, or retire the champion.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 
 from tasks import settings
 from tasks.clean_process.package_check import check_package
@@ -27,6 +27,7 @@ from tasks.registry.holds import read_holds, release_hold
 from tasks.reporting.archive import past_reports
 from tasks.reporting.decisions import forget
 from tasks.spec.gate import Gate, Revert
+from tasks.steps.config import RollbackConfig
 from tasks.steps.ending import end_run
 from tasks.steps.events import announce
 from tasks.steps.history import draw_history
@@ -36,7 +37,7 @@ from tasks.store import files
 
 if TYPE_CHECKING:
     from tasks.registry.client import Client
-    from tasks.steps.config import ApproveConfig, RollbackConfig
+    from tasks.steps.config import ApproveConfig
 
 
 log = logging.getLogger("nightly")
@@ -171,9 +172,16 @@ def end_rollback(found: dict[str, Any], published: str) -> State:
         found: From ``restore_champion``.
         published: What the app reads now, in words.
     """
-    _note(found["model"]).unlink(missing_ok=True)
     said = " ".join(filter(None, (to_text(found), published)))
     return end_run(ROLLED_BACK, found["model"], said, found)
+
+
+def close_rollback(_flow: Any, run: FlowRun, _state: State) -> None:
+    """Drop the note of the rollback under way, once Prefect has recorded the run's end.
+
+    Killed before that, the same command ends this rollback and does not go back once more.
+    """
+    _note(RollbackConfig.model_validate(run.parameters["config"]).model).unlink(missing_ok=True)
 
 
 def held_through(model: str, version: str | None = None) -> date | None:

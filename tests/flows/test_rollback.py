@@ -148,12 +148,18 @@ def test_the_app_and_the_page_are_of_the_restored_version_at_once(
         with pytest.raises(AssertionError, match="ZeroDivisionError"):
             run_rollback(why="late answers")
     assert (champion_of(), {*app()["version"]}) == ("1", {"2"}), "cut off in between"
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.steps.rollback.end_run", lambda *_: 1 / 0)
+        with pytest.raises(AssertionError, match="ZeroDivisionError"):
+            run_rollback(why="late answers")
+    assert {*app()["version"]} == {"1"}, "cut off before Prefect has recorded the end"
     ended = run_rollback(why="late answers")  # the same again ends it, and goes back no further
     found = app()
     assert ({*found["version"]}, {*found["as_of"]}) == ({"1"}, {nth_day(31)})
     asked = pd.read_parquet(publish.folder_of("toy") / publish.INPUTS)[list(ASKED)]
     assert np.array_equal(found["probability"], champion_says(asked))
     assert publish.last_published("toy")["version"] == "1"  # type: ignore[index]
+    assert not list((settings.home() / "rollbacks").iterdir()), "it is over"
     day = nth_day(32)
     assert f"The app reads 200 predictions for {day} by version 1 now." in str(ended.message)
     assert "version 1 (logistic) is the champion" in page()
