@@ -176,12 +176,13 @@ def end_rollback(found: dict[str, Any], published: str) -> State:
     return end_run(ROLLED_BACK, found["model"], said, found)
 
 
-def close_rollback(_flow: Any, run: FlowRun, _state: State) -> None:
+def close_rollback(flow: Any, flow_run: FlowRun, state: State) -> None:  # noqa: ARG001
     """Drop the note of the rollback under way, once Prefect has recorded the run's end.
 
     Killed before that, the same command ends this rollback and does not go back once more.
     """
-    _note(RollbackConfig.model_validate(run.parameters["config"]).model).unlink(missing_ok=True)
+    config = RollbackConfig.model_validate(flow_run.parameters["config"])
+    _note(config.model).unlink(missing_ok=True)
 
 
 def held_through(model: str, version: str | None = None) -> date | None:
