@@ -165,7 +165,7 @@ def to_html(
 <h1>{escape(newest["model"])}</h1>
 <p class="quiet">{escape(newest["question"])}</p>
 <p class="state">{mark(newest["verdict"])}<span>{_state(rows, newest, name, since_then)}</span></p>
-<h2>Last {_many(len(rows), "night")}</h2>
+<h2>{_nights(rows)}</h2>
 {_calendar(rows)}
 <h2>{capitalized(name)}: prediction interval against live</h2>
 {_legend("prediction interval", "inside", "worse", "better", "predecessor", said=better)}
@@ -180,7 +180,7 @@ def to_html(
 {_bars(rows, [row.quarantined for row in rows], "quarantined", "Rows in quarantine", 90)}
 <h2>Seconds a night took</h2>
 {_bars(rows, [row.seconds for row in rows], "seconds", "Seconds a night took", 90)}
-<h2>All nights</h2>
+<h2>Night by night</h2>
 {_table(rows)}
 </main>
 </body>
@@ -318,6 +318,10 @@ def _state(rows: Sequence[Row], newest: Report, name: str, since_then: str) -> s
     said += f"<b>{places['inside']} of {_many(compared, 'day')}</b>"
     outside = [f", {place} on {places[place]}" for place in ("worse", "better") if places[place]]
     return said + "".join(outside) + "."
+
+
+def _nights(rows: Sequence[Row]) -> str:
+    return "The first night" if len(rows) == 1 else f"Last {len(rows)} nights"
 
 
 def _many(count: int, what: str) -> str:
@@ -466,7 +470,7 @@ def _figure(figure: float) -> str:
 
 def _table(rows: Sequence[Row]) -> str:
     """Every night, newest first: a table on a wide screen, one card per night on a narrow one."""
-    titles = ("As of", "Verdict", "Why", "Promised", "Live", "Champion", "Age", "Rows")
+    titles = ("As of", "Verdict", "Why", "Interval", "Live", "Champion", "Age", "Rows")
     lines = []
     for row in reversed(rows):
         outside = "" if row.place == "inside" else f", {row.place}"
@@ -485,7 +489,7 @@ def _table(rows: Sequence[Row]) -> str:
             counts,
         )
         lines.append(cells)
-    return table("All nights", titles, lines)
+    return table("Night by night", titles, lines)
 
 
 def write_history(model: str, standing: Standing | None = None) -> Path | None:

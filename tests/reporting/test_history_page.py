@@ -146,13 +146,14 @@ def test_a_first_night_says_that_nothing_is_graded_yet() -> None:
         "no live day is graded yet."
     )
     assert "No day has been graded yet" in html
+    assert "<h2>The first night</h2>" in html
     assert strip(html) == ["2026-11-22: PROMOTED"]
     assert cells(html) == [
         {
             "As of": "2026-11-22",
             "Verdict": "PROMOTED",
             "Why": "The reason of 2026-11-22.",
-            "Promised": "",
+            "Interval": "",
             "Live": "",
             "Champion": "1",
             "Age": "0 days",
