@@ -36,6 +36,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "Candidates": (
         "spec:Tuned",
         "problems.quantiles:QuantileRegressors",
+        "problems.conformal:ConformalQuantiles",
         "problems.naive:KeyMedian",
         "problems.naive:KeyRates",
         "problems.naive:ColumnForecast",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.metrics.base import title
-from tasks.monitoring import estimated_performance, live_performance, shadow_days
+from tasks.monitoring import coverage, estimated_performance, live_performance, shadow_days
 from tasks.predictions import publish
 from tasks.store import frames
 from tasks.store.files import read_json
@@ -171,7 +171,8 @@ def lines(live: Live | None, spec: ModelSpec) -> list[str]:
         said.append(
             f"inside the prediction interval on {inside} of the last {len(told)} graded days"
         )
-    return said + ([live.reverted] if live.reverted else [])
+    held = coverage.live_coverage(live.days)
+    return said + ([str(held)] if held else []) + ([live.reverted] if live.reverted else [])
 
 
 def estimated_days(spec: ModelSpec) -> list[dict[str, Any]]:

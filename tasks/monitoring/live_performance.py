@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import JudgementError, SpecError
+from tasks.monitoring.coverage import COVERAGE
 from tasks.problems.columns import slice_name
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def grade_day(
 
     Returns:
         ``asked``, ``labelled``, ``unasked``, ``metrics``, ``previous`` (its metrics), ``slices``
-        and, where there are any, ``anchor`` and ``shadow`` (their metrics) and ``calibration``.
+        and, where there are any, ``anchor`` and ``shadow`` (their metrics), ``calibration`` and,
+        of prediction intervals, ``slice_coverage``.
         Metrics that are undefined on the day are left out, and custom metrics that need columns of
         the features.
     """
@@ -96,9 +98,14 @@ def grade_day(
             if problem.count_units(rows) < SLICE_UNITS:
                 continue
             own = {"champion": scores["champion"][rows.index]}
+            name = f"{slice_name(by)} {value}"
             alone = _measure(problem, rows, own, (problem.primary,))
             if alone.get("champion"):
-                found["slices"][f"{slice_name(by)} {value}"] = alone["champion"][problem.primary]
+                found["slices"][name] = alone["champion"][problem.primary]
+            if COVERAGE in found["metrics"] and (
+                part := problem.calibration(rows, own["champion"])
+            ):
+                found.setdefault("slice_coverage", {})[name] = part[1]
     held = problem.calibration(examples, scores["champion"]) if len(examples) else None
     if held:
         found["calibration"] = {"predicted": held[0], "observed": held[1]}

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.metrics import base
+from tasks.monitoring.coverage import COVERAGE
 from tasks.monitoring.live_days import past_days
 from tasks.promotion.checks import Status
 from tasks.registry.waiting import APPROVED
@@ -66,6 +67,8 @@ class Row:
         place: ``inside``, ``worse``, ``better`` or ``no interval``; nothing where not graded.
         previous: The predecessor's metric on that day.
         told: The graded day as text.
+        covered: Share of labels that the prediction intervals held on that day.
+        level: Share that they promise.
     """
 
     day: date
@@ -83,6 +86,8 @@ class Row:
     place: str = ""
     previous: float | None = None
     told: str = ""
+    covered: float | None = None
+    level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,7 @@ def to_html(
 {_legend("prediction interval", "inside", "worse", "better", "predecessor", said=better)}
 {_live_chart(rows, f"{capitalized(name)} of each live day and its prediction interval")}
 {_estimates(newest, {record["day"] for record in live}, name)}
+{_coverage(rows, newest)}
 <h2>Age of the champion, days</h2>
 {_legend("promoted", "went back")}
 {_bars(rows, [row.age for row in rows], "age", "Age of the champion in days", 120)}
@@ -271,7 +277,7 @@ def _graded(record: Mapping[str, Any], metric: str, greater: bool) -> dict[str, 
     value = _number(record["metrics"].get(metric))
     promised = record.get("promised") or {}
     low, high = _number(promised.get("low")), _number(promised.get("high"))
-    place, told = "", ""
+    place, told, covered = "", "", _number(record["metrics"].get(COVERAGE))
     if value is not None:
         place = told = "no interval"
         if low is not None and high is not None:
@@ -287,6 +293,10 @@ def _graded(record: Mapping[str, Any], metric: str, greater: bool) -> dict[str, 
         "place": place,
         "previous": _number((record.get("previous") or {}).get(metric)),
         "told": told,
+        "covered": covered,
+        "level": (record.get("calibration") or {}).get("predicted")
+        if covered is not None
+        else None,
     }
 
 
@@ -346,6 +356,33 @@ def _estimates(newest: Report, graded: Collection[str], name: str) -> str:
     return (
         f'<p class="quiet">Estimated from the probabilities alone, before labels come, '
         f"{name}: {said}.</p>"
+    )
+
+
+def _coverage(rows: Sequence[Row], newest: Report) -> str:
+    """The share of labels that the intervals of each day held, beside the level they promise."""
+    days = [
+        replace(row, live=row.covered, low=row.level, high=row.level, previous=None)
+        if row.covered is not None
+        else Row(row.day)
+        for row in rows
+    ]
+    if all(day.live is None for day in days):
+        return ""
+    placed = [
+        replace(
+            day,
+            place="" if day.live is None else "worse" if day.live < (day.low or 0) else "inside",
+            told="" if day.live is None else f"held {day.live:.1%}, nominal {day.low or 0:.1%}",
+        )
+        for day in days
+    ]
+    held = newest.get("coverage")
+    said = f"{escape(capitalized(held['told']))}." if held else ""
+    return (
+        "<h2>Labels inside their prediction interval: nominal level against live</h2>\n"
+        f"{_legend(said=said)}\n"
+        f"{_live_chart(placed, 'Share of labels inside their interval on each live day')}"
     )
 
 
@@ -478,12 +515,15 @@ def _table(rows: Sequence[Row]) -> str:
         counts = "" if row.accepted is None else f"{row.accepted:,.0f}"
         if row.quarantined:
             counts += f" <small>+ {row.quarantined:,.0f} quarantined</small>"
+        live = "" if row.live is None else f"{mark(row.place)} {_figure(row.live)}{outside}"
+        if row.covered is not None:
+            live += f" <small>intervals {row.covered:.0%} of {row.level or 0:.0%}</small>"
         cells = (
             str(row.day),
             f"{mark(row.verdict)} {escape(row.verdict)}",
             escape(row.why),
             f"{_figure(row.low or 0)} to {_figure(row.high or 0)}" if known else "",
-            "" if row.live is None else f"{mark(row.place)} {_figure(row.live)}{outside}",
+            live,
             escape(row.version or ""),
             "" if row.age is None else _many(row.age, "day"),
             counts,

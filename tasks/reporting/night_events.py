@@ -45,6 +45,9 @@ def night_events(
             f"The champion of {report['model']}, version {champion['version']}, is of "
             f"{since}: older than the {oldest_champion.days} days its spec allows."
         )
+    held, before = report.get("coverage"), earlier.get("coverage") if earlier else None
+    if held and held["off"] and not (before and before["off"]):
+        found["nightly.coverage.off"] = f"{report['model']}: {held['told']}."
     return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tasks.metrics.base import title
 from tasks.monitoring import live_days
+from tasks.monitoring.coverage import live_coverage
 from tasks.predictions import publish
 from tasks.promotion.anchor import ANCHOR, gains_of
 from tasks.promotion.checks import Status
@@ -161,6 +162,7 @@ def build_report(night: NightFacts) -> Report:
         "promised": judged.prediction_interval if judged else None,
         "live": list(live.new) if live else [],
         "live_lines": live_days.lines(live, night.spec),
+        "coverage": coverage(live),
         "estimated": [dict(day) for day in night.estimated],
         "estimated_lines": estimates(night),
         "reverted": live.reverted if live else None,
@@ -319,6 +321,12 @@ def estimates(night: NightFacts) -> list[str]:
         return []
     graded = night.live.days if night.live else ()
     return live_days.estimated_lines(night.estimated, graded, night.spec)
+
+
+def coverage(live: Live | None) -> dict[str, Any] | None:
+    """What share of labels the prediction intervals of live days held."""
+    found = live_coverage(live.days) if live else None
+    return asdict(found) | {"told": str(found)} if found else None
 
 
 def drift(drifted: Drifted | None) -> DriftPart | None:

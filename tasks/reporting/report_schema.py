@@ -123,6 +123,7 @@ class Report(TypedDict):
     promised: dict[str, float] | None
     live: list[dict[str, Any]]
     live_lines: list[str]
+    coverage: NotRequired[dict[str, Any] | None]
     estimated: list[dict[str, Any]]
     estimated_lines: list[str]
     reverted: str | None

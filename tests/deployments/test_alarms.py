@@ -73,6 +73,7 @@ def test_every_event_of_the_contract_is_heard_by_its_alarm() -> None:
         "nightly.champion.rolled-back": "nightly: rolled back or reverted",
         "nightly.champion.not-reverted": "nightly: rolled back or reverted",
         "nightly.predictions.refused": "nightly: predictions refused",
+        "nightly.coverage.off": "nightly: prediction intervals off their level",
     }
 
 

@@ -212,7 +212,7 @@ def test_the_app_of_the_page_ranks_as_the_batch_does(
     night: Night, key: str, tmp_path: Path
 ) -> None:
     """Its code, with the toy's rows as two households: number 17, and the one without a number."""
-    (code,) = pages.blocks("deployments/SERVING.md", "python")
+    _, code = pages.blocks("deployments/SERVING.md", "python")
     household = np.where(np.arange(len(night.rows)) < 50, 17.0, np.nan)
     rows = night.rows.rename(columns={"number": "product_id"}).assign(household_id=household)
     rows.to_parquet(tmp_path / "inputs.parquet", index=False)

@@ -114,11 +114,12 @@ def test_an_interval_is_judged_published_and_shown(registry_home: Path, tmp_path
             IMPORT,
             "from sklearn.ensemble import HistGradientBoostingRegressor\n"
             "from tasks.problems import Regression\n"
+            "from tasks.problems.conformal import ConformalQuantiles\n"
             "from tasks.problems.quantiles import QuantileRegressors",
         ),
         (SPEC, f"{SPENT}{SPEC}"),
         (BINARY, 'Regression("spent", quantiles=(0.1, 0.5, 0.9), key=("number",))'),
-        (CANDIDATES, f'{{"boosted": QuantileRegressors({boosted})}}'),
+        (CANDIDATES, f'{{"boosted": ConformalQuantiles(QuantileRegressors({boosted}))}}'),
         ("    holdout=days(7),", "    holdout=days(7),\n    clean=clean,"),
         ("feature_auc=0.95", "feature_auc=0.999"),
     )
@@ -133,6 +134,7 @@ def test_an_interval_is_judged_published_and_shown(registry_home: Path, tmp_path
     shown = published()
     assert {"prediction_10", "prediction", "prediction_90"} < set(shown)
     assert (shown["prediction_10"] <= shown["prediction"]).all()
+    assert report["coverage"] is None, "no day is graded yet"
     assert (shown["prediction"] <= shown["prediction_90"]).all()
     drawn = {file.stem for file in (settings.home() / "reports" / "toy").rglob("*.png")}
     assert {"predicted_against_actual", "coverage"} <= drawn

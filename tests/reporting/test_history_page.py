@@ -265,6 +265,25 @@ def test_live_days_are_held_to_the_promise_in_its_direction() -> None:
     assert [row["Live"] for row in cells(html)] == ["", "0.300, worse", "0.200", "0.180, better"]
 
 
+def test_intervals_are_shown_beside_the_level_they_promise() -> None:
+    assert "Labels inside" not in history_page.to_html([night(1), night(0)], [graded(1, 0.2)])
+    more = [
+        graded(age, 0.2, calibration={"predicted": 0.8, "observed": share})
+        for age, share in ((2, 0.85), (1, 0.72))
+    ]
+    for record, share in zip(more, (0.85, 0.72), strict=True):
+        record["metrics"]["interval_coverage"] = share
+    told = {"told": "prediction intervals held 78.5% of the labels", "off": False}
+    html = history_page.to_html([night(2), night(1), night(0, coverage=told)], more)
+    drawn = chart(html, "Share of labels inside their interval on each live day")
+    assert [tip for tip in tips(drawn) if tip] == [
+        "2026-11-20: held 85.0%, nominal 80.0%",
+        "2026-11-21: held 72.0%, nominal 80.0%",
+    ]
+    assert "Prediction intervals held 78.5% of the labels." in html
+    assert cells(html)[1]["Live"].endswith("intervals 72% of 80%")
+
+
 def test_inside_is_filled_and_outside_is_open() -> None:
     html = history_page.to_html([night(1), night(0)], [graded(1, 0.2), graded(0, 0.1)])
     dots = [(each.get("class"), tips(each)[0]) for each in chart(html, "NDCG@10").findall("svg")]

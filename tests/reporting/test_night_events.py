@@ -48,3 +48,13 @@ def test_a_champion_is_old_after_the_limit_not_on_it() -> None:
     assert list(night_events(night("2026-11-22", "HELD", None), None, LIMIT)) == [
         "nightly.night.held"
     ]
+
+
+def test_intervals_that_leave_their_level_are_told_once() -> None:
+    off = {"coverage": {"off": True, "told": "prediction intervals held 61.0% of the labels"}}
+    before, tonight = night("2026-11-21", "KEPT"), night("2026-11-22", "KEPT") | off
+    said = night_events(tonight, before, LIMIT)["nightly.coverage.off"]
+    assert said == "toy: prediction intervals held 61.0% of the labels."
+    assert "nightly.coverage.off" not in night_events(tonight, before | off, LIMIT)
+    held = {"coverage": {"off": False, "told": "held"}}
+    assert "nightly.coverage.off" not in night_events(before | held, None, LIMIT)
