@@ -63,6 +63,7 @@ def test_every_other_block_is_known_to_a_test() -> None:
         ("deployments/README.md", "text"): 3,  # test_walk
         ("deployments/MOVING.md", "python"): 3,  # test_moving
         ("deployments/MOVING.md", "text"): 1,  # the line of cron that goes
+        ("deployments/OPERATIONS.md", "python"): 1,  # test_predict: a night in a notebook
         ("deployments/SERVING.md", "sql"): 1,  # test_readme: the queries
         ("deployments/SERVING.md", "python"): 2,  # test_conformal, test_single_requests
     }

@@ -17,6 +17,7 @@ from tasks.predictions import publish
 from tasks.steps.config import RetrainConfig
 from tasks.steps.ending import outcome_of
 from tasks.store import frames
+from tests import pages
 from tests.nights import MLFLOW_WARNINGS, nth_day, run_night, write_model, write_more
 from tests.toy import make_day
 
@@ -224,3 +225,43 @@ def test_answers_made_on_time_are_stamped_with_the_start_of_their_run(model: Pat
     (made,) = {*current()["made_at"]}
     now = pd.Timestamp.now("UTC").tz_localize(None)
     assert begun <= made <= now
+
+
+def test_a_night_is_read_into_frames_by_the_three_lines_of_the_page(after_40: Path) -> None:
+    from tasks.errors import SpecError
+    from tasks.reporting import past_night
+
+    before = {file: file.stat().st_mtime_ns for file in (after_40.parent / "days").iterdir()}
+    (code,) = pages.blocks("deployments/OPERATIONS.md", "python")
+    made: dict[str, Any] = {}
+    exec(code.replace("flights", str(after_40)).replace("2026-11-22", str(nth_day(40))), made)
+    night = made["night"]
+    assert len(night.clean) == 40 * 200
+    parts = night.examples.groupby("part")["day"].nunique()
+    assert parts.to_dict() == {"holdout": 7, "train": 26}
+    assert list(night.scores) == ["day", "target", "constant", "logistic", "tree"]
+    assert len(night.scores) == 7 * 200
+    told = night.metrics.set_index(["scorer", "metric"]).loc[("logistic", "roc_auc")]
+    separated = night.scores[night.scores["target"] == 1]["logistic"].mean()
+    assert separated > night.scores["logistic"].mean()
+    assert told["low"] < told["value"] < told["high"]
+    assert night.champion["version"].tolist() == ["2"]
+    assert len(night.predictions) == 200
+    assert before == {
+        file: file.stat().st_mtime_ns for file in (after_40.parent / "days").iterdir()
+    }
+    with pytest.raises(past_night.PastNightError, match="The newest are 2026-02-08, 2026-02-09"):
+        past_night.open_night(str(after_40), "2020-01-01")
+    with pytest.raises(past_night.PastNightError, match="found 'yesterday', expected a date"):
+        past_night.open_night(str(after_40), "yesterday")
+    with pytest.raises(SpecError, match="Models here: flights, groceries"):
+        past_night.open_night("flihgts", "2020-01-01")
+
+
+def test_a_night_of_edited_code_says_why_its_rows_are_not_there(after_40: Path) -> None:
+    from tasks.reporting import past_night
+
+    edited = after_40.with_name("edited.py")
+    edited.write_text(after_40.read_text().replace("fillna(0.5)", "fillna(0.4)"))
+    with pytest.raises(past_night.PastNightError, match="no clean rows of 2026-01-01"):
+        _ = past_night.open_night(str(edited), nth_day(40)).clean
