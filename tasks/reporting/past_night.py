@@ -64,10 +64,11 @@ class PastNight:
     def examples(self) -> pd.DataFrame:
         """Features, ``day`` and ``target``; ``part`` says ``train`` or ``holdout``."""
         rows = frames.read_days([self._examples[day] for day in self._split.wanted])
-        later = rows["day"].dt.date >= self._split.holdout[0]
-        chosen = later | rows["day"].dt.date.isin(self._split.train)
-        rows["part"] = later.map({True: "holdout", False: "train"})
-        return rows.loc[chosen]
+        parts = {
+            **dict.fromkeys(self._split.train, "train"),
+            **dict.fromkeys(self._split.holdout, "holdout"),
+        }
+        return rows.assign(part=rows["day"].dt.date.map(parts)).dropna(subset="part")
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -158,8 +159,8 @@ class PastNight:
         missing = [name for name, key in keys.items() if key not in refs]
         if missing:
             raise PastNightError(
-                f"{self}: the store has no {KINDS[kind]} of {missing[0]} and {len(missing) - 1:,} more: "
-                "the model's code has been edited since, the night rejected them, or the store has "
+                f"{self}: the store has no {KINDS[kind]} of {missing[0]} and {len(missing) - 1:,} "
+                "more: the model's code has been edited since, the night rejected them, or the store has "
                 "cleared them away. Take the code of that night, or run the night again: "
                 f"python flows/retrain.py --model {self.spec.name} --as-of {self.as_of}"
             )
