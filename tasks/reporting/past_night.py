@@ -160,8 +160,8 @@ class PastNight:
         if missing:
             raise PastNightError(
                 f"{self}: the store has no {KINDS[kind]} of {missing[0]} and {len(missing) - 1:,} "
-                "more: the model's code has been edited since, the night rejected them, or the store has "
-                "cleared them away. Take the code of that night, or run the night again: "
+                "more: the model's code has been edited since, the night rejected them, or the "
+                "store has cleared them away. Take the code of that night, or run the night again: "
                 f"python flows/retrain.py --model {self.spec.name} --as-of {self.as_of}"
             )
         return {name: refs[key] for name, key in keys.items()}
