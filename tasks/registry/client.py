@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,10 +23,14 @@ from tasks.store.files import DiskError, disk_fault
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 
 Client: TypeAlias = "MlflowClient"
 """What ``open_registry`` gives."""
+
+Versions: TypeAlias = "Sequence[ModelVersion] | None"
+"""Versions of a model as ``list_versions`` gives them, where they have been listed already."""
 
 HOW_A_SERVER_FAILS = {
     "refused": "refuses the connection. Start it, or correct MLFLOW_TRACKING_URI.",
@@ -103,23 +108,33 @@ def check_schema() -> None:
     """
     uri = settings.tracking_uri()
     file = Path(uri.removeprefix("sqlite:///"))
-    found = importlib.util.find_spec("mlflow")
-    if not uri.startswith("sqlite:///") or not file.is_file() or found is None:
+    if not uri.startswith("sqlite:///") or not file.is_file() or not (migrations := _migrations()):
         return
-    (package,) = found.submodule_search_locations or [""]
-    migrations = list((Path(package) / "store/db_migrations/versions").glob("*.py"))
     with closing(sqlite3.connect(file)) as database:
         try:
             made = database.execute("SELECT version_num FROM alembic_version").fetchone()
         except sqlite3.DatabaseError:  # MLflow has not made its tables yet
             return
-    if not made or not migrations or any(made[0] in name.name for name in migrations):
+    if not made or any(made[0] in name for name in migrations):
         return
     raise settings.SettingsError(
         f"The MLflow database {file} has the schema {made[0]}, which MLflow "
         f"{importlib.metadata.version('mlflow')} does not know: a newer one has made it. Install "
         "that version, or name another database in MLFLOW_TRACKING_URI."
     )
+
+
+def list_versions(client: MlflowClient, model: str) -> list[ModelVersion]:
+    """Every version of a model, with its tags; what several questions can be answered from."""
+    return list(client.search_model_versions(f"name = '{model}'"))
+
+
+@functools.cache
+def _migrations() -> tuple[str, ...]:
+    """Names of the migrations that the installed MLflow knows."""
+    found = importlib.util.find_spec("mlflow")
+    (package,) = (found.submodule_search_locations if found else None) or [""]
+    return tuple(file.name for file in Path(package, "store/db_migrations/versions").glob("*.py"))
 
 
 def outage(error: BaseException) -> str | None:

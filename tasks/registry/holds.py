@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
+from tasks.registry.client import Versions, list_versions
 from tasks.registry.waiting import DECIDED, REFUSED, read_decision
 
 if TYPE_CHECKING:
@@ -37,8 +38,14 @@ class Hold:
     how: str = "rolled back"
 
 
-def read_holds(client: MlflowClient, model: str) -> list[Hold]:
-    """Every hold of a model that nobody has released, those that are over too."""
+def read_holds(client: MlflowClient, model: str, listed: Versions = None) -> list[Hold]:
+    """Every hold of a model that nobody has released, those that are over too.
+
+    Args:
+        client: From ``open_registry``.
+        model: Registered model.
+        listed: Its versions, where they have been listed since they were last changed.
+    """
     needed = {HELD_UNTIL, "rolled_back", "candidate", "spec_digest"}
     return [
         Hold(
@@ -49,7 +56,7 @@ def read_holds(client: MlflowClient, model: str) -> list[Hold]:
             why=found.tags["rolled_back"],
             how=how_withdrawn(found.tags),
         )
-        for found in client.search_model_versions(f"name = '{model}'")
+        for found in listed or list_versions(client, model)
         if needed <= set(found.tags)
     ]
 

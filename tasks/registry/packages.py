@@ -84,35 +84,55 @@ def register_version(
     Returns:
         The version just made.
     """
-    import mlflow
-    from mlflow.models import Model
-
     with tempfile.TemporaryDirectory() as folder:
         named = shutil.copyfile(twin, Path(folder) / TWIN_FILE)
         client.log_artifact(run_id, str(named), TWIN)
-    with (
-        _as_package(estimator, inputs, code, trusted, requirements) as package,
-        mlflow.start_run(run_id=run_id),
-    ):
-        logged = Model.log(
-            artifact_path=None,
-            name="model",
-            flavor=squeezed,
-            input_example=posted(estimator, inputs),
-            **package,
-        )
+    with _as_package(estimator, inputs, code, trusted, requirements) as package:
+        package["input_example"] = posted(estimator, inputs)
+        model_id = _log_package(client, run_id, package)
+    source = f"models:/{model_id}"
     _ensure_model(client, model)
     noted = {**tags, "twin_sha256": twin_sha256}
-    noted[seals.MADE] = seals.made_seal(model, logged.model_uri, run_id, noted)
+    noted[seals.MADE] = seals.made_seal(model, source, run_id, noted)
     made = client.create_model_version(
-        model,
-        logged.model_uri,
-        run_id,
-        tags=noted,
-        description=description,
-        model_id=logged.model_id,
+        model, source, run_id, tags=noted, description=description, model_id=model_id
     )
     return find_version(client, model, tags["night"]) or str(made.version)
+
+
+def _log_package(client: MlflowClient, run_id: str, package: Mapping[str, Any]) -> str:
+    """Upload a package as MLflow's ``Model.log`` does; the id of the logged model.
+
+    That asks for the history of every figure of the run one by one, and loads the package in this
+    process, where the check in a clean process has yet to allow it.
+    """
+    import mlflow
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+    from mlflow.models import Model
+
+    run = client.get_run(run_id)
+    made = mlflow.initialize_logged_model(
+        name="model",
+        source_run_id=run_id,
+        params=run.data.params,
+        experiment_id=run.info.experiment_id,
+    )
+    number = made.model_id
+    client.log_outputs(run_id, [LoggedModelOutput(number, step=0)])
+    figures = [
+        Metric(k, v, 0, 0, model_id=number, run_id=run_id) for k, v in run.data.metrics.items()
+    ]
+    client.log_batch(run_id, figures)
+    described = Model(made.artifact_location, run_id, model_uuid=number, model_id=number)
+    status = LoggedModelStatus.FAILED
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            squeezed.save_model(f"{folder}/model", mlflow_model=described, **package)
+            client.log_model_artifacts(number, f"{folder}/model")
+        status = LoggedModelStatus.READY
+    finally:
+        client.finalize_logged_model(number, status)
+    return number
 
 
 def save_package(

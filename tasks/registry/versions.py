@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import RegistryError
 from tasks.registry import seals
 from tasks.registry.anchors import ANCHOR
-from tasks.registry.client import to_error
+from tasks.registry.client import Versions, list_versions, to_error
 from tasks.registry.holds import HELD_UNTIL, how_withdrawn
 from tasks.registry.waiting import waits
 from tasks.spec.fingerprint import digest, spec_module, spec_path
@@ -206,9 +206,9 @@ def find_by_number(client: MlflowClient, model: str, version: str | None) -> Any
         raise to_error(f"Version {version} of {model} cannot be read", error) from error
 
 
-def read_rolled_back(client: MlflowClient, model: str) -> dict[str, str]:
+def read_rolled_back(client: MlflowClient, model: str, listed: Versions = None) -> dict[str, str]:
     """Models that must not be promoted again: content key of the shipped model to the reason."""
-    found = client.search_model_versions(f"name = '{model}'")
+    found = listed or list_versions(client, model)
     return {
         version.tags["shipped_key"]: (
             f"Version {version.version}, made from the same code and the same data, was "
@@ -219,20 +219,22 @@ def read_rolled_back(client: MlflowClient, model: str) -> dict[str, str]:
     }
 
 
-def read_retired(client: MlflowClient, model: str, as_of: date) -> Champion | None:
+def read_retired(
+    client: MlflowClient, model: str, as_of: date, listed: Versions = None
+) -> Champion | None:
     """The champion that was given up last, where a night of this date is held to its figures."""
     found = [
         version
-        for version in client.search_model_versions(f"name = '{model}'")
+        for version in listed or list_versions(client, model)
         if RETIRED in version.tags and version.tags.get(KNOWN_UNTIL, "") >= as_of.isoformat()
     ]
     newest = max(found, key=lambda version: int(version.version), default=None)
     return _champion(model, newest) if newest is not None else None
 
 
-def read_withdrawn(client: MlflowClient, model: str) -> dict[str, str]:
+def read_withdrawn(client: MlflowClient, model: str, listed: Versions = None) -> dict[str, str]:
     """Versions that were rolled back, reverted, refused or retired, each with the reason."""
-    found = client.search_model_versions(f"name = '{model}'")
+    found = listed or list_versions(client, model)
     marks = ("rolled_back", RETIRED)
     return {str(v.version): v.tags[mark] for v in found for mark in marks if mark in v.tags}
 
@@ -252,7 +254,7 @@ def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     Returns:
         The removed versions.
     """
-    found = sorted(client.search_model_versions(f"name = '{model}'"), key=lambda v: -int(v.version))
+    found = sorted(list_versions(client, model), key=lambda v: -int(v.version))
     if len(found) <= keep:
         return []
     registered = client.get_registered_model(model)

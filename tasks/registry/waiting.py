@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasks.registry.client import Versions, list_versions
 from tasks.registry.seals import is_signed, shadow_seal
 
 if TYPE_CHECKING:
@@ -74,9 +75,9 @@ class Decision:
         return f"{self.outcome.lower()} by {self.by} on {self.on}: {self.why}"
 
 
-def read_waiting(client: MlflowClient, model: str) -> list[Waiting]:
+def read_waiting(client: MlflowClient, model: str, listed: Versions = None) -> list[Waiting]:
     """The versions of a model that wait, the newest first; more than one only after a kill."""
-    found = client.search_model_versions(f"name = '{model}'")
+    found = listed or list_versions(client, model)
     waiting = [_waiting(version) for version in found if waits(version.tags)]
     return sorted(waiting, key=lambda one: -int(one.version))
 
@@ -91,9 +92,11 @@ def read_waited(client: MlflowClient, model: str, version: str) -> Waiting:
     return _waiting(client.get_model_version(model, version))
 
 
-def read_decisions(client: MlflowClient, model: str) -> dict[str, Decision]:
+def read_decisions(
+    client: MlflowClient, model: str, listed: Versions = None
+) -> dict[str, Decision]:
     """Every version whose wait has ended, and how."""
-    found = client.search_model_versions(f"name = '{model}'")
+    found = listed or list_versions(client, model)
     return {
         str(version.version): read_decision(version.tags[DECIDED])
         for version in found
@@ -101,9 +104,11 @@ def read_decisions(client: MlflowClient, model: str) -> dict[str, Decision]:
     }
 
 
-def read_decided(client: MlflowClient, model: str) -> list[tuple[Waiting, Decision]]:
+def read_decided(
+    client: MlflowClient, model: str, listed: Versions = None
+) -> list[tuple[Waiting, Decision]]:
     """Every version whose wait has ended, as it waited, and how it ended."""
-    found = client.search_model_versions(f"name = '{model}'")
+    found = listed or list_versions(client, model)
     return [
         (_waiting(version), read_decision(version.tags[DECIDED]))
         for version in found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.registry import versions
-from tasks.registry.client import open_registry
+from tasks.registry.client import list_versions, open_registry
 from tasks.registry.holds import read_holds
 from tasks.registry.waiting import read_decisions
 from tasks.reporting.history_page import Standing, write_history
@@ -24,10 +24,11 @@ def draw_history(name: str) -> Path | None:
     champion = versions.read_champion(client, name)
     if champion is None:
         return write_history(name)
-    withdrawn = versions.read_withdrawn(client, name)
-    for hold in read_holds(client, name):
+    listed = list_versions(client, name)
+    withdrawn = versions.read_withdrawn(client, name, listed)
+    for hold in read_holds(client, name, listed):
         held = f"its recipe ({hold.candidate}) and code are held through {hold.until}"
         withdrawn[hold.version] = f"{hold.why}; {held}"
-    decided = {one: found.told() for one, found in read_decisions(client, name).items()}
+    decided = {one: found.told() for one, found in read_decisions(client, name, listed).items()}
     standing = Standing(champion.version, champion.candidate, champion.as_of, withdrawn, decided)
     return write_history(name, standing)

@@ -26,7 +26,7 @@ from tasks.promotion.contests import Contests
 from tasks.promotion.gate import too_large
 from tasks.promotion.holds import held_candidates
 from tasks.registry import aliases, anchors, holds, versions
-from tasks.registry.client import open_registry
+from tasks.registry.client import list_versions, open_registry
 from tasks.reporting.archive import last_judged, newest_contests, past_reports
 from tasks.reporting.night_plots import draw_plots
 from tasks.spec.fingerprint import digest
@@ -79,10 +79,11 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
     if not night.backfill:
         _finish_change(client, night)
     champion = versions.read_champion(client, spec.name, before_night=night.key)
-    rolled_back = versions.read_rolled_back(client, spec.name)
-    held = tuple(holds.read_holds(client, spec.name))
+    listed = list_versions(client, spec.name)
+    rolled_back = versions.read_rolled_back(client, spec.name, listed)
+    held = tuple(holds.read_holds(client, spec.name, listed))
     if champion is None:
-        retired = versions.read_retired(client, spec.name, night.as_of)
+        retired = versions.read_retired(client, spec.name, night.as_of, listed)
         log.info("champion  %s", f"none, {retired.version} was retired" if retired else "none yet")
         return Incumbent(rolled_back=rolled_back, holds=held, retired=retired)
     key, added = f"{champion.twin_sha256}-{night.key}", None

@@ -16,7 +16,7 @@ from tasks.promotion.shadow import Outcome, Shadow, is_overdue, judge_shadow, wh
 from tasks.promotion.waiting import how_to_answer
 from tasks.registry import aliases, versions, waiting
 from tasks.registry.champion_alias import ChampionMovedError
-from tasks.registry.client import open_registry
+from tasks.registry.client import list_versions, open_registry
 from tasks.reporting.waited import note_decision
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
@@ -51,10 +51,13 @@ def follow_shadow(
         tonight's challenger is not registered then. None where it is about the challenger.
     """
     client = open_registry()
-    _note_decided(client, night.name)
-    if before := _decided_before(client, night, live, judged):
+    listed = list_versions(client, night.name)
+    for waited, decision in waiting.read_decided(client, night.name, listed):
+        note_decision(night.name, waited.as_of, waited.version, decision)  # its run was cut off
+    decided = waiting.read_decisions(client, night.name, listed)
+    if before := _decided_before(client, night, live, judged, decided):
         return before
-    waits = waiting.read_waiting(client, night.name)
+    waits = waiting.read_waiting(client, night.name, listed)
     one = next((one for one in waits if one.shadow and one.night != night.key), None)
     if one is None:
         return judged, None
@@ -87,12 +90,6 @@ def follow_shadow(
     return replace(judged, verdict=refuse(judged.verdict, told)), None
 
 
-def _note_decided(client: Client, model: str) -> None:
-    """Write into the report of the night it is about each decision whose run was cut off before."""
-    for waited, decision in waiting.read_decided(client, model):
-        note_decision(model, waited.as_of, waited.version, decision)
-
-
 def _shadow_of(
     night: Night, one: waiting.Waiting, live: Live
 ) -> tuple[Shadow, list[Mapping[str, Any]]]:
@@ -106,10 +103,14 @@ def _shadow_of(
 
 
 def _decided_before(
-    client: Client, night: Night, live: Live, judged: Judged
+    client: Client,
+    night: Night,
+    live: Live,
+    judged: Judged,
+    decided: Mapping[str, waiting.Decision],
 ) -> tuple[Judged, str | None] | None:
     """What the night decided when it ran before, if it did."""
-    for version, decision in waiting.read_decisions(client, night.name).items():
+    for version, decision in decided.items():
         if (decision.by, decision.on) == (NIGHTS, night.as_of.isoformat()):
             shadow, _ = _shadow_of(night, waiting.read_waited(client, night.name, version), live)
             judged = replace(judged, shadow=shadow)

@@ -209,16 +209,15 @@ def read_scores(key: str) -> np.ndarray:
 
 def trusted_types(spec: ModelSpec) -> list[str]:
     """Types a stored model may hold: the built-in list, the file's own classes, ``trusted``."""
-    import inspect
     import sys
 
     files = {str(file) for file in code_files(spec)}
-    modules = [m for m in list(sys.modules.values()) if getattr(m, "__file__", None) in files]
     own = {
         f"{cls.__module__}.{cls.__qualname__}"
-        for module in modules
-        for _, cls in inspect.getmembers(module, inspect.isclass)
-        if cls.__module__ == module.__name__ and hasattr(cls, "fit")
+        for module in list(sys.modules.values())
+        if getattr(module, "__dict__", {}).get("__file__") in files
+        for cls in list(vars(module).values())
+        if isinstance(cls, type) and cls.__module__ == module.__name__ and hasattr(cls, "fit")
     }
     return sorted({*own, *TRUSTED_TYPES, *spec.trusted})
 

@@ -14,15 +14,23 @@ from typing import Any
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.models import Model
 from sklearn.linear_model import LogisticRegression
 
 from tasks.errors import RegistryError
 from tasks.features.split import Split
 from tasks.problems.input_form import FormedEstimator
-from tasks.registry import aliases, holds, packages, seals, versions
+from tasks.registry import aliases, holds, packages, seals, versions, waiting
 from tasks.registry import runs as run_records
 from tasks.registry.aliases import finish_change, promote, roll_back, unfinished_rollback
-from tasks.registry.client import OutageError, open_registry, outage, reach_server, to_error
+from tasks.registry.client import (
+    OutageError,
+    list_versions,
+    open_registry,
+    outage,
+    reach_server,
+    to_error,
+)
 from tasks.settings import SettingsError
 from tasks.spec.fingerprint import digest
 from tasks.store import files, models
@@ -424,6 +432,45 @@ def test_a_hold_outlives_retention_until_it_is_over_or_released(client: MlflowCl
     assert holds.read_holds(client, "toy") == []
     assert client.get_model_version("toy", made[1]).tags["released"] == "the source was at fault"
     assert versions.retire(client, "toy", keep=1) == [made[1]]
+
+
+def test_a_logged_package_is_linked_to_its_run_without_its_history_being_asked(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MlflowClient, "get_metric_history", lambda *_: pytest.fail("asked"))
+    run = run_records.log_night(client, NIGHT)
+    version = client.get_model_version("toy", register(client, run))
+    logged = client.get_logged_model(version.source.removeprefix("models:/"))
+    assert (logged.status, logged.source_run_id, logged.name) == ("READY", run, "model")
+    assert {m.key: m.value for m in logged.metrics or []} == NIGHT.metrics
+    assert logged.params == NIGHT.params
+    assert [made.model_id for made in client.get_run(run).outputs.model_outputs] == [
+        logged.model_id
+    ]
+    with packages.downloaded(client, "toy", "1", unchecked=True) as place:
+        described = Model.load(str(place))
+    assert (described.run_id, described.model_id) == (run, logged.model_id)
+    assert described.saved_input_example_info is not None
+
+
+def test_one_list_of_the_versions_answers_several_questions(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decision = waiting.Decision("REFUSED", "Ada", "no", "2026-02-09")
+    bare_version(client, rolled_back="bad", shipped_key="k", held_until="2026-03-01", **TAGS)
+    bare_version(client, **TAGS, waiting="{}", decided=decision.to_json())
+    listed = list_versions(client, "toy")
+    asked = (
+        holds.read_holds,
+        versions.read_rolled_back,
+        versions.read_withdrawn,
+        waiting.read_decisions,
+        waiting.read_waiting,
+    )
+    apart = [read(client, "toy") for read in asked]
+    monkeypatch.setattr(MlflowClient, "search_model_versions", lambda *_: pytest.fail("asked"))
+    assert [read(client, "toy", listed) for read in asked] == apart
+    assert [bool(found) for found in apart] == [True, True, True, True, False]
 
 
 def test_a_version_made_twice_is_one(client: MlflowClient) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from prefect.utilities.collections import visit_collection
 
-from tasks.steps.spoken import _clean_record, errors_shown
+from tasks.steps.spoken import _clean_record, errors_shown, task
 
 
 def test_an_error_of_a_library_and_its_cause_leave_clean() -> None:
@@ -29,3 +32,27 @@ def test_a_line_of_the_log_and_its_traceback_are_clean() -> None:
     assert line.startswith("at https://u:***@h\n")
     assert "pass" not in line
     assert "\x1b" not in line
+
+
+@dataclass(frozen=True)
+class Record:
+    days: dict[int, str]
+
+
+def test_prefect_does_not_look_into_a_record_and_still_sees_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @task()
+    def count(record: Record, more: list[str], *, least: int) -> int:
+        return max(least, len(record.days) + len(more))
+
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(
+        "prefect.task_engine.run_task", lambda *, parameters, **_: given.update(parameters)
+    )
+    record, looked = Record({1: "a", 2: "b"}), list[Any]()
+    count(record, ["c"], least=5)
+    visit_collection(given, looked.append)
+    assert record in looked
+    assert "a" not in looked
+    assert {"c", 5} <= {each for each in looked if isinstance(each, str | int)}
