@@ -33,6 +33,7 @@ from tasks.cli.interrupt import end_processes
 from tasks.errors import NightlyError
 from tasks.shown import hide, stand_any_terminal
 from tasks.store import files, locks
+from tasks.store.empty_databases import make_database
 
 PREFECT = (sys.executable, "-m", "prefect")
 POOL = "nightly"
@@ -168,6 +169,7 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
     pages = environment["PREFECT_API_URL"].removesuffix("/api")
     if not joined:
         _free(asked.port, "--port")
+        _make_database(environment)
         bound = ["--host", "127.0.0.1", "--port", str(asked.port)]
         processes.start("prefect", [*PREFECT, "server", "start", *bound], environment)
     mlflow_pages = os.environ.get("MLFLOW_TRACKING_URI", "")
@@ -182,13 +184,12 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
         client_login = {name: login[name] for name in MLFLOW_CLIENT}
     _wait_for(f"{environment['PREFECT_API_URL']}/health", "prefect", processes)
     print(f"Prefect    {hide(pages)}   after {time.monotonic() - begun:.0f} s", flush=True)
-    _run([*PREFECT, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
-    _run([*PREFECT, "--no-prompt", "deploy", "--all"], environment)
+    # Whatever a server of our own counts as running was ended, or cut off with its machine.
+    set_up = [sys.executable, "-m", "tasks.cli.set_up", POOL, *(["--joined"] if joined else [])]
+    print(_run(set_up, environment), end="", flush=True)
     alarmed = settings.webhook_url() or settings.alarm_block()
     if alarmed:
         _run([sys.executable, "deployments/alarms.py"], environment)
-    if not joined:  # whatever the server counts as running was ended, or cut off with its machine
-        print(_run([sys.executable, "-m", "tasks.cli.sweep"], environment), end="", flush=True)
     worker = [*PREFECT, "worker", "start", "--pool", POOL, "--limit", str(AT_ONCE)]
     processes.start("worker", worker, environment, shown=True)
     if "mlflow" in processes.running:
@@ -234,6 +235,15 @@ def _environment(asked: argparse.Namespace, folder: Path) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     }
+
+
+def _make_database(environment: Mapping[str, str]) -> None:
+    """Make Prefect's database, unless a variable names another: its migrations take seconds."""
+    named = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
+    if not any(os.environ.get(name) for name in named):
+        place = Path(environment["PREFECT_HOME"])
+        place.mkdir(mode=0o700, exist_ok=True)
+        make_database(place / "prefect.db", "prefect")
 
 
 def _password(file: Path) -> str:
