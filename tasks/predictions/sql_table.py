@@ -51,6 +51,7 @@ def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str])
 
     engine = _engine(url)
     target = _table(table, rows, keys)
+    left = "The table is unchanged."
     try:
         with engine.begin() as connection:
             target.metadata.create_all(connection)
@@ -71,12 +72,15 @@ def replace_table(url: str, table: str, rows: pd.DataFrame, keys: Sequence[str])
                 _admit_gaps(connection, target, gaps)
             whole = [c["name"] for c in there if isinstance(c["type"], sqlalchemy.Integer)]
             _insert(connection, target, _as_whole(rows, whole))
+            left = (
+                "It failed at the commit, so the table has either the old rows or the new ones. "
+                "The same command again writes the new ones."
+            )
     except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         said = hide(cause, secrets_of(engine.url))
         raise PublishError(
-            f"The predictions cannot be written to {_shown(engine)}: {said}. The table is "
-            "unchanged."
+            f"The predictions cannot be written to {_shown(engine)}: {said}. {left}"
         ) from None
     finally:
         engine.dispose()

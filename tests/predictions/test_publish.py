@@ -293,7 +293,7 @@ def test_a_database_that_dies_in_a_publish_leaves_all_as_it_was(
     publish.keep("groceries", night, answers(version="2"), None, None)
     with monkeypatch.context() as patch:
         patch.setattr(sql_table, "_insert", fill_and_die)
-        with pytest.raises(PublishError, match=r"cannot be written to postgres.*unchanged"):
+        with pytest.raises(PublishError, match=r"to postgres.*failed at the commit"):
             publish.publish("groceries", night, KEYS, postgres, {"version": "2"})
     assert set(read(postgres)["version"]) == {"1"}
     assert set(pd.read_parquet(folder / publish.CURRENT)["version"]) == {"1"}
@@ -301,6 +301,23 @@ def test_a_database_that_dies_in_a_publish_leaves_all_as_it_was(
     publish.publish("groceries", night, KEYS, postgres, {"version": "2"})
     assert set(read(postgres)["version"]) == {"2"}
     admin.dispose()
+
+
+def test_an_answer_lost_at_the_commit_claims_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlalchemy.engine.default import DefaultDialect
+
+    def commit_and_lose(_: object, connection: Any) -> None:
+        connection.commit()
+        raise sqlite3.OperationalError("the answer was lost")
+
+    url = f"sqlite:///{tmp_path / 'app.db'}"
+    with monkeypatch.context() as patch:
+        patch.setattr(DefaultDialect, "do_commit", commit_and_lose)
+        with pytest.raises(PublishError, match="either the old rows or the new ones"):
+            replace_table(url, "groceries_predictions", answers(), KEYS)
+    assert len(read(url)) == 40
 
 
 def test_a_table_that_another_session_holds_is_waited_for(tmp_path: Path) -> None:
