@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import settings
-from tasks.registry.versions import versions_of_night
+from tasks.registry.versions import delete_package, versions_of_night
+from tasks.shown import hide
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 
 log = logging.getLogger("nightly")
@@ -127,8 +129,23 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
     for run in client.search_runs([experiment], wanted):
         whole = run.data.tags.get("mlflow.parentRunId", run.info.run_id) in registered
         if not whole and run.info.run_id not in made:
-            client.delete_run(run.info.run_id)
+            _delete_run(client, run)
     return parent
+
+
+def _delete_run(client: MlflowClient, run: Run) -> None:
+    """Remove a half-written run with its files and its package; MLflow's own call keeps both."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    try:
+        for made in run.outputs.model_outputs if run.outputs else ():
+            delete_package(client, made.model_id)
+        get_artifact_repository(run.info.artifact_uri).delete_artifacts()  # type: ignore[no-untyped-call]
+    except (MlflowException, OSError) as error:
+        place = hide(run.info.artifact_uri)
+        log.warning("MLflow    files of a half-written run stay at %s: %s", place, error)
+    client.delete_run(run.info.run_id)
 
 
 def close_run(client: MlflowClient, run_id: str, folder: Path, night: str, verdict: str) -> None:

@@ -291,13 +291,20 @@ def _delete_files(client: MlflowClient, version: Any) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     if version.source.startswith("models:/"):
-        logged = client.get_logged_model(version.source.removeprefix("models:/"))
-        get_artifact_repository(logged.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
-        client.delete_logged_model(logged.model_id)
+        delete_package(client, version.source.removeprefix("models:/"))
     if version.run_id:
         run = get_artifact_repository(client.get_run(version.run_id).info.artifact_uri)
         for folder in (TWIN, PROBE):
             run.delete_artifacts(folder)  # type: ignore[no-untyped-call]
+
+
+def delete_package(client: MlflowClient, number: str) -> None:
+    """Remove a logged model with its files."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    logged = client.get_logged_model(number)
+    get_artifact_repository(logged.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
+    client.delete_logged_model(number)
 
 
 def champions(client: MlflowClient) -> dict[str, str]:

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.models import Model
 from sklearn.linear_model import LogisticRegression
 
+from tasks import settings
 from tasks.errors import RegistryError
 from tasks.features.split import Split
 from tasks.problems.input_form import FormedEstimator
@@ -220,6 +221,23 @@ def test_a_half_written_run_is_replaced(client: MlflowClient) -> None:
     assert parent.data.metrics == dict(NIGHT.metrics)
     assert parent.data.params == NIGHT.params
     assert parent.inputs.dataset_inputs[0].dataset.digest == "f" * 36
+
+
+def test_a_half_written_run_leaves_no_file(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    first = run_records.log_night(client, NIGHT)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(client), "create_model_version", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            register(client, first)
+    place = settings.artifact_root() / "toy"
+    assert list(place.rglob("MLmodel"))
+    run_records.log_night(client, NIGHT)
+    assert [file for file in place.rglob("*") if file.is_file()] == []
 
 
 def test_an_experiment_that_a_person_deleted_is_restored(client: MlflowClient) -> None:
