@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks import settings
-from tasks.backtest.policies import HOUSE, POLICIES, Look
+from tasks.backtest.policies import HOUSE, POLICIES, Look, Policy
 from tasks.errors import WrongInputError
 from tasks.evaluation.evaluate import evaluate, evaluate_days
 from tasks.features import cleaning
@@ -232,6 +232,7 @@ def follow_policies(
     nights: Sequence[ReplayedNight],
     fitted: Sequence[Fitted],
     tell: Tell | None = None,
+    policies: Mapping[str, Policy] = POLICIES,
 ) -> dict[str, Path]:
     """What each policy would have done, night after night.
 
@@ -240,8 +241,9 @@ def follow_policies(
         nights: The replayed nights, ascending.
         fitted: Their models.
         tell: Called after each night.
+        policies: The policies by name, among them the house's.
     """
-    paths: dict[str, list[tuple[str, int]]] = {name: [] for name in POLICIES}
+    paths: dict[str, list[tuple[str, int]]] = {name: [] for name in policies}
     contests: Contests | None = None
     for index, night in enumerate(nights):
         held = {name: path[-1] for name, path in paths.items() if path}
@@ -259,7 +261,7 @@ def follow_policies(
                 greater=spec.problem.greater_is_better,
             )
         proven = proofs(contests, recipe, spec.gate.recipe_confidence)
-        for name, decide in POLICIES.items():
+        for name, decide in policies.items():
             at = held.get(name)
             look = Look(
                 figures,
@@ -296,7 +298,7 @@ def measure(
     return evaluate(
         spec.problem,
         examples,
-        {name: _served(spec, nights, keys) for name, keys in served_by.items()},
+        {name: served_scores(spec, nights, keys) for name, keys in served_by.items()},
         resamples=spec.gate.resamples,
         confidence=spec.gate.confidence,
         seed=spec.seed,
@@ -326,7 +328,10 @@ def _model(spec: ModelSpec, key: str) -> Any:
     return read_model("models", key, fit.trusted_types(spec))
 
 
-def _served(spec: ModelSpec, nights: Sequence[ReplayedNight], keys: Sequence[str]) -> np.ndarray:
+def served_scores(
+    spec: ModelSpec, nights: Sequence[ReplayedNight], keys: Sequence[str]
+) -> np.ndarray:
+    """Scores of all served examples, each night's by the model of its key."""
     parts: list[np.ndarray] = []
     start = 0
     for stop in range(1, len(keys) + 1):

@@ -178,6 +178,8 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
         as_of=asked.as_of,
     )
     _import_model(asked.model)
+    if asked.against:
+        sys.exit(_review(asked))
     with own_stdout(), embedded_server(), shown_progress(asked.verbose):
         state = backtest(config, return_state=True)
     found = state.result(raise_on_failure=False)
@@ -186,6 +188,24 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
         sys.exit(fail(f"{type(found).__name__}: {found}", code))
     print_text(to_terminal(found))
     sys.exit(0)
+
+
+def _review(asked: argparse.Namespace) -> int:
+    """Compare the model's file with that of a git revision; only the table goes to stdout."""
+    from tasks.backtest import against
+    from tasks.features.as_of import day_start_of, last_complete_day
+
+    try:
+        with own_stdout(), own_folder():
+            spec = load_spec(asked.model)
+            now, begins = datetime.now(ZoneInfo("UTC")), day_start_of(spec.source)
+            as_of = asked.as_of or last_complete_day(now, spec.timezone, begins)
+            newest = max(spec.source.list_days(as_of), default=as_of)
+            found = against.review(spec, asked.against, asked.nights, asked.every, newest)
+    except NightlyError as error:
+        return fail(f"{type(error).__name__}: {error}", error.exit_code)
+    print_text(against.to_markdown(found))
+    return against.WORSE_CODE if found.outcome is against.Outcome.WORSE else 0
 
 
 def run_predict(predict: Callable[..., Any]) -> None:

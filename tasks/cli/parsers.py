@@ -11,9 +11,15 @@ def backtest_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flows/backtest.py",
         description="Replay many past nights; the champion and the registry are not changed.",
-        epilog="Exit code: 0 replayed; 2 wrong call, or too little history; 1 failure.",
+        epilog="Exit code: 0 replayed, or not worse than the revision; 3 worse; 2 wrong call, or "
+        "too little history; 1 failure.",
     )
     parser.add_argument("--model", default="groceries", metavar="NAME", help="as in retrain.py")
+    parser.add_argument(
+        "--against",
+        metavar="REF",
+        help="compare the model's file with that of this git revision, and print Markdown",
+    )
     parser.add_argument("--nights", type=int, default=60, metavar="N", help="default: 60")
     parser.add_argument(
         "--every",
