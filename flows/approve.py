@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from tasks.cli.commands import run_approve
-from tasks.cli.environment import set_defaults
-from tasks.cli.interrupt import end_on_interrupt
+from tasks.cli.commands import begin, run_approve
+from tasks.cli.parsers import approve_parser
 
 if __name__ == "__main__":
-    end_on_interrupt()
-    set_defaults()
+    begin(approve_parser())
 
 from prefect import flow
 from prefect.client.schemas.objects import State

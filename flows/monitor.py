@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from tasks.cli.commands import run_monitor
-from tasks.cli.environment import set_defaults
-from tasks.cli.interrupt import end_on_interrupt
+from tasks.cli.commands import begin, run_monitor
+from tasks.cli.parsers import monitor_parser
 
 if __name__ == "__main__":
-    end_on_interrupt()
-    set_defaults()
+    begin(monitor_parser())
 
 from prefect import flow
 from prefect.client.schemas.objects import State

@@ -42,6 +42,13 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings", bound="BaseModel")
 
 
+def begin(parser: argparse.ArgumentParser) -> None:
+    """Set up a command; before heavy imports, ``--help`` or a wrong call ends it."""
+    parser.parse_args()
+    end_on_interrupt()
+    set_defaults()
+
+
 def answer_if_decided() -> None:
     """Handle --check and a night decided before, before heavy imports, and exit.
 

@@ -180,6 +180,16 @@ def test_help_names_every_option_and_exit_code(home: Path) -> None:
         assert text in " ".join(ended.stdout.split())
 
 
+@pytest.mark.parametrize("name", ["approve", "backtest", "monitor", "predict", "rollback"])
+def test_help_and_a_wrong_call_wait_for_no_library(name: str) -> None:
+    command = [sys.executable, "-X", "importtime", str(PROJECT / "flows" / f"{name}.py"), "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--model" in ended.stdout
+    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    assert "tasks.cli.parsers" in imported
+    assert not imported & {"mlflow", "pandas", "prefect", "sklearn"}
+
+
 def shown(home: Path, *options: str, then: str = "") -> subprocess.CompletedProcess[str]:
     """What ``_show`` prints for a kept report, in a process of its own, piped on."""
     home.mkdir()
