@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from tasks import sources
+from tasks.errors import NightlyError
 from tasks.scaffold.code import literal, told
 from tasks.scaffold.decide import Asked, draft, draft_ranking, read_newest, read_sample
 from tasks.scaffold.plan import Plan
@@ -97,7 +98,19 @@ def main() -> int:
         print(f"nightly: {asked.out}: cannot be written: {error.strerror}.", file=sys.stderr)
         return 1
     print(clean(summary(plan, text, out, datetime.now(ZoneInfo(asked.timezone)).date())))
+    print(clean(describe_data(plan, out)))
     return 0
+
+
+def describe_data(plan: Plan, out: Path) -> str:
+    """Write the page of the data; where it is, or why there is none."""
+    from tasks.scaffold.data_page import write_data_page
+
+    try:
+        place = write_data_page(load_spec(str(out)), plan.last, plan.warnings)
+    except (NightlyError, OSError) as error:
+        return f"\nThere is no page of the data: {error}"
+    return f"\nWhat is in the data, with these columns marked: {place}"
 
 
 def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
     from pydantic import BaseModel
 
+    from tasks.preflight.result import Checkup
     from tasks.reporting.report_schema import Report
+    from tasks.spec.model_spec import ModelSpec
 
 
 Settings = TypeVar("Settings", bound="BaseModel")
@@ -63,6 +65,8 @@ def answer_if_decided() -> None:
         sys.exit(fail(str(error), error.exit_code))
     if asked.check:
         sys.exit(_check(asked))
+    if asked.report:
+        sys.exit(fail("--report: found without --check, expected both", 2))
     if asked.look:
         if night_to_take_up(asked.model) is None:
             print_text(f"{NOTHING}: no held night of {asked.model} can run now.")
@@ -92,8 +96,25 @@ def _check(asked: argparse.Namespace) -> int:
     with own_stdout(), own_folder():
         found = check_model(spec, asked.as_of, datetime.now(ZoneInfo("UTC")), read)
     text = json.dumps(to_json(found), indent=1, ensure_ascii=False)
-    print_text(text if asked.json else to_text(found))
+    page = _describe_data(spec, found) if asked.report else ""
+    said = to_text(found)
+    if page:
+        said = f"{said.removesuffix(' Nothing was written.')}\n\n{page}"
+    print_text(text if asked.json else said)
     return OUTCOMES[found.outcome][1]
+
+
+def _describe_data(spec: ModelSpec, found: Checkup) -> str:
+    """Write the page of the data; where it is, or why there is none."""
+    from tasks.scaffold.data_page import write_data_page
+
+    said = [*found.all("faults"), *found.all("rejected"), *found.all("notes")]
+    try:
+        with own_stdout():
+            place = write_data_page(spec, found.as_of, said) if found.as_of else None
+    except NightlyError as error:
+        return f"There is no page of the data: {error}"
+    return f"Data        {place}" if place else "There is no page of the data: no day was found."
 
 
 def run_retrain(retrain: Callable[..., Any]) -> None:

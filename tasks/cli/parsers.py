@@ -122,6 +122,11 @@ def retrain_parser() -> argparse.ArgumentParser:
         help="show within seconds what a night would do; nothing is written",
     )
     parser.add_argument(
+        "--report",
+        action="store_true",
+        help="with --check: also write a page of what is in the raw and the clean rows",
+    )
+    parser.add_argument(
         "--look",
         action="store_true",
         help="only take up a night that was held, if its data are there now",

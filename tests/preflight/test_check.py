@@ -103,6 +103,33 @@ def test_the_command_writes_nothing_and_ends_with_the_code(
     assert os.environ["NIGHTLY_HOME"] == str(home)
 
 
+def test_a_page_of_the_data_is_all_that_is_written_where_it_is_asked_for(
+    folder: Path,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = write_model(tmp_path / "mine.py", folder)
+    found = Checkup("toy", "Buys?", nth_day(40), (Part("Rows", notes=("Look at size.",)),))
+    monkeypatch.setattr(check, "check_model", lambda *_: found)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "argv", ["retrain.py", "--model", str(model), "--check", "--report"])
+    with pytest.raises(SystemExit) as ended:
+        commands.answer_if_decided()
+    assert ended.value.code == 0
+    page = home / "reports" / "toy" / "data.html"
+    said = capsys.readouterr().out
+    assert said.endswith(f"Checked in 0.0 s.\n\nData        {page}\n")
+    assert [file for file in home.rglob("*") if file.is_file()] == [page]
+    assert "<li>Look at size.</li>" in page.read_text()
+    monkeypatch.setattr(sys, "argv", ["retrain.py", "--model", str(model), "--report"])
+    with pytest.raises(SystemExit) as ended:
+        commands.answer_if_decided()
+    assert ended.value.code == 2
+    assert "--report: found without --check, expected both" in capsys.readouterr().err
+
+
 def test_no_fresh_day_would_be_held(folder: Path) -> None:
     found = look(folder, nth_day(42))
     assert found.outcome == "HELD"
