@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -108,14 +111,32 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 
 def ask(server: dict[str, str], path: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(send(server, f"{path}/filter", {}))
+    return found
+
+
+def send(server: dict[str, str], path: str, content: object) -> bytes:
     request = urllib.request.Request(
-        f"{server['PREFECT_API_URL']}/{path}/filter",
-        data=b"{}",
+        f"{server['PREFECT_API_URL']}/{path}",
+        data=json.dumps(content).encode(),
         headers={"content-type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=10) as answer:
-        found: list[dict[str, Any]] = json.load(answer)
-    return found
+        said: bytes = answer.read()
+    return said
+
+
+def type_in(server: dict[str, str], *arguments: str) -> None:
+    """``prefect ...``, as a person types it."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments],
+        cwd=PROJECT,
+        env=server,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_the_server_itself_schedules_the_nights(server: dict[str, str]) -> None:
@@ -123,15 +144,7 @@ def test_the_server_itself_schedules_the_nights(server: dict[str, str]) -> None:
     typed = [line for line in SERVERS.splitlines() if line.startswith("prefect ")]
     assert [line.split()[1] for line in typed] == ["work-pool", "deploy", "worker", "deployment"]
     for line in typed[:2]:
-        ended = subprocess.run(
-            [sys.executable, "-m", *line.split()],
-            cwd=PROJECT,
-            env=server,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+        type_in(server, *line.split()[1:])
     names = {one["id"]: one["name"] for one in ask(server, "deployments")}
     assert set(names.values()) == set(DEPLOYMENTS)
     for one in ask(server, "deployments"):
@@ -164,3 +177,60 @@ def test_the_server_itself_schedules_the_nights(server: dict[str, str]) -> None:
         else:
             assert {moment.hour for moment in due} == {int(hour)}
             assert len({moment.date() for moment in due}) == len(due)
+
+
+def test_a_file_that_arrives_or_an_upstream_flow_that_ends_starts_a_night(
+    server: dict[str, str], tmp_path: Path
+) -> None:
+    """The triggers of the page, in the entry beside its cron; each event makes one run."""
+    (block,) = pages.blocks("deployments/OPERATIONS.md", "yaml")
+    (emit,) = [c for c in pages.commands("deployments/OPERATIONS.md") if "event emit" in c]
+    entry = DEPLOYMENTS["retrain-flights"] | yaml.safe_load(block)
+    assert set(entry) <= set(known.DeploymentConfig.model_fields)
+    file = tmp_path / "prefect.yaml"
+    file.write_text(yaml.safe_dump({"name": "nightly", "deployments": [entry]}))
+    if not ask(server, "work_pools"):
+        send(server, "work_pools/", {"name": "nightly", "type": "process"})
+    type_in(server, "deploy", "--all", "--prefect-file", str(file))
+    (deployed,) = [one for one in ask(server, "deployments") if one["name"] == "retrain-flights"]
+    assert len(deployed["schedules"]) == 1, "the cron stays"
+
+    def started() -> int:
+        runs = ask(server, "flow_runs")
+        return sum(
+            run["deployment_id"] == deployed["id"]
+            and (run["created_by"] or {}).get("type") == "AUTOMATION"
+            for run in runs
+        )
+
+    def wait_for(count: int) -> None:
+        deadline = time.monotonic() + 300
+        while started() < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+    deadline = time.monotonic() + 300
+    while not started():  # the server hears of a new automation a moment later
+        type_in(server, *shlex.split(emit)[1:])
+        time.sleep(2)
+        assert time.monotonic() < deadline
+    before = started()
+    upstream = {
+        "occurred": datetime.now(ZoneInfo("UTC")).isoformat(),
+        "event": "prefect.flow-run.Completed",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{uuid4()}"},
+        "related": [
+            {
+                "prefect.resource.id": f"prefect.flow.{uuid4()}",
+                "prefect.resource.role": "flow",
+                "prefect.resource.name": "load-flights",
+            }
+        ],
+        "id": str(uuid4()),
+    }
+    other = upstream | {"id": str(uuid4())}
+    other["related"] = [{**upstream["related"][0], "prefect.resource.name": "load-orders"}]
+    send(server, "events", [other, upstream])
+    wait_for(before + 1)
+    time.sleep(1)
+    assert started() == before + 1, "the end of another flow starts nothing"

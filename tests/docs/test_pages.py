@@ -63,6 +63,7 @@ def test_every_other_block_is_known_to_a_test() -> None:
         ("deployments/README.md", "text"): 3,  # test_walk
         ("deployments/MOVING.md", "python"): 3,  # test_moving
         ("deployments/MOVING.md", "text"): 1,  # the line of cron that goes
+        ("deployments/OPERATIONS.md", "yaml"): 1,  # test_deployments: a night that data start
         ("deployments/OPERATIONS.md", "python"): 1,  # test_predict: a night in a notebook
         ("deployments/SERVING.md", "sql"): 1,  # test_readme: the queries
         ("deployments/SERVING.md", "python"): 2,  # test_conformal, test_single_requests
@@ -117,7 +118,9 @@ def test_prefect_takes_the_command_shown(command: str) -> None:
     from prefect.cli._app import _app
 
     called, _, _ = _app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
-    assert called.__name__ == re.findall(r"deploy$|create|start|run", command.split(" -")[0])[-1]
+    assert (
+        called.__name__ == re.findall(r"deploy$|create|emit|start|run", command.split(" -")[0])[-1]
+    )
 
 
 def anchors(page: str) -> set[str]:
