@@ -40,3 +40,8 @@ class RegistryError(NightlyError, RuntimeError):
 
 class SpecError(WrongInputError, ValueError):
     """A model file or its settings are wrong; the message lists every fault."""
+
+
+def to_message(error: BaseException) -> str:
+    """What an error says: one of ours in its own sentences, another one after its type."""
+    return str(error) if isinstance(error, NightlyError) else f"{type(error).__name__}: {error}"

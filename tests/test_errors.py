@@ -1,5 +1,6 @@
 """Every error of the project has one base, which says how a command ends."""
 
+import errno
 import importlib
 import inspect
 import pkgutil
@@ -18,6 +19,7 @@ CODES = {
     "BacktestError": 2,
     "HistoryError": 2,
     "InferError": 2,
+    "RevisionError": 2,
     "RollbackError": 2,
     "SettingsError": 2,
     "SourceSettingsError": 2,
@@ -67,5 +69,14 @@ def test_a_command_ends_as_the_class_of_its_error_says(
 ) -> None:
     assert exits.end_failed(error("it broke")) == code
     said = capsys.readouterr().err
-    assert f"{error.__name__}: it broke" in said
+    ours = issubclass(error, NightlyError)
+    assert said.startswith("nightly: it broke" if ours else f"nightly: {error.__name__}: it broke")
     assert then in said
+
+
+def test_a_full_disk_is_told_as_such_whoever_wrote(capsys: pytest.CaptureFixture[str]) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/srv/artifacts/1")
+    assert exits.end_failed(full) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("nightly: /srv/artifacts/1 cannot be written: No space left on device.")
+    assert "(df -i)" in said

@@ -23,7 +23,7 @@ from tasks.cli.parsers import (
     rollback_parser,
 )
 from tasks.cli.progress_bar import shown_progress
-from tasks.errors import NightlyError, SpecError, WrongInputError
+from tasks.errors import NightlyError, SpecError, WrongInputError, to_message
 from tasks.promotion.checks import Status
 from tasks.reporting.decisions import recall
 from tasks.reporting.held import NOTHING, night_to_take_up
@@ -213,7 +213,7 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
     found = state.result(raise_on_failure=False)
     if outcome_of(state) != REPLAYED:
         code = found.exit_code if isinstance(found, NightlyError) else 1
-        sys.exit(fail(f"{type(found).__name__}: {found}", code))
+        sys.exit(fail(to_message(found), code))
     print_text(to_terminal(found))
     sys.exit(0)
 

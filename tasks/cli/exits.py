@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
 from tasks.cli.interrupt import AGAIN
-from tasks.errors import NightlyError
+from tasks.errors import NightlyError, to_message
 from tasks.registry.client import outage
 from tasks.shown import clean, shown
+from tasks.store import files
 
 OUTAGE = (
     "No version becomes the champion without having passed every check. When the server answers "
@@ -21,7 +22,7 @@ OUTAGE = (
 def end_failed(found: BaseException) -> int:
     """Say what a run failed with, and whether the same command again may get past it."""
     if isinstance(found, NightlyError) and not found.may_pass:
-        return fail(f"{type(found).__name__}: {found}", found.exit_code)
+        return fail(str(found), found.exit_code)
     return fail_outside(found)
 
 
@@ -58,4 +59,6 @@ def fail_outside(error: BaseException) -> int:
     failed = outage(error)
     if failed:
         return fail(failed, 1, OUTAGE)
-    return fail(f"{type(error).__name__}: {error}", 1, AGAIN)
+    if isinstance(error, OSError) and error.errno in files.FAILED and error.filename:
+        return fail(files.unwritable(error.filename, error), 1, AGAIN)
+    return fail(to_message(error), 1, AGAIN)

@@ -12,7 +12,7 @@ from prefect.context import FlowRunContext
 
 from tasks import settings
 from tasks.clean_process import version_answers
-from tasks.errors import SpecError
+from tasks.errors import SpecError, to_message
 from tasks.features.contract import as_declared
 from tasks.predictions import publish, sql_table
 from tasks.registry import anchors, versions, waiting
@@ -135,7 +135,7 @@ def deliver_predictions(night: Night, clean: Cleaned) -> publish.Predictions | N
         return found  # type: ignore[no-any-return]
     last = publish.last_published(night.name)
     stays = last["as_of"] if last else None
-    fault = f"{type(found).__name__}: {found}"
+    fault = to_message(found)
     text = f"The predictions of {night.name} were not renewed: {fault}"
     announce(night.name, night.as_of, {"nightly.predictions.refused": text})
     return publish.Predictions(night.next_day, fault=fault, stays=stays, failed=True)

@@ -156,9 +156,12 @@ def root() -> Path:
     return settings.home() / "store"
 
 
-def unwritable(path: Path, error: OSError) -> str:
+def unwritable(path: Path | str, error: OSError) -> str:
+    """What to say of a file that cannot be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    advice = "Free some space" if full else "Make the folder writable, or set NIGHTLY_HOME"
+    advice = "Make the folder writable, or set NIGHTLY_HOME"
+    if full:
+        advice = "Free some space (df -h), or delete files where their number is bounded (df -i)"
     return f"{path} cannot be written: {error.strerror}. {advice}, then run the night again."
 
 
