@@ -57,6 +57,11 @@ def check_home() -> None:
         there = place.exists()
         if not there or os.access(place, os.R_OK | os.W_OK | os.X_OK):
             return
+        if os.statvfs(place).f_flag & os.ST_RDONLY:  # a kernel makes it so where the disk fails
+            raise SettingsError(
+                f"The file system of the state directory {place} is read-only. Look whether its "
+                "disk has failed and mount it writable, or set NIGHTLY_HOME to another directory."
+            )
         own = place.stat().st_uid == os.geteuid()
         owner = "" if own else f", which belongs to {place.owner()},"
     except (OSError, KeyError):

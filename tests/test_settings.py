@@ -56,6 +56,17 @@ def test_a_question_mark_would_end_the_address_of_its_databases(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_system_that_a_failing_disk_made_read_only_is_told_as_such(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.mkdir()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    found = os.statvfs_result((*os.statvfs(home)[:8], os.ST_RDONLY, 255))
+    monkeypatch.setattr("os.statvfs", lambda _: found)
+    with pytest.raises(settings.SettingsError, match=r"home is read-only"):
+        settings.check_home()
+
+
 def test_a_state_directory_that_cannot_even_be_seen_is_one_line(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
