@@ -95,7 +95,7 @@ def prepare_examples(
             if progress:
                 progress(done, len(new))
         try:
-            refs |= frames.write_days("examples", made)
+            refs |= frames.write_days("examples", made, by_content=True)
         except ValueError as error:
             raise SpecError(f"Model {spec.name}: features: {error}") from error
     return {day: refs[keys[day]] for day in wanted}, tuple(new)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +12,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def to_block(what: str, frames: Mapping[str, pd.DataFrame]) -> bytes:
+def to_block(what: str, frames: Mapping[str, pd.DataFrame]) -> tuple[bytes, Iterator[str]]:
     """An Arrow IPC file (lz4) with one record batch for each frame, in their order.
 
     Args:
         what: Name of the frames in an error.
         frames: At least one, all with the same columns; an index is not kept.
+
+    Returns:
+        The file, and the digest of each batch by itself (``batch_digest``), made as it is asked.
 
     Raises:
         ValueError: Where the frames differ in columns, types or ordered categories.
@@ -25,13 +30,56 @@ def to_block(what: str, frames: Mapping[str, pd.DataFrame]) -> bytes:
     whole = _unified(_concat(what, _tables(what, frames)))
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="lz4")
+    starts = accumulate((len(frame) for frame in frames.values()), initial=0)
+    places = [(start, len(frame)) for start, frame in zip(starts, frames.values(), strict=False)]
     with pa.ipc.new_file(sink, whole.schema, options=options) as writer:
-        start = 0
-        for frame in frames.values():
-            writer.write_batch(_batch(whole, start, len(frame)))
-            start += len(frame)
+        for start, rows in places:
+            writer.write_batch(_batch(whole, start, rows))
     content: bytes = sink.getvalue().to_pybytes()
-    return content
+    return content, (batch_digest(_batch(whole, start, rows)) for start, rows in places)
+
+
+def batch_digest(batch: Any) -> str:
+    """Digest of a batch's rows and types, the same whatever else lies in its block.
+
+    Of a categorical the values count, not the codes, which are those of the whole block.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    named = (batch.schema.pandas_metadata or {}).get("columns", ())
+    kinds = [(c["field_name"], c["numpy_type"]) for c in named if c["pandas_type"] != "categorical"]
+    found = hashlib.sha256(repr(kinds).encode())
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        kind, values = column.type, column
+        if pa.types.is_dictionary(kind):
+            kind, values = (kind.value_type, kind.ordered), column.dictionary_decode()
+        found.update(repr((name, str(kind), len(values), values.null_count)).encode())
+        if values.null_count:
+            valid = values.is_valid().to_numpy(zero_copy_only=False)
+            found.update(np.packbits(valid).tobytes())
+            values = values.drop_null()
+        for part in _plain_bytes(values):
+            found.update(part)
+    return found.hexdigest()
+
+
+def _plain_bytes(values: Any) -> Iterator[Any]:
+    """The content of an array without missing values, however it is laid out in memory."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        yield np.ascontiguousarray(pc.binary_length(values).to_numpy())
+        whole = pa.LargeListArray.from_arrays([0, len(values)], values)
+        yield pc.binary_join(whole, pa.scalar("", kind))[0].as_buffer()
+    elif pa.types.is_primitive(kind):
+        plain = np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
+        yield plain.view(np.uint8)
+    else:
+        yield repr(values.to_pylist()).encode()
 
 
 def nullable_types() -> dict[Any, Any]:

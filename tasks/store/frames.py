@@ -38,15 +38,25 @@ class Ref:
         sha256: Digest of the whole block file.
         batch: Position of the day in the block.
         rows: Number of rows.
+        content: Digest of the day's rows alone; empty where it was not asked for, or was written
+            before there was one.
     """
 
     path: str
     sha256: str
     batch: int
     rows: int
+    content: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What tells its rows from others; by their content, or else by their place."""
+        return self.content or f"{self.sha256}:{self.batch}"
 
 
-def write_days(kind: str, frames: Mapping[str, pd.DataFrame]) -> dict[str, Ref]:
+def write_days(
+    kind: str, frames: Mapping[str, pd.DataFrame], *, by_content: bool = False
+) -> dict[str, Ref]:
     """Write many days into one block file and make them findable by their keys.
 
     One file instead of one a day: a first night of a year costs one fsync, not 365.
@@ -55,6 +65,7 @@ def write_days(kind: str, frames: Mapping[str, pd.DataFrame]) -> dict[str, Ref]:
         kind: Folder of the store, such as ``clean``.
         frames: Key to frame, all with the same columns; an index is not kept. Of an unordered
             categorical the values are kept, its unused categories are not.
+        by_content: Whether each day's rows get a digest of their own.
 
     Raises:
         StoreError: Where the disk is full or read-only; nothing half-written stays behind.
@@ -62,13 +73,13 @@ def write_days(kind: str, frames: Mapping[str, pd.DataFrame]) -> dict[str, Ref]:
     """
     if not frames:
         return {}
-    content = arrow_blocks.to_block(kind, frames)
+    content, marks = arrow_blocks.to_block(kind, frames)
     sha256 = hashlib.sha256(content).hexdigest()
     path = f"{kind}/{sha256[:24]}.arrow"
     if not is_whole(path, sha256):
         write_file(root() / path, content)
     refs = {
-        key: Ref(path, sha256, batch, len(frame))
+        key: Ref(path, sha256, batch, len(frame), next(marks) if by_content else "")
         for batch, (key, frame) in enumerate(frames.items())
     }
     _append_index(kind, refs)

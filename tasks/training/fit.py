@@ -68,12 +68,12 @@ def model_key(
         parameters: Hyperparameters that a search found (``tasks.training.tuning``), if any.
     """
     found = [json.dumps(parameters, sort_keys=True)] if parameters else []
-    return _digest(digest(spec), candidate, *found, *_marks(training))
+    return _digest(digest(spec), candidate, *found, *(ref.mark for ref in training))
 
 
 def scores_key(model: str, holdout: Sequence[frames.Ref]) -> str:
     """Content address of a model's scores of these examples."""
-    return _digest(model, *_marks(holdout))
+    return _digest(model, *(ref.mark for ref in holdout))
 
 
 def fit(
@@ -211,6 +211,14 @@ def trusted_types(spec: ModelSpec) -> list[str]:
     """Types a stored model may hold: the built-in list, the file's own classes, ``trusted``."""
     import sys
 
+    return list(_trusted_types(spec, len(sys.modules)))
+
+
+@functools.lru_cache(maxsize=8)
+def _trusted_types(spec: ModelSpec, loaded: int) -> tuple[str, ...]:  # noqa: ARG001
+    """As of so many loaded modules: to look into thousands takes a while, and is often asked."""
+    import sys
+
     files = {str(file) for file in code_files(spec)}
     own = {
         f"{cls.__module__}.{cls.__qualname__}"
@@ -219,11 +227,7 @@ def trusted_types(spec: ModelSpec) -> list[str]:
         for cls in list(vars(module).values())
         if isinstance(cls, type) and cls.__module__ == module.__name__ and hasattr(cls, "fit")
     }
-    return sorted({*own, *TRUSTED_TYPES, *spec.trusted})
-
-
-def _marks(refs: Sequence[frames.Ref]) -> list[str]:
-    return [f"{ref.sha256}:{ref.batch}" for ref in refs]
+    return tuple(sorted({*own, *TRUSTED_TYPES, *spec.trusted}))
 
 
 def _digest(*parts: str) -> str:

@@ -144,7 +144,7 @@ def test_stored_posted_and_reordered_inputs_get_the_same_numbers(
     fitted = FormedEstimator(Fingerprint()).fit(training, target)
     expected = packages.answer(fitted, later)
     assert in_form(fitted.form_, training).dtypes.to_dict() == expected_types(fitted, training)
-    kept = arrow_blocks.to_block("examples", {"a": training, "b": later[list(training)]})
+    kept, _ = arrow_blocks.to_block("examples", {"a": training, "b": later[list(training)]})
     (place / "days.arrow").write_bytes(kept)
     batches = arrow_blocks.read_block(place / "days.arrow", [1], None)
     assert_same(packages.answer(fitted, arrow_blocks.to_frame(batches, None)), expected)

@@ -75,6 +75,54 @@ def test_the_same_days_are_the_same_however_they_share_blocks() -> None:
         assert_frame_equal(read_days([together[key]]), read_days([apart[key]]))
 
 
+def contents(days: dict[str, pd.DataFrame]) -> dict[str, str]:
+    return {key: ref.content for key, ref in write_days("x", days, by_content=True).items()}
+
+
+def gaps(first: int) -> pd.DataFrame:
+    """A day with every kind of missing value."""
+    return frame(9, first).assign(
+        size=[None, *range(first, first + 8)],
+        text=[None, "", "a", "ab", "b", "ü", "", "c", "d"],
+        shop=pd.Categorical([None, "x", *"abcdefg"]),
+        whole=pd.array([first, None, *range(7)], dtype="Int64"),
+        at=pd.to_datetime([None, *["2026-01-01 10:00"] * 8]),
+        several=[[1], [1, 2], [], [3]] * 2 + [[4]],
+    )
+
+
+def test_the_digest_of_a_days_rows_does_not_know_what_it_is_packed_with() -> None:
+    days = {"a": gaps(0), "b": gaps(50), "none": gaps(0).head(0)}
+    together = contents(days)
+    assert len(set(together.values())) == 3
+    assert contents(dict(reversed(days.items()))) == together
+    assert [contents({key: day})[key] for key, day in (("a", gaps(0)), ("b", gaps(50)))] == [
+        together["a"],
+        together["b"],
+    ]
+    assert find_days("x", ["a"])["a"].content == together["a"]
+    assert write_days("y", {"a": gaps(0)})["a"].content == ""
+
+
+@pytest.mark.parametrize("name", [*gaps(0), "order", "type", "name", "text joined"])
+def test_the_digest_of_a_days_rows_sees_every_change(name: str) -> None:
+    day = gaps(0)
+    if name == "order":
+        changed = day.iloc[::-1]
+    elif name == "type":
+        changed = day.astype({"number": "float64"})
+    elif name == "name":
+        changed = day.rename(columns={"number": "Number"})
+    elif name == "text joined":
+        changed = day.assign(text=[None, "a", "", "ab", "b", "ü", "", "c", "d"])
+    else:
+        changed = day.copy()
+        changed[name] = day[name].iloc[[*range(1, 9), 2 if name in ("day", "yes") else 0]].array
+        if name == "day":
+            changed[name] += pd.Timedelta(days=1)
+    assert contents({"a": changed}) != contents({"a": day})
+
+
 def test_more_categories_than_one_day_could_number() -> None:
     days = {f"{n}": frame(100, 100 * n).drop(columns="small") for n in range(4)}
     refs = write_days("clean", days)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tasks.features.examples import build_examples
+from tasks.spec.fingerprint import digest
 from tasks.store import frames
 from tasks.store.models import read_model
 from tasks.store.trusted_types import TRUSTED_TYPES
@@ -90,6 +92,24 @@ def test_what_shipped_on_the_same_days_is_the_twin(refs: list[frames.Ref]) -> No
     twin = stored_fits.fit_twin(toy, "tree", refs[:3], refs[3:])
     assert twin.key == shipped.key
     assert twin.seconds == 0.0
+
+
+def test_the_same_day_packed_otherwise_has_the_same_key(refs: list[frames.Ref]) -> None:
+    days = {ref.batch: frames.read_days([ref]) for ref in refs}
+    whole = frames.write_days("examples", {str(n): d for n, d in days.items()}, by_content=True)
+    alone = [
+        frames.write_days("examples", {"a": day}, by_content=True)["a"] for day in days.values()
+    ]
+    assert {ref.sha256 for ref in alone}.isdisjoint(ref.sha256 for ref in whole.values())
+    keys = {fitting.model_key(toy, "tree", each) for each in (list(whole.values()), alone)}
+    assert len(keys) == 1
+    assert fitting.model_key(toy, "tree", alone[::-1]) not in keys
+
+
+def test_days_that_an_earlier_release_has_stored_keep_their_keys(refs: list[frames.Ref]) -> None:
+    places = [f"{ref.sha256}:{ref.batch}" for ref in refs]
+    before = hashlib.sha256("\n".join([digest(toy), "tree", *places]).encode()).hexdigest()
+    assert fitting.model_key(toy, "tree", refs) == before
 
 
 def test_keys_follow_recipe_and_rows(refs: list[frames.Ref]) -> None:
