@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.recommend.purchases import Floats, asked_matrix, lookup
+from tasks.recommend.purchases import Floats
 
 if TYPE_CHECKING:
     from tasks.recommend.purchases import Ints, Purchases
@@ -210,10 +211,31 @@ def offers(
     paid = np.bincount(code, full[mine], purchases.asked)
     saved = np.bincount(code, discount[mine], purchases.asked)
     found["user_discount"] = (saved / np.maximum(paid, 0.1))[user]
-    count = np.maximum(lookup(asked_matrix(purchases, np.ones(len(value))), user, item), 1)
-    found["own_quantity"] = lookup(asked_matrix(purchases, quantity), user, item) / count
-    found["own_offers"] = lookup(asked_matrix(purchases, discount > 0), user, item) / count
+    weights = (np.ones(len(code)), quantity[mine], discount[mine] > 0)
+    times, pieces, offered = _own_totals(purchases, user, item, mine, weights)
+    found["own_quantity"] = pieces / np.maximum(times, 1)
+    found["own_offers"] = offered / np.maximum(times, 1)
     return {name: values.astype(np.float32) for name, values in found.items()}
+
+
+def _own_totals(
+    purchases: Purchases,
+    user: Ints,
+    item: Ints,
+    mine: npt.NDArray[np.bool_],
+    weights: Sequence[npt.NDArray[Any]],
+) -> list[Floats]:
+    """Summed weights of the user's own rows of each item candidate; rows are those of ``mine``."""
+    import pandas as pd
+
+    size = max(len(purchases.items), 1)
+    wanted, where = np.unique(user * size + item, return_inverse=True)
+    key = purchases.user[mine] * size + purchases.item[mine]
+    place = pd.Index(wanted).get_indexer(pd.Index(key))
+    rows = np.flatnonzero(place >= 0)
+    place = place[rows]
+    sums = (np.bincount(place, weight[rows], len(wanted)) for weight in weights)
+    return [each[where].astype(np.float32) for each in sums]
 
 
 def local_demand(

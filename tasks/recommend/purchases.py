@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +35,9 @@ class Purchases:
     item: Ints
     age: Ints
     asked: int
+    _cells: dict[int, tuple[Ints, npt.NDArray[np.bool_], Ints]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @classmethod
     def encode(
@@ -91,6 +94,23 @@ class Purchases:
         mine = self.user < self.asked
         return replace(self, user=self.user[mine], item=self.item[mine], age=self.age[mine])
 
+    def cells(self, common: int) -> tuple[Ints, npt.NDArray[np.bool_], Ints]:
+        """Where each row lies in a matrix of all users x the items most often bought.
+
+        Returns:
+            Column of each item, -1 where it has none; which rows are of such an item; and the cell
+            of each of those. They are kept: several recommenders ask.
+        """
+        if common not in self._cells:
+            count = np.bincount(self.item, minlength=len(self.items))
+            chosen = np.sort(np.argsort(-count, kind="stable")[:common])
+            column = np.full(len(self.items), -1, dtype=np.int64)
+            column[chosen] = np.arange(len(chosen))
+            place = column[self.item]
+            inside = place >= 0
+            self._cells[common] = column, inside, self.user[inside] * len(chosen) + place[inside]
+        return self._cells[common]
+
     def decay(self, half_life: float) -> npt.NDArray[np.float64]:
         """Weight of each row: a half per ``half_life`` days of age."""
         table: npt.NDArray[np.float64] = 0.5 ** (np.arange(self.age.max(initial=0) + 1) / half_life)
@@ -119,14 +139,8 @@ def dense_matrix(
     Returns:
         Column of each item, -1 where it has none, and the matrix of all users x columns.
     """
-    count = np.bincount(purchases.item, minlength=len(purchases.items))
-    chosen = np.sort(np.argsort(-count, kind="stable")[:common])
-    column = np.full(len(purchases.items), -1, dtype=np.int64)
-    column[chosen] = np.arange(len(chosen))
-    place = column[purchases.item]
-    inside = place >= 0
-    shape = (len(purchases.users), len(chosen))
-    key = purchases.user[inside] * len(chosen) + place[inside]
+    column, inside, key = purchases.cells(common)
+    shape = (len(purchases.users), int(column.max(initial=-1)) + 1)
     sums = np.bincount(key, weight[inside], shape[0] * shape[1])
     return column, sums.astype(np.float32).reshape(shape)
 

@@ -102,11 +102,13 @@ class TifuKnn(BaseEstimator):  # type: ignore[misc]
         return lookup_dense(self.neighbours_, self.column_, user, item)
 
     def _weights(self, rank: Ints, trips: Ints) -> npt.NDArray[np.float64]:
+        """Weight of each row, by the place of its trip from the last one back, and their number."""
         place = np.arange(int(trips.max(initial=0)) + 1)
         decay = self.within ** (place % self.group) * self.across ** (place // self.group)
-        size = np.minimum(self.group, trips - rank // self.group * self.group)
-        weight: npt.NDArray[np.float64] = decay[rank] / (size * -(-trips // self.group))
-        return weight
+        size = np.minimum(self.group, place - place[:, None] // self.group * self.group)
+        groups = np.maximum(-(-place // self.group), 1)
+        table: npt.NDArray[np.float64] = decay[:, None] / (np.maximum(size, 1) * groups)
+        return table[rank, trips]
 
 
 class LatentFactors(BaseEstimator):  # type: ignore[misc]
