@@ -23,7 +23,7 @@ from tasks.registry import packages, versions
 from tasks.spec.fingerprint import digest
 from tasks.spec.values import days
 from tasks.store import files, frames, models
-from tasks.training import fit
+from tasks.training import explanation, fit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,13 +109,24 @@ def score_champion(
 
 
 def predict_ahead(
-    client: Client, spec: ModelSpec, version: Champion, ahead: DayAhead
-) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    client: Client,
+    spec: ModelSpec,
+    version: Champion,
+    ahead: DayAhead,
+    usual: Mapping[str, Any] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, float]]:
     """Predictions of a shipped version for a future day.
 
+    Args:
+        client: From ``open_registry``.
+        spec: Tonight's model.
+        version: The version.
+        ahead: The day, its requests and its history.
+        usual: Usual values of the inputs, where each prediction is to be explained.
+
     Returns:
-        Predictions as from ``Problem.answers``, and their inputs where the version's code is
-        tonight's.
+        Predictions as from ``Problem.answers``, with what moved each where that is asked for and
+        the version's code is tonight's; their inputs where it is; and what the version leans on.
 
     Raises:
         AlignError, CleanProcessError, RegistryError, StoreError: See ``VERSION_FAILS``.
@@ -130,7 +141,7 @@ def predict_ahead(
             named = ahead.requests
             key = None if spec.problem.user_column else list(spec.problem.answer_keys)
             found = ask_ahead(version, spec.name, package, accepted, named, ahead.day, key)
-            return found, None
+            return found, None, {}
         check_unaltered(version, package)
         stored = shipped_file(package)
         estimator = models.load_checked_model(stored, fit.trusted_types(spec))
@@ -141,10 +152,15 @@ def predict_ahead(
         found, inputs = scoring.answer_ahead(
             spec, estimator, rows, ahead.requests, stamp, keep=INPUTS_AT_MOST
         )
+        means: dict[str, float] = {}
+        if usual and inputs is not None:
+            named = inputs[[str(column["name"]) for column in estimator.form_]]
+            why, means = explanation.explain(spec.problem, estimator, named, usual)
+            found = found.assign(**{name: why[name].to_numpy() for name in explanation.COLUMNS})
     if inputs is not None:
         posted = packages.posted(estimator, inputs)
         inputs = inputs.assign(**{str(name): posted[name] for name in posted})
-    return found, inputs
+    return found, inputs, means
 
 
 def predict_by_previous(client: Client, spec: ModelSpec, ahead: DayAhead) -> pd.DataFrame | None:
@@ -161,7 +177,7 @@ def predict_by_version(
 ) -> pd.DataFrame | None:
     """The same by any version; None where it cannot predict, or is gone."""
     try:
-        found, _ = predict_ahead(
+        found, _, _ = predict_ahead(
             client, spec, versions.read_version(client, spec.name, version), ahead
         )
     except files.DiskError:

@@ -32,6 +32,9 @@ class Predictions:
         failed: Whether running the same night again may succeed.
         candidate: Candidate of the version.
         promised: Prediction interval of the live metric of a day (``prediction_interval``).
+        moved: Input to its mean absolute effect on these rows, the largest first, where they are
+            explained.
+        moved_before: The same, the mean of the last nights that were explained.
     """
 
     day: date
@@ -43,6 +46,8 @@ class Predictions:
     failed: bool = False
     candidate: str | None = None
     promised: dict[str, float] | None = None
+    moved: dict[str, float] | None = None
+    moved_before: dict[str, float] | None = None
 
 
 def to_json(made: Predictions) -> dict[str, Any]:
@@ -148,6 +153,23 @@ def recent_predictions(model: str, column: str, nights: int, most: int, seed: in
             parts.append(rows.sample(min(len(rows), most), random_state=seed))
     shown = pd.concat(parts) if parts else pd.DataFrame({"day": [], column: []})
     return shown.rename(columns={column: "prediction"}).astype({"day": "datetime64[s]"})
+
+
+def moved_before(model: str, as_of: date, nights: int = 28) -> dict[str, float] | None:
+    """Mean of what moved the published rows of the nights before; None where none was explained.
+
+    Args:
+        model: Name of the model.
+        as_of: The night that compares.
+        nights: How many of those before it, at most.
+    """
+    files_before = sorted(folder_of(model).glob("????-??-??.json"))
+    known = [file for file in files_before if file.stem < as_of.isoformat()][-nights:]
+    found = [moved for file in known if (moved := files.read_json(file).get("moved"))]
+    names = dict.fromkeys(name for moved in found for name in moved)
+    return {
+        name: sum(moved.get(name, 0.0) for moved in found) / len(found) for name in names
+    } or None
 
 
 def forget_old(model: str, label_delay: timedelta) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 COMPARED = "Candidates"
 """Title of the plot that shows the verdict: every scorer with its interval."""
 NOTHING_TO_DO = "Nothing."
+MOVED, CHANGED = 10, 2.0
+"""Inputs in the table of what moved the predictions, and the change from which one stands out."""
 
 
 def nights_table(reports: Sequence[Report]) -> str:
@@ -97,6 +99,7 @@ def to_markdown(report: Report, pictures: Mapping[str, str], *, titled: bool = T
         out += ["## Checks", "", *[f"- **failed**: {_check_text(check)}" for check in failed]]
         names = ", ".join(as_markdown(check["name"]) for check in passed)
         out += [f"- {len(passed)} passed: {names}" if passed else "- none passed", ""]
+    out += _explained(report)
     moved = report.get("drift")
     if moved and moved["shifts"]:
         out += ["## Newest week against those before", "", *_drift_table(moved), ""]
@@ -290,6 +293,33 @@ def _prediction_lines(report: Report) -> list[str]:
         else "the app has no predictions"
     )
     return [f"not renewed for {made['day']}: {made['fault'].rstrip('.')}; {stays}"]
+
+
+def _explained(report: Report) -> list[str]:
+    """What moved the published predictions on average, beside the nights before."""
+    made = report.get("predictions") or {}
+    moved, before = made.get("moved") or {}, made.get("moved_before") or {}
+    if not moved:
+        return []
+    lines = [
+        "## What moved the predictions",
+        "",
+        "| Input | Tonight | Nights before |",
+        "|---|---|---|",
+    ]
+    for name, mean in list(moved.items())[:MOVED]:
+        usual = before.get(name)
+        shown = "-" if usual is None else f"{usual:.3g}"
+        odd = usual is not None and not usual / CHANGED <= mean <= usual * CHANGED
+        tonight = f"**{mean:.3g}**" if odd else f"{mean:.3g}"
+        lines.append(f"| {as_markdown(name)} | {tonight} | {shown} |")
+    said = "Mean absolute effect of an input's own value, against its usual one, on a prediction"
+    return [
+        *lines,
+        "",
+        f"{said}; **bold** where it is twice or half that of the nights before.",
+        "",
+    ]
 
 
 def _days(count: int) -> str:

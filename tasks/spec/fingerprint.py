@@ -59,6 +59,7 @@ NEVER_DECIDING = (
     "tasks.spec.loading",
     "tasks.steps",
     "tasks.store",
+    "tasks.training.explanation",
     "tasks.training.fit_process",
     "tasks.training.importance",
     "tasks.training.timed_process",

@@ -72,6 +72,10 @@ class ModelSpec:
         requests: Optional ``requests(as_of)``: raw rows of the app's requests for the day after,
             with the raw columns of ``known_ahead``. Without it a recommendation predicts for every
             user of ``lookback``, and other problems make no predictions.
+        explain: Whether each published row names the three inputs that moved it most, and by how
+            much (``moved_1``, ``moved_1_by``, ...): each input in turn is set to its usual value,
+            the median or most frequent one of the newest training days. It costs one scoring of
+            all rows for each input. For problems with a column as target that have ``requests``.
         drift_limit: Population stability index (``tasks.monitoring.drift``) above which a column
             whose newest week is far from usual keeps the champion until a person has looked; None
             for never.
@@ -132,6 +136,7 @@ class ModelSpec:
     files: tuple[str, ...] = ()
     requests: Callable[[date], pd.DataFrame] | None = None
     least_answers: float = 0.5
+    explain: bool = False
     drift_limit: float | None = 4.0
     drift_ignored: tuple[str, ...] = ()
     revert: Revert = field(default_factory=Revert)
@@ -189,6 +194,13 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     if spec.requests is not None and problem_ok and not spec.problem.answer_keys:
         faults.append(
             "problem.key: found none, allowed the columns by which the app looks a row up"
+        )
+    expect("explain", type(spec.explain) is bool, "True or False")
+    aim = spec.problem.target_column if problem_ok else None
+    if spec.explain is True and (spec.requests is None or aim is None):
+        faults.append(
+            "explain: found True, allowed only where requests are predicted and the problem has a "
+            "column as target. Define requests, or leave explain out"
         )
     types_ok = isinstance(spec.trusted, tuple) and all(map(is_dotted, spec.trusted))
     expect("trusted", types_ok, "a tuple of full names such as 'lightgbm.basic.Booster'")

@@ -26,6 +26,7 @@ from tasks.steps.prepare import clean_days
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
 from tasks.steps.state import Cleaned, Night
+from tasks.training import explanation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +69,10 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
         return replace(made, fault="there are no requests")
     requests = requests if requests is None else as_declared(requests, spec.contract)
     ahead = version_answers.DayAhead(day, requests, list(night.days), clean.refs)
-    found, inputs = version_answers.predict_ahead(client, spec, champion, ahead)
+    usual = explanation.recent_usual(spec, night.days, night.as_of) if spec.explain else None
+    found, inputs, moved = version_answers.predict_ahead(client, spec, champion, ahead, usual)
+    if spec.explain and explanation.COLUMNS[0] not in found:
+        found = found.assign(**explanation.no_explanation(len(found)))
     fault = _fault_of(spec, night, found, last)
     if fault is None:
         rows = publish.stamped(found, day, champion.version, _started(), night.as_of)
@@ -85,6 +89,8 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
         fault=fault,
         candidate=champion.candidate,
         promised=champion.promised,
+        moved=moved or None,
+        moved_before=publish.moved_before(night.name, night.as_of) if moved else None,
     )
 
 
@@ -116,6 +122,7 @@ def publish_predictions(
         "candidate": made.candidate,
         "promised": made.promised,
         "rows": made.rows,
+        "moved": made.moved,
     }
     publish.publish(night.name, night.as_of, spec.problem.answer_keys, url, record)
     publish.forget_old(night.name, spec.label_delay)

@@ -127,7 +127,7 @@ def test_they_are_promoted_predicted_and_served_alike(
     assert champion is not None
     requests = spec.requests(nth_day(30))
     ahead = version_answers.DayAhead(nth_day(31), requests, list(listed), clean.refs)
-    found, kept = version_answers.predict_ahead(client, spec, champion, ahead)
+    found, kept, _ = version_answers.predict_ahead(client, spec, champion, ahead)
     assert kept is not None
     kept.to_parquet(tmp_path / "inputs.parquet")
     rows = pd.read_parquet(tmp_path / "inputs.parquet")

@@ -27,6 +27,9 @@ pytestmark = [
 ]
 
 
+EXPLAINED = ("    requests=requests,", "    requests=requests,\n    explain=True,")
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     write_more(tmp_path / "days", 1, 40)
@@ -40,7 +43,7 @@ def made(
     """A model, its days, its state after the nights of days 39 and 40, and the second's report."""
     place = tmp_path_factory.mktemp("made")
     write_more(place / "days", 1, 40)
-    model = write_model(place / "toy.py", place / "days")
+    model = write_model(place / "toy.py", place / "days", EXPLAINED)
     home = place / "home"
     home.mkdir()
     shutil.copyfile(empty_registry, home / "mlflow.db")
@@ -87,6 +90,22 @@ def test_a_night_ends_with_answers_for_the_next_day(
     assert {*found["as_of"]} == {nth_day(40)}
     shown = made[1]["predictions"]
     assert (shown["current"], shown["rows"], shown["day"]) == (True, 200, str(nth_day(41)))
+
+
+def test_each_row_says_what_moved_it(made: tuple[Path, dict[str, Any]], after_40: Path) -> None:
+    """The toy's label follows ``size``: it moves each row most, up where it is large."""
+    found = current().merge(make_day(nth_day(41)), on="number")
+    assert (found["moved_1"] == "size").mean() > 0.9
+    by, far = found["moved_1_by"], found["size"].abs() > 0.5
+    assert (np.sign(by) == np.sign(found["size"]))[far].all()
+    assert (found["moved_1_by"].abs() >= found["moved_2_by"].abs().fillna(0)).all()
+    shown = made[1]["predictions"]
+    assert next(iter(shown["moved"])) == "size"
+    assert shown["moved"]["size"] == pytest.approx(by.abs().mean(), rel=0.1)
+    assert set(shown["moved_before"]) == {"size", "shop", "usual"}
+    page = after_40.parent / "after 40" / "reports" / "toy" / str(nth_day(40)) / "report.md"
+    assert "| Input | Tonight | Nights before |" in page.read_text()
+    assert "| size | 0." in page.read_text()
 
 
 def test_they_are_what_training_would_have_said_of_the_day(after_40: Path, tmp_path: Path) -> None:

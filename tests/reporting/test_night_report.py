@@ -71,6 +71,9 @@ PROMOTED = replace(
 )
 
 
+NOT_MADE = {"current": True, "rows": 3, "day": "2026-03-11", "version": "3"}
+
+
 def test_a_night_that_came_to_nothing_has_every_key_and_no_figures() -> None:
     found = build_report(HELD)
     assert set(found) == set(Report.__annotations__)
@@ -238,3 +241,14 @@ def test_drift_live_days_and_predictions_are_handed_on() -> None:
     assert found["has_reverted"] is True
     assert found["predictions"] is not None
     assert (found["predictions"]["day"], found["predictions"]["rows"]) == ("2026-03-11", 200)
+
+
+def test_an_input_that_moves_twice_as_much_as_before_stands_out() -> None:
+    made = {
+        "moved": {"size": 0.4, "shop": 0.1, "new": 0.05},
+        "moved_before": {"size": 0.1, "shop": 0.09},
+    }
+    told = to_markdown({**build_report(PROMOTED), "predictions": {**NOT_MADE, **made}}, {})
+    assert "| size | **0.4** | 0.1 |" in told
+    assert "| shop | 0.1 | 0.09 |" in told
+    assert "| new | 0.05 | - |" in told

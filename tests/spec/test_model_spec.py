@@ -40,6 +40,7 @@ WRONG: dict[str, tuple[object, str]] = {
     "fit_limit": (days(0), "fit_limit: found 0:00:00, allowed None or a timedelta of at least 1 s"),
     "candidates": ({}, "candidates: found {}, allowed a dict of name to estimator"),
     "drift_ignored": ("season", "drift_ignored: found 'season', allowed column names of the feat"),
+    "explain": ("yes", "explain: found 'yes', allowed True or False"),
     "baseline": (
         "naive",
         "baseline: found 'naive', allowed None or a candidate: ",
@@ -72,6 +73,14 @@ def test_slices_are_columns_and_functions_with_names_of_their_own() -> None:
     for wrong in ((lambda examples: examples,), (band, band), ("band", band), (3,), (dict.get,)):
         with pytest.raises(SpecError, match="allowed a tuple of column names and functions"):
             dataclasses.replace(toy, slices=wrong)
+
+
+def test_only_predicted_requests_of_a_target_can_be_explained() -> None:
+    assert dataclasses.replace(toy, explain=True).explain
+    with pytest.raises(SpecError, match="explain: found True, allowed only where requests are"):
+        dataclasses.replace(toy, explain=True, requests=None)
+    with pytest.raises(SpecError, match="explain: found True, allowed only where requests are"):
+        dataclasses.replace(load_spec("groceries"), explain=True)
 
 
 @pytest.mark.parametrize(
