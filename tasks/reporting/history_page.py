@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.metrics import base
-from tasks.monitoring.coverage import COVERAGE
+from tasks.monitoring.coverage import COVERAGE, MORE
 from tasks.monitoring.live_days import past_days
 from tasks.promotion.checks import Status
 from tasks.registry.waiting import APPROVED
@@ -360,30 +360,26 @@ def _estimates(newest: Report, graded: Collection[str], name: str) -> str:
 
 
 def _coverage(rows: Sequence[Row], newest: Report) -> str:
-    """The share of labels that the intervals of each day held, beside the level they promise."""
-    days = [
-        replace(row, live=row.covered, low=row.level, high=row.level, previous=None)
-        if row.covered is not None
-        else Row(row.day)
-        for row in rows
-    ]
+    """The share of labels that the intervals of each day held, beside their level."""
+    days = [Row(row.day) if row.covered is None else _covered(row) for row in rows]
     if all(day.live is None for day in days):
         return ""
-    placed = [
-        replace(
-            day,
-            place="" if day.live is None else "worse" if day.live < (day.low or 0) else "inside",
-            told="" if day.live is None else f"held {day.live:.1%}, nominal {day.low or 0:.1%}",
-        )
-        for day in days
-    ]
     held = newest.get("coverage")
-    said = f"{escape(capitalized(held['told']))}." if held else ""
+    told = f"{escape(capitalized(held['told']))}." if held else ""
+    keys = f"{mark('worse')} misses more than {MORE:g} times the nominal ones. {told}"
     return (
         "<h2>Labels inside their prediction interval: nominal level against live</h2>\n"
-        f"{_legend(said=said)}\n"
-        f"{_live_chart(placed, 'Share of labels inside their interval on each live day')}"
+        f'<p class="quiet">{keys}</p>\n'
+        f"{_live_chart(days, 'Share of labels inside their interval on each live day')}"
     )
+
+
+def _covered(row: Row) -> Row:
+    """The row of a live day, drawn with its coverage in place of its metric."""
+    share, level = row.covered or 0.0, row.level or 0.0
+    place = "worse" if 1 - share > MORE * (1 - level) else "inside"
+    told = f"held {share:.1%}, nominal {level:.1%}"
+    return Row(row.day, live=share, low=level, high=level, place=place, told=told)
 
 
 def _calendar(rows: Sequence[Row]) -> str:

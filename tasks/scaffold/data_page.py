@@ -65,7 +65,7 @@ def write_data_page(spec: ModelSpec, until: date, said: Sequence[str] = ()) -> P
     marks = {name: mark_columns(rows, target, time) for name, rows in tables.items()}
     sentences = list(dict.fromkeys([*said, *gaps]))
     place = settings.ensure_home() / "reports" / spec.name / "data.html"
-    title = f"{spec.name}: {days[0]} to {days[-1]}"
+    title = f"What is in the data of {spec.name}, {days[0]} to {days[-1]}"
     write_file(place, data_page(title, tables, marks, sentences).encode())
     return place
 

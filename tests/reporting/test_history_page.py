@@ -269,17 +269,20 @@ def test_intervals_are_shown_beside_the_level_they_promise() -> None:
     assert "Labels inside" not in history_page.to_html([night(1), night(0)], [graded(1, 0.2)])
     more = [
         graded(age, 0.2, calibration={"predicted": 0.8, "observed": share})
-        for age, share in ((2, 0.85), (1, 0.72))
+        for age, share in ((3, 0.65), (2, 0.85), (1, 0.72))
     ]
-    for record, share in zip(more, (0.85, 0.72), strict=True):
+    for record, share in zip(more, (0.65, 0.85, 0.72), strict=True):
         record["metrics"]["interval_coverage"] = share
     told = {"told": "prediction intervals held 78.5% of the labels", "off": False}
-    html = history_page.to_html([night(2), night(1), night(0, coverage=told)], more)
+    html = history_page.to_html([night(3), night(2), night(1), night(0, coverage=told)], more)
     drawn = chart(html, "Share of labels inside their interval on each live day")
     assert [tip for tip in tips(drawn) if tip] == [
+        "2026-11-19: held 65.0%, nominal 80.0%",
         "2026-11-20: held 85.0%, nominal 80.0%",
         "2026-11-21: held 72.0%, nominal 80.0%",
     ]
+    odd = [each for each in drawn.iter() if each.get("class") == "orange open"]
+    assert len(odd) == 1, "misses of 35 % where 20 % are nominal"
     assert "Prediction intervals held 78.5% of the labels." in html
     assert cells(html)[1]["Live"].endswith("intervals 72% of 80%")
 
