@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from datetime import date
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,10 +90,11 @@ def clean(rows: pd.DataFrame) -> pd.DataFrame:
     """
     departure = rows["sched_dep"].dt
     plan = rows.assign(hour=departure.hour.astype("int64"))
+    hashed = {name: _hashed(plan[name]) for name in {*chain(*KEYS.values())}}
     kept = rows[["day", "sched_dep", "carrier", "flight", "origin", "dest", "distance"]]
     delay = rows["arr_delay"]
     return kept.assign(
-        **{f"{name}_key": _key(plan, parts) for name, parts in KEYS.items()},
+        **{f"{name}_key": _key(hashed, parts) for name, parts in KEYS.items()},
         late=(delay > LATE_AFTER).astype("float64").where(delay.notna()),
         delay=delay.clip(-30, 120).fillna(0.0),
         cancelled=rows["dep_time"].isna().astype("float64"),
@@ -138,13 +142,17 @@ def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _key(rows: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
-    """One whole number for the values of these columns together, the same on every day."""
-    key = np.zeros(len(rows), dtype=np.uint64)
+def _hashed(values: pd.Series[Any]) -> np.ndarray:
+    """One whole number for each value, the same on every day."""
+    found = values.astype("category").cat
+    return pd.util.hash_array(found.categories.to_numpy(dtype=object))[found.codes]
+
+
+def _key(hashed: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
+    """One whole number for the values of these columns together."""
+    key = np.zeros(len(hashed[names[0]]), dtype=np.uint64)
     for name in names:
-        values = rows[name].astype("category")
-        hashed = pd.util.hash_array(values.cat.categories.to_numpy(dtype=object))
-        key = key * np.uint64(1_000_003) + hashed[values.cat.codes]
+        key = key * np.uint64(1_000_003) + hashed[name]
     return key.view(np.int64)
 
 
