@@ -36,11 +36,12 @@ def main() -> None:
 
 def ask(folder: str, probe: str) -> dict[str, Any]:
     """What one model answers."""
+    import skops.io  # noqa: F401, I001  # first: it looks through all modules loaded by then
     import mlflow
     import numpy as np
     import pandas as pd
 
-    model = mlflow.pyfunc.load_model(folder)
+    model = mlflow.pyfunc.load_model(folder, suppress_warnings=True)  # to find some takes a second
     rows = pd.read_parquet(probe)
     predictions = np.asarray(model.predict(rows), dtype=np.float64)
     thousand = pd.concat([rows] * (1000 // len(rows) + 1), ignore_index=True).head(1000)
