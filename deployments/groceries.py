@@ -113,13 +113,17 @@ def features(requests: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     columns |= purchase_features.habits(own, user, item)
     columns |= purchase_features.demand(log, item)
     columns |= purchase_features.shopping(own, user)
-    for group in ("category", "kind"):
-        coarse, code = log.coarser(history[group].to_numpy())
+    coarser = {group: log.coarser(history[group].to_numpy()) for group in ("category", "kind")}
+    for group, (coarse, code) in coarser.items():
         columns |= purchase_features.habits(
             coarse.of_asked(), user, code[item], (30, 120), prefix=f"{group}_"
         )
         whole = np.maximum(columns[f"{group}_count"], 1)
         columns[f"{group}_share"] = (columns["count"] / whole).astype(np.float32)
+    kinds, kind = coarser["kind"]
+    since = columns["days_since"], columns["kind_days_since"]
+    columns |= purchase_features.rhythm(log, user, item, since[0], kind)
+    columns |= purchase_features.rhythm(kinds, user, kind[item], since[1], prefix="kind_")
     paid = (history[name].to_numpy(dtype=np.float64) for name in ("value", "discount", "quantity"))
     columns |= purchase_features.offers(log, user, item, *paid)
     columns |= purchase_features.local_demand(log, user, item, history["store_id"].to_numpy())

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Columns = dict[str, Floats]
 FAR = 999.0
 """Value for days or trips since something that never happened."""
+OWN, USUAL = 2.0, 10.0
+"""How many gaps of the others a user's and an item's mean gap hold."""
 
 
 def habits(
@@ -106,6 +108,87 @@ def habits(
         prefix + name: _spread(values, place, known, never.get(name, 0.0))
         for name, values in found.items()
     }
+
+
+def rhythm(
+    purchases: Purchases,
+    user: Ints,
+    item: Ints,
+    since: Floats,
+    group: Ints | None = None,
+    prefix: str = "",
+) -> Columns:
+    """When a user is due for an item, where few purchases borrow from those of others.
+
+    The logarithm of the days from one purchase to the next is taken as normal. A user's mean for an
+    item is drawn to the item's, as by ``OWN`` gaps, and that to its group's, as by ``USUAL``; so is
+    the variance around it. Several rows of one user, item and day count once.
+
+    Args:
+        purchases: The log of all users; ``item`` may as well be a category.
+        user: User code of each item candidate.
+        item: Item code of each item candidate.
+        since: Days since the user's last purchase of each item candidate, ``FAR`` for never.
+        group: Group of each item code, such as its kind; None where all are one.
+        prefix: Put before each name.
+
+    Returns:
+        ``usual_log_gap`` and ``log_gap`` the means of the item and of the user, ``log_gap_spread``
+        the user's standard deviation; ``late`` and ``usual_late`` how many standard deviations
+        ``since`` is above either mean; ``due_today`` chance that a purchase that has not come until
+        the evening before comes on the day asked.
+    """
+    from scipy.special import ndtr
+
+    size, span = max(len(purchases.items), 1), int(purchases.age.max(initial=0)) + 1
+    pair = purchases.user.astype(np.int64) * size + purchases.item
+    when = np.sort(pair * span + (span - 1 - purchases.age))
+    pair, step = when // span, np.diff(when)
+    again = np.flatnonzero((pair[1:] == pair[:-1]) & (step > 0))
+    gap, pair = np.log(step[again]), pair[again]
+    fresh = np.ones(len(pair), dtype=bool)
+    fresh[1:] = pair[1:] != pair[:-1]
+    pairs, of = pair[fresh], np.cumsum(fresh) - 1
+    count, bought = np.bincount(of, minlength=len(pairs)), pairs % size
+
+    def per_item(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        return np.bincount(bought, values, size).astype(np.float64)
+
+    total, gaps = np.bincount(of, gap, len(pairs)), per_item(count)
+    typical = gap.mean() if len(gap) else np.log(30.0)
+    kinds = np.zeros(size, dtype=np.int64) if group is None else group
+    kind_mean = (np.bincount(kinds, per_item(total)) + 2 * USUAL * typical) / (
+        np.bincount(kinds, gaps) + 2 * USUAL
+    )
+    usual = (per_item(total) + USUAL * kind_mean[kinds]) / (gaps + USUAL)
+    own = (total + OWN * usual[bought]) / (count + OWN)
+    around = np.bincount(of, (gap - own[of]) ** 2, len(pairs))
+    variance = around.sum() / len(gap) if len(gap) else 1.0
+    usual_variance = (per_item(around) + USUAL * variance) / (gaps + USUAL)
+
+    key = user * size + item
+    place = np.minimum(np.searchsorted(pairs, key), max(len(pairs) - 1, 0))
+    known = (pairs[place] == key) if len(pairs) else np.zeros(len(key), dtype=bool)
+
+    def of_pair(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        return np.where(known, values[place], 0.0) if len(pairs) else np.zeros(len(key))
+
+    mean = (of_pair(total) + OWN * usual[item]) / (of_pair(count) + OWN)
+    spread = (of_pair(around) + 2 * OWN * usual_variance[item]) / (of_pair(count) + 2 * OWN)
+    spread = np.sqrt(np.maximum(spread, 1e-6))
+    days = np.where(since >= FAR, np.nan, since).astype(np.float64)
+    late, next_late = ((np.log(each) - mean) / spread for each in (days, days + 1))
+    until = ndtr(late)
+    found = {
+        "usual_log_gap": usual[item],
+        "log_gap": mean,
+        "log_gap_spread": spread,
+        "late": late,
+        "usual_late": (np.log(days) - usual[item])
+        / np.sqrt(np.maximum(usual_variance[item], 1e-6)),
+        "due_today": (ndtr(next_late) - until) / np.maximum(1 - until, 1e-3),
+    }
+    return {prefix + name: values.astype(np.float32) for name, values in found.items()}
 
 
 def demand(purchases: Purchases, item: Ints, spans: tuple[int, ...] = (1, 3, 7, 28, 84)) -> Columns:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -128,6 +130,40 @@ def test_habits_equal_a_plain_count(rows) -> None:
             assert found["due"][place] == pytest.approx(ages[0] / gap, rel=1e-5)
         else:
             assert np.isnan(found["due"][place])
+
+
+def test_a_rhythm_is_drawn_to_that_of_others() -> None:
+    """User a buys x after 4 and 4 days, b after 16, and y after one, whose logarithm is 0."""
+    rows = [("a", "x", 10), ("a", "x", 6), ("a", "x", 2), ("b", "x", 17), ("b", "x", 1)]
+    log = log_of([*rows, ("b", "y", 3), ("b", "y", 2)], ["a", "b"])
+    assert list(log.items) == ["x", "y"]
+    user, item = selection.for_everyone(2, np.arange(2))
+    since = np.array([2, purchase_features.FAR, 1, 2], dtype=np.float32)
+    found = purchase_features.rhythm(log, user, item, since)
+    four = np.log(4)  # the mean of all gaps, too
+    x, y = 14 / 13 * four, 10 / 11 * four
+    own = [(2 * four + 2 * x) / 4, y, (2 * four + 2 * x) / 3, 2 * y / 3]
+    assert found["usual_log_gap"] == pytest.approx([x, y, x, y])
+    assert found["log_gap"] == pytest.approx(own)
+    around = [2 * (four - own[0]) ** 2, (2 * four - own[2]) ** 2, own[3] ** 2]
+    usual_variance = (around[0] + around[1] + 10 * sum(around) / 4) / 13
+    spread = np.sqrt((around[0] + 4 * usual_variance) / 6)
+    assert found["log_gap_spread"][0] == pytest.approx(spread)
+    assert found["late"][0] == pytest.approx((np.log(2) - own[0]) / spread)
+    assert found["usual_late"][0] == pytest.approx((np.log(2) - x) / np.sqrt(usual_variance))
+    normal = NormalDist(own[0], spread)
+    chance = (normal.cdf(np.log(3)) - normal.cdf(np.log(2))) / (1 - normal.cdf(np.log(2)))
+    assert found["due_today"][0] == pytest.approx(chance, rel=1e-4)
+    assert np.isnan([found[name][1] for name in ("late", "usual_late", "due_today")]).all()
+
+
+def test_a_rhythm_of_a_log_without_a_second_purchase_is_a_month() -> None:
+    log = log_of([("a", "x", 3)], ["a", "stranger"])
+    user, item = selection.for_everyone(2, np.arange(1))
+    since = np.array([3, purchase_features.FAR], dtype=np.float32)
+    with np.errstate(all="raise"):
+        found = purchase_features.rhythm(log, user, item, since, prefix="kind_")
+    assert found["kind_log_gap"] == pytest.approx([np.log(30)] * 2)
 
 
 def test_popularity_counts_the_last_days_only() -> None:
