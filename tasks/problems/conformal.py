@@ -16,70 +16,70 @@ if TYPE_CHECKING:
     from tasks.metrics.base import Floats
 
 
-FEWEST = 200
-"""Fewest calibration rows for which a group gets shifts of its own."""
+FEWEST, STRETCHES = 200, 20
+"""Fewest rows for which a group gets shifts of its own; stretches of time that the folds share."""
 SEPARATOR = " · "
 
 
 class ConformalQuantiles(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Quantiles of an estimator, each moved until it holds on rows that it was not fitted on.
 
-    Split-conformal, with each tail by itself (Romano, Patterson, Candès: Conformalized Quantile
-    Regression, NeurIPS 2019, theorem 2). A first clone is fitted without the newest ``share`` of
-    the training rows, and its quantiles of those rows say by how much each level has to move; a
-    second clone is fitted on all rows, and predicts with these shifts. A fit takes twice as long.
-    The holdout is not touched, so that it shows whether the interval holds. The median stays.
+    Conformalized quantile regression with each tail by itself (Romano, Patterson, Candès, NeurIPS
+    2019, theorem 2), over two folds (Vovk, Cross-conformal predictors, 2015): the training rows are
+    cut into 20 stretches of time, a clone fitted on every other one says by how much each level
+    has to move on the rest, and the other way round. A third clone is fitted on all rows and
+    predicts with these shifts, so a fit takes twice as long. The stretches are spread over the
+    whole window, because a calibration on its newest part takes the season for the year. The
+    holdout is not touched, so that it shows whether the interval holds. The median stays.
 
-    The guarantee is for rows that are like those of the calibration. Where the world moves,
-    coverage moves with it; it is graded on live days, with an alarm.
+    It holds for rows that are like those of the window. Where the world moves, coverage moves with
+    it; it is graded on live days, with an alarm.
 
     Attributes:
         estimator: Regressor whose ``predict`` has a column for each level, such as
             ``QuantileRegressors``.
         levels: Ascending, those of ``Regression(quantiles=...)``.
-        share: Share of the training rows, the newest, that the levels are calibrated on.
         by: Input columns whose groups, such as the spec's slices, each get shifts of their own;
-            a group with fewer than 200 calibration rows has those of all rows.
+            a group with fewer than 200 rows has those of all rows.
     """
 
     def __init__(
         self,
         estimator: Any,
         levels: tuple[float, ...] = (0.1, 0.5, 0.9),
-        share: float = 0.2,
         by: tuple[str, ...] = (),
     ) -> None:
         self.estimator = estimator
         self.levels = levels
-        self.share = share
         self.by = by
 
     def fit(self, X: Any, y: npt.NDArray[Any]) -> ConformalQuantiles:  # noqa: N803
-        """Fit twice: to calibrate, and on all rows; rows are in the order of time.
+        """Fit on either fold, to calibrate, and on all rows; rows are in the order of time.
 
         Raises:
-            ValueError: Where ``share`` is none, there are too few rows for the levels, or the
-                inputs lack a column of ``by``.
+            ValueError: Where there are too few rows for the levels, or the inputs lack a column of
+                ``by``.
         """
-        if not 0 < self.share < 1:
-            raise ValueError(f"share: found {self.share!r}, expected a number between 0 and 1")
         target = np.asarray(y, dtype=np.float64)
-        first = len(target) - round(self.share * len(target))
-        needed = math.ceil(1 / min(min(level, 1 - level) for level in self.levels)) - 1
-        if first < 1 or len(target) - first < needed:
+        count = len(target)
+        rarest = min(min(level, 1 - level) for level in self.levels)
+        needed = max(math.ceil(1 / rarest - 1e-6) - 1, 4)
+        if count < needed:
             raise ValueError(
-                f"found {len(target) - first:,} rows to calibrate on and {first:,} to fit, "
-                f"expected {needed:,} or more to calibrate the levels {self.levels}"
+                f"found {count:,} rows, expected {needed:,} or more to calibrate the levels "
+                f"{self.levels}"
             )
-        early = clone(self.estimator).fit(_rows(X, slice(None, first)), y[:first])
-        late = _rows(X, slice(first, None))
-        found, held_out = np.asarray(early.predict(late), dtype=np.float64), target[first:]
-        self.shifts_ = {"": shifts(held_out, found, self.levels).tolist()}
-        groups = self._groups(late)
+        groups, stretch = self._groups(X), np.arange(count) * STRETCHES // count
+        fold = stretch % 2 if count >= STRETCHES else np.arange(count) % 2
+        unseen = np.empty((count, len(self.levels)))
+        for held_out in (fold == 0, fold == 1):
+            part = clone(self.estimator).fit(_rows(X, ~held_out), y[~held_out])
+            unseen[held_out] = part.predict(_rows(X, held_out))
+        self.shifts_ = {"": shifts(target, unseen, self.levels).tolist()}
         for group in np.unique(groups) if self.by else ():
             own = groups == group
             if own.sum() >= max(FEWEST, needed):
-                moved = shifts(held_out[own], found[own], self.levels)
+                moved = shifts(target[own], unseen[own], self.levels)
                 self.shifts_[str(group)] = moved.tolist()
         self.estimator_ = clone(self.estimator).fit(X, y)
         return self
@@ -120,5 +120,5 @@ def shifts(target: Floats, predicted: Floats, levels: Sequence[float]) -> Floats
     return found
 
 
-def _rows(inputs: Any, part: slice) -> Any:
+def _rows(inputs: Any, part: npt.NDArray[np.bool_]) -> Any:
     return inputs.iloc[part] if hasattr(inputs, "iloc") else inputs[part]

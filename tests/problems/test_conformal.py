@@ -70,15 +70,24 @@ def test_each_group_holds_by_itself_and_a_new_one_has_the_shifts_of_all() -> Non
     alone = ConformalQuantiles(TooSure()).fit(*two_markets(6000, seed=1))
     new = pd.DataFrame({"market": pd.Categorical(["new"])})
     np.testing.assert_array_equal(fitted.predict(new), alone.predict(new))
-    few = ConformalQuantiles(TooSure(), by=("market",)).fit(*two_markets(600, seed=1))
+    few = ConformalQuantiles(TooSure(), by=("market",)).fit(*two_markets(300, seed=1))
     assert list(few.shifts_) == [""]
+
+
+def test_a_season_is_not_taken_for_the_whole_year() -> None:
+    """Four fifths of the rows vary five times as much as the newest: calibrated on the newest
+    alone, the interval would hold half of what it should on a year like this one."""
+    random = np.random.default_rng(4)
+    spread = np.where(np.arange(8000) < 6400, 5.0, 1.0)
+    x, y = pd.DataFrame({"market": ["calm"] * 8000}), random.normal(0, spread)
+    fitted = ConformalQuantiles(TooSure()).fit(x, y)
+    assert covered(fitted, x, random.normal(0, spread))["calm"] == pytest.approx(0.8, abs=0.02)
 
 
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"share": 1.0}, "share: found 1.0"),
-        ({"levels": (0.001, 0.5, 0.999)}, "found 200 rows to calibrate on .*expected 999 or more"),
+        ({"levels": (0.0005, 0.5, 0.9995)}, "found 1,000 rows, expected 1,999 or more"),
         ({"by": ("shop",)}, "by: found 'shop'"),
     ],
 )
