@@ -23,6 +23,7 @@ from tasks.preflight.schedules import FILE, schedules_of
 from tasks.preflight.trial_fit import (
     input_faults,
     input_notes,
+    interval_notes,
     slice_faults,
     target_faults,
     thin,
@@ -245,7 +246,7 @@ def _look_inside(
         faults = (*faults, f"(The check used {shown} of {spec.lookback.days} days of history.)")
     searches = {n: c for n, c in spec.candidates.items() if isinstance(c, Tuned)}
     faults += tuple(f"Candidate {n!r}: {c.missing()}" for n, c in searches.items() if c.missing())
-    yield Part("Candidates", faults=faults), trials
+    yield Part("Candidates", faults=faults, notes=tuple(interval_notes(spec))), trials
     due = [
         f"{name}: hyperparameters searched for {each.budget:.0f} s by "
         f"{each.method} on the first night and after an edit, then every {each.every.days} days "

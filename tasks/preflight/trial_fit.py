@@ -83,6 +83,28 @@ def input_notes(inputs: pd.DataFrame) -> Iterable[str]:
         yield f"Mostly missing on these days: {few(often)}."
 
 
+def interval_notes(spec: ModelSpec) -> Iterable[str]:
+    """Warnings about prediction intervals that nothing makes hold, over all or in a slice."""
+    from tasks.problems.conformal import ConformalQuantiles
+
+    if not getattr(spec.problem, "quantiles", ()):
+        return
+    for name in spec.candidates:
+        estimator = fit.estimator_of(spec, name)
+        if not isinstance(estimator, ConformalQuantiles):
+            yield (
+                f"Candidate {name!r}: nothing makes its prediction intervals hold. Put it into "
+                "ConformalQuantiles of tasks.problems.conformal."
+            )
+        elif missing := [
+            by for by in spec.slices if isinstance(by, str) and by not in estimator.by
+        ]:
+            yield (
+                f"Candidate {name!r}: its prediction intervals hold over all rows, and not in each "
+                f"slice of {few(missing)}. Name these in by of its ConformalQuantiles."
+            )
+
+
 def target_faults(spec: ModelSpec, training: pd.DataFrame, holdout: pd.DataFrame) -> list[str]:
     """Why these targets do not allow training, or an evaluation."""
 

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightgbm import LGBMClassifier
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from tasks.clean_process import run
@@ -24,7 +25,10 @@ from tasks.cli import commands
 from tasks.preflight import check
 from tasks.preflight.check import check_model, choose_days
 from tasks.preflight.result import OUTCOMES, Checkup, Part, to_text
+from tasks.preflight.trial_fit import interval_notes
 from tasks.problems import Classification, Metric, Regression
+from tasks.problems.conformal import ConformalQuantiles
+from tasks.problems.quantiles import QuantileRegressors
 from tasks.sources import ParquetDays
 from tasks.spec import EXPANDING, ModelSpec, days
 from tests.nights import MLFLOW_WARNINGS, nth_day, write_model, write_more
@@ -452,3 +456,21 @@ def test_closed_and_stray_days_are_no_missing_days(tmp_path: Path) -> None:
     text = to_text(look(tmp_path, date(2026, 2, 8)))
     assert "1 day(s) lie long before all others, the first 1970-01-01" in text
     assert "none missing" in text
+
+
+def test_intervals_that_nothing_makes_hold_are_told() -> None:
+    """Also in the slices that the spec names, and no model without quantiles is told anything."""
+    plain = QuantileRegressors(HistGradientBoostingRegressor(loss="quantile"))
+    spec = dataclasses.replace(
+        toy,
+        problem=Regression("bought", quantiles=(0.1, 0.5, 0.9), key=("number",)),
+        candidates={
+            "plain": plain,
+            "whole": ConformalQuantiles(plain),
+            "each": ConformalQuantiles(plain, by=("shop",)),
+        },
+    )
+    first, second = interval_notes(spec)
+    assert first.startswith("Candidate 'plain': nothing makes its prediction intervals hold.")
+    assert second.startswith("Candidate 'whole'") and "slice of shop." in second
+    assert list(interval_notes(toy)) == []
