@@ -25,6 +25,10 @@ from tasks.evaluation.evaluate import evaluate, evaluate_days
 from tasks.metrics.base import title
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
     from tasks.spec.model_spec import ModelSpec
 
 
@@ -135,10 +139,8 @@ def compare(spec: ModelSpec, now: Side, before: Side, ref: str, commit: str, nig
         raise BacktestError(
             f"The file of {ref} has another kind of prediction: the two cannot be compared."
         )
-    sides, keys = {NOW: now, BEFORE: before}, [*spec.problem.keys]
-    paired = all({*keys} <= {*side.examples} for side in sides.values()) and now.examples[
-        keys
-    ].equals(before.examples[keys])
+    sides = {NOW: now, BEFORE: before}
+    paired = _same_rows(now.examples, before.examples, spec.problem.keys)
     if paired:
         days = now.examples["day"].nunique()
         found = evaluate(
@@ -167,6 +169,14 @@ def compare(spec: ModelSpec, now: Side, before: Side, ref: str, commit: str, nig
         confidence=spec.gate.confidence,
         paired=paired,
         sides=sides,
+    )
+
+
+def _same_rows(now: pd.DataFrame, before: pd.DataFrame, keys: Sequence[str]) -> bool:
+    """Whether the examples are the same rows in the same order, whatever their types on disk."""
+    there = len(now) == len(before) and {*keys} <= {*now} & {*before}
+    return there and all(
+        np.array_equal(now[key].to_numpy(), before[key].to_numpy()) for key in keys
     )
 
 
@@ -218,7 +228,7 @@ def to_markdown(found: Review) -> str:
         side = found.sides[name]
         lines.append(
             f"| {said} | {_figure(found.figures[name])} | {_share(side.staleness)} | "
-            f"{side.cpu_seconds:.1f} | {side.recipe} |"
+            f"{side.cpu_seconds:.2f} | {side.recipe} |"
         )
     lines += ["", f"Gain: {_share(found.gain)}; positive is better."]
     if not found.paired:

@@ -113,6 +113,7 @@ def test_an_edit_that_makes_a_model_worse_ends_with_its_code(
     code, out, err = ask(capfd, monkeypatch, *called, "--against", "main")
     assert code == 3, out + err
     assert out.startswith("**toy: the file as it is is WORSE than that of main**")
+    assert "different rows" not in out, "both sides serve the same rows"
     assert "8 nights replayed, served days 2026-02-02 to 2026-02-09" in out
     code, out, err = ask(capfd, monkeypatch, *called, "--against=--output=x")
     assert (code, out) == (2, "") and "--against: git rev-parse" in err
