@@ -124,3 +124,31 @@ def test_the_protocol_keeps_usual_households_of_five_baskets() -> None:
     kept = grocers.keep(lines)
     assert set(kept["household_id"]) == {1, 4}
     assert set(kept["product_id"]) == {7}
+
+
+def receipts(last: int) -> pd.DataFrame:
+    """Three households, a basket a week of two products, the last of which holds another."""
+    parts = [
+        (user, product, 7 * week + user)
+        for user in range(3)
+        for week in range(6)
+        for product in ((week + user) % 4, last if week == 5 else 4)
+    ]
+    lines = pd.DataFrame(parts, columns=["household_id", "product_id", "days"])
+    when = pd.Timestamp("2017-03-01 10:00") + pd.to_timedelta(lines.pop("days"), unit="D")
+    paid = {"store_id": 1, "quantity": 1, "sales_value": 2.0, "retail_disc": 0.0}
+    kinds = {"product_category": "a", "product_type": "b"}
+    return lines.assign(transaction_timestamp=when, **paid, **kinds)
+
+
+def test_no_basket_is_known_to_its_own_features() -> None:
+    found = []
+    for last in (2, 3):
+        lines = receipts(last)
+        log = grocers.encode(lines)
+        found.append(grocers.examples_before(log, grocers.of_baskets(log, lines), 0))
+    labels = ["target", "size"]
+    pd.testing.assert_frame_equal(*(each.drop(columns=labels) for each in found))
+    assert not found[0]["target"].equals(found[1]["target"])
+    before = grocers.examples_before(log, grocers.of_baskets(log, lines), 1)
+    assert before.loc[before["target"], "size"].eq(2).all()
