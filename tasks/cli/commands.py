@@ -231,7 +231,7 @@ def _review(asked: argparse.Namespace) -> int:
             newest = max(spec.source.list_days(as_of), default=as_of)
             found = against.review(spec, asked.against, asked.nights, asked.every, newest)
     except NightlyError as error:
-        return fail(f"{type(error).__name__}: {error}", error.exit_code)
+        return end_failed(error)
     print_text(against.to_markdown(found))
     return against.WORSE_CODE if found.outcome is against.Outcome.WORSE else 0
 

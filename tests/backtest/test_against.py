@@ -116,7 +116,7 @@ def test_an_edit_that_makes_a_model_worse_ends_with_its_code(
     assert "different rows" not in out, "both sides serve the same rows"
     assert "8 nights replayed, served days 2026-02-02 to 2026-02-09" in out
     code, out, err = ask(capfd, monkeypatch, *called, "--against=--output=x")
-    assert (code, out) == (2, "") and "--against: git rev-parse" in err
+    assert (code, out) == (2, "") and err.startswith("nightly: --against: git rev-parse")
     (models / "new.py").write_text((models / "shop.py").read_text())
     called = ("--model", str(models / "new.py"), "--nights", "8")
     code, _, err = ask(capfd, monkeypatch, *called, "--against", "main")
