@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from tasks.clean_process import version_answers
 from tasks.features import cleaning, examples, scoring
 from tasks.spec.loading import load_spec
-from tasks.steps import predict
 from tasks.store import frames
 from tasks.training import fit
 
@@ -81,7 +81,7 @@ def main() -> None:
         forget_peak()
         wall, cpu = time.perf_counter(), time.process_time()
         with threadpool_limits(1):
-            keep = predict.INPUTS_AT_MOST
+            keep = version_answers.INPUTS_AT_MOST
             answers, _ = scoring.answer_ahead(SPEC, recipe, rows, None, ahead, keep)
         print(
             f"{households:>8,} households, {len(rows):>11,} purchases: {len(answers):>9,} answers "
