@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.steps.config import RetrainConfig
+from tasks.steps.fleet import refuse_fleet
 from tasks.steps.monitor import end_monitor, grade_predictions, revert_champion
 from tasks.steps.opening import end_held, only_night, open_night
 from tasks.steps.predict import publish_after_revert
@@ -21,6 +22,7 @@ from tasks.steps.prepare import clean_days
 @flow
 def monitor(config: RetrainConfig) -> State:
     """Grade past predictions on labels that have arrived; nothing is trained."""
+    refuse_fleet(config.model, "its predictions are not graded: they are of several models")
     with only_night(config.model):
         night = open_night(config)
         if night.held:

@@ -13,6 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.promotion.checks import Status
 from tasks.steps.config import RetrainConfig
+from tasks.steps.fleet import judge_partitions, open_fleet, share_error
 from tasks.steps.judge import judge_night, look_for_leaks, score_champion
 from tasks.steps.monitor import grade_predictions, measure_drift, revert_champion
 from tasks.steps.opening import end_look, look_again, only_night, open_night
@@ -60,6 +61,8 @@ def retrain(config: RetrainConfig) -> State:
         drift = measure_drift(night, clean, examples)
         made = [fit.result(raise_on_failure=False) for fit in fits]
         signs = (*leaks, drift.check)
+        fleet = open_fleet(night, clean, examples)
+        night = share_error(night, fleet)
         judged = judge_night(night, examples, made, champion, signs)
 
         if night.backfill:
@@ -80,9 +83,12 @@ def retrain(config: RetrainConfig) -> State:
             if judged.verdict.status is Status.SHADOW:
                 judged = begin_shadow(night, judged, version)
 
+        parts = judge_partitions(night, clean, examples, signs, run, fleet)
         clean_up(night)
         shown = deliver_predictions(night, clean)
-        report = publish_report(night, clean, examples, judged, run, version, live, drift, shown)
+        report = publish_report(
+            night, clean, examples, judged, run, version, live, drift, shown, parts
+        )
         return end_night(report)
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,12 @@ import numpy as np
 from tasks.clean_process.package_check import files_digest
 from tasks.clean_process.run import CleanProcessError, run_by_itself
 from tasks.errors import NightlyError, RegistryError
-from tasks.features import scoring
+from tasks.features import partitions, scoring
 from tasks.features.cleaning import clean_keys
 from tasks.features.contract import accept_rows
 from tasks.registry import packages, versions
 from tasks.spec.fingerprint import digest
+from tasks.spec.fleet import PartitionSpec, spec_of
 from tasks.spec.values import days
 from tasks.store import files, frames, models
 from tasks.training import explanation, fit
@@ -103,9 +104,17 @@ def score_champion(
         packages.downloaded(client, spec.name, champion.version) as package,
         packages.downloaded_twin(client, champion) as twin,
     ):
-        said = ask_champion(champion, spec.name, package, twin, accepted, held_out)
+        said = ask_champion(champion, spec.whole.name, package, twin, accepted, held_out)
     kept = _kept_rows(spec, {day: fingerprints[day] for day in held_out})
-    return align(spec, holdout, kept, accepted, said)
+    more, scores = align(spec, holdout, kept, accepted, said)
+    return more, scores[_own(spec, kept)] if isinstance(spec, PartitionSpec) else scores
+
+
+def _own(spec: PartitionSpec, kept: pd.DataFrame) -> np.ndarray:
+    """Which examples of a fleet are of this partition: the rows it was made of, with a label."""
+    labelled = kept[kept[spec.problem.target_column].notna()]
+    texts = partitions.as_text(labelled[str(spec.partition)])
+    return (texts == spec.value).to_numpy(dtype=np.bool_)
 
 
 def predict_ahead(
@@ -140,7 +149,7 @@ def predict_ahead(
             accepted = accept(spec, spec.source.read_days(past))
             named = ahead.requests
             key = None if spec.problem.user_column else list(spec.problem.answer_keys)
-            found = ask_ahead(version, spec.name, package, accepted, named, ahead.day, key)
+            found = ask_ahead(version, spec.whole.name, package, accepted, named, ahead.day, key)
             return found, None, {}
         check_unaltered(version, package)
         stored = shipped_file(package)
@@ -161,6 +170,76 @@ def predict_ahead(
         posted = packages.posted(estimator, inputs)
         inputs = inputs.assign(**{str(name): posted[name] for name in posted})
     return found, inputs, means
+
+
+def predict_for_partitions(
+    client: Client,
+    spec: ModelSpec,
+    champions: Mapping[str, str],
+    ahead: DayAhead,
+    found: pd.DataFrame,
+    inputs: pd.DataFrame | None,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The same with the rows of each partition predicted by its own champion.
+
+    Args:
+        client: From ``open_registry``.
+        spec: The fleet.
+        champions: Partition to the version of its champion.
+        ahead: The day and its requests.
+        found: What the common model predicts, a row for each request.
+        inputs: Its inputs; None where its code is not tonight's.
+
+    Returns:
+        The predictions, with the partition column, ``model`` and ``version`` of the model that made
+        each; and each partition whose champion failed, with the reason: the common model's
+        predictions stand in.
+    """
+    import pandas as pd
+
+    assert spec.partition is not None and ahead.requests is not None
+    asked = scoring.clean_requests(spec, ahead.requests, pd.Timestamp(ahead.day))
+    if len(asked) != len(found):
+        raise AlignError("the requests and the predictions differ in number")
+    values = asked[spec.partition].reset_index(drop=True)
+    texts, failed = partitions.as_text(values), dict[str, str]()
+    columns = list(spec.problem.score_columns)
+    made = found.assign(**{spec.partition: values, "model": spec.name, "version": ""})
+    for value, version in champions.items():
+        own = (texts == value).to_numpy(dtype=np.bool_)
+        if not own.any():
+            continue
+        part = spec_of(spec, value)
+        try:
+            champion = versions.read_version(client, part.name, version)
+            if inputs is None or champion.digest != digest(spec):
+                asks = replace(ahead, requests=ahead.requests[own].reset_index(drop=True))
+                scores = predict_ahead(client, part, champion, asks)[0][columns].to_numpy()
+            else:
+                scores = _scores_of(client, part, champion, inputs[own])
+            if len(scores) != own.sum() or not np.isfinite(scores).all():
+                raise AlignError("its predictions are not a finite number for each request")
+        except files.DiskError:
+            raise
+        except Exception as error:  # one bad version harms no other
+            log.warning("predict   %s: %s", part.name, error)
+            failed[value] = f"{type(error).__name__}: {error}"
+            continue
+        made.loc[own, columns] = scores
+        made.loc[own, ["model", "version"]] = [part.name, version]
+    return made, failed
+
+
+def _scores_of(
+    client: Client, spec: ModelSpec, version: Champion, inputs: pd.DataFrame
+) -> np.ndarray:
+    """Scores of these inputs, shape (rows, scores), from a version whose code is tonight's."""
+    with packages.downloaded(client, spec.name, version.version) as package:
+        check_unaltered(version, package)
+        estimator = models.load_checked_model(shipped_file(package), fit.trusted_types(spec))
+    named = [str(column["name"]) for column in estimator.form_]
+    scores = fit.score(spec, f"Version {version.version}", estimator, inputs[named])
+    return scores.reshape(len(inputs), -1)
 
 
 def predict_by_previous(client: Client, spec: ModelSpec, ahead: DayAhead) -> pd.DataFrame | None:
@@ -325,7 +404,8 @@ def check_unaltered(version: Champion, package: Path) -> None:
 
 def accept(spec: ModelSpec, raw: pd.DataFrame) -> pd.DataFrame:
     """The rows tonight's contract accepts: the same raw rows for both pipelines."""
-    return accept_rows(raw, spec.contract).rows
+    accepted = accept_rows(raw, spec.contract)
+    return partitions.set_aside(spec, accepted).accepted.rows if spec.partition else accepted.rows
 
 
 def align(

@@ -28,6 +28,7 @@ from tasks.promotion.checks import Status
 from tasks.reporting.decisions import recall
 from tasks.reporting.held import NOTHING, night_to_take_up
 from tasks.settings import SettingsError, check_home
+from tasks.spec.fleet import model_name, spec_of
 from tasks.spec.loading import load_spec
 from tasks.spec.values import shown
 from tasks.store.scratch import own_folder
@@ -67,6 +68,9 @@ def answer_if_decided() -> None:
         sys.exit(_check(asked))
     if asked.report:
         sys.exit(fail("--report: found without --check, expected both", 2))
+    if asked.partition is not None:
+        told = "--partition goes with --check: a night is of all partitions. Leave it out."
+        sys.exit(fail(told, WrongInputError.exit_code))
     if asked.look:
         if night_to_take_up(asked.model) is None:
             print_text(f"{NOTHING}: no held night of {asked.model} can run now.")
@@ -88,6 +92,8 @@ def _check(asked: argparse.Namespace) -> int:
     try:
         with own_stdout(), noted(read):
             spec = load_spec(asked.model)
+            if asked.partition is not None:
+                spec = spec_of(spec, asked.partition)
     except SpecError as error:
         return fail(str(error), error.exit_code)
     from tasks.preflight.check import check_model
@@ -137,7 +143,7 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
     asked = rollback_parser().parse_args()
     config = _settings(
         RollbackConfig,
-        model=asked.model,
+        model=_registered(asked),
         to=asked.to,
         why=asked.why,
         release=asked.release,
@@ -154,7 +160,7 @@ def run_approve(approve: Callable[..., Any]) -> None:
     asked = approve_parser().parse_args()
     config = _settings(
         ApproveConfig,
-        model=asked.model,
+        model=_registered(asked),
         by=asked.by,
         why=asked.why,
         refuse=asked.refuse,
@@ -277,6 +283,16 @@ def _settings(kind: type[Settings], **given: object) -> Settings:
         sys.exit(fail(words, 2))
 
 
+def _registered(asked: argparse.Namespace) -> str:
+    """The registered model that a command is about: that of the partition, where it names one."""
+    if asked.partition is None:
+        return str(asked.model)
+    try:
+        return model_name(asked.model, asked.partition)
+    except SpecError as error:
+        sys.exit(fail(str(error), error.exit_code))
+
+
 def _import_model(model: str) -> None:
 
     try:
@@ -299,8 +315,10 @@ def _end(state: State, asked: argparse.Namespace) -> int:
 
 
 def _show(report: Report, asked: argparse.Namespace, *, again: bool) -> int:
+    from tasks.reporting.fleet_page import exit_code
     from tasks.reporting.render import to_terminal
 
     text = json.dumps(report, indent=1, ensure_ascii=False)
     print_text(text if asked.json else to_terminal(report, again=again))
-    return Status(report["verdict"]).exit_code
+    fleet = report.get("fleet")
+    return Status(report["verdict"]).exit_code or (exit_code(fleet) if fleet else 0)

@@ -45,6 +45,7 @@ def rollback_parser() -> argparse.ArgumentParser:
         "nothing is held or to retire; 1 failure.",
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="name in the registry")
+    _add_partition(parser)
     parser.add_argument("--to", type=int, metavar="VERSION", help="default: the previous champion")
     parser.add_argument(
         "--why", default="no reason given", help="recorded on the version that is rolled back"
@@ -73,6 +74,7 @@ def approve_parser() -> argparse.ArgumentParser:
         "another champion; 1 failure.",
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="name in the registry")
+    _add_partition(parser)
     parser.add_argument("--by", required=True, metavar="NAME", help="who decides; recorded")
     parser.add_argument("--why", required=True, metavar="REASON", help="recorded as well")
     parser.add_argument(
@@ -127,6 +129,11 @@ def retrain_parser() -> argparse.ArgumentParser:
         help="with --check: also write a page of what is in the raw and the clean rows",
     )
     parser.add_argument(
+        "--partition",
+        metavar="VALUE",
+        help="of a fleet, with --check: look at this partition (default: all)",
+    )
+    parser.add_argument(
         "--look",
         action="store_true",
         help="only take up a night that was held, if its data are there now",
@@ -151,6 +158,14 @@ def _night_parser(prog: str, description: str, epilog: str) -> argparse.Argument
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
     return parser
+
+
+def _add_partition(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--partition",
+        metavar="VALUE",
+        help="of a fleet: the model of this partition (default: the common model)",
+    )
 
 
 def _date(text: str) -> date:

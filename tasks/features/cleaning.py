@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.errors import SpecError
+from tasks.features import partitions
 from tasks.features.contract import accept_rows, over_limit
 from tasks.features.scoring import clean_each
 from tasks.spec.fingerprint import digest
@@ -44,6 +45,9 @@ def days_to_clean(spec: ModelSpec, fingerprints: Mapping[date, str]) -> list[dat
     keys = clean_keys(spec, fingerprints)
     refs = frames.find_days("clean", list(keys.values()))
     counted = frames.find_days("counts", list(keys.values()))
+    if spec.partition is not None:
+        parts = frames.find_days("parts", list(keys.values()))
+        counted = {key: ref for key, ref in counted.items() if key in parts}
     return [day for day, key in keys.items() if key not in refs or key not in counted]
 
 
@@ -94,13 +98,23 @@ def clean_days(
         done, at_once = done + len(batch), _days_at_once(len(raw) / len(batch))
         accepted = accept_rows(raw, spec.contract)
         del raw  # as large as what is made of it
-        refused = refusals(spec, accepted)
+        bad: dict[Any, str] = {}
+        if spec.partition is None:
+            refused = refusals(spec, accepted)
+        else:
+            aside = partitions.set_aside(spec, accepted)
+            accepted, bad = aside.accepted, aside.bad
+            refused = refusals(spec, aside.rest) | aside.refused
         keep_quarantined(spec.name, batch, accepted.quarantine)
         made = clean_each(spec, accepted.rows)
+        if spec.partition is not None:
+            made = {day: partitions.in_order(spec, rows) for day, rows in made.items()}
         check_named_columns(spec, {*accepted.rows}.union(*made.values()))
         refused |= _label_faults(spec, made)
         rejected |= refused
         good = {day: keys[day] for day in batch if day not in refused}
+        if spec.partition is not None:
+            frames.write_days("parts", by_day(partitions.count_parts(spec, made, bad), good))
         refs |= _write_clean(spec, good, made)
         counted |= frames.write_days("counts", by_day(accepted.counts.reset_index(), good))
         counts.append(accepted.counts)

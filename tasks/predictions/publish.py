@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,8 @@ class Predictions:
         moved: Input to its mean absolute effect on these rows, the largest first, where they are
             explained.
         moved_before: The same, the mean of the last nights that were explained.
+        own: Partitions of a fleet whose own champions predicted.
+        failed_parts: Partitions whose champions could not predict, each with the reason.
     """
 
     day: date
@@ -48,6 +50,8 @@ class Predictions:
     promised: dict[str, float] | None = None
     moved: dict[str, float] | None = None
     moved_before: dict[str, float] | None = None
+    own: int = 0
+    failed_parts: dict[str, str] = field(default_factory=dict)
 
 
 def to_json(made: Predictions) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tasks.features import cleaning
 from tasks.features.as_of import day_start_of, last_complete_day, reasons_to_hold
 from tasks.features.contract import ContractError, accept_rows, as_declared, repeated
 from tasks.features.examples import build_examples, day_and_history
+from tasks.features.partitions import as_text
 from tasks.features.scoring import clean_requests, clean_rows, days_before, hide_open_labels
 from tasks.features.split import HistoryError, most_training_days, split_days, without_strays
 from tasks.preflight.file_reads import noted, unknown
@@ -33,6 +34,7 @@ from tasks.promotion import leaks
 from tasks.sources.base import ColumnsError, SourceError, SourceSettingsError
 from tasks.spec.calendar import WEEKDAYS
 from tasks.spec.fingerprint import code_files, data_files
+from tasks.spec.fleet import PartitionSpec
 from tasks.spec.tuned import Tuned
 from tasks.training.tuning import next_search
 
@@ -228,6 +230,8 @@ def _look_inside(
     if clean is None:
         return
     yield _look_for_leaks(spec, rows, sample, clean), ()
+    if spec.partition is not None:
+        yield _look_at_partitions(spec, clean, len(sample.read)), ()
     cleaned = time.perf_counter()
     with noted(seen):
         examples, part = _look_at_features(spec, sample, clean)
@@ -383,6 +387,29 @@ def _other_days(spec: ModelSpec, accepted: Accepted, alone: pd.DataFrame) -> tup
         "a time, so that a day is the same whatever is read with it: compute what needs other days "
         "in features, from history.",
     )
+
+
+def _look_at_partitions(spec: ModelSpec, clean: pd.DataFrame, days: int) -> Part:
+    """How many partitions the sample has, and which would be judged alone; or of one of them."""
+    title = "Partitions"
+    try:
+        counts = as_text(clean[str(spec.partition)]).value_counts()
+    except (KeyError, SpecError) as error:
+        return Part(title, faults=(told(spec, "partition", error),))
+    units = counts / days * spec.holdout.days
+    few_rows = units < spec.gate.min_units
+    rule = f"fewer than {spec.gate.min_units:,} rows in {spec.holdout.days} days of holdout"
+    if not isinstance(spec, PartitionSpec):
+        line = f"{len(counts):,} in the days read; about {int(few_rows.sum()):,} have {rule}"
+        return Part(title, (f"{line}: the common model serves those",))
+    if spec.value not in counts.index:
+        some = few(map(str, counts.index))
+        return Part(
+            title, faults=(f"No row of {spec.value!r} in the days read; there are {some}.",)
+        )
+    found = f"{spec.value}: {counts[spec.value] / days:,.1f} rows a day"
+    alone = f"{rule}: the common model serves it" if few_rows[spec.value] else "judged alone"
+    return Part(title, (f"{found}, {alone}; the candidates were tried on the rows of all",))
 
 
 def _look_for_leaks(

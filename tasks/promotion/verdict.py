@@ -112,6 +112,7 @@ def decide(
     code: str = "",
     retired: Champion | None = None,
     anchor: AnchorFacts | None = None,
+    share: float = 1.0,
 ) -> Decision:
     """Promote tonight's challenger or keep the champion; in doubt the champion stays.
 
@@ -126,6 +127,7 @@ def decide(
         code: Digest of the spec; a contest belongs to one.
         retired: Where there is no champion: the one a person gave up, with its known figures.
         anchor: The fixed version that it must not fall behind, where that is not the champion.
+        share: The model's share of the error that a fleet's models share (``Gate.within``).
 
     Raises:
         SpecError: Where the holdout has not what a slice of the spec needs.
@@ -133,7 +135,7 @@ def decide(
     for by in spec.slices:  # also where there is no champion yet: a fault must not wait for one
         spec.problem.slice_values(evidence.holdout, by)
     found = _judge(
-        spec, evidence, champion, checked, refused or {}, contests, code, retired, anchor
+        spec, evidence, champion, checked, refused or {}, contests, code, retired, anchor, share
     )
     verdict = into_shadow(found.verdict, spec.gate) if champion else found.verdict
     if champion and champion.candidate == spec.baseline == found.challenger:
@@ -234,6 +236,7 @@ def _judge(
     code: str,
     retired: Champion | None,
     anchor: AnchorFacts | None,
+    share: float,
 ) -> Decision:
     challenger, recipe = evidence.candidates[0], champion.candidate if champion else None
     figures: Evaluation | None = None
@@ -264,7 +267,7 @@ def _judge(
         daily = evaluate_days(spec.problem, evidence.holdout, evidence.scores)
         if recipe:
             contests = _count(spec, evidence, daily, recipe, refused, contests, code)
-            proven = proofs(contests, recipe, spec.gate.recipe_confidence)
+            proven = proofs(contests, recipe, spec.gate.within(share).recipe_confidence)
         sure = [name for name, proof in proven.items() if proof.passed]
         ranked = rank_challengers(figures, evidence.candidates, recipe, spec.gate, sure)
         broken = (champion and champion.fault) or (anchor and anchor.fault)

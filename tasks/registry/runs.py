@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tasks import settings
 from tasks.registry.versions import delete_package, versions_of_night
 from tasks.shown import hide
+from tasks.spec.fleet import fleet_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,7 +48,8 @@ class NightRun:
         params: Parameters of the night.
         metrics: Figures of the night.
         children: Its candidates.
-        days: The data: name, fingerprint and place, logged as dataset input.
+        days: The data: name, fingerprint and place, logged as dataset input; empty for none.
+        parent: The run of the fleet's night, for that of one of its partitions.
     """
 
     model: str
@@ -58,6 +60,7 @@ class NightRun:
     metrics: Mapping[str, float]
     children: Sequence[ChildRun]
     days: Mapping[str, str]
+    parent: str | None = None
 
 
 def role_metrics(
@@ -100,18 +103,23 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
     """
     from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401
 
-    experiment = _experiment(client, night.model)
+    experiment = _experiment(client, fleet_of(night.model))
     registered = {version.run_id for version in versions_of_night(client, night.model, night.night)}
     wanted = f"tags.`nightly.night` = '{night.night}'"
     for run in client.search_runs([experiment], wanted):
         same = run.data.tags.get("judged") == night.tags["judged"]
         if same and run.info.run_id in registered:
+            if night.parent:
+                client.set_tag(run.info.run_id, "mlflow.parentRunId", night.parent)
             return str(run.info.run_id)
     tags = {**night.tags, "nightly.night": night.night, "as_of": night.as_of.isoformat()}
+    if night.parent:
+        tags["mlflow.parentRunId"] = night.parent
     name = f"{night.model} {night.as_of}"
     parent: str = client.create_run(experiment, run_name=name, tags=tags).info.run_id
     _log(client, parent, night.params, night.metrics)
-    _log_dataset(client, parent, night)
+    if night.days:
+        _log_dataset(client, parent, night)
     made = {parent}
     for child in night.children:
         fitted = client.create_run(
@@ -127,7 +135,7 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
         client.set_terminated(fitted)
         made.add(fitted)
     for run in client.search_runs([experiment], wanted):
-        whole = run.data.tags.get("mlflow.parentRunId", run.info.run_id) in registered
+        whole = {run.data.tags.get("mlflow.parentRunId"), run.info.run_id} & registered
         if not whole and run.info.run_id not in made:
             _delete_run(client, run)
     return parent

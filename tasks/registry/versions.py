@@ -15,6 +15,7 @@ from tasks.registry.client import Versions, list_versions, to_error
 from tasks.registry.holds import HELD_UNTIL, how_withdrawn
 from tasks.registry.waiting import waits
 from tasks.spec.fingerprint import digest, spec_module, spec_path
+from tasks.spec.fleet import SEPARATOR
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -322,6 +323,12 @@ def champions(client: MlflowClient) -> dict[str, str]:
         found |= {name: str(version) for name, version in aliases.items() if version}
         token = page.token or None
     return found
+
+
+def champions_of(client: MlflowClient, fleet: str) -> dict[str, str]:
+    """Version of the champion of each partition's model that has one."""
+    begin = f"{fleet}{SEPARATOR}"
+    return {name: version for name, version in champions(client).items() if name.startswith(begin)}
 
 
 def version_by_alias(client: MlflowClient, model: str, alias: str) -> Any:

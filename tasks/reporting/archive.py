@@ -108,6 +108,11 @@ def history_page(model: str) -> Path:
     return _folder(model) / "history.html"
 
 
+def fleet_page(model: str) -> Path:
+    """Where the page of a fleet's partitions lives."""
+    return _folder(model) / "partitions.html"
+
+
 def _folder(model: str) -> Path:
     return settings.home() / "reports" / model
 

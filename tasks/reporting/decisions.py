@@ -97,7 +97,8 @@ def remember(
 
 def forget(name: str) -> None:
     """Drop every decided night of a model, because the version they promoted may not be champion
-    any more."""
+    any more; of a partition's model those of its fleet."""
+    name = name.partition(".")[0]
     for file in (settings.home() / "decisions").glob("*/*.json"):
         if read_json(file).get("name") == name:
             file.unlink()
@@ -165,6 +166,9 @@ def _folder(model: str) -> Path:
 
 def full_name(model: str) -> str:
     """How a model was named, from any working directory."""
+    file, at, partition = model.partition(".py@")
+    if at:
+        return f"{Path(f'{file}.py').resolve()}@{partition}"
     return str(Path(model).resolve()) if model.endswith(".py") else model
 
 

@@ -32,7 +32,8 @@ def write_index(champions: Mapping[str, str]) -> Path | None:
         champions: Model to the version that is its champion now.
     """
     place = settings.home() / "reports"
-    names = sorted(folder.name for folder in place.glob("*/") if folder.is_dir())
+    # A partition's folder has a dot in its name: its row is on the page of its fleet.
+    names = sorted(one.name for one in place.glob("*/") if one.is_dir() and "." not in one.name)
     newest = [report for name in names for report in past_reports(name, date.max, 1)]
     if not newest:
         return None

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from tasks.promotion.checks import Status
+from tasks.reporting import fleet_page
 
 if TYPE_CHECKING:
     from tasks.reporting.report_schema import Report
@@ -34,6 +35,10 @@ def night_events(
     said = f"{report['model']} · {as_of} · {verdict}"
     reasons = report["reasons"][: 2 if verdict == Status.WAITING else 1]  # and how to answer
     found = {f"nightly.night.{verdict.lower()}": f"{said}: {' '.join(reasons)}"}
+    fleet = report.get("fleet")
+    if fleet and (waits := fleet_page.alarm(report["model"], report["as_of"], fleet)):
+        name = f"nightly.night.{Status.WAITING.lower()}"
+        found[name] = " ".join(filter(None, (found.get(name), waits)))
     if verdict == Status.HELD and earlier and earlier["verdict"] == Status.HELD:
         found["nightly.night.held-again"] = (
             f"{report['model']} has been held since {earlier['as_of']}: {report['reasons'][0]}"

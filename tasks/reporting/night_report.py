@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Days,
         DriftPart,
         Estimates,
+        FleetPart,
         Report,
         Rows,
         ShadowPart,
@@ -114,6 +115,8 @@ class NightFacts:
         revised: Days that changed since an earlier night (``archive.revised_days``).
         seconds: Step to seconds, ``total`` included.
         links: Name to address or path.
+        share: The model's share of the error that a fleet's models share (``Gate.within``).
+        fleet: What became of the partitions of a fleet.
     """
 
     spec: ModelSpec
@@ -131,6 +134,8 @@ class NightFacts:
     revised: dict[str, Any] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    share: float = 1.0
+    fleet: FleetPart | None = None
 
 
 def build_report(night: NightFacts) -> Report:
@@ -153,7 +158,9 @@ def build_report(night: NightFacts) -> Report:
         "shadow": shadow(night),
         "candidates": candidates(judged),
         "metrics": comparison(judged),
-        "looks": looks(judged, night.champion, night.spec.gate.recipe_confidence),
+        "looks": looks(
+            judged, night.champion, night.spec.gate.within(night.share).recipe_confidence
+        ),
         "contests": judged.contests if judged else None,
         "rows": rows(night.data),
         "days": days(night.data),
@@ -171,6 +178,7 @@ def build_report(night: NightFacts) -> Report:
         "predictions": publish.to_json(night.delivered) if night.delivered else None,
         "seconds": night.seconds,
         "links": night.links,
+        "fleet": night.fleet,
     }
     return cast("Report", all_shown(found))
 

@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.monitoring import drift
 from tasks.promotion.checks import Status
-from tasks.reporting.wording import capitalized, figure, interval, outcome
+from tasks.reporting import fleet_page
+from tasks.reporting.wording import also_by, capitalized, figure, interval, outcome
 from tasks.shown import as_markdown
 from tasks.store import files
 
 if TYPE_CHECKING:
-    from tasks.reporting.report_schema import DriftPart, Report
+    from tasks.reporting.report_schema import DriftPart, FleetPart, Report
 
 COMPARED = "Candidates"
 """Title of the plot that shows the verdict: every scorer with its interval."""
 NOTHING_TO_DO = "Nothing."
 MOVED, CHANGED = 10, 2.0
 """Inputs in the table of what moved the predictions, and the change from which one stands out."""
+WORST = 10
+"""Most partitions that are told one by one."""
 
 
 def nights_table(reports: Sequence[Report]) -> str:
@@ -51,6 +54,9 @@ def to_terminal(report: Report, *, again: bool = False) -> str:
     lines += _block("Champion", [_champion_line(report)])
     if report["candidates"]:
         lines += ["", *_candidate_lines(report)]
+    if fleet := report.get("fleet"):
+        told = [*fleet_page.lines(fleet), *fleet_page.worst_lines(fleet), fleet["page"]]
+        lines += ["", *_block("Partitions", told)]
     lines += ["", *_block("Live", report.get("live_lines", []))]
     lines += _block("Predicted", _prediction_lines(report))
     lines += _block("Data", _data_lines(report))
@@ -82,6 +88,11 @@ def to_markdown(report: Report, pictures: Mapping[str, str], *, titled: bool = T
     out += [f"Champion: {_champion_line(report)}.", ""]
     if COMPARED in pictures:
         out += [f"![{COMPARED}]({pictures[COMPARED]})", ""]
+    if fleet := report.get("fleet"):
+        out += ["## Partitions", "", *[f"- {as_markdown(t)}" for t in fleet_page.lines(fleet)]]
+        out += [f"- **{as_markdown(line)}**" for line in fleet_page.worst_lines(fleet)]
+        out += [f"- {fleet['budget']}", f"- All of them: `{fleet['page']}`", ""]
+        out += [*_worst_table(fleet), ""]
     live = [*report.get("live_lines", []), *report.get("estimated_lines", [])]
     if told := [*live, *_prediction_lines(report)]:
         out += ["## Live", "", *[f"- {as_markdown(capitalized(line))}" for line in told], ""]
@@ -126,7 +137,9 @@ def inside(plots: Mapping[str, bytes]) -> dict[str, str]:
 def to_do(report: Report) -> str:
     """What a person has to do after the night; mostly nothing."""
     model, made = report["model"], report.get("predictions")
-    waiting, todo = report.get("waiting"), []
+    waiting, todo = report.get("waiting"), list[str]()
+    if (fleet := report.get("fleet")) and (fleet_page.fails(fleet) or fleet["counts"]["WAITING"]):
+        todo.append("see to the partitions that failed, were rejected or wait.")
     if waiting and not waiting["decision"] and report["verdict"] == Status.WAITING:
         todo.append(f"decide on the version that waits: python flows/approve.py --model {model}.")
     if report["verdict"] == Status.REJECTED:
@@ -230,6 +243,16 @@ def _look_table(report: Report) -> list[str]:
     return lines
 
 
+def _worst_table(fleet: FleetPart) -> list[str]:
+    """The worst ten partitions: those that need a person, then the least gain."""
+    lines = ["| The worst | Verdict | Champion | Gain over the baseline |", "|---|---|---|---:|"]
+    for row in fleet["worst"]:
+        gain = "-" if row["gain"] is None else f"{row['gain']:+.1%}"
+        value, version = as_markdown(row["value"]), row["champion"] or "none"
+        lines.append(f"| {value} | {row['status']} | {version} | {gain} |")
+    return lines
+
+
 def _check_text(check: Mapping[str, Any]) -> str:
     return as_markdown(f"{check['name']}. {check['detail']}")
 
@@ -286,7 +309,12 @@ def _prediction_lines(report: Report) -> list[str]:
     if not made:
         return []
     if made["current"]:
-        return [f"{made['rows']:,} rows for {made['day']}, by version {made['version']}"]
+        by = f"by version {made['version']}{also_by(made.get('own', 0))}"
+        failed = [
+            f"the champion of {value} failed, the common model stands in: {why}"
+            for value, why in list(made.get("failed_parts", {}).items())[:WORST]
+        ]
+        return [f"{made['rows']:,} rows for {made['day']}, {by}", *failed]
     stays = (
         (f"the app still reads those made as of {made['stays']}")
         if made["stays"]

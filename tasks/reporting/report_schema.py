@@ -95,6 +95,42 @@ class DriftPart(TypedDict):
     shifts: list[dict[str, Any]]
 
 
+class PartitionRow(TypedDict):
+    """How one partition of a fleet ended its night.
+
+    ``status`` is a verdict, ``FALLBACK`` where the common model serves it, or ``FAILED``; ``gain``
+    is the challenger's relative gain over the baseline.
+    """
+
+    value: str
+    model: str
+    status: str
+    why: str
+    champion: str | None
+    since: str | None
+    candidate: str | None
+    metric: dict[str, float] | None
+    gain: float | None
+    rows: int
+
+
+class FleetPart(TypedDict):
+    """The partitions of a fleet, after a night.
+
+    ``counts`` has each status; ``worst`` are the ten that most need a person, the first one first;
+    ``gone`` have had no row for a whole holdout; ``lost`` is how many rows name no partition.
+    """
+
+    column: str
+    counts: dict[str, int]
+    worst: list[PartitionRow]
+    new: list[str]
+    gone: list[str]
+    lost: int
+    page: str
+    budget: str
+
+
 class Report(TypedDict):
     """One night in plain JSON types; reports of older versions lack some of the keys."""
 
@@ -132,3 +168,4 @@ class Report(TypedDict):
     predictions: dict[str, Any] | None
     seconds: dict[str, float]
     links: dict[str, str]
+    fleet: NotRequired[FleetPart | None]

@@ -49,6 +49,13 @@ def outcome(report: Report) -> str:
     return words.replace(STAYS, now)
 
 
+def also_by(partitions: int) -> str:
+    """Whose predictions there are beside the common model's, as the end of a sentence."""
+    if partitions == 1:
+        return " and the champion of 1 partition"
+    return f" and the champions of {partitions:,} partitions" if partitions else ""
+
+
 def capitalized(text: str) -> str:
     """With a capital first letter."""
     return text[:1].upper() + text[1:]

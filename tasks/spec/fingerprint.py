@@ -107,6 +107,8 @@ def code_paths(spec: ModelSpec) -> Mapping[str, Path]:
 
     The result is cached, also because Python 3.11 cannot parse in two threads at once.
     """
+    if spec.whole is not spec:
+        return code_paths(spec.whole)
     return {module.path: module.file for module in sorted(_packaged(spec))} | data_files(spec)
 
 
@@ -153,6 +155,8 @@ def digest(spec: ModelSpec) -> str:
     Returns:
         64 hexadecimal digits.
     """
+    if spec.whole is not spec:
+        return digest(spec.whole)
     from importlib.metadata import version as version_of
 
     modules, links = _decisive(spec)
@@ -168,11 +172,14 @@ def digest(spec: ModelSpec) -> str:
 @functools.cache
 def libraries(spec: ModelSpec) -> tuple[str, ...]:
     """Distributions that the model needs: the project's and those that its own files import."""
+    if spec.whole is not spec:
+        return libraries(spec.whole)
     return _libraries(spec, _packaged(spec))
 
 
 def _module_of(spec: ModelSpec) -> ModuleType | None:
     """The module that gives the spec its name; modules that import the name do not count."""
+    spec = spec.whole
     own = sys.modules.get(spec.features.__module__)
     for module in [own, *list(sys.modules.values())]:
         if not isinstance(module, ModuleType) or not getattr(module, "__file__", None):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tasks.spec.values import is_number, is_whole_days, shown
@@ -63,6 +63,14 @@ class Gate:
     resamples: int = 1000
     latency_ms: float = 1000.0
     size_mb: float = 100.0
+
+    def within(self, share: float) -> Gate:
+        """The gate of one model among several that share the error of ``recipe_confidence``.
+
+        Args:
+            share: Its share of the error; all shares sum to 1 at most.
+        """
+        return replace(self, recipe_confidence=1 - (1 - self.recipe_confidence) * share)
 
     def faults(self) -> list[str]:
         """Every setting out of bounds, in words."""

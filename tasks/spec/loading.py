@@ -12,6 +12,7 @@ from typing import Any
 
 from tasks import settings
 from tasks.errors import SpecError
+from tasks.spec.fleet import spec_of
 from tasks.spec.model_spec import ModelSpec
 from tasks.spec.values import shown
 
@@ -24,6 +25,10 @@ MOVED = {
 }
 """Modules that model files imported before ``tasks`` had packages, and what to write now."""
 
+PARTITION = re.compile(
+    r"(?P<fleet>.+?\.py|[A-Za-z_][\w.]*:[A-Za-z_]\w*|[a-z][a-z0-9_]{0,62})@(?P<value>.+)", re.DOTALL
+)
+"""How the spec of one partition is named."""
 MODULE_OF_FILE = "nightly_model_"
 """Module name of model files outside ``deployments/``."""
 
@@ -33,11 +38,14 @@ def load_spec(model: str) -> ModelSpec:
 
     Args:
         model: ``groceries`` for ``deployments/groceries.py``, ``path/to/file.py`` for the one
-            spec of a file, or ``package.module:NAME``.
+            spec of a file, or ``package.module:NAME``; any of these with ``@VALUE`` for one
+            partition of a fleet.
 
     Raises:
         SpecError: Where there is no such model, or its file or spec is wrong.
     """
+    if named := PARTITION.fullmatch(model):
+        return spec_of(load_spec(named["fleet"]), named["value"])
     module_name, _, attribute = model.partition(":")
     if model.endswith(".py") and "\0" not in model:
         return _only_spec(_import_file(Path(model)), model)

@@ -115,6 +115,10 @@ class ModelSpec:
         oldest_champion: Age of the champion from which an alarm is raised.
         gate: Bounds that a challenger must meet to be promoted.
         seed: Seed of everything random.
+        partition: A column of ``known_ahead``, raw and clean, such as ``shop_id``: each of its
+            values gets a model of its own beside the common one of all rows, which serves those
+            that have too few rows (``deployments/OPERATIONS.md``, "Fleets"). ``features`` sees the
+            rows of all values. None for one model.
 
     Raises:
         SpecError: With every fault of the spec in one message.
@@ -152,6 +156,7 @@ class ModelSpec:
     oldest_champion: timedelta = timedelta(14)
     gate: Gate = field(default_factory=Gate)
     seed: int = 20_170_101
+    partition: str | None = None
 
     def __post_init__(self) -> None:
         faults = _spec_faults(self)
@@ -161,6 +166,11 @@ class ModelSpec:
         if hasattr(self.source, "with_types"):
             typed = self.source.with_types(plain_types(self.contract))
             object.__setattr__(self, "source", typed)
+
+    @property
+    def whole(self) -> ModelSpec:
+        """The spec as its file has it: of one partition's spec, that of the fleet."""
+        return self
 
     def calendar_of(self, listed: Collection[date]) -> Calendar:
         """The calendar that is said, or what the days of the source show."""
@@ -238,6 +248,8 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
             "is left",
         )
     faults += _late_faults(spec)
+    if spec.partition is not None:
+        faults += _partition_faults(spec)
     if isinstance(spec.calendar, Calendar):
         faults += [f"calendar.{fault}" for fault in spec.calendar.faults()]
     else:
@@ -260,6 +272,32 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     baseline_ok = spec.baseline is None or spec.baseline in known
     expect("baseline", baseline_ok, f"None or a candidate: {', '.join(map(str, known)) or 'none'}")
     return faults + _candidate_faults(spec.candidates)
+
+
+def _partition_faults(spec: ModelSpec) -> list[str]:
+    """What is wrong with ``partition``, or does not go together with it."""
+    found = f"partition: found {shown(spec.partition)}, allowed"
+    if not isinstance(spec.partition, str) or spec.partition not in spec.known_ahead:
+        return [f"{found} None or a column of known_ahead"]
+    faults = []
+    if getattr(spec.problem, "user_column", None) is not None:
+        faults.append(f"{found} None in a recommendation, whose users share one model")
+    if spec.fit_limit is not None:
+        faults.append(f"{found} None where there is a fit_limit. Leave one of the two out")
+    if isinstance(spec.gate, Gate) and spec.gate.shadow:
+        faults.append(f"{found} None where the gate has shadow nights. Leave one of the two out")
+    known = spec.candidates if isinstance(spec.candidates, Mapping) else {}
+    searched = [name for name, each in known.items() if has_methods(each, "faults")]
+    if searched:
+        faults.append(
+            f"{found} None where hyperparameters are searched ({', '.join(map(str, searched))}). "
+            "Write the found ones into the candidate in place of Tuned"
+        )
+    if spec.explain:
+        faults.append(f"{found} None where predictions are explained (explain=True)")
+    if "model" in getattr(spec.problem, "answer_keys", ()):
+        faults.append(f"{found} None where problem.key names 'model', a column of its predictions")
+    return faults
 
 
 def _late_faults(spec: ModelSpec) -> list[str]:

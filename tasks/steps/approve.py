@@ -21,9 +21,10 @@ from tasks.registry.client import open_registry
 from tasks.registry.holds import read_holds
 from tasks.reporting.decisions import forget
 from tasks.reporting.waited import note_decision
-from tasks.steps.ending import end_run
+from tasks.spec.fleet import fleet_of
+from tasks.steps.ending import artifact_key, end_run
 from tasks.steps.events import announce
-from tasks.steps.predict import publish_anew, say_published
+from tasks.steps.predict import publish_after_rollback, publish_anew, say_published
 from tasks.steps.rollback import draw_history_anew
 from tasks.steps.spoken import task
 from tasks.steps.waiting import close_waiting
@@ -91,6 +92,8 @@ def refuse_version(config: ApproveConfig, version: str, held_until: date | None)
 
 def publish_after_approval(model: str, version: str) -> str:
     """Publish anew what the app reads, with the version just approved; the result in words."""
+    if fleet_of(model) != model:
+        return publish_after_rollback(model)
     waited = waiting.read_waited(open_registry(), model, version)
     last = publish.last_published(model) or {"as_of": waited.as_of}
     day = date.fromisoformat(last["day"]) if "day" in last else None
@@ -153,7 +156,7 @@ def _note(
     forget(model)
     note_decision(model, as_of, version, decision)
     create_markdown_artifact(
-        key=f"decision-{model}".replace("_", "-"),
+        key=artifact_key("decision", model),
         markdown=f"# {model}\n\n{text}\n",
         description=f"{model} · version {version} was {outcome}",
     )

@@ -6,6 +6,8 @@ from datetime import date
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.spec.fleet import PATTERN
+
 
 class RetrainConfig(BaseModel):
     """Which model to retrain, and as of which day."""
@@ -72,7 +74,7 @@ class RegisteredModel(BaseModel):
         default="groceries",
         title="Model",
         description="Name of the model in the registry.",
-        pattern=r"^[a-z][a-z0-9_-]{0,62}$",
+        pattern=f"^{PATTERN}$",
     )
 
 

@@ -33,6 +33,11 @@ def end_run(outcome: str, run: str, said: str, data: Any = None, *, failed: bool
     return State(type=kind, message=f"{outcome}. {shown(said)}", data=data)
 
 
+def artifact_key(kind: str, model: str) -> str:
+    """Key of an artifact about a model: Prefect allows lower-case letters, digits and dashes."""
+    return f"{kind}-{model}".replace("_", "-").replace(".", "-")
+
+
 def outcome_of(state: State) -> str:
     """The outcome that a last state of ``end_run`` begins with; of another, whatever it says."""
     return (state.message or "").partition(". ")[0]

@@ -178,8 +178,9 @@ def judge_night(
     made: Sequence[dict[str, Any] | BaseException],
     incumbent: Incumbent,
     checked: Sequence[Check] = (),
+    drawn: bool = True,
 ) -> Judged:
-    """Compare challenger, champion and baseline on the same holdout."""
+    """Compare challenger, champion and baseline on the same holdout; plots unless not ``drawn``."""
     spec, started = load_spec(night.model), time.time()
     fits, faults = usable_fits(made)
     evidence = _read_evidence(spec, examples, fits, incumbent)
@@ -195,9 +196,10 @@ def judge_night(
         contests=_contests_before(night),
         code=digest(spec),
         anchor=_anchor_of(spec, night, incumbent),
+        share=night.share,
     )
     log.info("judge     %s: %s", decided.verdict.status, decided.verdict.reasons[0])
-    plots = _draw(spec, evidence, decided, fits)
+    plots = _draw(spec, evidence, decided, fits) if drawn else {}
     done = time.time()
     return Judged(
         verdict=decided.verdict,

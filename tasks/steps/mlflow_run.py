@@ -53,18 +53,40 @@ def night_run(night: Night, clean: Cleaned, examples: Examples, judged: Judged) 
     )
 
 
+def partition_run(night: Night, judged: Judged, parent: str) -> runs.NightRun:
+    """The run of one partition, below that of its fleet's night, which has what all share."""
+    measured = judged.figures["metrics"] if judged.figures else {}
+    said = as_markdown(shown(" ".join(judged.verdict.reasons)))
+    return runs.NightRun(
+        model=night.name,
+        as_of=night.as_of,
+        night=night.key,
+        tags=_verdict_tags(load_spec(night.model), judged) | {"mlflow.note.content": said},
+        params={name: f"{fit.rows} rows" for name, fit in judged.fits.items()},
+        metrics=runs.role_metrics(measured, judged.challenger),
+        children=(),
+        days={},
+        parent=parent,
+    )
+
+
 def _tags(spec: ModelSpec, judged: Judged) -> dict[str, str]:
-    return {
-        "judged": judged.verdict.status,
-        "verdict": judged.verdict.status,
-        "challenger": judged.challenger,
-        "spec_digest": digest(spec),
+    return _verdict_tags(spec, judged) | {
         "prefect.flow_run_id": str(runtime.flow_run.id),
         "prefect.flow_run_url": runtime.flow_run.ui_url or "",
         "git_commit": runs.git_commit(),
         "mlflow.source.name": "flows/retrain.py",
         "mlflow.source.type": "JOB",
         "mlflow.note.content": _note(judged.verdict.reasons),
+    }
+
+
+def _verdict_tags(spec: ModelSpec, judged: Judged) -> dict[str, str]:
+    return {
+        "judged": judged.verdict.status,
+        "verdict": judged.verdict.status,
+        "challenger": judged.challenger,
+        "spec_digest": digest(spec),
     }
 
 

@@ -30,6 +30,7 @@ from tasks.reporting.decisions import fingerprint, recall
 from tasks.reporting.held import NOTHING, night_to_take_up
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
 from tasks.spec.fingerprint import digest
+from tasks.spec.fleet import fleet_of
 from tasks.spec.loading import load_spec
 from tasks.steps.ending import end_run
 from tasks.steps.retries import OUTSIDE
@@ -52,8 +53,11 @@ def only_night(model: str) -> AbstractContextManager[None]:
 
 @contextmanager
 def only_change(name: str) -> Iterator[None]:
-    """Hold the lock of the model of this name: another night or change of it waits for this one."""
-    with noted_run(), locks.lock(f"night-{name}", wait=6 * 3600):
+    """Hold the lock of the model of this name: another night or change of it waits for this one.
+
+    The models of a fleet have one lock.
+    """
+    with noted_run(), locks.lock(f"night-{fleet_of(name)}", wait=6 * 3600):
         yield
 
 

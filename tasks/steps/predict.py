@@ -18,7 +18,9 @@ from tasks.predictions import publish, sql_table
 from tasks.registry import anchors, versions, waiting
 from tasks.registry.client import open_registry
 from tasks.reporting.decisions import full_name
+from tasks.reporting.wording import also_by
 from tasks.shown import all_shown
+from tasks.spec.fleet import fleet_of, value_of
 from tasks.spec.loading import load_spec
 from tasks.steps.ending import end_run
 from tasks.steps.events import announce
@@ -73,6 +75,8 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
     found, inputs, moved = version_answers.predict_ahead(client, spec, champion, ahead, usual)
     if spec.explain and explanation.COLUMNS[0] not in found:
         found = found.assign(**explanation.no_explanation(len(found)))
+    if spec.partition is not None:
+        return _predict_fleet(client, night, ahead, made, champion, (found, inputs), last)
     fault = _fault_of(spec, night, found, last)
     if fault is None:
         rows = publish.stamped(found, day, champion.version, _started(), night.as_of)
@@ -91,6 +95,38 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
         promised=champion.promised,
         moved=moved or None,
         moved_before=publish.moved_before(night.name, night.as_of) if moved else None,
+    )
+
+
+def _predict_fleet(
+    client: Client,
+    night: Night,
+    ahead: version_answers.DayAhead,
+    made: publish.Predictions,
+    common: versions.Champion,
+    by_common: tuple[pd.DataFrame, pd.DataFrame | None],
+    last: dict[str, Any] | None,
+) -> publish.Predictions:
+    """The predictions of a fleet in one table: each partition's by its champion, if it has one."""
+    spec, (found, inputs) = load_spec(night.model), by_common
+    those = versions.champions_of(client, spec.name)
+    own = {str(value_of(name)): version for name, version in those.items()}
+    rows, failed = version_answers.predict_for_partitions(client, spec, own, ahead, found, inputs)
+    rows["version"] = rows["version"].replace("", common.version)
+    fault = _fault_of(spec, night, rows, last)
+    if fault is None:
+        kept = publish.stamped(rows, made.day, common.version, _started(), night.as_of)
+        publish.keep(night.name, night.as_of, kept.assign(version=rows["version"]), inputs, None)
+    count = int(rows.loc[rows["model"] != spec.name, "model"].nunique())
+    log.info("predict   %s predictions for %s, %d partitions", f"{len(rows):,}", made.day, count)
+    return replace(
+        made,
+        rows=len(rows),
+        fault=fault,
+        candidate=common.candidate,
+        promised=common.promised,
+        own=count,
+        failed_parts=failed,
     )
 
 
@@ -167,6 +203,7 @@ def publish_after_rollback(name: str) -> str:
     Args:
         name: Name of the model in the registry.
     """
+    name = fleet_of(name)
     last = publish.last_published(name)
     if last is None:
         return ""
@@ -218,7 +255,8 @@ def say_published(name: str, shown: publish.Predictions | None) -> str:
     if shown is None or last is None:
         return ""
     if shown.current:
-        made = f"{shown.rows:,} predictions for {shown.day} by version {shown.version}"
+        by = f"by version {shown.version}{also_by(shown.own)}"
+        made = f"{shown.rows:,} predictions for {shown.day} {by}"
         return f"The app reads {made} now."
     tags = versions.read_withdrawn(open_registry(), name)
     withdrawn = ", which was withdrawn" if last["version"] in tags else ""
@@ -236,7 +274,8 @@ def end_predict(night: Night, made: publish.Predictions | None) -> State:
         text = "The spec defines no requests, so there are no predictions."
         return end_run("NOTHING ASKED", run, text)
     outcome = "REFUSED" if made.fault else "PUBLISHED"
-    text = f"{made.rows:,} predictions of {night.name} for {made.day}, by version {made.version}."
+    by = f"version {made.version}{also_by(made.own)}"
+    text = f"{made.rows:,} predictions of {night.name} for {made.day}, by {by}."
     if made.fault:
         text = f"The predictions for {made.day} are refused: {made.fault.removesuffix('.')}."
     data = all_shown(publish.to_json(made))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any
 
 from prefect.cache_policies import NO_CACHE
 
 from tasks import settings
-from tasks.clean_process.package_check import check_package, files_digest
+from tasks.clean_process.package_check import Shipped, check_packages, files_digest
 from tasks.features import cleaning
 from tasks.features.examples import example_keys
 from tasks.promotion.gate import confirm, overtaken
@@ -30,6 +31,9 @@ from tasks.store import cleanup, frames, models
 from tasks.training import fit
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
     from tasks.steps.state import Cleaned, Examples, Judged, Night
 
 
@@ -58,7 +62,8 @@ def register_version(
     version = versions.find_version(client, spec.name, night.key)
     if version is None:
         twin, twin_sha256 = models.model_file("models", judged.fits[judged.challenger].key)
-        sample = frames.read_days(examples.of(split.holdout[-1:])).head(5)
+        held = [ref for ref in examples.of(split.holdout) if ref.rows]
+        sample = frames.read_days(held[-1:]).head(5)
         version = packages.register_version(
             client,
             run,
@@ -97,29 +102,60 @@ def check_version(
 ) -> Judged:
     """Load the version as an app will, in a separate process; a version that fails is not
     promoted."""
+    return check_versions([Registered(night, examples, judged, shipped, version)])[0]
 
-    spec, client = load_spec(night.model), open_registry()
+
+@dataclass(frozen=True)
+class Registered:
+    """A version that a night has registered, before it is checked."""
+
+    night: Night
+    examples: Examples
+    judged: Judged
+    shipped: dict[str, Any]
+    version: str
+
+
+def check_versions(made: Sequence[Registered]) -> list[Judged]:
+    """Check versions of one model file, all in one process; each verdict after its check."""
+    spec, client = load_spec(made[0].night.model), open_registry()
     trusted = fit.trusted_types(spec)
-    sample = frames.read_days(examples.of(examples.split.holdout[-1:])).head(PROBE_ROWS)
-    estimator = models.read_model("models", shipped["key"], trusted)
+    with ExitStack() as stack:
+        packed = []
+        for one in made:
+            probe, expected = _probe_of(one, trusted)
+            place = stack.enter_context(
+                packages.downloaded(client, one.night.name, one.version, unchecked=True)
+            )
+            packed.append(Shipped(place, probe, expected))
+        digests = [files_digest(each.folder) for each in packed]
+        found = check_packages(packed, trusted=trusted, gate=spec.gate)
+    done = []
+    for one, each, sha256, checks in zip(made, packed, digests, found, strict=True):
+        verdict = confirm(one.judged.verdict, one.version, checks)
+        if verdict.status.registers:
+            packages.seal(
+                client,
+                one.night.name,
+                one.version,
+                sha256=sha256,
+                trusted=trusted,
+                probe=each.probe,
+                predictions=each.expected,
+            )
+        told = " ".join(check.detail for check in checks)
+        log.info("check     version %s of %s: %s", one.version, one.night.name, told)
+        done.append(replace(one.judged, verdict=verdict))
+    return done
+
+
+def _probe_of(one: Registered, trusted: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Some rows of the holdout's newest day that has any, and what the trained model predicts."""
+    spec, held = load_spec(one.night.model), one.examples.of(one.examples.split.holdout)
+    sample = frames.read_days([[ref for ref in held if ref.rows][-1]]).head(PROBE_ROWS)
+    estimator = models.read_model("models", one.shipped["key"], trusted)
     inputs = spec.problem.inputs(sample)
-    probe, expected = packages.posted(estimator, inputs), packages.answer(estimator, inputs)
-    with packages.downloaded(client, night.name, version, unchecked=True) as place:
-        sha256 = files_digest(place)
-        checks = check_package(place, probe, expected, trusted=trusted, gate=spec.gate)
-    verdict = confirm(judged.verdict, version, checks)
-    if verdict.status.registers:
-        packages.seal(
-            client,
-            night.name,
-            version,
-            sha256=sha256,
-            trusted=trusted,
-            probe=probe,
-            predictions=expected,
-        )
-    log.info("check     version %s: %s", version, " ".join(check.detail for check in checks))
-    return replace(judged, verdict=verdict)
+    return packages.posted(estimator, inputs), packages.answer(estimator, inputs)
 
 
 @task(task_run_name="promote version {version}", **OUTSIDE)
@@ -147,6 +183,8 @@ def clean_up(night: Night) -> None:
     spec = load_spec(night.model)
     clean = cleaning.clean_keys(spec, night.days)
     keep = {"clean": clean.values(), "counts": clean.values()}
+    if spec.partition is not None:
+        keep["parts"] = clean.values()
     keep["examples"] = example_keys(spec, clean, list(night.days)).values()
     try:
         files = cleanup.clean_up(keep, settings.store_bytes(), night.name, time.time())

@@ -23,8 +23,9 @@ from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.verdict import early_verdict
 from tasks.registry import runs, versions
 from tasks.registry.client import open_registry
-from tasks.reporting import archive, night_report, render
+from tasks.reporting import archive, fleet_page, night_report, render
 from tasks.reporting.decisions import remember
+from tasks.reporting.fleet_page import FAILED
 from tasks.reporting.held import forget_held, remember_held
 from tasks.reporting.night_events import night_events
 from tasks.reporting.night_plots import draw_drift, draw_nights
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from tasks.monitoring.live_days import Live
     from tasks.promotion.checks import Verdict
     from tasks.registry.client import Client
-    from tasks.reporting.report_schema import Report
+    from tasks.reporting.report_schema import FleetPart, Report
     from tasks.steps.state import Cleaned, Examples, Judged, Night
 
 
@@ -63,6 +64,7 @@ def publish_report(
     live: Live | None = None,
     drifted: Drifted | None = None,
     delivered: publish.Predictions | None = None,
+    fleet: FleetPart | None = None,
 ) -> Report:
     """Write the night's report to disk, Prefect and MLflow, and remember the verdict.
 
@@ -82,12 +84,14 @@ def publish_report(
         champion=_champion_before(client, night, judged),
         anchor=judged.incumbent.anchor if judged else None,
         live=live,
-        estimated=live_days.estimated_days(spec) if delivered else (),
+        estimated=live_days.estimated_days(spec) if delivered and not fleet else (),
         drifted=drifted,
         delivered=delivered,
         revised=archive.revised_days(night.name, night.as_of, night.days),
         seconds=_seconds(clean, examples, judged),
         links=mlflow_run.links(folder, history, run, runs.run_page(client, run) if run else None),
+        share=night.share,
+        fleet=fleet,
     )
     found = night_report.build_report(facts)
     before = archive.past_reports(night.name, night.as_of - timedelta(days=1), NIGHTS_SHOWN)
@@ -97,7 +101,7 @@ def publish_report(
         _record(night, folder, found)
         if run:
             _close_run(client, run, folder, found)
-        if judged:
+        if judged and not (fleet and fleet["counts"][FAILED]):  # those are tried again
             promoted = judged.verdict.status is Status.PROMOTED
             against = judged.incumbent.champion
             champion = version if promoted else against.version if against else None
@@ -123,8 +127,11 @@ def end_again(night: Night) -> State:
 def end_night(found: Report, *before: str) -> State:
     """The last state of a night: the verdict, what is said before its reasons, and those."""
     verdict, run = Status(found["verdict"]), f"{found['model']} · {found['as_of']}"
-    said = " ".join((*before, *found["reasons"]))[:1000]
-    return end_run(verdict.value, run, said, found, failed=verdict.fails)
+    fleet = found.get("fleet")
+    told = fleet_page.state_lines(fleet) if fleet else []
+    said = " ".join((*before, *told, *found["reasons"]))[:1000]
+    failed = verdict.fails or bool(fleet and fleet_page.fails(fleet))
+    return end_run(verdict.value, run, said, found, failed=failed)
 
 
 def _early_verdict(night: Night, clean: Cleaned | None) -> Verdict:

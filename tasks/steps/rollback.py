@@ -28,7 +28,7 @@ from tasks.reporting.archive import past_reports
 from tasks.reporting.decisions import forget
 from tasks.spec.gate import Gate, Revert
 from tasks.steps.config import RollbackConfig
-from tasks.steps.ending import end_run
+from tasks.steps.ending import artifact_key, end_run
 from tasks.steps.events import announce
 from tasks.steps.history import draw_history
 from tasks.steps.spoken import task
@@ -153,7 +153,7 @@ def restore_champion(
         "held": told(config.model, hold) if hold else "",
     }
     create_markdown_artifact(
-        key=f"rollback-{config.model}".replace("_", "-"),
+        key=artifact_key("rollback", config.model),
         markdown=f"# {config.model}\n\n{to_text(found)}\n",
         description=f"{config.model} · version {version} is the champion again",
     )
@@ -268,7 +268,7 @@ def retire_champion(config: RollbackConfig, known_until: date | None) -> dict[st
         f"Why: {config.why}"
     )
     create_markdown_artifact(
-        key=f"rollback-{config.model}".replace("_", "-"),
+        key=artifact_key("rollback", config.model),
         markdown=f"# {config.model}\n\n{text}\n",
         description=f"{config.model} · version {version} is retired",
     )

@@ -37,6 +37,7 @@ class Night:
             that it replaces later nights too.
         backfill: Why this run only reads and reports; None for a night.
         ahead: The next day of the model's calendar; None for the day after ``as_of``.
+        share: Its share of the error of another recipe's promotion (``Gate.within``).
     """
 
     model: str
@@ -49,6 +50,7 @@ class Night:
     due: date | None = None
     backfill: str | None = None
     ahead: date | None = None
+    share: float = 1.0
 
     @property
     def next_day(self) -> date:

@@ -54,6 +54,22 @@ class Ref:
         return self.content or f"{self.sha256}:{self.batch}"
 
 
+@dataclass(frozen=True)
+class Part(Ref):
+    """Some of one day's rows that lie one below the other; only these are read.
+
+    Attributes:
+        start: Position of the first one in the day.
+    """
+
+    start: int = 0
+
+    @property
+    def mark(self) -> str:
+        """What tells its rows from others: the day's mark, and where they lie in it."""
+        return f"{super().mark}:{self.start}+{self.rows}"
+
+
 def write_days(
     kind: str, frames: Mapping[str, pd.DataFrame], *, by_content: bool = False
 ) -> dict[str, Ref]:
@@ -112,17 +128,23 @@ def read_days(refs: Sequence[Ref], columns: Sequence[str] | None = None) -> pd.D
     """
     if not refs:
         raise ValueError("read_days: found no day, expected at least one.")
-    batches: dict[Ref, Any] = {}
+    batches: dict[tuple[str, int], Any] = {}
     for path, sha256 in dict.fromkeys((ref.path, ref.sha256) for ref in refs):
         if not is_whole(path, sha256):
             raise StoreError(
                 f"{root() / path} is missing or altered. Run the night again: it makes the "
                 "content again."
             )
-        wanted = list(dict.fromkeys(ref for ref in refs if ref.path == path))
-        read = arrow_blocks.read_block(root() / path, [ref.batch for ref in wanted], columns)
-        batches |= dict(zip(wanted, read, strict=True))
-    return arrow_blocks.to_frame([batches[ref] for ref in refs], columns)
+        wanted = list(dict.fromkeys(ref.batch for ref in refs if ref.path == path))
+        read = arrow_blocks.read_block(root() / path, wanted, columns)
+        batches |= {(path, at): batch for at, batch in zip(wanted, read, strict=True)}
+    return arrow_blocks.to_frame(
+        [_rows(batches[ref.path, ref.batch], ref) for ref in refs], columns
+    )
+
+
+def _rows(batch: Any, ref: Ref) -> Any:
+    return batch.slice(ref.start, ref.rows) if isinstance(ref, Part) else batch
 
 
 def _append_index(kind: str, refs: Mapping[str, Ref]) -> None:

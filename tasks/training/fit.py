@@ -211,7 +211,7 @@ def trusted_types(spec: ModelSpec) -> list[str]:
     """Types a stored model may hold: the built-in list, the file's own classes, ``trusted``."""
     import sys
 
-    return list(_trusted_types(spec, len(sys.modules)))
+    return list(_trusted_types(spec.whole, len(sys.modules)))
 
 
 @functools.lru_cache(maxsize=8)

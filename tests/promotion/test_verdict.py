@@ -196,6 +196,14 @@ def test_one_that_is_too_good_does_not_keep_the_champions_own_refit_out() -> Non
     assert found.prediction_interval == night().prediction_interval
 
 
+def test_of_a_fleet_each_model_has_only_its_share_of_the_error() -> None:
+    free = replace(toy, gate=replace(toy.gate, surprise=100.0))
+    alone = decide(free, RACE, FACTS, contests=PROVEN)
+    assert (alone.verdict.status, alone.challenger) == ("PROMOTED", "bold")
+    shared = decide(free, RACE, FACTS, contests=PROVEN, share=1 / 802)
+    assert (shared.verdict.status, shared.challenger) == ("PROMOTED", "good")
+
+
 def test_where_none_passes_the_best_is_told_of_first() -> None:
     worse = guess(20.0)
     evidence = replace(RACE, scores=RACE.scores | {"good": worse})

@@ -45,7 +45,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pictures, no processes, no server."""
     monkeypatch.setattr(judge, "_draw", lambda *_: {})
     monkeypatch.setattr(report, "_draw", lambda *_: {})
-    monkeypatch.setattr(release, "check_package", lambda *_, **__: ())
+    monkeypatch.setattr(release, "check_packages", lambda made, **_: [() for _ in made])
     monkeypatch.setattr(rollback, "check_package", lambda *_, **__: ())
     monkeypatch.setattr(predict, "_started", lambda: datetime(2026, 3, 1, tzinfo=UTC))
     for step in (report, rollback):
