@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import JudgementError, SpecError
 from tasks.evaluation.evaluate import measure_once
+from tasks.monitoring.coverage import COVERAGE
 from tasks.preflight.result import Trial, few
 from tasks.store import frames, models
 from tasks.training import fit
@@ -87,7 +88,7 @@ def interval_notes(spec: ModelSpec) -> Iterable[str]:
     """Warnings about prediction intervals that nothing makes hold, over all or in a slice."""
     from tasks.problems.conformal import ConformalQuantiles
 
-    if not getattr(spec.problem, "quantiles", ()):
+    if COVERAGE not in spec.problem.metric_names:
         return
     for name in spec.candidates:
         estimator = fit.estimator_of(spec, name)

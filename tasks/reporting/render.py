@@ -138,7 +138,9 @@ def to_do(report: Report) -> str:
     """What a person has to do after the night; mostly nothing."""
     model, made = report["model"], report.get("predictions")
     waiting, todo = report.get("waiting"), list[str]()
-    if (fleet := report.get("fleet")) and (fleet_page.fails(fleet) or fleet["counts"]["WAITING"]):
+    if (fleet := report.get("fleet")) and (
+        fleet_page.fails(fleet) or fleet["counts"][Status.WAITING]
+    ):
         todo.append("see to the partitions that failed, were rejected or wait.")
     if waiting and not waiting["decision"] and report["verdict"] == Status.WAITING:
         todo.append(f"decide on the version that waits: python flows/approve.py --model {model}.")

@@ -75,13 +75,18 @@ def address_of(spec: ModelSpec) -> str:
     """
     first = sys.modules.get(spec.features.__module__)
     for module in [first, *sys.modules.values()]:
-        names = [name for name, found in vars(module).items() if found is spec] if module else []
+        names = _names_of(spec, module)
         if module and names and module.__file__:
             beside = module.__name__.startswith(MODULE_OF_FILE)
             return module.__file__ if beside else f"{module.__name__}:{names[0]}"
     raise SpecError(
         f"Model {spec.name}: fit_limit needs the spec to be a name at the top level of its file."
     )
+
+
+def _names_of(spec: ModelSpec, module: Any) -> list[str]:
+    """Another thread may add to a module meanwhile."""
+    return [name for name, found in list(vars(module).items()) if found is spec] if module else []
 
 
 def model_names() -> list[str]:

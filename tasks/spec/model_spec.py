@@ -249,7 +249,7 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
         )
     faults += _late_faults(spec)
     if spec.partition is not None:
-        faults += _partition_faults(spec)
+        faults += _partition_faults(spec, problem_ok)
     if isinstance(spec.calendar, Calendar):
         faults += [f"calendar.{fault}" for fault in spec.calendar.faults()]
     else:
@@ -274,13 +274,13 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     return faults + _candidate_faults(spec.candidates)
 
 
-def _partition_faults(spec: ModelSpec) -> list[str]:
+def _partition_faults(spec: ModelSpec, problem_ok: bool) -> list[str]:
     """What is wrong with ``partition``, or does not go together with it."""
     found = f"partition: found {shown(spec.partition)}, allowed"
     if not isinstance(spec.partition, str) or spec.partition not in spec.known_ahead:
         return [f"{found} None or a column of known_ahead"]
     faults = []
-    if getattr(spec.problem, "user_column", None) is not None:
+    if problem_ok and spec.problem.user_column is not None:
         faults.append(f"{found} None in a recommendation, whose users share one model")
     if spec.fit_limit is not None:
         faults.append(f"{found} None where there is a fit_limit. Leave one of the two out")
@@ -295,7 +295,7 @@ def _partition_faults(spec: ModelSpec) -> list[str]:
         )
     if spec.explain:
         faults.append(f"{found} None where predictions are explained (explain=True)")
-    if "model" in getattr(spec.problem, "answer_keys", ()):
+    if problem_ok and "model" in spec.problem.answer_keys:
         faults.append(f"{found} None where problem.key names 'model', a column of its predictions")
     return faults
 

@@ -74,7 +74,7 @@ def errors_shown() -> Iterator[None]:
 
 def guard_logs() -> None:
     """Let every handler that Prefect has set up log lines as ``clean`` gives them."""
-    named = [logging.getLogger(name) for name in logging.root.manager.loggerDict]
+    named = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
     for logger in (logging.root, *named):
         for handler in logger.handlers:
             if type(handler).__module__.startswith("prefect."):

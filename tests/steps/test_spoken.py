@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect.utilities.collections import visit_collection
 
-from tasks.steps.spoken import _clean_record, errors_shown, task
+from tasks.steps.spoken import _clean_record, errors_shown, guard_logs, task
 
 
 def test_an_error_of_a_library_and_its_cause_leave_clean() -> None:
@@ -32,6 +33,18 @@ def test_a_line_of_the_log_and_its_traceback_are_clean() -> None:
     assert line.startswith("at https://u:***@h\n")
     assert "pass" not in line
     assert "\x1b" not in line
+
+
+def test_another_thread_may_make_a_logger_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = logging.getLogger
+
+    def make_another_first(name: str) -> logging.Logger:
+        made(f"{name}.{uuid4().hex}")
+        return made(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logging, "getLogger", make_another_first)
+        guard_logs()
 
 
 @dataclass(frozen=True)
