@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from html import escape
 from typing import TYPE_CHECKING
 
+from tasks.metrics.base import title
 from tasks.promotion.checks import Status
-from tasks.reporting.wording import interval
+from tasks.reporting.wording import capitalized, interval
 
 if TYPE_CHECKING:
     from tasks.reporting.report_schema import FleetPart, PartitionRow
@@ -62,8 +64,9 @@ def fleet_part(
         "gone": sorted(gone),
         "lost": lost,
         "page": page,
-        "budget": f"In at most {error:.2g} of years any of these gates, and that of the common "
-        "model, promotes another recipe that is no better: they share one error (alpha spending).",
+        "budget": f"In at most {100 * error:.3g} % of years any of these gates, or that of the "
+        "common model, promotes another recipe that is no better: they share one error "
+        "(alpha spending).",
     }
 
 
@@ -127,7 +130,7 @@ def alarm(model: str, as_of: str, part: FleetPart) -> str:
     return (
         f"{model} · {as_of}: of {_count(sum(part['counts'].values()))} {count:,} have a version "
         f"that waits for a person, such as {first['value']}: {first['why']} To answer: python "
-        f"flows/approve.py --model {model} --partition '{first['value']}'"
+        f"flows/approve.py --model {model} --partition {shlex.quote(first['value'])}"
     )
 
 
@@ -143,8 +146,8 @@ def to_html(
     """The page of a fleet: a row for each partition, the worst first."""
     from tasks.reporting.page_parts import style, table
 
-    better = "more" if greater else "less"
-    said = escape(". ".join(line.removesuffix(".") for line in lines(part)))
+    better = f"{capitalized(title(metric))}: {'higher' if greater else 'lower'} is better."
+    said = escape(". ".join(capitalized(line.removesuffix(".")) for line in lines(part)))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -157,7 +160,7 @@ def to_html(
 <main>
 <h1>{escape(model)} by {escape(part["column"])}</h1>
 <p class="quiet">As of {as_of}. {said}.</p>
-<p class="quiet">Metric: {escape(metric)}, {better} is better. {escape(part["budget"])}</p>
+<p class="quiet">{escape(better)} {escape(part["budget"])}</p>
 {table("Partitions", TITLES, [_cells(row, as_of) for row in sorted(rows, key=_rank)])}
 </main>
 </body>

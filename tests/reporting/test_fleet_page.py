@@ -64,10 +64,11 @@ def test_how_the_night_ends(status: str, fails: bool, code: int) -> None:
 
 
 def test_one_message_where_versions_wait() -> None:
-    waiting = part_of(*(row(name, "WAITING") for name in ("a", "b")), row("c"))
+    waiting = part_of(*(row(name, "WAITING") for name in ("O'Hare", "b")), row("c"))
     assert fleet_page.alarm("shops", "2026-02-09", waiting) == (
-        "shops · 2026-02-09: of 3 partitions 2 have a version that waits for a person, such as a: "
-        "why of a To answer: python flows/approve.py --model shops --partition 'a'"
+        "shops · 2026-02-09: of 3 partitions 2 have a version that waits for a person, such as "
+        "O'Hare: why of O'Hare To answer: python flows/approve.py --model shops --partition "
+        "'O'\"'\"'Hare'"
     )
     assert fleet_page.alarm("shops", "2026-02-09", part_of(row("c", "FAILED"))) == ""
 
@@ -86,4 +87,5 @@ def test_the_page_has_a_row_for_each() -> None:
     page = fleet_page.to_html("shops", AS_OF, part_of(*rows), rows, "roc_auc", greater=True)
     assert page.count("<tr>") == len(rows) + 1
     assert "<b>" not in page
+    assert "ROC AUC: higher is better. In at most 5 % of years" in page
     assert 'href="../shops.good/2026-02-09/report.md"' in page
