@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.clean_process.package_check import Shipped, check_packages
 from tasks.preflight.result import Part, told
 from tasks.registry import packages
-from tasks.spec.fingerprint import code_paths, libraries
+from tasks.spec.fingerprint import libraries, packaged_code
 from tasks.training.fit import trusted_types
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def rehearse(spec: ModelSpec, fitted: Mapping[str, Any], days: Sequence[pd.DataF
                     folder,
                     estimator,
                     some[0],
-                    code=code_paths(spec),
+                    code=packaged_code(spec),
                     trusted=trusted,
                     requirements=[f"{one}=={version_of(one)}" for one in libraries(spec)],
                 )

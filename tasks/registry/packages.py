@@ -59,7 +59,7 @@ def register_version(
     twin: Path,
     twin_sha256: str,
     inputs: pd.DataFrame,
-    code: Mapping[str, Path],
+    code: Mapping[str, Path | str],
     trusted: Sequence[str],
     requirements: Sequence[str],
     tags: Mapping[str, str],
@@ -75,7 +75,8 @@ def register_version(
         twin: File of the judged twin.
         twin_sha256: Its digest.
         inputs: A few rows of the model's inputs: the input example.
-        code: Files the model needs to be loaded: where each lies in the package, and the file.
+        code: Files the model needs to be loaded: where each lies in the package, and the file, or
+            its text.
         trusted: Types the stored model may hold.
         requirements: Exact versions it was made with.
         tags: Kept on the version.
@@ -140,7 +141,7 @@ def save_package(
     estimator: Any,
     inputs: pd.DataFrame,
     *,
-    code: Mapping[str, Path],
+    code: Mapping[str, Path | str],
     trusted: Sequence[str],
     requirements: Sequence[str],
 ) -> None:
@@ -153,7 +154,7 @@ def save_package(
 def _as_package(
     estimator: Any,
     inputs: pd.DataFrame,
-    code: Mapping[str, Path],
+    code: Mapping[str, Path | str],
     trusted: Sequence[str],
     requirements: Sequence[str],
 ) -> Iterator[dict[str, Any]]:
@@ -371,13 +372,16 @@ def _download(client: MlflowClient, run_id: str, name: str, folder: str) -> Path
 
 
 @contextmanager
-def _packages(code: Mapping[str, Path]) -> Iterator[list[str]]:
+def _packages(code: Mapping[str, Path | str]) -> Iterator[list[str]]:
     """The code a model needs, laid out as importable packages in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         for path, file in code.items():
             target = Path(folder) / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
+            if isinstance(file, str):
+                target.write_text(file, encoding="utf-8")
+            else:
+                shutil.copyfile(file, target)
         tops = sorted(Path(folder).iterdir())
         for top in tops:
             if top.is_dir() and not _is_namespace(top.name):  # or an installed one would win

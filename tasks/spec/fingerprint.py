@@ -112,6 +112,21 @@ def code_paths(spec: ModelSpec) -> Mapping[str, Path]:
     return {module.path: module.file for module in sorted(_packaged(spec))} | data_files(spec)
 
 
+def packaged_code(spec: ModelSpec) -> dict[str, Path | str]:
+    """``code_paths``, and, of a file that was named by its path, a module of the name it has here.
+
+    A class of the file is stored under that name. Its text only names the file's own module.
+    """
+    own, name = _own_module(spec), spec_module(spec)
+    code: dict[str, Path | str] = {**code_paths(spec)}
+    if own.name != name and "." not in name:
+        code[f"{name}.py"] = (
+            "import importlib\nimport sys\n\n"
+            f"sys.modules[__name__] = importlib.import_module({own.name!r})\n"
+        )
+    return code
+
+
 def data_files(spec: ModelSpec) -> dict[str, Path]:
     """The files that the model reads beside its code: path in the package, to the file.
 

@@ -21,7 +21,7 @@ from tasks.registry import aliases, packages, runs, versions
 from tasks.registry.champion_alias import ChampionMovedError
 from tasks.registry.client import open_registry
 from tasks.shown import as_markdown, shown
-from tasks.spec.fingerprint import code_paths, libraries
+from tasks.spec.fingerprint import libraries, packaged_code
 from tasks.spec.loading import load_spec
 from tasks.steps import mlflow_run
 from tasks.steps.retries import OUTSIDE
@@ -72,7 +72,7 @@ def register_version(
             twin=twin,
             twin_sha256=twin_sha256,
             inputs=spec.problem.inputs(sample),
-            code=code_paths(spec),
+            code=packaged_code(spec),
             trusted=fit.trusted_types(spec),
             requirements=[f"{name}=={version_of(name)}" for name in libraries(spec)],
             tags=versions.night_tags(

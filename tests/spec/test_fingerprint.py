@@ -389,6 +389,29 @@ def asked_in_a_clean_process(folder: Path, question: str) -> str:
     return ended.stdout.strip()
 
 
+def test_a_class_of_a_file_outside_is_found_in_its_package_by_the_name_it_has_here(
+    tmp_path: Path,
+) -> None:
+    file = write_model(tmp_path / "outside.py", tmp_path / "days")
+    file.write_text(file.read_text() + "\n\nclass Mine:\n    pass\n")
+    spec = load_spec(str(file))
+    name = fingerprint.spec_module(spec)
+    with _packages(fingerprint.packaged_code(spec)) as packages:
+        asked = f"import {name}, outside; assert {name}.Mine is outside.Mine"
+        folder = str(Path(packages[0]).parent)
+        ended = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", asked],
+            env={"PYTHONPATH": folder},
+            cwd=tmp_path / "..",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 0, ended.stderr
+    inside = load_spec("flights")
+    assert fingerprint.packaged_code(inside) == fingerprint.code_paths(inside)
+
+
 def test_a_model_two_packages_deep_is_packaged_with_all_it_runs(acme: Path, tmp_path: Path) -> None:
     """Its ``__init__`` files are the real ones, and what a face hands on is there too."""
     files = {
