@@ -68,7 +68,11 @@ class Operations:
 
         Of the code of a package, copied file by file, the first file counts.
         """
-        label = re.sub(r"(run/\*|code)/(tasks/.*|tasks|toy.py)$", r"\1/(code)", f"{kind} {what}")
+        label = re.sub(
+            r"(run/\*|code)/(tasks/.*|tasks|(nightly_model_\w+_)?toy.py)$",
+            r"\1/(code)",
+            f"{kind} {what}",
+        )
         if not self.active or (label.endswith("(code)") and label in self.seen[-3:]):
             return None
         self.seen.append(label)
@@ -566,6 +570,8 @@ def leaves_a_trace(seen: Sequence[str], number: int) -> bool:
 def walk(place: Place, scenario: Scenario, every: int = 1, first: int = 1) -> Iterator[Point]:
     """Let each operation of a run fail once, and kill the run at it once.
 
+    Of those between two that fail, it is killed at the first that leaves a trace.
+
     Args:
         place: With its states made.
         scenario: The run.
@@ -576,8 +582,11 @@ def walk(place: Place, scenario: Scenario, every: int = 1, first: int = 1) -> It
     calm = forked(place, scenario.run)
     _import_as_forks_did(place)
     assert (calm.state, calm.broken) == (scenario.ends, ()), (calm.state, calm.said, calm.broken)
-    for number in range(first, len(calm.seen) + 1, every):
-        for kills in (False, True) if leaves_a_trace(calm.seen, number) else (False,):
+    count = len(calm.seen) + 1
+    for start in range(first, count, every):
+        between = range(start, min(start + every, count))
+        traced = [n for n in between if leaves_a_trace(calm.seen, n)][:1]
+        for number, kills in ((start, False), *((n, True) for n in traced)):
             place.begin_with(scenario.begins)
             failed = forked(place, scenario.run, number, kills)
             lost = []
