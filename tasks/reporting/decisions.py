@@ -23,6 +23,7 @@ from tasks.features.as_of import day_start_of, last_complete_day
 from tasks.registry.champion_alias import champion_now
 from tasks.shown import hide
 from tasks.sources.serialize import source_from_json, source_to_json
+from tasks.spec.fleet import fleet_of
 from tasks.store.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def remember(
 def forget(name: str) -> None:
     """Drop every decided night of a model, because the version they promoted may not be champion
     any more; of a partition's model those of its fleet."""
-    name = name.partition(".")[0]
+    name = fleet_of(name)
     for file in (settings.home() / "decisions").glob("*/*.json"):
         if read_json(file).get("name") == name:
             file.unlink()

@@ -14,6 +14,7 @@ from tasks.reporting.archive import past_reports
 from tasks.reporting.page_parts import mark, style, table
 from tasks.reporting.render import NOTHING_TO_DO, to_do
 from tasks.reporting.wording import capitalized, outcome
+from tasks.spec.fleet import fleet_of
 from tasks.store.files import write_file
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def write_index(champions: Mapping[str, str]) -> Path | None:
         champions: Model to the version that is its champion now.
     """
     place = settings.home() / "reports"
-    # A partition's folder has a dot in its name: its row is on the page of its fleet.
-    names = sorted(one.name for one in place.glob("*/") if one.is_dir() and "." not in one.name)
+    every = sorted(folder.name for folder in place.glob("*/") if folder.is_dir())
+    names = [name for name in every if fleet_of(name) == name]  # a fleet's page has its partitions
     newest = [report for name in names for report in past_reports(name, date.max, 1)]
     if not newest:
         return None

@@ -27,6 +27,7 @@ from tasks.steps.judge import judge_night, score_champion
 from tasks.steps.mlflow_run import partition_run
 from tasks.steps.monitor import grade_predictions
 from tasks.steps.release import Registered, check_versions, promote_version, register_version
+from tasks.steps.report import data_facts, judged_facts
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
 from tasks.steps.state import Cleaned, Examples, Judged, Night
@@ -381,7 +382,7 @@ def _release(plan: Plan, member: _Member, made: Registered, judged: Judged) -> P
 
 def _report(plan: Plan, member: _Member, judged: Judged, version: str | None) -> PartitionRow:
     """Write the partition's report, and give its row of the fleet's page."""
-    night, examples = member.night, member.examples
+    night = member.night
     spec, folder = load_spec(night.model), archive.report_folder(night.name, night.as_of)
     found = night_report.build_report(
         night_report.NightFacts(
@@ -389,18 +390,8 @@ def _report(plan: Plan, member: _Member, judged: Judged, version: str | None) ->
             as_of=night.as_of,
             verdict=judged.verdict,
             late=night.late,
-            data=night_report.DataFacts(
-                len(night.days), len(member.clean.new), 0, member.clean.rows
-            ),
-            judged=night_report.JudgedFacts(
-                challenger=judged.challenger,
-                fits=judged.fits,
-                split=examples.split,
-                figures=judged.figures,
-                prediction_interval=judged.prediction_interval,
-                contests=judged.contests,
-                version=version,
-            ),
+            data=data_facts(night, member.clean),
+            judged=judged_facts(member.examples, judged, None, version),
             champion=judged.incumbent.champion,
             anchor=judged.incumbent.anchor,
             seconds=judged.seconds,
@@ -446,18 +437,14 @@ def _attempt(step: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | Exc
     Raises:
         DiskError: That is no fault of a partition.
     """
-    for pause in PAUSES:
+    pauses = iter(PAUSES)
+    while True:
         try:
             return step(*given, **named)
-        except OutageError:
-            time.sleep(pause)
         except files.DiskError:
             raise
         except Exception as error:
-            return error
-    try:
-        return step(*given, **named)
-    except files.DiskError:
-        raise
-    except Exception as error:
-        return error
+            pause = next(pauses, None) if isinstance(error, OutageError) else None
+            if pause is None:
+                return error
+        time.sleep(pause)

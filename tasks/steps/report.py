@@ -79,8 +79,8 @@ def publish_report(
         as_of=night.as_of,
         verdict=judged.verdict if judged else _early_verdict(night, clean),
         late=night.late,
-        data=_data_facts(night, clean) if clean else None,
-        judged=_judged_facts(examples, judged, run, version) if examples and judged else None,
+        data=data_facts(night, clean) if clean else None,
+        judged=judged_facts(examples, judged, run, version) if examples and judged else None,
         champion=_champion_before(client, night, judged),
         anchor=judged.incumbent.anchor if judged else None,
         live=live,
@@ -141,14 +141,16 @@ def _early_verdict(night: Night, clean: Cleaned | None) -> Verdict:
     return replace(found, reasons=(*found.reasons, *told))
 
 
-def _data_facts(night: Night, clean: Cleaned) -> night_report.DataFacts:
+def data_facts(night: Night, clean: Cleaned) -> night_report.DataFacts:
+    """What the report says of the night's days and rows."""
     counts = len(night.days), len(clean.new), len(clean.rejected)
     return night_report.DataFacts(*counts, clean.rows)
 
 
-def _judged_facts(
+def judged_facts(
     examples: Examples, judged: Judged, run: str | None, version: str | None
 ) -> night_report.JudgedFacts:
+    """What the report says of the comparison."""
     return night_report.JudgedFacts(
         challenger=judged.challenger,
         fits=judged.fits,
