@@ -213,8 +213,7 @@ def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any, origin: Any 
     today, past = cleaned[cleaned["day"] == stamp], history_of(spec, cleaned, stamp)
     requests = spec.problem.requests(today.reset_index(drop=True), spec.known_ahead)
     made = make_features(spec, requests, past)
-    reserved = [name for name in _reserved(spec.problem) if name in made]
-    scores = spec.problem.score(estimator, spec.problem.inputs(made.drop(columns=reserved)))
+    scores = spec.problem.score(estimator, _inputs(spec.problem, made))
     user = user_of(spec.problem)
     keys = made[[user, spec.problem.item]] if user else _named_rows(spec, requests, made, origin)
     named = {"score": scores}
@@ -312,9 +311,11 @@ def for_anyone(rows: pd.DataFrame, user: str) -> pd.DataFrame:
     return rows.assign(**{user: nobody}, **kind)
 
 
-def _reserved(problem: Any) -> tuple[str, ...]:
-    """Names that no input has."""
-    return ("day", "target", "relevant") if user_of(problem) else ("day", "target")
+def _inputs(problem: Any, made: Any) -> Any:
+    """The inputs of an estimator; a feature of a name of ours is set aside, as in the examples."""
+    ours = ("target", "relevant") if user_of(problem) else ("target",)
+    own = {name: f"{name} (input)" for name in ours}
+    return problem.inputs(made.drop(columns="day", errors="ignore").rename(columns=own))
 
 
 def user_of(problem: Any) -> str | None:
@@ -411,8 +412,8 @@ def answer_batch(spec: Any, estimator: Any, past: Any, requests: Any) -> tuple[A
     """Predictions for some requests, and the inputs they were made from with their key columns."""
     problem = spec.problem
     made = spec.features(requests, past)
-    made = made.drop(columns=[name for name in _reserved(problem) if name in made])
-    scores = problem.score(estimator, problem.inputs(made))
+    made = made.drop(columns="day", errors="ignore")
+    scores = problem.score(estimator, _inputs(problem, made))
     named = [name for name in problem.answer_keys if name in requests and name not in made]
     inputs = made.join(requests[named])[[*named, *made.columns]] if named else made
     return problem.answers(requests, made, scores), inputs

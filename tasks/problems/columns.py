@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from tasks.metrics.base import Metric
 
 
-RESERVED = ("day", "target", "relevant")
+OURS = ("target", "relevant")
+RESERVED = ("day", *OURS)
+OWN = "{} (input)"
+"""Name in the examples of a feature that is called as one of our columns is."""
 Slice: TypeAlias = "str | Callable[[pd.DataFrame], pd.Series[Any]]"
 """A column of the examples, or a function of them that returns one value for each row."""
 
@@ -36,6 +39,7 @@ def slice_values(examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
     import pandas as pd
 
     if isinstance(by, str):
+        by = own if (own := OWN.format(by)) in examples else by
         check_column(examples, by, "slices")
         return examples[by]
     try:
@@ -62,25 +66,33 @@ def check_column(examples: pd.DataFrame, column: str, field: str) -> None:
         )
 
 
-def unreserved(features: pd.DataFrame, target: str | None = None) -> pd.DataFrame:
-    """Features without ``day``.
+def unreserved(
+    features: pd.DataFrame, keys: Sequence[str], target: str | None = None
+) -> pd.DataFrame:
+    """Features without ``day``, and those of our names under ``OWN`` instead.
+
+    Args:
+        features: As the function of the spec made them.
+        keys: Columns of the examples that are no inputs.
+        target: Column of the clean rows that holds the outcome.
 
     Raises:
-        SpecError: Where they hold the target, or a column with a reserved name.
+        SpecError: Where they hold the outcome.
     """
-    reserved = RESERVED[1:] if target is None else ("target", target)
-    if taken := [name for name in reserved if name in features]:
+    if target is not None and target in features:
         raise SpecError(
-            f"features: found the column {taken[0]!r}, which is the outcome's name; expected only "
+            f"features: found the column {target!r}, which is the outcome's name; expected only "
             "inputs. If the column is known before the day begins, it is not a leak: rename it, "
-            f"such as .rename(columns={{{taken[0]!r}: 'own_{taken[0]}'}})"
+            f"such as .rename(columns={{{target!r}: 'own_{target}'}})"
         )
-    return features.drop(columns="day", errors="ignore")
+    own = {name: OWN.format(name) for name in OURS if name in keys}
+    return features.drop(columns="day", errors="ignore").rename(columns=own)
 
 
 def inputs_of(examples: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """The inputs of an estimator: the examples without the keys."""
-    return examples.drop(columns=[name for name in keys if name in examples])
+    """The inputs of an estimator, under their own names: the examples without the keys."""
+    own = {OWN.format(name): name for name in OURS if name in keys}
+    return examples.drop(columns=[name for name in keys if name in examples]).rename(columns=own)
 
 
 def metric_faults(metric: object, allowed: Sequence[str], own: Sequence[Metric]) -> list[str]:

@@ -241,7 +241,7 @@ class Recommendation(ProblemBase):
         keys = [self.user, self.item]
         if missing := [name for name in keys if name not in features]:
             raise SpecError(f"features: columns {', '.join(missing)} are missing")
-        candidates = unreserved(features).reset_index(drop=True)
+        candidates = unreserved(features, self.keys).reset_index(drop=True)
         if doubled := int(candidates.duplicated(keys).sum()):
             raise SpecError(
                 f"features: {doubled:,} item candidates are repeated; expected each item once "

@@ -129,7 +129,7 @@ class Tabular(ProblemBase):
             raise SpecError(fault)
         labels = clean_rows[self.target]
         known = labels.notna()
-        kept = unreserved(features, self.target)[known]
+        kept = unreserved(features, self.keys, self.target)[known]
         return kept.assign(day=clean_rows.loc[known, "day"], target=self.encode(labels[known]))
 
     def training_fault(self, train: pd.DataFrame) -> str:  # noqa: ARG002

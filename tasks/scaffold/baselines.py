@@ -161,7 +161,6 @@ def _keys(table: _Table, columns: Sequence[Column], constant: float) -> list[tup
         column
         for column in columns
         if column.role == "input"
-        and column.name != "target"  # an input of that name is called otherwise
         and 2 <= column.unique <= VALUES
         and (
             column.kind == "text"

@@ -154,8 +154,6 @@ def _features(plan: Plan) -> list[str]:
     inputs = f'day.drop(columns=["day"{keys}])'
     if _types(plan):
         inputs += ".astype(types)"
-    if any(column.name == "target" for column in plan.named("time", "input")):
-        inputs += '.rename(columns={"target": "own_target"})'
     lines = []
     if plan.alike:
         lines += [

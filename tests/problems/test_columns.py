@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pandas as pd
 import pytest
 
 from tasks.evaluation.evaluate import evaluate_slices
+from tasks.features.scoring import answer_batch
 from tasks.monitoring.live_performance import grade_day
 from tasks.problems import Classification, Recommendation
+from tasks.problems.base import Problem
 from tasks.problems.columns import slice_name, slice_values
 from tasks.spec import SpecError
 
@@ -96,3 +101,35 @@ def test_live_days_are_told_by_the_slices_they_have_columns_for() -> None:
     late = Classification("late", metric="log_loss", key=("number",))
     found = grade_day(late, {"champion": shown}, happened, (age_band, broken, "shop"))
     assert set(found["slices"]) == {"age_band young", "age_band old"}
+
+
+@pytest.mark.parametrize(
+    ("problem", "names"),
+    [
+        (Classification("late", key=("number",)), ["target", "relevant"]),
+        (Recommendation("user", "item", "often"), ["item", "often", "target", "relevant"]),
+    ],
+)
+def test_features_may_have_the_names_of_our_columns(problem: Problem, names: list[str]) -> None:
+    """An estimator gets them under their own names, in training and for the app."""
+    rows = pd.DataFrame({"day": pd.Timestamp("2026-01-05"), "number": [1, 2], "late": [0, 1]})
+    rows = rows.assign(user=[1, 2], item=[5, 6])
+    made = rows[["user", "item"]].assign(often=[3, 4], target=["x", "y"], relevant=[7.5, 8.5])
+    made = made[[*({"user"} & {problem.user_column}), *names]]
+    examples = problem.label(made, rows)
+    inputs = problem.inputs(examples)
+    assert set(examples["target"]) <= {0, 1}
+    assert examples["day"].nunique() == 1
+    asked = [name for name in names if name != "item"]
+    pd.testing.assert_frame_equal(inputs, made[asked])
+    assert problem.slice_values(examples, "target").tolist() == ["x", "y"]
+    seen = []
+
+    def chances(given: pd.DataFrame) -> np.ndarray:
+        seen.append(given)
+        return np.full((len(given), 2), 0.5)
+
+    spec = SimpleNamespace(problem=problem, features=lambda *_: made)
+    _, kept = answer_batch(spec, SimpleNamespace(predict_proba=chances), rows, rows)
+    pd.testing.assert_frame_equal(seen[0], made[asked])
+    assert kept["target"].tolist() == ["x", "y"]
