@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -195,7 +196,7 @@ def _look_at_split(
         f"training on {len(split.train):,} days ({split.train[0]} to {split.train[-1]}), holdout "
         f"{len(split.holdout)} days ({split.holdout[0]} to {split.holdout[-1]})"
     )
-    notes = []
+    notes = [*lookback_notes(listed, split.wanted, spec.lookback)]
     asked = most_training_days(spec, listed, split.holdout[0])
     if len(split.refit) < asked < 10_000:
         notes.append(
@@ -208,6 +209,27 @@ def _look_at_split(
             f"{spec.gate.min_days} (min_days): no version would be promoted."
         )
     return split, Part("Split", (line,), notes=tuple(notes))
+
+
+def lookback_notes(
+    listed: Sequence[date], wanted: Sequence[date], lookback: timedelta
+) -> tuple[str, ...]:
+    """What to say where the days before some days are closed, so that these see no history.
+
+    Args:
+        listed: Days of the source, ascending.
+        wanted: Days of training and holdout, ascending.
+        lookback: Of the spec.
+    """
+    before = {day: listed[place - 1] for day in wanted if (place := bisect_left(listed, day))}
+    blind = {day: day - past for day, past in before.items() if day - past > lookback}
+    if not lookback or not blind:
+        return ()
+    return (
+        f"lookback: found days({lookback.days}), which is a span of time; on {len(blind):,} of "
+        f"{len(wanted):,} days, such as {max(blind)}, the source has no day in it, so that "
+        f"features get an empty history; expected at least days({max(blind.values()).days}).",
+    )
 
 
 def _look_inside(

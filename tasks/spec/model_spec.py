@@ -54,7 +54,7 @@ class ModelSpec:
         features: ``features(day, history)`` returns the inputs for one day's requests.
             ``history`` holds whole earlier days only, ``lookback`` of them.
         lookback: How much history ``features`` may see, as a span of time: 28 days are four weeks
-            on every calendar.
+            on every calendar, and ``days(1)`` shows nothing on a Monday after a closed weekend.
         candidates: Name to scikit-learn compatible estimator, or to one whose hyperparameters are
             searched (``tasks.spec.Tuned``); each night fits a clone, side by side with the others,
             on one thread unless it names a number (``n_jobs``).
@@ -112,7 +112,7 @@ class ModelSpec:
             function's name.
         quarantine_limit: Largest share of one day's rows that may break the contract.
         timezone: Time zone in which a day begins and ends.
-        oldest_champion: Age of the champion from which an alarm is raised.
+        oldest_champion: Age of the champion from which an alarm is raised, as a span of time.
         gate: Bounds that a challenger must meet to be promoted.
         seed: Seed of everything random.
         partition: A column of ``known_ahead``, raw and clean, such as ``shop_id``: each of its

@@ -458,6 +458,20 @@ def test_closed_and_stray_days_are_no_missing_days(tmp_path: Path) -> None:
     assert "none missing" in text
 
 
+def test_a_lookback_shorter_than_a_weekend_is_told() -> None:
+    """It is a span of time: two days before a Monday there is no day of this source."""
+    listed = [day for day in map(nth_day, range(1, 61)) if day.weekday() < 5]
+
+    def notes(lookback: int) -> tuple[str, ...]:
+        return check.lookback_notes(listed, listed[5:], days(lookback))
+
+    [told] = notes(2)
+    mondays = sum(day.weekday() == 0 for day in listed[5:])
+    assert f"{mondays} of {len(listed) - 5} days" in told
+    assert "expected at least days(3)" in told
+    assert notes(3) == notes(0) == ()
+
+
 def test_intervals_that_nothing_makes_hold_are_told() -> None:
     """Also in the slices that the spec names, and no model without quantiles is told anything."""
     plain = QuantileRegressors(HistGradientBoostingRegressor(loss="quantile"))
