@@ -12,6 +12,8 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -80,7 +82,7 @@ def read_texts(
     """A CSV file, packed or not, as Arrow tables of texts, one below the other.
 
     A first column without a name is left out. Empty cells and unquoted NA, NaN, NULL, \\N and the
-    like are missing.
+    like are missing; in a file of one column, an empty line and a quoted nothing are as well.
 
     Args:
         file: Path of the file.
@@ -185,15 +187,32 @@ def type_of(name: str, types: Mapping[str, str]) -> str | None:
     return types.get(name) or next(matching, None)
 
 
+@dataclass(frozen=True)
+class _Header:
+    """Names of the columns, the empty lines above them, and whether one name is all of it."""
+
+    names: tuple[str, ...] = ()
+    above: int = 0
+    quoted: bool = False
+
+
 def _texts(file: Path, what: str, dialect: tuple[str, str], spare: Path | None) -> Iterator[Any]:
     """The file part by part, all values as they are written."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
     delimiter, encoding = dialect
-    reading = arrow_csv.ReadOptions(use_threads=False, block_size=LONGEST_ROW, encoding=encoding)
-    parsing = arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    names, read, some = _header(file, dialect), False, False
+    header = _header(file, dialect)
+    names, read, some, one = list(header.names), False, False, len(header.names) == 1
+    reading = arrow_csv.ReadOptions(
+        use_threads=False,
+        block_size=LONGEST_ROW,
+        encoding=encoding,
+        skip_rows=header.above if one else 0,
+    )
+    parsing = arrow_csv.ParseOptions(
+        delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=not one
+    )
     while not read:
         converting = arrow_csv.ConvertOptions(
             strings_can_be_null=True,
@@ -206,25 +225,38 @@ def _texts(file: Path, what: str, dialect: tuple[str, str], spare: Path | None) 
             arrow_csv.open_csv(stream, reading, parsing, converting) as parts,
         ):
             schema = parts.schema
-            _check_names(what, schema.names, delimiter)
+            _check_names(what, schema.names, delimiter, quoted=header.quoted)
             if read := all(kind == pa.string() for kind in schema.types):
                 for part in parts:
                     table, some = pa.Table.from_batches([part]), True
+                    table = _without_nothing(table) if one else table
                     yield partitions.spilled(table, spare) if spare else table
             names = schema.names
     if not some:
         yield schema.empty_table()
 
 
-def _header(file: Path, dialect: tuple[str, str]) -> list[str]:
-    """The names of the columns; without those that are read in another way than Arrow does."""
+def _without_nothing(table: Any) -> Any:
+    """The same, a quoted nothing missing: so programs write it where it is the only value."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = [pc.if_else(pc.equal(c, ""), pa.scalar(None, c.type), c) for c in table.columns]
+    return pa.table(known, schema=table.schema)
+
+
+def _header(file: Path, dialect: tuple[str, str]) -> _Header:
+    """The first row; without those that are read in another way than Arrow does."""
     delimiter, encoding = dialect
     encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     with _opened(file) as stream, io.TextIOWrapper(stream, encoding, newline="") as text:
+        above, line = next(((n, t) for n, t in enumerate(text) if t.strip("\r\n")), (0, ""))
         try:
-            return next((row for row in csv.reader(text, delimiter=delimiter) if row), [])
+            names = next(csv.reader(chain([line], text), delimiter=delimiter), [])
         except csv.Error:
-            return []
+            return _Header()
+    whole = '"' + names[0].replace('"', '""') + '"' if len(names) == 1 else None
+    return _Header(tuple(names), above, line.rstrip("\r\n") == whole)
 
 
 def _kind(parts: Sequence[Any], name: str, said: str) -> Any:
@@ -409,8 +441,8 @@ def _parts(file: Path) -> Iterator[bytes]:
             yield part
 
 
-def _check_names(what: str, names: Sequence[str], delimiter: str) -> None:
-    if len(names) == 1:
+def _check_names(what: str, names: Sequence[str], delimiter: str, *, quoted: bool) -> None:
+    if len(names) == 1 and not quoted:
         others = [mark for mark in DELIMITERS if mark != delimiter and mark in names[0]]
         if others:
             raise SourceSettingsError(

@@ -42,6 +42,24 @@ def test_a_mark_of_unicode_an_index_and_other_encodings(file: Path) -> None:
     assert read(file, gzip.compress(b"n\n1\n")) == {"n": [1]}
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_every_line_of_a_file_of_one_column_is_a_row(end: bytes, file: Path) -> None:
+    """An empty line is a missing value, and so is the quoted nothing that most programs write."""
+    lines = [b"", b"n", b"1", b"", b'""', b"4"]
+    assert read(file, end.join(lines)) == {"n": [1, None, None, 4]}
+    assert read(file, end.join([*lines, b"", b""])) == {"n": [1, None, None, 4, None]}
+    assert read(file, end.join([b"s", b"x", b"", b'"NA"', b""])) == {"s": ["x", None, "NA"]}
+    assert read(file, end.join([b"n,s", b"1,x", b"", b"2,y"])) == {"n": [1, 2], "s": ["x", "y"]}
+
+
+def test_a_quoted_header_of_one_column_may_hold_what_separates_elsewhere(file: Path) -> None:
+    assert read(file, b'"a;b"\n1\n') == {"a;b": [1]}
+    assert read(file, b'"a "";"" b|c"\n1\n') == {'a ";" b|c': [1]}
+    for header in (b"a;b", b'"a";"b"', b"a\tb"):
+        with pytest.raises(SourceSettingsError, match="Set delimiter="):
+            read(file, header + b"\n1\n")
+
+
 def test_a_number_that_begins_with_a_zero_is_a_code(file: Path) -> None:
     text = b"sku,n,price,zip\n00042,10,0.5,1067\n7,0,2,\n12,20,1,01067\n"
     assert read(file, text) == {
