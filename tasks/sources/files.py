@@ -344,11 +344,11 @@ class CsvDays(_FileDays):
 
     The first row is the header. Empty cells are missing, and so are NA, NaN, NULL and the like
     unless quoted, and in a file of one column an empty line. A column has the type that ``types``
-    or else the model's contract names. Where they name none, it is the narrowest that all values have of all files that are there when the
-    source is first read, and it is kept: a later file may only widen it where that changes no
-    value, and one that does not fit is refused by file, row and value. A number that begins with a
-    zero, such as ``00042``, is a code and stays text. A column ``day`` that is no date, such as the
-    day of a month, is ``day_`` in the rows.
+    or else the model's contract names. Where they name none, it is the narrowest that all values
+    have of all files that are there when the source is first read, and it is kept: a later file may
+    only widen it where that changes no value, and one that does not fit is refused by file, row and
+    value. A number that begins with a zero, such as ``00042``, is a code and stays text. A column
+    ``day`` that is no date, such as the day of a month, is ``day_`` in the rows.
 
     Attributes:
         path: As for ``ParquetDays``.
