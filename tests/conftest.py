@@ -152,6 +152,13 @@ def warm_processes(warm_address: None, blank_pictures: None) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def warm_fits(warm_address: None) -> Iterator[list[warm.Process]]:
+    """Fits and searches that are given a time limit are forks; some tests start them cold."""
+    with warm.fits_and_searches() as made:
+        yield made
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
     """A real PostgreSQL, without root and without a service.

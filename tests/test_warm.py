@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,18 +27,10 @@ HIDDEN = ("LC_CTYPE", warm.ADDRESS)
 """What the interpreter sets as it starts, and what is of the tests alone."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def forking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    log = tmp_path_factory.mktemp("warm") / "log"
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        warm.started({n: v for n, v in os.environ.items() if n != warm.ADDRESS}, log) as address,
-    ):
-        patch.setenv(warm.ADDRESS, address)
-        yield
+pytestmark = pytest.mark.usefixtures("warm_address")
 
 
-@pytest.mark.parametrize("options", [[], ["-P"], ["-W", "ignore"]])
+@pytest.mark.parametrize("options", [[], ["-P"], ["-B", "-m"], ["-W", "ignore"]])
 @pytest.mark.parametrize("more", [{}, {"PYTHONPATH": "/nowhere", "PYTHONDONTWRITEBYTECODE": "1"}])
 def test_it_finds_what_a_new_process_finds(
     options: list[str], more: dict[str, str], tmp_path: Path
@@ -49,11 +40,13 @@ def test_it_finds_what_a_new_process_finds(
     script.write_text(TELL)
     environment = {n: v for n, v in os.environ.items() if n not in HIDDEN} | more
     environment["LC_ALL"] = "C.UTF-8"  # without any locale the interpreter sets one itself
-    command = [sys.executable, *options, str(script), "--some", "option"]
-    forked = warm.run(command, tmp_path, environment, 60)
+    by_name = "-m" in options
+    command = [sys.executable, *options, "tell" if by_name else str(script), "--some", "option"]
+    place = script.parent if by_name else tmp_path
+    forked = warm.run(command, place, environment, 60)
     new = subprocess.run(
         command,
-        cwd=tmp_path,
+        cwd=place,
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

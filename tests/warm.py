@@ -23,6 +23,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
 from select import select
+from types import SimpleNamespace
 from typing import Any
 
 LIBRARIES = (
@@ -57,6 +58,8 @@ class Process:
         command: Sequence[str | Path],
         cwd: str | Path | None = None,
         env: Mapping[str, str] | None = None,
+        *,
+        start_new_session: bool = False,
     ) -> None:
         self.args = list(map(str, command))
         self.returncode: int | None = None
@@ -67,6 +70,7 @@ class Process:
             "arguments": self.args[1:],
             "cwd": str(cwd or Path.cwd()),
             "env": dict(os.environ if env is None else env),
+            "apart": start_new_session,
         }
         socket.send_fds(self._line, [json.dumps(asked).encode()], self._files)
         self.pid = int(self._line.recv(64))
@@ -133,6 +137,25 @@ def clean_processes() -> Iterator[None]:
 
 
 @contextmanager
+def fits_and_searches() -> Iterator[list[Process]]:
+    """Processes with a time limit, ``python -m tasks.training...``, are forks too; lists them."""
+    from tasks.training import timed_process
+
+    real, made = timed_process.subprocess, list[Process]()
+
+    def forked(command: Any, *, cwd: Any, start_new_session: bool, **_: Any) -> Process:
+        made.append(Process(command, cwd, start_new_session=start_new_session))
+        return made[-1]
+
+    stand_in = SimpleNamespace(**vars(real) | {"Popen": forked})
+    timed_process.subprocess = stand_in  # type: ignore[assignment]
+    try:
+        yield made
+    finally:
+        timed_process.subprocess = real
+
+
+@contextmanager
 def started(environment: Mapping[str, str], log: Path) -> Iterator[str]:
     """The process that forks, with its libraries as they read this environment; its address."""
     with tempfile.TemporaryDirectory(prefix="warm-") as place, log.open("w") as said:
@@ -193,6 +216,8 @@ def serve(address: str) -> tuple[list[str], dict[str, str]] | None:
             os.dup2(file, number)
             os.close(file)
         os.chdir(asked["cwd"])
+        if asked["apart"]:
+            os.setsid()
         return asked["arguments"], asked["env"]
 
 
@@ -204,7 +229,7 @@ def reap(*_: object) -> None:
 
 
 def behave_as(arguments: list[str], environment: dict[str, str]) -> None:
-    """Run ``python [-P] [-W ignore] (SCRIPT | -c CODE) ...``, as the interpreter would."""
+    """Run ``python [-BP] [-W ignore] (SCRIPT | -c CODE | -m NAME)``, as the interpreter would."""
     os.environ.clear()
     os.environ.update(environment)
     sys.dont_write_bytecode = "PYTHONDONTWRITEBYTECODE" in environment
@@ -212,9 +237,11 @@ def behave_as(arguments: list[str], environment: dict[str, str]) -> None:
     if environment.get("PYTHONWARNINGS") == "ignore":
         warnings.simplefilter("ignore")
     safe = False
-    while (option := arguments[0]) in ("-P", "-W"):
+    while (option := arguments[0]) in ("-B", "-P", "-W"):
         arguments = arguments[1:]
-        if option == "-P":
+        if option == "-B":
+            sys.dont_write_bytecode = True
+        elif option == "-P":
             safe = True
         else:
             assert arguments.pop(0) == "ignore"
@@ -224,6 +251,11 @@ def behave_as(arguments: list[str], environment: dict[str, str]) -> None:
             sys.argv = ["-c", *arguments[2:]]
             sys.path.insert(0, "")
             exec(compile(arguments[1], "<string>", "exec"), {"__name__": "__main__"})
+            return
+        if arguments[0] == "-m":
+            sys.argv = arguments[1:]
+            sys.path.insert(0, str(Path.cwd()))
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
             return
         sys.argv = arguments
         if not safe:

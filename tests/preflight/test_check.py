@@ -86,6 +86,7 @@ def test_a_good_model_is_ready_and_each_candidate_was_tried(folder: Path, rehear
 
 
 def test_the_command_writes_nothing_and_ends_with_the_code(
+    warm_fits: None,
     folder: Path,
     home: Path,
     tmp_path: Path,

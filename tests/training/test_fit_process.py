@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 
 from tasks.features.examples import build_examples
@@ -16,6 +15,7 @@ from tasks.spec.loading import address_of, load_spec
 from tasks.store import frames, models
 from tasks.training import fit, stored_fits
 from tasks.training.fit_process import fit_by_itself
+from tests import warm
 from tests.nights import nth_day, write_model
 from tests.toy import toy, write_day
 
@@ -78,7 +78,7 @@ def test_what_a_model_file_prints_is_no_answer(
     assert "ended" not in capfd.readouterr().out
 
 
-def test_it_is_the_very_fit_of_this_process(tmp_path: Path) -> None:
+def test_it_is_the_very_fit_of_this_process(tmp_path: Path, warm_fits: None) -> None:
     spec = load_spec(str(faulty(tmp_path)))
     refs = examples(spec, tmp_path / "days")
     made, estimator = stored_fits.fit_and_keep(spec, "tree", refs)
@@ -110,7 +110,7 @@ def test_it_is_the_very_fit_of_this_process(tmp_path: Path) -> None:
     ],
 )
 def test_a_fit_that_fails_is_told_of_and_leaves_nothing(
-    candidate: str, message: str, tmp_path: Path
+    candidate: str, message: str, tmp_path: Path, warm_fits: list[warm.Process]
 ) -> None:
     spec = load_spec(str(faulty(tmp_path, "Hangs", "Raises", "Dies")))
     refs = examples(spec, tmp_path / "days")
@@ -118,9 +118,7 @@ def test_a_fit_that_fails_is_told_of_and_leaves_nothing(
         fit_by_itself(spec, candidate, refs, {}, timedelta(seconds=3))
     assert f"Candidate {candidate!r} of model toy: {message}" in str(found.value)
     assert not models.has_model("models", fit.model_key(spec, candidate, refs))
-    assert not [
-        p for p in psutil.Process().children() if "tasks.training.fit_process" in p.cmdline()
-    ]
+    assert [process.poll() is not None for process in warm_fits] == [True]
 
 
 def test_a_spec_that_no_other_process_can_find_says_so() -> None:

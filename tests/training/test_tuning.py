@@ -120,7 +120,9 @@ def test_a_fit_is_known_by_what_was_found(tmp_path: Path) -> None:
     assert spec.candidates["tree"].estimator.max_depth is None
 
 
-def test_a_search_that_never_ends_keeps_the_best_so_far(tmp_path: Path, home: Path) -> None:
+def test_a_search_that_never_ends_keeps_the_best_so_far(
+    tmp_path: Path, home: Path, warm_fits: None
+) -> None:
     candidate = 'Tuned(Slow(max_depth=1, random_state=0), {"max_depth": [5, 6]}, budget=4)'
     spec = load_spec(str(searched(tmp_path, candidate)))
     refs = examples(spec, tmp_path / "days")
@@ -133,7 +135,9 @@ def test_a_search_that_never_ends_keeps_the_best_so_far(tmp_path: Path, home: Pa
     assert not list((home / "store" / "tuned").glob(".*"))
 
 
-def test_an_estimator_that_fails_as_written_is_a_fault_of_the_candidate(tmp_path: Path) -> None:
+def test_an_estimator_that_fails_as_written_is_a_fault_of_the_candidate(
+    tmp_path: Path, warm_fits: None
+) -> None:
     candidate = 'Tuned(DecisionTreeClassifier(max_depth="deep"), {"min_samples_leaf": [1]})'
     spec = load_spec(str(searched(tmp_path, candidate)))
     refs = examples(spec, tmp_path / "days")
@@ -160,7 +164,7 @@ def test_every_day_lies_in_one_period(day: date, every: int) -> None:
 
 @pytest.mark.filterwarnings(*MLFLOW_WARNINGS)
 def test_a_night_searches_and_goes_on_without_what_hangs(
-    tmp_path: Path, registry_home: Path, prefect_server: None
+    tmp_path: Path, registry_home: Path, warm_processes: None, warm_fits: None
 ) -> None:
     from tasks.registry.client import open_registry
 
