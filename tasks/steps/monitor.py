@@ -12,9 +12,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from tasks.metrics.base import title
-from tasks.monitoring import drift, live_days, live_performance
+from tasks.monitoring import champion_line, drift, live_days, live_performance
 from tasks.predictions import publish
-from tasks.promotion.anchor import NIGHTS, line_gain, next_anchor
+from tasks.promotion.anchor import NIGHTS
 from tasks.registry import anchors, versions
 from tasks.registry.client import open_registry
 from tasks.reporting.archive import past_reports
@@ -73,24 +73,22 @@ def _compare_line(
 ) -> live_days.Line | None:
     """Lay the line of champions beside the anchor, which is renewed where it has to be."""
     spec, now = load_spec(night.model), anchors.read_anchor(client, night.name)
-    metric, greater = spec.problem.primary, spec.problem.greater_is_better
-    withdrawn = versions.read_withdrawn(client, night.name)
-    usable, gain, proven, line = False, 0.0, None, list[Mapping[str, Any]]()
-    if now:
-        there = versions.find_by_number(client, night.name, now.version)
-        usable = there is not None and now.version not in withdrawn
-        gain = line_gain(past_reports(night.name, night.as_of, NIGHTS), now.version)
-        line = live_performance.line_of(days, now.version, now.since, withdrawn)
-        proven = live_performance.proven_version(line, metric, greater)
-        if not versions.find_by_number(client, night.name, proven):
-            proven = None
-    anchor = next_anchor(now, champion, night.as_of, usable=usable, gain=gain, proven=proven)
+    anchor, line = champion_line.follow(
+        now,
+        champion,
+        night.as_of,
+        graded=days,
+        reports=past_reports(night.name, night.as_of, NIGHTS),
+        withdrawn=versions.read_withdrawn(client, night.name),
+        exists=lambda version: versions.find_by_number(client, night.name, version) is not None,
+        metric=spec.problem.primary,
+        greater=spec.problem.greater_is_better,
+    )
     if anchor and anchor != now:
         anchors.write_anchor(client, night.name, anchor)
     if anchor is None or now is None or anchor.version != now.version:
         log.info("anchor    version %s from now on", anchor.version if anchor else "none")
         return None
-    line = live_performance.line_of(days, anchor.version, anchor.since, withdrawn)
     return live_days.compare_with_anchor(spec, line, anchor.version)
 
 
