@@ -88,6 +88,17 @@ def kinds(
     return {name: arrow[fitting[0]] for name, fitting in kept.columns.items()}
 
 
+def narrower(kind: Any) -> list[Any]:
+    """The types in which a day of a column may be stored, the narrowest first; itself is last.
+
+    ``as_kept`` gives such a day back in the type of the column.
+    """
+    import pyarrow as pa
+
+    small = [each for name, each in _arrow_types().items() if (name, str(kind)) in LOSSLESS]
+    return list(dict.fromkeys([pa.null(), *small, kind]))
+
+
 def as_kept(part: Any, kinds: Mapping[str, Any], names: Collection[str]) -> Any:
     """A stored part of a larger file, split before a later file widened some of these columns."""
     import pyarrow as pa

@@ -116,6 +116,7 @@ def to_types(
     types: Mapping[str, str],
     kinds: Mapping[str, Any],
     spare: Path | None = None,
+    only: str | None = None,
 ) -> list[Any]:
     """The tables of ``read_texts``, their columns in the types that are said, or in ``kinds``.
 
@@ -127,6 +128,7 @@ def to_types(
             text, or what else all of its values are.
         kinds: Arrow types of the other columns.
         spare: As for ``read_texts``.
+        only: Column beside which the others are checked and stay texts, for ``day_to_types``.
 
     Raises:
         ColumnsError: Where a value is none of the type in ``kinds``; names its row.
@@ -136,11 +138,12 @@ def to_types(
     said = {name: type_of(name, types) for name in texts[0].column_names}
     found_kinds = {}
     for name, word in said.items():
+        kept_text = only is not None and name != only
         if word:
-            found_kinds[name] = _kind(texts, name, word)
+            found_kinds[name] = pa.string() if kept_text else _kind(texts, name, word)
         else:
-            found_kinds[name] = kinds[name]
             _check_kind(texts, what, name, kinds[name])
+            found_kinds[name] = pa.string() if kept_text else kinds[name]
     found: list[Any] = []
     while texts:
         part = texts.pop(0)
@@ -148,6 +151,30 @@ def to_types(
         typed = pa.table(columns, names=list(found_kinds))
         found.append(partitions.spilled(typed, spare) if spare and texts + found else typed)
     return found
+
+
+def day_to_types(rows: Any, types: Mapping[str, str], within: Mapping[str, Sequence[Any]]) -> Any:
+    """The texts of one day in the types that its own values have, whatever other days hold.
+
+    Args:
+        rows: Arrow table of one day; columns that are no texts stay as they are.
+        types: As for ``to_types``.
+        within: Arrow types that the other columns may have, the narrowest first; all values have
+            the last one.
+    """
+    import pyarrow as pa
+
+    for place, (name, column) in enumerate(zip(rows.column_names, rows.columns, strict=True)):
+        if column.type != pa.string():
+            continue
+        said = type_of(name, types)
+        if said:
+            kind = _kind([rows], name, said)
+        else:
+            *small, widest = within[name]
+            kind = next((each for each in small if _fit([column], each, None)), widest)
+        rows = rows.set_column(place, name, as_time(_cast(column, kind, said)))
+    return rows
 
 
 def kinds_of(texts: Sequence[Any], name: str) -> list[Any]:
@@ -272,8 +299,8 @@ def _kind(parts: Sequence[Any], name: str, said: str) -> Any:
 
 def _fit(columns: Sequence[Any], kind: Any, said: str | None) -> bool:
     """Whether all values are of this type; a few of them rule most types out."""
-    return all(_fits(column.slice(0, SOME), kind, said) for column in columns) and all(
-        _fits(column, kind, said) for column in columns
+    return all(
+        _fits(column.slice(0, few), kind, said) for few in (1, SOME, None) for column in columns
     )
 
 

@@ -17,6 +17,7 @@ from tasks.sources.base import SourceError, SourceSettingsError, check_clock, sh
 from tasks.sources.csv_reader import (
     check_csv_settings,
     check_types,
+    day_to_types,
     read_texts,
     to_types,
     type_of,
@@ -132,6 +133,13 @@ class _FileDays:
         """What reads one of these files, as tables of one schema."""
         raise NotImplementedError
 
+    def _timed_reader(self, files: Sequence[File]) -> Reader:
+        """The same of a larger file; ``_day_types`` gives the rows of a day their types."""
+        return self._reader(files)
+
+    def _day_types(self, files: Sequence[File]) -> Callable[[Any], Any]:  # noqa: ARG002
+        return lambda rows: rows
+
     def _as_other_parts(self, parts: Sequence[Any], files: Sequence[File]) -> Sequence[Any]:  # noqa: ARG002
         """Parts of larger files in the types that they have in all of these files."""
         return parts
@@ -243,9 +251,9 @@ class _FileDays:
     def _cut_days(self, files: Sequence[File]) -> dict[date, list[Path]]:
         """Day to its parts, one for each larger file that has rows of that day."""
         found: dict[date, list[Path]] = {}
-        read = self._reader(files)
+        read, typed = self._timed_reader(files), self._day_types(files)
         for file in files:
-            for part in self._cut(file, read).glob("day=*.parquet"):
+            for part in self._cut(file, read, typed).glob("day=*.parquet"):
                 found.setdefault(date.fromisoformat(part.stem[4:]), []).append(part)
         return found
 
@@ -267,7 +275,7 @@ class _FileDays:
                 found.append(file)
         return found
 
-    def _cut(self, file: File, read: Reader) -> Path:
+    def _cut(self, file: File, read: Reader, typed: Callable[[Any], Any]) -> Path:
         stem = re.sub(r"[^\w-]", "_", file.name.partition(".")[0])[:60]
         prefix = f"{stem}-{_short(file.shown, self._recipe())}-"
 
@@ -286,7 +294,7 @@ class _FileDays:
                     _column(parts, time), what, time, self.timezone, self.time_format
                 )
                 timed = [_with_times(part, time, some) for part, some in _shared(parts, times)]
-                partitions.write_days(timed, times, shift_of(self.day_start), folder)
+                partitions.write_days(timed, times, shift_of(self.day_start), folder, typed)
 
         place = partitions.made_once(f"{prefix}{_short(file.identity)}", file.shown, make)
         partitions.forget_older(place, prefix)
@@ -382,7 +390,7 @@ class CsvDays(_FileDays):
         """The same days, their columns read as a contract declares them."""
         return replace(self, declared=dict(declared))
 
-    def _reader(self, files: Sequence[File]) -> Reader:
+    def _reader(self, files: Sequence[File], only: str | None = None) -> Reader:
         types, kinds = self._types(), dict[str, Any]()
 
         def read(file: File, local: Path, spare: Path | None) -> list[Any]:
@@ -401,9 +409,24 @@ class CsvDays(_FileDays):
                     f"{file.shown}: changed while the files were looked at; expected a complete "
                     "file. Run the night again."
                 )
-            return to_types(texts, file.shown, types, kinds, spare)
+            return to_types(texts, file.shown, types, kinds, spare, only)
 
         return read
+
+    def _timed_reader(self, files: Sequence[File]) -> Reader:
+        return self._reader(files, self.time)
+
+    def _day_types(self, files: Sequence[File]) -> Callable[[Any], Any]:
+        types, within = self._types(), dict[str, list[Any]]()
+
+        def typed(rows: Any) -> Any:
+            untold = {name for name in rows.column_names if not type_of(name, types)}
+            if untold - {self.time, *within}:
+                kinds = self._kinds(files, {})
+                within.update({name: csv_columns.narrower(kinds[name]) for name in kinds})
+            return day_to_types(rows, types, within)
+
+        return typed
 
     def _types(self) -> dict[str, str]:
         types = {**self.declared, **self.types}

@@ -72,7 +72,13 @@ def forget_older(place: Path, prefix: str) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def write_days(parts: Sequence[Any], times: pd.Series[Any], shift: timedelta, folder: Path) -> None:
+def write_days(
+    parts: Sequence[Any],
+    times: pd.Series[Any],
+    shift: timedelta,
+    folder: Path,
+    typed: Callable[[Any], Any] = lambda rows: rows,
+) -> None:
     """Write the rows of each day as ``day=2026-11-21.parquet``, in their order.
 
     A file depends only on the rows of its day: its bytes are the same whatever other days do.
@@ -82,6 +88,7 @@ def write_days(parts: Sequence[Any], times: pd.Series[Any], shift: timedelta, fo
         times: Local time of each row, without a zone.
         shift: How long after midnight a day begins.
         folder: An empty folder.
+        typed: Gives the rows of one day their types.
     """
     import numpy as np
     import pyarrow as pa
@@ -103,7 +110,7 @@ def write_days(parts: Sequence[Any], times: pd.Series[Any], shift: timedelta, fo
             found.setdefault(day, []).append(rows.slice(start, stop - start))
     for day in sorted(found):
         pq.write_table(
-            _with_plain_texts(_alone(pa.concat_tables(found.pop(day)))),
+            _with_plain_texts(_alone(typed(pa.concat_tables(found.pop(day))))),
             folder / f"day={day}.parquet",
             compression="lz4",
             write_statistics=False,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
@@ -168,3 +168,39 @@ def test_a_state_directory_without_types_is_read_as_before(tmp_path: Path) -> No
     shutil.rmtree(settings.home() / "columns")
     assert_frame_equal(source.read_days(DAYS), whole)
     assert [*(settings.home() / "columns").iterdir()]
+
+
+def write_export(folder: Path, days: Sequence[Sequence[str]], at: str = "10:00") -> CsvDays:
+    """One growing file, as a shop's export is."""
+    folder.mkdir(exist_ok=True)
+    pairs = zip(DAYS, days, strict=False)
+    lines = [f"{day} {at},{cell}" for day, cells in pairs for cell in cells]
+    (folder / "export.csv").write_text("\n".join(["at,x", *lines]) + "\n")
+    return CsvDays(str(folder), "at")
+
+
+@pytest.mark.parametrize("declared", ["", "int", "float", "bool", "time", "str"])
+@hypothesis_settings(max_examples=8)
+@given(st.lists(few_cells, min_size=2, max_size=2), few_cells)
+@example([["1"], ["", "7"]], ["1.5"])
+@example([[""], ["1", "1"]], ["many"])
+@example([["2026-11-20"], [""]], ["2026-11-20 10:00:00.5"])
+def test_a_growing_export_revises_no_day_by_the_type_of_another(
+    declared: str, days: list[list[str]], new: list[str]
+) -> None:
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTLY_HOME", f"{place}/home")
+        source = write_export(Path(place) / "days", days)
+        source = source.with_types({"x": declared} if declared else {})
+        before = source.list_days(date.max)
+        write_export(Path(place) / "days", [*days, new])
+        try:
+            after = source.list_days(date.max)
+        except ColumnsError:
+            return  # told by its value
+        assert {day: after[day] for day in before} == before
+        if not declared:
+            rows = source.read_days(DAYS)
+            as_written(rows["x"], [cell for cells in (*days, new) for cell in cells])
+            alone = pd.concat([source.read_days([day]) for day in DAYS], ignore_index=True)
+            assert_frame_equal(alone, rows)
