@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tasks import settings
 from tasks.sources.base import SourceError, SourceOutageError
@@ -36,6 +36,10 @@ AFTERWARDS = LOSSLESS | {
 """The same of a part of a file that was split earlier; codes that were read as numbers are text."""
 
 
+TEXT = ["string"]
+Look: TypeAlias = "Callable[[Path, Callable[[str], object]], Sequence[Any]]"
+
+
 @dataclass
 class _Kept:
     """What is known of a source.
@@ -50,18 +54,21 @@ class _Kept:
 
 
 def kinds(
-    source: str, files: Mapping[str, tuple[str, Callable[[Path], Sequence[Any]]]]
+    source: str, files: Mapping[str, tuple[str, Look]], told: Callable[[str], object]
 ) -> dict[str, Any]:
     """The type of each column over all files of a source, whichever of them are read.
 
     A column has the narrowest type that all values have of the files that are there when it is
     first read. A later file can only widen it where that changes no value; one that does not fit
-    is refused by name when it is read. It is looked at once, and again when it changes.
+    is refused by name when it is read. It is looked at once, and again when it changes: all of it,
+    unless each of its columns is told, or is text already and stays so whatever comes.
 
     Args:
         source: All that decides how its files are read.
         files: Identity of each file that is there to its name in messages, and to a function that
-            reads it as texts, with a folder for what need not be in memory.
+            reads it as texts, or gives nothing where all of its columns are left out. It gets a
+            folder for what need not be in memory, and what is left out.
+        told: Whether the type of a column is told and need not be found.
 
     Returns:
         Column to Arrow type.
@@ -72,12 +79,15 @@ def kinds(
         with lock("columns", wait=math.inf):
             kept = _load(place)
             known, first_text = set(kept.columns), dict[str, str]()
+            closed = {name for name in known if kept.columns[name] == TEXT}
             for identity in [each for each in files if each not in kept.seen]:
                 what, read = files[identity]
-                found = _look(read)
+                found = _look(read, lambda name: name in closed or told(name))
                 if found is None:
                     continue
                 for name, fitting in found.items():
+                    if fitting == TEXT == kept.columns.get(name):
+                        closed.add(name)  # in two files, so that none is odd
                     _join(kept, (name, fitting), what, known, first_text)
                 kept.seen.append(identity)
             for name, what in first_text.items():
@@ -133,16 +143,16 @@ def _join(
     kept.columns[name] = both
 
 
-def _look(read: Callable[[Path], Sequence[Any]]) -> dict[str, list[str]] | None:
+def _look(read: Look, left_out: Callable[[str], object]) -> dict[str, list[str]] | None:
     """What each column of a file may be; None for a file that cannot be read now."""
     with tempfile.TemporaryDirectory() as spare:
         try:
-            texts = read(Path(spare))
+            texts = read(Path(spare), left_out)
         except SourceOutageError:
             raise
         except SourceError:
             return None
-        names = texts[0].column_names
+        names = [name for name in texts[0].column_names if not left_out(name)] if texts else []
         return {name: [str(kind) for kind in kinds_of(texts, name)] for name in names}
 
 

@@ -110,6 +110,19 @@ def read_texts(
     return texts
 
 
+def read_names(file: Path, delimiter: str, encoding: str) -> list[str]:
+    """Names of the columns of a CSV file, as they stand in its header.
+
+    Raises:
+        SourceError: Where the file cannot be read.
+    """
+    try:
+        names = _header(file, (delimiter, encoding)).names
+    except (*NO_FILE, UnicodeError) as error:
+        raise _cut_off(file.name, str(error)) from error
+    return list(names[1:] if names[:1] == ("",) else names)
+
+
 def to_types(
     texts: list[Any],
     what: str,

@@ -18,6 +18,7 @@ from tasks.sources.csv_reader import (
     check_csv_settings,
     check_types,
     day_to_types,
+    read_names,
     read_texts,
     to_types,
     type_of,
@@ -437,15 +438,20 @@ class CsvDays(_FileDays):
     def _kinds(self, files: Sequence[File], read: Mapping[File, Sequence[Any]]) -> dict[str, Any]:
         """The Arrow type of each column over all of these files; some of them are read already."""
 
-        def look(file: File, spare: Path) -> Sequence[Any]:
+        def look(file: File, spare: Path, left_out: Callable[[str], object]) -> Sequence[Any]:
             if file in read:
                 return read[file]
             with file.local(spare) as local:
+                names = read_names(local, self.delimiter, self.encoding)
+                if names and all(map(left_out, names)):
+                    return []
                 return read_texts(local, file.shown, self.delimiter, self.encoding, spare)
 
+        types = self._types()
         return csv_columns.kinds(
             self._recipe(),
             {f"{each.name} {each.identity}": (each.path, partial(look, each)) for each in files},
+            lambda name: type_of(name, types),
         )
 
     def _as_other_parts(self, parts: Sequence[Any], files: Sequence[File]) -> Sequence[Any]:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from tasks import settings
-from tasks.sources import ColumnsError, CsvDays
+from tasks.sources import ColumnsError, CsvDays, files
+from tasks.sources.csv_reader import read_texts
 
 DAYS = [date(2026, 11, 20) + timedelta(days=offset) for offset in range(3)]
 CELLS = [
@@ -137,6 +139,38 @@ def test_words_among_numbers_of_the_first_files_are_text_and_said(
     [told] = caplog.messages
     assert "x is text" in told
     assert f"{DAYS[1]}.csv" in told
+
+
+def test_files_are_looked_at_only_for_what_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for columns that are declared, nor for those that are text whatever else comes."""
+    looked: list[str] = []
+    place = tmp_path / "days"
+    place.mkdir()
+
+    def noted(file: Path, *given: Any) -> Any:
+        looked.append(file.stem)
+        return read_texts(file, *given)
+
+    monkeypatch.setattr(files, "read_texts", noted)
+    for day, word in zip(DAYS, ("many", "few", "1"), strict=True):
+        (place / f"{day}.csv").write_text(f"n,x\n1,{word}\n")
+    last = [str(DAYS[2])]
+    declared = CsvDays(str(place)).with_types({"n": "int", "x": "str"})
+    assert declared.read_days(DAYS[2:])["x"].tolist() == ["1"]
+    assert looked == last
+    looked.clear()
+    half = CsvDays(str(place)).with_types({"n": "int"})
+    assert half.read_days(DAYS[2:])["x"].tolist() == ["1"]
+    assert looked == [*last, *map(str, DAYS[:2])], "numbers would be told among words"
+    looked.clear()
+    for number in range(5, 9):
+        (place / f"2026-12-0{number}.csv").write_text("n,x\n1,many\n")
+    assert half.read_days(DAYS[:1])["x"].tolist() == ["many"]
+    assert looked == [str(DAYS[0])]
+    (place / "2026-12-09.csv").write_text("n,x,y\n1,many,2\n")
+    assert half.read_days([date(2026, 12, 9)])["y"].tolist() == [2]
 
 
 def test_a_file_that_cannot_be_read_decides_nothing(tmp_path: Path) -> None:
