@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tasks.monitoring.live_performance import line_of, proven_version
+from tasks.monitoring.live_performance import is_behind, line_of, proven_version
 from tasks.promotion.anchor import line_gain, next_anchor
 from tasks.registry.anchors import Anchor
+
+if TYPE_CHECKING:
+    from tasks.spec.gate import Revert
 
 
 def follow(
@@ -22,6 +25,7 @@ def follow(
     exists: Callable[[str], bool],
     metric: str,
     greater: bool,
+    policy: Revert,
 ) -> tuple[Anchor | None, list[Mapping[str, Any]]]:
     """The anchor of a night, and the graded days of the line that is compared with it.
 
@@ -37,6 +41,7 @@ def follow(
         exists: Whether the registry has a version.
         metric: The primary metric.
         greater: Whether more of it is better.
+        policy: When a line is reverted.
     """
     if now is None:
         return next_anchor(now, champion, as_of), []
@@ -49,6 +54,7 @@ def follow(
         usable=now.version not in withdrawn and exists(now.version),
         gain=line_gain(reports, now.version),
         proven=proven if proven and exists(proven) else None,
+        behind=is_behind(line, metric, greater, policy),
     )
     if anchor is None or anchor.version != now.version:
         return anchor, []

@@ -121,6 +121,7 @@ def grade_one(
         "day": record["day"],
         "version": record["version"],
         "candidate": record["candidate"],
+        "code": record.get("code"),
         "previous_version": previous_version,
         "promised": record["promised"],
         "fingerprint": fingerprint,
@@ -131,7 +132,10 @@ def grade_one(
 
 
 def compare_with_anchor(
-    spec: ModelSpec, line: Sequence[Mapping[str, Any]], anchor: str
+    spec: ModelSpec,
+    line: Sequence[Mapping[str, Any]],
+    anchor: str,
+    made: tuple[str, str] | None = None,
 ) -> Line | None:
     """A line of champions beside the anchor; None where no day has predictions of both.
 
@@ -139,9 +143,10 @@ def compare_with_anchor(
         spec: The model.
         line: Its graded days, from ``line_of``.
         anchor: Version that is the anchor.
+        made: Candidate and code that made it, where they are known.
     """
     metric, greater = spec.problem.primary, spec.problem.greater_is_better
-    loss = live_performance.compare_line(line, metric, greater, spec.revert)
+    loss = live_performance.compare_line(line, metric, greater, spec.revert, made)
     if loss is None:
         return None
     versions = dict.fromkeys(str(day["version"]) for day in line[-loss.days :])

@@ -34,6 +34,8 @@ LINE_LOOKS = 100
 night, and a line does not end with a promotion."""
 PROVEN_DAYS, PROVEN = 28, 0.99
 """Fewest days, and the level, at which a line is clearly better than the anchor."""
+BEHIND = 0.95
+"""Level at which a line is behind the anchor: it keeps the anchor, and reverts nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Loss:
         relative: The same as a share of the other version's mean.
         high: Upper end of the one-sided interval of the mean.
         revert: Whether the champion must be reverted.
+        confidence: Level of the interval.
     """
 
     days: int
@@ -53,6 +56,7 @@ class Loss:
     relative: float
     high: float
     revert: bool
+    confidence: float
 
 
 def grade_day(
@@ -133,33 +137,80 @@ def compare(
 
 
 def compare_line(
-    records: Sequence[Mapping[str, Any]], metric: str, greater: bool, policy: Revert
+    records: Sequence[Mapping[str, Any]],
+    metric: str,
+    greater: bool,
+    policy: Revert,
+    anchor_made: tuple[str, str] | None = None,
 ) -> Loss | None:
     """Whether a line of champions is worse than the anchor; None without comparable days.
 
-    Each champion may be another version: a promotion does not reset the days. As a line may turn
-    bad at any time, its newest days are compared over each length of ``LINE_DAYS``, and each of
-    these looks must be far surer than one of a pair.
+    Each champion may be another version: a promotion does not reset the days. Where the newest ones
+    were made by another recipe or other code than those before, the days since are compared as
+    those of a pair: when they may have turned bad is known. Else a line may turn bad at any time:
+    its newest days are compared over each length of ``LINE_DAYS``, and each of these looks must be
+    far surer.
 
     Args:
         records: Graded days of the line, ascending, with predictions of the same anchor.
         metric: The primary metric.
         greater: Whether more of it is better.
         policy: The bounds.
+        anchor_made: Candidate and code that made the anchor, where they are known.
 
     Returns:
-        Of the shortest length at which it must be reverted, else of all the days.
+        Of the first comparison by which it must be reverted, the shortest length first; else of
+        all the days.
     """
+    since = newest_code(records, anchor_made)
+    new = _paired(since, metric, greater, "anchor")
+    if len(new[0]):
+        found = _loss(*new, policy.patience.days, policy.confidence, policy.loss)
+        if found.revert:
+            return found
     differences, anchor = _paired(records, metric, greater, "anchor")
-    count, patience = len(differences), policy.patience.days
-    if not count:
+    if not len(differences):
         return None
     confidence = 1 - (1 - policy.confidence) / LINE_LOOKS
-    for days in (length for length in LINE_DAYS if patience <= length <= count):
-        newest = _loss(differences[-days:], anchor[-days:], patience, confidence, policy.loss)
+    for newest in _newest(differences, anchor, policy, confidence):
         if newest.revert:
             return newest
+    patience = policy.patience.days
     return replace(_loss(differences, anchor, patience, confidence, policy.loss), revert=False)
+
+
+def newest_code(
+    records: Sequence[Mapping[str, Any]], anchor_made: tuple[str, str] | None
+) -> list[Mapping[str, Any]]:
+    """The newest days of a line whose champions one recipe and code made, other than those before.
+
+    Args:
+        records: Graded days of the line, ascending. Those of an earlier Nightly have no ``code``.
+        anchor_made: Candidate and code that made the anchor; None where they are not known.
+
+    Returns:
+        No days where nothing has changed since the anchor, or where that is not known.
+    """
+    made = [(day.get("candidate"), day.get("code")) for day in records]
+    if not made or made[-1][1] is None or anchor_made is None or made[-1] == anchor_made:
+        return []
+    first = next((at for at in range(len(made), 0, -1) if made[at - 1] != made[-1]), 0)
+    return list(records[first:])
+
+
+def is_behind(
+    records: Sequence[Mapping[str, Any]], metric: str, greater: bool, policy: Revert
+) -> bool:
+    """Whether a line seems to be worse than the anchor, by as much as a revert needs.
+
+    Args:
+        records: From ``line_of``.
+        metric: The primary metric.
+        greater: Whether more of it is better.
+        policy: The bounds.
+    """
+    differences, anchor = _paired(records, metric, greater, "anchor")
+    return any(found.revert for found in _newest(differences, anchor, policy, BEHIND))
 
 
 def line_of(
@@ -221,6 +272,21 @@ def _paired(
     return (ours - theirs) * (1 if greater else -1), theirs
 
 
+def _newest(
+    differences: npt.NDArray[np.float64],
+    theirs: npt.NDArray[np.float64],
+    policy: Revert,
+    confidence: float,
+) -> list[Loss]:
+    """The newest days over each length of ``LINE_DAYS`` that there is, the shortest first."""
+    patience = policy.patience.days
+    return [
+        _loss(differences[-days:], theirs[-days:], patience, confidence, policy.loss)
+        for days in LINE_DAYS
+        if patience <= days <= len(differences)
+    ]
+
+
 def _loss(
     differences: npt.NDArray[np.float64],
     theirs: npt.NDArray[np.float64],
@@ -234,10 +300,11 @@ def _loss(
     count, mean = len(differences), float(differences.mean())
     relative = mean / max(abs(float(theirs.mean())), 1e-12)
     if count < 2:
-        return Loss(count, mean, relative, math.inf, False)
+        return Loss(count, mean, relative, math.inf, False, confidence)
     error = float(differences.std(ddof=1)) / math.sqrt(count)
     high = mean + float(stdtrit(count - 1, confidence)) * error
-    return Loss(count, mean, relative, high, count >= patience and high < 0 and relative <= -least)
+    worse = count >= patience and high < 0 and relative <= -least
+    return Loss(count, mean, relative, high, worse, confidence)
 
 
 def to_text(record: Mapping[str, Any], metric: str, title: str) -> str:

@@ -31,6 +31,7 @@ class Predictions:
         current: Whether the app reads these now.
         failed: Whether running the same night again may succeed.
         candidate: Candidate of the version.
+        code: Digest of the code that made it.
         promised: Prediction interval of the live metric of a day (``prediction_interval``).
         moved: Input to its mean absolute effect on these rows, the largest first, where they are
             explained.
@@ -47,6 +48,7 @@ class Predictions:
     current: bool = False
     failed: bool = False
     candidate: str | None = None
+    code: str | None = None
     promised: dict[str, float] | None = None
     moved: dict[str, float] | None = None
     moved_before: dict[str, float] | None = None

@@ -142,13 +142,16 @@ def next_anchor(
     usable: bool = True,
     gain: float = 0.0,
     proven: str | None = None,
+    behind: bool = False,
 ) -> Anchor | None:
     """The anchor of a night.
 
     It stays as it is, so that losses add up, but for this: live days have shown a champion since
     to be clearly better; it does not exist any more or was taken back; or it has been the anchor
     for ``OLDEST``, as two models differ the more the further apart they were made, and a loss
-    drowns in that. The champion is the anchor then, and what its line has lost is remembered.
+    drowns in that. The champion is the anchor then, and what its line has lost is remembered. A
+    line that is behind on live days does not renew it: a champion that has turned bad would be
+    what later ones are compared with.
 
     While the champion is the anchor itself there is no line: days of earlier lines count no more.
 
@@ -159,6 +162,7 @@ def next_anchor(
         usable: Whether the anchor still exists and was neither rolled back nor reverted.
         gain: From ``line_gain``.
         proven: A champion that live days have shown to be clearly better, if any.
+        behind: Whether live days speak against its line.
     """
     if champion is None:
         return now
@@ -170,7 +174,7 @@ def next_anchor(
         return replace(now, since=max(now.since, as_of))
     if proven:
         return Anchor(proven, as_of, as_of)
-    if as_of - now.as_of >= OLDEST:
+    if as_of - now.as_of >= OLDEST and not behind:
         return Anchor(champion, as_of, as_of, now.spent - gain)
     return now
 

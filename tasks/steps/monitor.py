@@ -83,13 +83,15 @@ def _compare_line(
         exists=lambda version: versions.find_by_number(client, night.name, version) is not None,
         metric=spec.problem.primary,
         greater=spec.problem.greater_is_better,
+        policy=spec.revert,
     )
     if anchor and anchor != now:
         anchors.write_anchor(client, night.name, anchor)
     if anchor is None or now is None or anchor.version != now.version:
         log.info("anchor    version %s from now on", anchor.version if anchor else "none")
         return None
-    return live_days.compare_with_anchor(spec, line, anchor.version)
+    tags = versions.read_version(client, night.name, anchor.version)
+    return live_days.compare_with_anchor(spec, line, anchor.version, (tags.candidate, tags.digest))
 
 
 @task(task_run_name="compare the newest week", cache_policy=NO_CACHE)
@@ -127,7 +129,7 @@ def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
     The version that is reverted is never promoted again from the same code and data.
     """
     spec = load_spec(night.model)
-    to, why = _why_revert(live, title(spec.problem.primary), spec.revert.confidence)
+    to, why = _why_revert(live, title(spec.problem.primary))
     config = RollbackConfig(model=night.name, to=int(to), why=why)
     target = str(config.to)
     try:
@@ -148,19 +150,18 @@ def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
     return replace(live, reverted=text, has_reverted=True)
 
 
-def _why_revert(live: live_days.Live, metric: str, confidence: float) -> tuple[str, str]:
+def _why_revert(live: live_days.Live, metric: str) -> tuple[str, str]:
     """The version to go back to, and why: the anchor where the line is worse, else the pair."""
     if live.line and live.line.loss.revert:
         lost, to = live.line.loss, live.line.anchor
-        level = 1 - (1 - confidence) / live_performance.LINE_LOOKS
         who, whom = f" of {live.line}", f"the anchor, version {to},"
     else:
         assert live.loss is not None and live.previous is not None
-        lost, to, level = live.loss, live.previous, confidence
+        lost, to = live.loss, live.previous
         who, whom = "", f"version {to}"
     return to, (
         f"{lost.days} graded days{who}: {metric} {lost.relative:+.1%} against {whom} on the same "
-        f"rows, worse at the confidence level {level * 100:.10g}%"
+        f"rows, worse at the confidence level {lost.confidence * 100:.10g}%"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from tasks.monitoring.champion_line import follow
 from tasks.monitoring.live_performance import PROVEN_DAYS
 from tasks.registry.anchors import Anchor
+from tasks.spec import Revert
 
 NIGHT = date(2026, 11, 20)
 NOW = Anchor("3", NIGHT - timedelta(days=40), NIGHT - timedelta(days=40))
@@ -43,6 +44,7 @@ def _follow(
         exists=lambda version: version not in gone,
         metric="m",
         greater=True,
+        policy=Revert(),
     )
 
 
@@ -65,3 +67,10 @@ def test_a_version_that_was_removed_is_no_anchor_however_good_it_was() -> None:
     newest = better[-1]["version"]
     assert _follow(NOW, better) == (Anchor(newest, NIGHT, NIGHT), [])
     assert _follow(NOW, better, gone=(newest,)) == (NOW, better)
+
+
+def test_an_old_anchor_stays_while_its_line_is_behind_on_live_days() -> None:
+    old = Anchor("3", NIGHT - timedelta(days=70), NIGHT - timedelta(days=40))
+    assert _follow(old, _graded(0.495, 0.5)) == (Anchor("40", NIGHT, NIGHT), [])
+    behind = _graded(0.45, 0.5)
+    assert _follow(old, behind) == (old, behind)

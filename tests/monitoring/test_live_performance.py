@@ -15,7 +15,9 @@ from tasks.monitoring.live_performance import (
     compare,
     compare_line,
     grade_day,
+    is_behind,
     line_of,
+    newest_code,
     proven_version,
     to_text,
 )
@@ -205,6 +207,42 @@ def test_a_line_that_turns_bad_goes_back_whatever_it_was_before() -> None:
     before, after = (compare_line(line[:n], "m", True, POLICY) for n in (21, 28))
     assert before is not None and not before.revert
     assert after is not None and after.revert and after.days < 10
+
+
+def _edited(line: list[dict[str, Any]], since: int, code: str) -> list[dict[str, Any]]:
+    """Days from the number on are of champions that other code made."""
+    made = [code if number >= since else "old" for number in range(len(line))]
+    return [{**day, "candidate": "tree", "code": c} for day, c in zip(line, made, strict=True)]
+
+
+def test_other_code_is_compared_from_its_first_day_and_far_sooner_than_a_line() -> None:
+    ours = [0.30 - 0.03 * (n >= 16) + 0.035 * (-1) ** n for n in range(36)]
+    line = _line(*[(str(n), each, 0.30) for n, each in enumerate(ours, 2)])
+    same = compare_line(_edited(line, 36, ""), "m", True, POLICY, ("tree", "old"))
+    other = compare_line(_edited(line, 16, "new"), "m", True, POLICY, ("tree", "old"))
+    assert same is not None and not same.revert
+    assert other is not None and other.revert
+    assert (other.days, other.confidence) == (20, POLICY.confidence)
+
+
+def test_the_newest_code_is_new_where_the_one_before_it_or_the_anchor_has_another() -> None:
+    line = _edited(_line(*BAD), 5, "new")
+    assert newest_code(line, ("tree", "old")) == line[5:]
+    assert newest_code(line[:5], ("tree", "old")) == []
+    assert newest_code(line[:5], ("tree", "older")) == line[:5]
+    assert newest_code(line[:5], ("forest", "old")) == line[:5]
+    assert newest_code(_line(*BAD), ("tree", "old")) == []  # days of an earlier Nightly
+    assert newest_code(line[:5], None) == []
+    assert newest_code([], ("tree", "old")) == []
+
+
+def test_a_line_is_behind_long_before_it_is_sure_enough_to_be_reverted() -> None:
+    behind = _line(*[(str(n), 0.30 - 0.02 + n % 5 / 60 - 0.03, 0.30) for n in range(2, 14)])
+    level = _line(*[(str(n), 0.30 - 0.004 + n % 2 / 1000, 0.30) for n in range(2, 14)])
+    assert is_behind(behind, "m", True, POLICY)
+    assert not is_behind(level, "m", True, POLICY)  # clearly worse, but by little
+    assert not is_behind(behind[:2], "m", True, POLICY)
+    assert not is_behind([], "m", True, POLICY)
 
 
 def test_of_a_line_are_days_of_this_anchor_that_nobody_took_back() -> None:

@@ -121,6 +121,7 @@ def test_gains_are_those_over_the_same_anchor_from_the_same_code() -> None:
         (NOW, "3", {}, replace(NOW, since=NIGHT)),
         (replace(NOW, spent=0.004), "7", {"usable": False}, Anchor("7", NIGHT, NIGHT, 0.004)),
         (OLD, "7", {"gain": -0.006}, Anchor("7", NIGHT, NIGHT, 0.006)),
+        (OLD, "7", {"gain": -0.006, "behind": True}, OLD),
         (OLD, "3", {}, replace(OLD, since=NIGHT)),
     ],
 )
