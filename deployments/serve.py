@@ -27,9 +27,11 @@ from typing import IO, Any
 
 import psutil
 
+from deployments import answer
 from tasks import settings
 from tasks.cli.environment import DEFAULTS, pass_proxy_by
 from tasks.cli.interrupt import end_processes
+from tasks.cli.passwords import ensure_password
 from tasks.errors import NightlyError
 from tasks.shown import hide, stand_any_terminal
 from tasks.store import files, locks
@@ -78,6 +80,14 @@ def serve_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=4200, help="of Prefect (default: 4200)")
     parser.add_argument(
         "--mlflow-port", type=int, default=5000, help="of the MLflow pages (default: 5000)"
+    )
+    parser.add_argument(
+        "--answers",
+        type=int,
+        nargs="?",
+        const=answer.PORT,
+        metavar="PORT",
+        help=f"answer requests with the champion of every model (default port: {answer.PORT})",
     )
     return parser
 
@@ -194,13 +204,24 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
     processes.start("worker", worker, environment, shown=True)
     if "mlflow" in processes.running:
         _wait_for(f"{mlflow_pages}/health", "mlflow", processes)
+    if asked.answers:
+        address = f"http://127.0.0.1:{asked.answers}"
+        _free(asked.answers, "--answers")
+        command = [sys.executable, answer.__file__, "--port", str(asked.answers)]
+        processes.start("answers", command, environment)
+        _wait_for(f"{address}/health", "answers", processes)
+        print(f"Answers    {address}/MODEL/invocations")
     print(f"API        {hide(environment['PREFECT_API_URL'])}")
     print(f"MLflow     {hide(mlflow_pages)}/#/experiments?{TRAINING_PAGES}")
     print(
         f"Alarms     {'on' if alarmed else 'off: set NIGHTLY_WEBHOOK_URL or NIGHTLY_ALARM_BLOCK'}"
     )
-    if not joined or client_login:
-        named = {"password": not joined, "mlflow-password": bool(client_login)}
+    named = {
+        "password": not joined,
+        "mlflow-password": bool(client_login),
+        answer.PASSWORD: bool(asked.answers),
+    }
+    if any(named.values()):
         print(f"Passwords  in {folder}: {', '.join(name for name, made in named.items() if made)}")
         print("           (user nightly). For commands in another terminal:")
         print(f"           source {_write_variables(folder, environment | client_login)}")
@@ -220,7 +241,7 @@ def _environment(asked: argparse.Namespace, folder: Path) -> dict[str, str]:
     if os.environ.get("PREFECT_API_URL"):
         return found | {"PREFECT_API_URL": os.environ["PREFECT_API_URL"].rstrip("/")}
     address = f"http://127.0.0.1:{asked.port}"
-    password = _password(folder / "password")
+    password = ensure_password(folder / "password")
     return found | {
         "PREFECT_HOME": str(settings.home() / "prefect"),
         "PREFECT_API_URL": f"{address}/api",
@@ -246,20 +267,13 @@ def _make_database(environment: Mapping[str, str]) -> None:
         make_database(place / "prefect.db", "prefect")
 
 
-def _password(file: Path) -> str:
-    """``user:password``: read, or made at random and stored for its owner only."""
-    if not file.exists() or not file.read_text().strip():  # empty: cut off while it was made
-        files.write_file(file, f"nightly:{secrets.token_urlsafe(24)}\n".encode())
-    return file.read_text().strip()
-
-
 def mlflow_login(folder: Path) -> dict[str, str]:
     """The environment of MLflow's own app with passwords, and of a client of it.
 
     MLflow stores its one user when it first starts, and no later password changes that; so each
     password has a database of users of its own.
     """
-    user, _, password = _password(folder / "mlflow-password").partition(":")
+    user, _, password = ensure_password(folder / "mlflow-password").partition(":")
     users = folder / f"mlflow-users-{hashlib.sha256(password.encode()).hexdigest()[:12]}.db"
     for old in folder.glob("mlflow-users-*.db*"):
         if not old.name.startswith(users.name):
@@ -379,7 +393,7 @@ def _end_processes(note: Path) -> None:
     worker's flow runs end first, so that they can still report to the server.
     """
     noted = files.read_json(note) if note.exists() else {}
-    for name in ("worker", "mlflow", "prefect"):
+    for name in ("worker", "answers", "mlflow", "prefect"):
         try:
             process = psutil.Process(int(noted[name]["pid"]))
             if not _is_same(process, noted[name]):

@@ -26,20 +26,12 @@ def run_by_itself(script: Path, *arguments: str | Path) -> str:
         CleanProcessError: With the last line of its output, or after ``TIME_OUT`` seconds.
         DiskError: Where that line says that the disk failed or is full.
     """
-    hidden = ("PYTHON", "PREFECT_", "MLFLOW_", "NIGHTLY_")
-    environment = {n: v for n, v in os.environ.items() if not n.startswith(hidden)}
-    quiet = {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
     with tempfile.TemporaryDirectory() as place:
         try:
             ended = subprocess.run(
                 [sys.executable, "-P", str(script), *map(str, arguments)],
                 cwd=place,
-                env=environment | quiet,
+                env=clean_environment(),
                 capture_output=True,
                 text=True,
                 timeout=TIME_OUT,
@@ -53,3 +45,15 @@ def run_by_itself(script: Path, *arguments: str | Path) -> str:
         last = ended.stderr.strip().splitlines()[-1:] or [f"exit code {ended.returncode}"]
         raise disk_fault("A clean process failed", last[0]) or CleanProcessError(last[0])
     return ended.stdout
+
+
+def clean_environment() -> dict[str, str]:
+    """Variables of a process that runs a packaged model: without our settings and passwords."""
+    hidden = ("PYTHON", "PREFECT_", "MLFLOW_", "NIGHTLY_")
+    quiet = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    return {name: v for name, v in os.environ.items() if not name.startswith(hidden)} | quiet

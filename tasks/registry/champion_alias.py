@@ -40,16 +40,27 @@ class ChampionMovedError(RegistryError):
 
 def champion_now(model: str) -> str | None:
     """The version behind the alias; of a local database without importing MLflow."""
-    uri = os.environ.get("MLFLOW_REGISTRY_URI", settings.tracking_uri())
-    place = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///"):
+    if _local_database() is None:
         return read_alias(open_registry(), model, CHAMPION)
+    return champions_now().get(model)
+
+
+def champions_now() -> dict[str, str]:
+    """The champion of each model that has one; of a local database without importing MLflow."""
+    place = _local_database()
+    if place is None:
+        every = open_registry().search_registered_models()
+        return {one.name: str(one.aliases[CHAMPION]) for one in every if CHAMPION in one.aliases}
     if not place.is_file():
-        return None
-    asked = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
+        return {}
+    asked = "SELECT name, version FROM registered_model_aliases WHERE alias = ?"
     with closing(sqlite3.connect(place)) as database:
-        row = database.execute(asked, (model, CHAMPION)).fetchone()
-    return str(row[0]) if row else None
+        return {name: str(version) for name, version in database.execute(asked, (CHAMPION,))}
+
+
+def _local_database() -> Path | None:
+    uri = os.environ.get("MLFLOW_REGISTRY_URI", settings.tracking_uri())
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
 def move_champion(client: MlflowClient, model: str, version: str, expected: str | None) -> None:

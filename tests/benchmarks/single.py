@@ -32,7 +32,7 @@ from tasks.registry import packages, versions
 from tasks.registry.client import open_registry
 from tasks.spec import ModelSpec
 from tasks.spec.loading import load_spec
-from tests.serving import JSON, PARQUET, Server, json_body, parquet_body, served
+from tests.served import JSON, PARQUET, Server, json_body, parquet_body, served
 
 BODIES: dict[str, Callable[[pd.DataFrame], bytes | str]] = {
     PARQUET: parquet_body,

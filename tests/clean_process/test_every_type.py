@@ -23,7 +23,7 @@ from tasks.store import frames, models
 from tasks.training import fit, stored_fits
 from tests.nights import MLFLOW_WARNINGS, nth_day, write_model, write_more
 from tests.registry.test_versions import NIGHT
-from tests.serving import JSON, PARQUET, json_body, parquet_body
+from tests.served import JSON, PARQUET, json_body, parquet_body
 
 pytestmark = [
     pytest.mark.usefixtures("warm_processes"),

@@ -14,6 +14,7 @@ import pytest
 
 from deployments import serve
 from tasks import settings
+from tasks.cli.passwords import ensure_password
 
 
 @pytest.mark.parametrize("left", [None, "", "\n"])
@@ -21,10 +22,10 @@ def test_a_password_is_made_where_there_is_none(tmp_path: Path, left: str | None
     file = tmp_path / "password"
     if left is not None:
         file.write_text(left)
-    made = serve._password(file)
+    made = ensure_password(file)
     assert made.startswith("nightly:")
     assert len(made) > 30
-    assert serve._password(file) == made
+    assert ensure_password(file) == made
     assert file.stat().st_mode & 0o777 == 0o600
 
 

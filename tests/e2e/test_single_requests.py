@@ -6,8 +6,10 @@ import json
 import re
 import shutil
 import socket
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -22,7 +24,7 @@ import skops.io
 
 from tests import nights, pages
 from tests.nights import nth_day, write_model, write_more
-from tests.serving import JSON, PARQUET, Server, json_body, parquet_body, served
+from tests.served import JSON, PARQUET, Server, json_body, parquet_body, served
 
 pytestmark = [
     pytest.mark.e2e,
@@ -30,6 +32,8 @@ pytestmark = [
 ]
 
 NIGHT = 40
+PATIENCE = 300.0
+"""Seconds a version may take to answer on a busy machine."""
 ALONE = 1e-12
 """How far a row asked for by itself may be from the same row in a batch: summing order."""
 CATEGORIES = (
@@ -236,6 +240,104 @@ def test_it_listens_to_this_machine_alone(night: Night) -> None:
     ends = night.server.worker.net_connections(kind="inet")
     listening = {one.laddr for one in ends if one.status == psutil.CONN_LISTEN}
     assert listening == {("127.0.0.1", night.server.port)}
+
+
+# --- one address, whichever version is champion -------------------------------------------------
+
+
+def add_version(*, sealed: bool) -> str:
+    """Another version with the champion's package; returns its number."""
+    from tasks.registry import seals
+    from tasks.registry.client import open_registry
+
+    client = open_registry()
+    first = client.get_model_version("toy", "1")
+    tags = {k: v for k, v in first.tags.items() if k not in (seals.MADE, seals.SEAL)}
+    made = client.create_model_version("toy", first.source, first.run_id, tags=tags)
+    if sealed:
+        assert seals.vouch_for(client, [made])
+    return str(made.version)
+
+
+@contextmanager
+def one_address() -> Iterator[httpx.Client]:
+    """``tasks.serving`` in a thread, and a client with its password."""
+    import uvicorn
+
+    from tasks.serving.champions import Champions
+    from tasks.serving.front import make_app
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    app = make_app(Champions(), "nightly:p")
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    login, address = ("nightly", "p"), f"http://127.0.0.1:{port}"
+    try:
+        with httpx.Client(base_url=address, auth=login, timeout=PATIENCE) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(60)
+    assert not thread.is_alive()
+
+
+def wait_until(client: httpx.Client, text: str) -> None:
+    """Wait until the overview says this."""
+    said, deadline = "", time.monotonic() + PATIENCE
+    while text not in said and time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            said = client.get("/").text
+        time.sleep(0.1)
+    assert text in said
+
+
+def test_no_request_is_lost_while_the_champion_changes(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.registry.client import open_registry
+
+    monkeypatch.setenv("NIGHTLY_HOME", str(night.home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    before = psutil.Process().children()
+    second, unsealed = add_version(sealed=True), add_version(sealed=False)
+    answers: list[httpx.Response] = []
+    stop = threading.Event()
+
+    def ask(client: httpx.Client) -> None:
+        rows = night.rows[:50]
+        while not stop.is_set():
+            kind = {"Content-Type": PARQUET}
+            answers.append(
+                client.post("/toy/invocations", content=parquet_body(rows), headers=kind)
+            )
+
+    with one_address() as client:
+        wait_until(client, '"version":"1"')
+        callers = [threading.Thread(target=ask, args=(client,)) for _ in range(2)]
+        for caller in callers:
+            caller.start()
+        for number, text in (
+            (second, f'"version":"{second}"'),
+            (unsealed, f"Version {unsealed} of toy is not loaded"),
+        ):
+            open_registry().set_registered_model_alias("toy", "champion", number)
+            wait_until(client, text)
+        stop.set()
+        for caller in callers:
+            caller.join()
+        last = client.post("/toy/invocations", content=b"?", headers={"Content-Type": JSON})
+    open_registry().set_registered_model_alias("toy", "champion", "1")
+    assert {answer.status_code for answer in answers} == {200}
+    numbers = [answer.headers["X-Nightly-Version"] for answer in answers]
+    assert set(numbers) == {"1", second}
+    assert numbers.index(second) > 5
+    for answer in answers:
+        assert (np.array(answer.json()["predictions"])[:, 1] == night.batch[:50]).all()
+    assert (last.status_code, last.headers["X-Nightly-Version"]) == (400, second)
+    assert psutil.Process().children() == before
 
 
 def test_it_ends_cleanly_and_leaves_the_version_as_it_was_checked(

@@ -25,7 +25,7 @@ from tasks.steps.ending import outcome_of
 from tests import warm
 from tests.nights import MLFLOW_WARNINGS, move_database
 from tests.old_state.rows import nth_day, write_days
-from tests.serving import PARQUET, parquet_body, served
+from tests.served import PARQUET, parquet_body, served
 
 pytestmark = [
     pytest.mark.usefixtures("warm_processes"),

@@ -25,7 +25,7 @@ from tasks.spec import Gate, SpecError
 from tasks.store import arrow_blocks, models
 from tasks.store.trusted_types import TRUSTED_TYPES
 from tests.nights import MLFLOW_WARNINGS
-from tests.serving import JSON, PARQUET, json_body, parquet_body
+from tests.served import JSON, PARQUET, json_body, parquet_body
 
 pytestmark = [
     *(pytest.mark.filterwarnings(text) for text in MLFLOW_WARNINGS),

@@ -1,0 +1,1 @@
+"""Answers to single requests: the champion of every model behind one address."""
