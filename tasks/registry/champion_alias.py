@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import settings
 from tasks.errors import RegistryError
 from tasks.registry.client import open_registry
-from tasks.registry.versions import CHAMPION, read_alias
+from tasks.registry.versions import CHAMPION, champions, read_alias
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,8 +49,7 @@ def champions_now() -> dict[str, str]:
     """The champion of each model that has one; of a local database without importing MLflow."""
     place = _local_database()
     if place is None:
-        every = open_registry().search_registered_models()
-        return {one.name: str(one.aliases[CHAMPION]) for one in every if CHAMPION in one.aliases}
+        return champions(open_registry())
     if not place.is_file():
         return {}
     asked = "SELECT name, version FROM registered_model_aliases WHERE alias = ?"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.models import ModelSignature
+    from mlflow.models import Model, ModelSignature
 
     from tasks.registry.versions import Champion
 
@@ -90,19 +90,51 @@ def register_version(
         client.log_artifact(run_id, str(named), TWIN)
     with _as_package(estimator, inputs, code, trusted, requirements) as package:
         package["input_example"] = posted(estimator, inputs)
-        model_id = _log_package(client, run_id, package)
-    source = f"models:/{model_id}"
-    _ensure_model(client, model)
+        with (
+            _logged_model(client, run_id) as (number, described),
+            tempfile.TemporaryDirectory() as folder,
+        ):
+            squeezed.save_model(f"{folder}/model", mlflow_model=described, **package)
+            client.log_model_artifacts(number, f"{folder}/model")
     noted = {**tags, "twin_sha256": twin_sha256}
-    noted[seals.MADE] = seals.made_seal(model, source, run_id, noted)
+    return _create_version(client, run_id, number, model, noted, description)
+
+
+def register_folder(
+    client: MlflowClient,
+    run_id: str,
+    *,
+    model: str,
+    folder: Path,
+    tags: Mapping[str, str],
+    description: str,
+) -> str:
+    """Upload a package as it is and register the version, with the tags that its night noted."""
+    with _logged_model(client, run_id) as (number, _):
+        client.log_model_artifacts(number, str(folder))
+    return _create_version(client, run_id, number, model, tags, description)
+
+
+def _create_version(
+    client: MlflowClient,
+    run_id: str,
+    number: str,
+    model: str,
+    tags: Mapping[str, str],
+    description: str,
+) -> str:
+    source = f"models:/{number}"
+    _ensure_model(client, model)
+    noted = {**tags, seals.MADE: seals.made_seal(model, source, run_id, tags)}
     made = client.create_model_version(
-        model, source, run_id, tags=noted, description=description, model_id=model_id
+        model, source, run_id, tags=noted, description=description, model_id=number
     )
     return find_version(client, model, tags["night"]) or str(made.version)
 
 
-def _log_package(client: MlflowClient, run_id: str, package: Mapping[str, Any]) -> str:
-    """Upload a package as MLflow's ``Model.log`` does; the id of the logged model.
+@contextmanager
+def _logged_model(client: MlflowClient, run_id: str) -> Iterator[tuple[str, Model]]:
+    """A logged model to upload a package to, and its description, as MLflow's ``Model.log`` has.
 
     That asks for the history of every figure of the run one by one, and loads the package in this
     process, where the check in a clean process has yet to allow it.
@@ -124,16 +156,12 @@ def _log_package(client: MlflowClient, run_id: str, package: Mapping[str, Any]) 
         Metric(k, v, 0, 0, model_id=number, run_id=run_id) for k, v in run.data.metrics.items()
     ]
     client.log_batch(run_id, figures)
-    described = Model(made.artifact_location, run_id, model_uuid=number, model_id=number)
     status = LoggedModelStatus.FAILED
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            squeezed.save_model(f"{folder}/model", mlflow_model=described, **package)
-            client.log_model_artifacts(number, f"{folder}/model")
+        yield number, Model(made.artifact_location, run_id, model_uuid=number, model_id=number)
         status = LoggedModelStatus.READY
     finally:
         client.finalize_logged_model(number, status)
-    return number
 
 
 def save_package(
@@ -302,11 +330,7 @@ def seal(
         probe: A few rows of inputs.
         predictions: What it predicts for them.
     """
-    found = _read(client, model, version)
-    if not seals.is_made(found):
-        raise seals.SealError(
-            f"Version {version} of {model} was altered while it was checked: it is not sealed."
-        )
+    found = _read_made(client, model, version)
     run = str(found.run_id)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.parquet"
@@ -314,7 +338,20 @@ def seal(
         client.log_artifact(run, str(file), PROBE)
     client.log_dict(run, {"predictions": predictions.tolist()}, f"{PROBE}/predictions.json")
     checked = {"trusted_types": json.dumps(list(trusted)), "files_sha256": sha256}
-    for name, value in {**checked, seals.SEAL: seals.full_seal(found, checked)}.items():
+    seal_version(client, model, version, checked)
+
+
+def seal_version(
+    client: MlflowClient, model: str, version: str, checked: Mapping[str, str]
+) -> None:
+    """Note what a version was checked to be, in ``seals.CHECKED``, and sign it.
+
+    Raises:
+        SealError: Where it is not as it was registered.
+    """
+    noted = {name: checked[name] for name in seals.CHECKED}
+    seal = seals.full_seal(_read_made(client, model, version), noted)
+    for name, value in {**noted, seals.SEAL: seal}.items():
         client.set_model_version_tag(model, version, name, value)
 
 
@@ -325,9 +362,6 @@ def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
         RegistryError: Where there is no such version, or it was never checked.
         OutageError: Where the server fails.
     """
-    import numpy as np
-    import pandas as pd
-
     found = _read(client, model, version)
     tags = found.tags
     if not {"files_sha256", "trusted_types"} <= set(tags):
@@ -338,20 +372,48 @@ def read_seal(client: MlflowClient, model: str, version: str) -> Seal:
     seals.check_seal(found)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            place = _download(client, str(found.run_id), PROBE, folder)
-            rows = pd.read_parquet(place / "rows.parquet")
-            answers = files.read_json(place / "predictions.json")["predictions"]
+            return seal_of(tags, _download(client, str(found.run_id), PROBE, folder))
     except Exception as error:
         what = f"The probe of version {version} of {model} cannot be read"
         raise to_error(what, error) from error
+
+
+def seal_of(tags: Mapping[str, str], probe: Path) -> Seal:
+    """The record of a version's checks, from its tags and the folder of its probe."""
+    import numpy as np
+    import pandas as pd
+
     return Seal(
         sha256=tags["files_sha256"],
         trusted=tuple(json.loads(tags["trusted_types"])),
-        probe=rows,
-        predictions=np.asarray(answers),
+        probe=pd.read_parquet(probe / "rows.parquet"),
+        predictions=np.asarray(files.read_json(probe / "predictions.json")["predictions"]),
         candidate=tags.get("candidate", ""),
         as_of=tags.get("as_of", ""),
     )
+
+
+def download_run(client: MlflowClient, run_id: str, folder: Path) -> None:
+    """Put the files of a run into a new folder: twin, probe, report and pictures.
+
+    Raises:
+        RegistryError: Where they are missing.
+        OutageError: Where the server fails.
+    """
+    folder.mkdir()
+    try:
+        _download(client, run_id, "", str(folder))
+    except Exception as error:
+        raise to_error(f"The files of run {run_id} cannot be downloaded", error) from error
+
+
+def _read_made(client: MlflowClient, model: str, version: str) -> Any:
+    found = _read(client, model, version)
+    if not seals.is_made(found):
+        raise seals.SealError(
+            f"Version {version} of {model} was altered while it was checked: it is not sealed."
+        )
+    return found
 
 
 def _read(client: MlflowClient, model: str, version: str) -> Any:

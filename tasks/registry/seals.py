@@ -34,6 +34,8 @@ NOTED = (
 )  # fmt: skip
 SHADOW = "nightly.shadow"
 """What the note of a version's shadow nights is signed as."""
+BUNDLE = "nightly.bundle"
+"""What a packed version is signed as."""
 CHECKED = ("files_sha256", "trusted_types")
 """Tags that are signed as well once the package is checked."""
 
@@ -71,6 +73,11 @@ def shadow_seal(version: Any, against: str | None, nights: int) -> str:
     """
     named = [SHADOW, version.name, str(version.version), version.source, version.run_id or ""]
     return _sign([*named, against, nights], None)
+
+
+def bundle_seal(sha256: str) -> str:
+    """Signs what a file holds in which a version is carried to another place."""
+    return _sign([BUNDLE, sha256], None)
 
 
 def is_signed(found: str, wanted: str) -> bool:

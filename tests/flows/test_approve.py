@@ -229,3 +229,47 @@ def test_an_approval_that_could_not_publish_stands_and_the_next_night_publishes_
     assert (champion_of(), app()) == ("6", {"6"})
     rows = pd.read_parquet(publish.folder_of("toy") / publish.CURRENT)
     assert {*rows["as_of"].astype(str)} == {str(nth_day(37))}
+
+
+def test_a_version_is_carried_to_another_place_where_a_person_approves_it(
+    place: Path,
+    empty_registry: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from deployments import transfer
+
+    def said(*arguments: str, code: int = 0) -> str:
+        assert transfer.main(arguments) == code
+        found = capsys.readouterr()
+        return found.out or found.err
+
+    def go_to(home: Path) -> None:
+        monkeypatch.setenv("NIGHTLY_HOME", str(home))
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):  # MLflow sets them
+            monkeypatch.delenv(name, raising=False)
+
+    file = place / "toy.tar"
+    digest = said("--model", "toy", "--pack", str(file)).split()[-1]
+    other = place / "other"
+    other.mkdir()
+    shutil.copyfile(empty_registry, other / "mlflow.db")
+    go_to(other)
+    assert "was packed with another key" in said("--unpack", str(file), code=2)
+    altered = place / "altered.tar"
+    altered.write_bytes(file.read_bytes().replace(b"logistic", b"logistik", 1))
+    assert "is expected" in said("--unpack", str(altered), "--sha256", digest, code=2)
+    assert versions_of() == []
+    for _ in range(2):
+        brought = said("--unpack", str(file), "--sha256", digest)
+        assert f"toy: version 1 is registered, made as of {nth_day(36)}" in brought
+        assert "there is no champion yet" in brought
+    assert (champion_of(), versions_of()) == (None, ["1"])
+    ended = decide(why="proven on the laptop")
+    assert (outcome_of(ended), champion_of()) == ("APPROVED", "1")
+    assert "already" in said("--unpack", str(file), "--sha256", digest)
+    found = run_night(place / "toy.py", nth_day(37))
+    assert (found["verdict"], found["champion"]["version"], app()) == ("WAITING", "1", {"1"})
+    back = said("--model", "toy", "--pack", str(file)).split()[-1]
+    go_to(place / "home")
+    assert "version 6 is the champion already" in said("--unpack", str(file), "--sha256", back)
