@@ -30,6 +30,7 @@ from tasks.spec import ModelSpec, days
 from tasks.spec.loading import load_spec
 from tasks.store import frames
 from tasks.training import fit as fitting
+from tests.benchmarks.fits import flipped, strength, unjoined
 
 LAST = date(2026, 12, 20)
 RECIPES = {"flights": ("blend", "logistic"), "groceries": ("ranker", "frequency")}
@@ -37,22 +38,6 @@ RECIPES = {"flights": ("blend", "logistic"), "groceries": ("ranker", "frequency"
 CONFIDENCES = (0.99, 0.995, 0.998, 0.999)
 COINS = 20
 """Champions that are no better, made of each pair of recipes."""
-
-
-def flipped(examples: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """A third of the labels are wrong."""
-    wrong = np.random.default_rng(seed).random(len(examples)) < 1 / 3
-    target = examples["target"].where(~wrong, 1 - examples["target"])
-    return examples.assign(target=target.astype(examples["target"].dtype))
-
-
-def unjoined(spec: ModelSpec, examples: pd.DataFrame) -> pd.DataFrame:
-    """The third of the numeric inputs that follows the label most is stuck at its mean."""
-    numbers = spec.problem.inputs(examples).select_dtypes("number")
-    follows = numbers.corrwith(examples["target"].astype(float)).abs().sort_values()
-    stuck = follows.index[-len(follows) // 3 :]
-    means = {name: np.full(len(examples), numbers[name].mean()) for name in stuck}
-    return examples.assign(**means)
 
 
 def records(spec: ModelSpec, daily: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
@@ -135,7 +120,8 @@ def main() -> None:
             kinds[4]: fitting.fit(spec, trivial, own),
         }
         scores = {name: fitting.score(spec, name, fit, after) for name, fit in fits.items()}
-        scores[kinds[3]] = fitting.score(spec, "join", fits["own"], unjoined(spec, after))
+        broken = unjoined(spec, after, strength(spec, after))
+        scores[kinds[3]] = fitting.score(spec, "join", fits["own"], broken)
         pairs = {kinds[0]: ("own", "day"), kinds[1]: ("own", "week")}
         pairs |= {kind: (kind, "day") for kind in kinds[2:]}
         for kind, (champion, previous) in pairs.items():
