@@ -151,8 +151,10 @@ def _format(folder: Path, trusted: Sequence[str]) -> Check:
         held = untrusted_types(stored.read_bytes(), trusted)
         unknown = sorted({*asked.difference(trusted), *held})
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        if failed := disk_fault("The package cannot be checked", error):
+            raise failed from error
         return Check(name, False, f"Incomplete package: {type(error).__name__}: {error}.")
-    except Exception as error:
+    except Exception as error:  # skops raises whatever a model's file makes it do
         return Check(
             name, False, f"The package's model cannot be read: {type(error).__name__}: {error}."
         )

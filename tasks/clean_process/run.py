@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from tasks.errors import NightlyError
 from tasks.store.files import disk_fault
 
+KILL = 9
 TIME_OUT = 180
 """Time limit of the clean process, in seconds."""
 
@@ -42,7 +44,7 @@ def run_by_itself(script: Path, *arguments: str | Path) -> str:
                 f"it did not end within its time limit of {TIME_OUT} s"
             ) from error
     if ended.returncode:
-        last = ended.stderr.strip().splitlines()[-1:] or [f"exit code {ended.returncode}"]
+        last = ended.stderr.strip().splitlines()[-1:] or [_ended_with(ended.returncode)]
         raise disk_fault("A clean process failed", last[0]) or CleanProcessError(last[0])
     return ended.stdout
 
@@ -57,3 +59,10 @@ def clean_environment() -> dict[str, str]:
         "PYTHONWARNINGS": "ignore",
     }
     return {name: v for name, v in os.environ.items() if not name.startswith(hidden)} | quiet
+
+
+def _ended_with(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    named = signal.Signals(-code).name
+    return f"it was ended by {named}" + (", as where memory runs out" if -code == KILL else "")

@@ -20,6 +20,7 @@ from typing import IO, Any, cast
 from tasks.sources import partitions
 from tasks.sources.base import PATTERN, ColumnsError, SourceError, SourceSettingsError, shortened
 from tasks.sources.tables import check_names
+from tasks.store.files import disk_fault
 
 LONGEST_ROW = 16 * 2**20
 """Bytes; a longer row comes from a quote that was never closed."""
@@ -102,7 +103,8 @@ def read_texts(
     try:
         texts = list(_texts(file, what, (delimiter, encoding), spare))
     except (pa.ArrowException, *NO_FILE) as error:
-        raise _no_csv(what, str(error), delimiter) from error
+        failed = disk_fault(f"{what}: cannot be read", error)
+        raise failed or _no_csv(what, str(error), delimiter) from error
     if any(_has_line_end(part) for part in texts):
         _check_quotes(file, what, delimiter, encoding)
     if texts[0].column_names[0] == "":
@@ -470,7 +472,8 @@ def _check_text(file: Path, what: str, encoding: str) -> None:
     except UnicodeDecodeError:
         raise _cut_off(what, "a character that ends in the middle") from None
     except NO_FILE as error:
-        raise _cut_off(what, str(error)) from error
+        failed = disk_fault(f"{what}: cannot be read", error)
+        raise failed or _cut_off(what, str(error)) from error
     if not read:
         raise _cut_off(what, "0 bytes")
 

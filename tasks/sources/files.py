@@ -33,6 +33,7 @@ from tasks.sources.tables import (
     no_rows,
     with_day,
 )
+from tasks.store.files import disk_fault
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -492,7 +493,8 @@ def _read_parquet(file: Path, what: str) -> Any:
             return opened.read(use_threads=False)
     except (OSError, pa.ArrowException) as error:
         said = str(error).splitlines()[0].rstrip(".")
-        raise _broken(what, f"nothing that can be read ({said})") from error
+        broken = _broken(what, f"nothing that can be read ({said})")
+        raise disk_fault(f"{what}: cannot be read", error) or broken from error
 
 
 def _column(parts: Sequence[Any], name: str) -> Any:

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from tasks import settings
 from tasks.sources.base import SourceError
+from tasks.store.files import FAILED, DiskError, unwritable
 from tasks.store.locks import lock
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def made_once(name: str, what: str, make: Callable[[Path], None]) -> Path:
         make: Fills an empty folder.
 
     Raises:
-        SourceError: Where the disk is full or read-only.
+        DiskError: Where the disk is full or fails.
+        SourceError: Where the folder cannot be written for another reason.
     """
     place = settings.home() / "data" / name
     if place.is_dir():
@@ -50,11 +52,12 @@ def made_once(name: str, what: str, make: Callable[[Path], None]) -> Path:
                 half_made.mkdir(mode=0o700, parents=True)
                 make(half_made)
                 half_made.rename(place)
-            except OSError as error:
-                raise SourceError(
-                    f"{place}: the days of {what} cannot be written: {error.strerror or error}."
-                    " Make room, or set NIGHTLY_HOME to a directory that you may write."
-                ) from error
+            except BaseException as error:
+                shutil.rmtree(half_made, ignore_errors=True)
+                if not isinstance(error, OSError):
+                    raise
+                kind = DiskError if error.errno in FAILED else SourceError
+                raise kind(f"The days of {what}: {unwritable(place, error)}") from error
     return place
 
 

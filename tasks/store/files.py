@@ -35,9 +35,25 @@ class DiskError(StoreError):
 
 
 FAILED = (
-    errno.EIO, errno.ENFILE, errno.EMFILE, errno.EFBIG, errno.ENOSPC, errno.EROFS, errno.EDQUOT,
+    errno.EINTR, errno.EIO, errno.ENOMEM, errno.ENFILE, errno.EMFILE, errno.EFBIG, errno.ENOSPC,
+    errno.EROFS, errno.EDQUOT, errno.ESTALE,
 )  # fmt: skip
-"""Errors of a disk, as opposed to those of a file that is not there or not permitted."""
+"""Errors of a disk or of the moment, as opposed to those of a file that is missing or forbidden."""
+ADVICE = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        "Free some space (df -h), or delete files where their number is bounded (df -i)",
+    ),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "Make the folder writable, or set NIGHTLY_HOME"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Let more files be open (ulimit -n)"),
+    **dict.fromkeys(
+        (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+        "Correct the path in NIGHTLY_HOME",
+    ),
+    errno.EROFS: "Mount its file system for writing, or set NIGHTLY_HOME",
+    errno.EINTR: "A signal came in between: change nothing",
+}
+"""What to do first about a file that cannot be written, by the error."""
 
 
 def disk_fault(what: str, error: BaseException | str) -> DiskError | None:
@@ -158,11 +174,9 @@ def root() -> Path:
 
 def unwritable(path: Path | str, error: OSError) -> str:
     """What to say of a file that cannot be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    advice = "Make the folder writable, or set NIGHTLY_HOME"
-    if full:
-        advice = "Free some space (df -h), or delete files where their number is bounded (df -i)"
-    return f"{path} cannot be written: {error.strerror}. {advice}, then run the night again."
+    advice = ADVICE.get(error.errno or 0, "Look at the disk (dmesg), or set NIGHTLY_HOME")
+    why = os.strerror(error.errno) if error.errno else str(error)  # pyarrow says it at length
+    return f"{path} cannot be written: {why}. {advice}, then run the night again."
 
 
 def is_whole(path: str, sha256: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from tasks.clean_process import package_check, run
 from tasks.promotion.checks import Check
 from tasks.spec import Gate
+from tasks.store.files import DiskError
 from tasks.store.trusted_types import TRUSTED_TYPES
 from tests.nights import MLFLOW_WARNINGS
 
@@ -138,6 +141,22 @@ def test_an_altered_file_and_a_large_one_are_refused(
 
 
 @pytest.mark.usefixtures("warm_processes")
+def test_a_disk_that_fails_decides_nothing(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    with pytest.raises(DiskError, match=r"cannot be checked: Input/output error"):
+        package_check._format(package, ())
+
+
+def test_how_a_clean_process_was_ended_is_said(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(run.CleanProcessError, match="ended by SIGKILL, as where memory runs out"):
+        run.run_by_itself(script)
+
+
 def test_other_answers_and_slow_ones_are_refused(package: Path) -> None:
     found = {one.name: one for one in look(package, Gate(latency_ms=1), EXPECTED + 1e-9)}
     assert not found["loads in a clean process"].passed

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from tasks.sources import (
 )
 from tasks.sources.serialize import source_from_json, source_to_json
 from tasks.spec.values import plain_types
+from tasks.store.files import DiskError
 
 FIRST = date(2026, 11, 20)
 
@@ -491,19 +493,22 @@ def test_a_damaged_day_of_a_large_file_says_what_to_delete(tmp_path: Path, home:
         source.read_days([date(2026, 11, 21)])
 
 
-def test_a_read_only_state_directory_is_told(
-    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(pq, "write_table", full)
+@pytest.mark.parametrize("room", [200, 4000])
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, home: Path, room: int) -> None:
+    """pyarrow writes the days from C++: the kernel refuses what passes so many bytes of a file."""
     file = tmp_path / "x.csv"
-    file.write_text("at,n\n2026-11-20,1\n")
-    with pytest.raises(SourceError, match=r"cannot be written: No space left on device.*Make room"):
-        CsvDays(str(file), "at").list_days(date.max)
-    assert not list((home / "data").glob("[!.]*"))
+    rows = [f"2026-11-{20 + n % 2},{n * 7919 % 10007}" for n in range(4000)]
+    file.write_text("\n".join(["at,n", *rows]))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    said = r"x\.csv: .*cannot be (written|read): File too large\. (Free some space|Run the night)"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(DiskError, match=said):
+            CsvDays(str(file), "at").list_days(date.max)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list((home / "data").iterdir())
+    assert len(CsvDays(str(file), "at").list_days(date.max)) == 2
 
 
 @pytest.fixture

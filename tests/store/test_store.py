@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -559,6 +560,32 @@ def test_split_days_that_nobody_reads_go_for_room_and_after_two_months(home: Pat
     assert left() == {"used-today", "renamed"}
     cleanup.remove_unused(0, now)
     assert left() == {"used-today"}
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "Free some space"),
+        (errno.EACCES, "Make the folder writable, or set NIGHTLY_HOME"),
+        (errno.EIO, r"Look at the disk \(dmesg\), or set NIGHTLY_HOME"),
+        (errno.EROFS, "Mount its file system for writing"),
+        (errno.EMFILE, "Let more files be open"),
+        (errno.ENOTDIR, "Correct the path"),
+        (errno.EINTR, "A signal came in between: change nothing"),
+    ],
+)
+def test_what_to_do_about_a_file_that_cannot_be_written_fits_the_error(
+    number: int, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fsync", fail)
+    said = (
+        rf"report\.json cannot be written: {os.strerror(number)}\. {advice}.*, then run the night"
+    )
+    with pytest.raises(files.DiskError, match=said):
+        files.write_json(tmp_path / "report.json", {})
 
 
 def test_a_fault_of_the_disk_is_told_from_one_of_a_file() -> None:
