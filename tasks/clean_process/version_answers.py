@@ -15,7 +15,7 @@ import numpy as np
 
 from tasks.clean_process.package_check import files_digest
 from tasks.clean_process.run import CleanProcessError, run_by_itself
-from tasks.errors import NightlyError, RegistryError
+from tasks.errors import NightlyError, RegistryError, to_message
 from tasks.features import partitions, scoring
 from tasks.features.cleaning import clean_keys
 from tasks.features.contract import accept_rows
@@ -222,8 +222,8 @@ def predict_for_partitions(
         except files.DiskError:
             raise
         except Exception as error:  # one bad version harms no other
-            log.warning("predict   %s: %s", part.name, error)
-            failed[value] = f"{type(error).__name__}: {error}"
+            failed[value] = to_message(error)
+            log.warning("predict   %s: %s", part.name, failed[value], exc_info=error)
             continue
         made.loc[own, columns] = scores
         made.loc[own, ["model", "version"]] = [part.name, version]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+log = logging.getLogger("nightly")
 CROWD = 10_000
 """Most users in the history that one part of the requests sees."""
 KEY = "key {}"
@@ -160,7 +162,8 @@ def follow_rows(spec: Any, rows: Any, cleaned: Any) -> Any:
     for carried in (_in_the_index, _in_a_column, _in_the_day):
         try:
             made, found = carried(spec.clean, rows, marks)
-        except Exception:
+        except Exception as error:  # whatever clean makes of a frame that has the marks in it
+            log.debug("clean does not keep marks %s: %r", carried.__name__, error)
             continue
         made = made.reset_index(drop=True)
         places = marks.get_indexer(pd.Index(found))

@@ -400,8 +400,9 @@ def _other_days(spec: ModelSpec, accepted: Accepted, alone: pd.DataFrame) -> tup
         return ()
     try:
         whole = spec.clean(accepted.rows).sort_values("day", kind="stable").reset_index(drop=True)
-    except Exception:
-        return ()
+    except Exception as error:
+        said = told(spec, "clean, given several days at once,", error)
+        return (f"{said}. Nights give it one day at a time, which it takes.",)
     if whole.astype(object).equals(alone.astype(object)):
         return ()
     return (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.errors import to_message
 from tasks.features.contract import accept_rows
 from tasks.features.scoring import (
     clean_day,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
 
 
+log = logging.getLogger("nightly")
 AROUND = 3
 """Days before and after the tested day that are cleaned with it."""
 FEWEST = 5
@@ -300,8 +303,9 @@ def _features_of(spec: ModelSpec, rows: pd.DataFrame, past: pd.DataFrame) -> pd.
         requests = spec.problem.requests(rows.reset_index(drop=True), spec.known_ahead)
         made: pd.DataFrame = make_features(spec, requests, past)
         return made.set_axis(rows.index[made.index])
-    except Exception:
-        return None  # the night says so itself where it needs them
+    except Exception as error:  # the night says so itself where it needs them
+        log.info("leaks     no features of the rows that clean keeps: %s", to_message(error))
+        return None
 
 
 def _named(old: pd.DataFrame, new: pd.DataFrame, columns: list[Any], where: str) -> str | None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from tasks import settings
+from tasks.errors import to_message
 from tasks.features.as_of import day_start_of, last_complete_day
 from tasks.registry.champion_alias import champion_now
 from tasks.shown import hide
@@ -118,7 +119,12 @@ def recall(model: str, as_of: date | None, now: datetime) -> Report | None:
             _first_digest(file)
         return _recall(model, as_of, now)
     except Exception as error:  # in doubt the night is run: it says properly what is wrong
-        log.debug("%s: it is unknown whether the night was decided, so it runs: %s", model, error)
+        log.debug(
+            "%s: it is unknown whether the night was decided, so it runs: %s",
+            model,
+            to_message(error),
+            exc_info=error,
+        )
         return None
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import settings
+from tasks.errors import to_message
 from tasks.features.as_of import reasons_to_hold
 from tasks.reporting.decisions import fingerprint, full_name
 from tasks.sources.serialize import source_from_json, source_to_json
@@ -91,7 +92,7 @@ def night_to_take_up(model: str) -> date | None:
     try:
         listed = source_from_json(record["source"]).list_days(as_of)
     except Exception as error:  # what is wrong with a source is for the night to say
-        log.info("look      %s: %s", model, error)
+        log.info("look      %s: %s", model, to_message(error))
         return None
     skip = {date.fromisoformat(day) for day in record["skip"]}
     days = {day: mark for day, mark in listed.items() if day <= as_of and day not in skip}

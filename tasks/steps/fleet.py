@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from tasks import settings
-from tasks.errors import NightlyError, SpecError
+from tasks.errors import NightlyError, SpecError, to_message
 from tasks.features import partitions
 from tasks.features.cleaning import clean_keys
 from tasks.features.split import fewest_training_days
@@ -362,6 +362,7 @@ def _checked(made: Sequence[Registered]) -> list[Judged | Exception]:
     except Exception as error:
         if len(made) == 1:
             return [error]
+        log.info("fleet     each version is checked by itself: %s", to_message(error))
         found = []
     failed = [one for one in found if not one.verdict.status.registers]
     if len(made) > 1 and (not found or len(failed) == len(made)):
@@ -427,8 +428,9 @@ def _row(plan: Plan, status: str, why: str) -> PartitionRow:
 
 
 def _failed(plan: Plan, error: BaseException) -> PartitionRow:
-    log.warning("fleet     %s failed: %s", plan.name, error, exc_info=error)
-    return _row(plan, fleet_page.FAILED, f"{type(error).__name__}: {error}")
+    why = to_message(error)
+    log.warning("fleet     %s failed: %s", plan.name, why, exc_info=error)
+    return _row(plan, fleet_page.FAILED, why)
 
 
 def _attempt(step: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | Exception:
