@@ -17,7 +17,7 @@ from tasks.errors import RegistryError
 from tasks.problems.input_form import as_posted, posted_type
 from tasks.registry import seals, squeezed
 from tasks.registry.client import to_error
-from tasks.registry.versions import PROBE, TWIN, TWIN_FILE, find_version
+from tasks.registry.versions import PROBE, TWIN, TWIN_FILE, delete_packages, find_version
 from tasks.store import files, models
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ def _logged_model(client: MlflowClient, run_id: str) -> Iterator[tuple[str, Mode
     from mlflow.models import Model
 
     run = client.get_run(run_id)
+    delete_packages(client, run.info.experiment_id, run_id)  # of a step that was cut off
     made = mlflow.initialize_logged_model(
         name="model",
         source_run_id=run_id,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import settings
-from tasks.registry.versions import delete_package, versions_of_night
+from tasks.registry.versions import delete_packages, versions_of_night
 from tasks.shown import hide
 from tasks.spec.fleet import fleet_of
 
@@ -147,8 +147,7 @@ def _delete_run(client: MlflowClient, run: Run) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     try:
-        for made in run.outputs.model_outputs if run.outputs else ():
-            delete_package(client, made.model_id)
+        delete_packages(client, run.info.experiment_id, run.info.run_id)
         get_artifact_repository(run.info.artifact_uri).delete_artifacts()  # type: ignore[no-untyped-call]
     except (MlflowException, OSError) as error:
         place = hide(run.info.artifact_uri)

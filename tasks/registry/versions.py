@@ -308,6 +308,18 @@ def delete_package(client: MlflowClient, number: str) -> None:
     client.delete_logged_model(number)
 
 
+def delete_packages(client: MlflowClient, experiment: str, run: str) -> None:
+    """Remove the logged models of a run, also one that the run was not told of: killed between.
+
+    Args:
+        client: From ``open_registry``.
+        experiment: The run's experiment.
+        run: A run of which no version is made.
+    """
+    for made in client.search_logged_models([experiment], f"source_run_id = '{run}'"):
+        delete_package(client, made.model_id)
+
+
 def champions(client: MlflowClient) -> dict[str, str]:
     """Version of the champion of each model of the registry that has one."""
     from mlflow.exceptions import MlflowException

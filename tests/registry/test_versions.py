@@ -223,21 +223,33 @@ def test_a_half_written_run_is_replaced(client: MlflowClient) -> None:
     assert parent.inputs.dataset_inputs[0].dataset.digest == "f" * 36
 
 
-def test_a_half_written_run_leaves_no_file(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("call", ["create_model_version", "log_outputs"])
+def test_a_half_written_run_leaves_no_file_and_no_logged_model(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
+    """Before ``log_outputs`` the logged model alone knows of its run."""
+
     def cut_off(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
+    def logged() -> list[str]:
+        return [one.model_id for one in client.search_logged_models([experiment])]
+
     first = run_records.log_night(client, NIGHT)
+    experiment = client.get_run(first).info.experiment_id
     with monkeypatch.context() as patch:
-        patch.setattr(type(client), "create_model_version", cut_off)
+        patch.setattr(type(client), call, cut_off)
         with pytest.raises(KeyboardInterrupt):
             register(client, first)
-    place = settings.artifact_root() / "toy"
-    assert list(place.rglob("MLmodel"))
+    place, left = settings.artifact_root() / "toy", logged()
+    assert len(left) == 1
+    version = client.get_model_version("toy", register(client, first))  # a step tried again
+    assert [f"models:/{one}" for one in logged()] == [version.source]
+    assert left != logged()
+    client.delete_model_version("toy", version.version)
     run_records.log_night(client, NIGHT)
     assert [file for file in place.rglob("*") if file.is_file()] == []
+    assert logged() == []
 
 
 def test_an_experiment_that_a_person_deleted_is_restored(client: MlflowClient) -> None:
