@@ -15,7 +15,7 @@ from tasks.steps.config import RetrainConfig
 from tasks.steps.fleet import refuse_fleet
 from tasks.steps.monitor import end_monitor, grade_predictions, revert_champion
 from tasks.steps.opening import end_held, only_night, open_night
-from tasks.steps.predict import publish_after_revert
+from tasks.steps.predict import publish_after_revert, publish_champion
 from tasks.steps.prepare import clean_days
 
 
@@ -29,11 +29,10 @@ def monitor(config: RetrainConfig) -> State:
             return end_held(night)
         clean = clean_days(night)
         live = grade_predictions(night, clean)
-        published = ""
         if live.worse:
             live = revert_champion(night, live)
-            published = publish_after_revert(night, clean) if live.has_reverted else ""
-        return end_monitor(night, live, published)
+        shown = publish_after_revert(night, clean) if live.has_reverted else publish_champion(night)
+        return end_monitor(night, live, shown)
 
 
 if __name__ == "__main__":

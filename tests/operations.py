@@ -12,6 +12,7 @@ import contextlib
 import errno
 import faulthandler
 import io
+import itertools
 import json
 import os
 import re
@@ -30,7 +31,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tasks.steps.ending import outcome_of
-from tests.nights import nth_day, write_model, write_more
+from tests.nights import champion_of, nth_day, write_model, write_more
 
 FIRST = 30
 ONE_RECIPE = (
@@ -38,7 +39,16 @@ ONE_RECIPE = (
     ('        "tree": DecisionTreeClassifier(max_depth=3, random_state=0),\n', ""),
     ("resamples=200", "resamples=100"),
 )
-ERRORS = (errno.ENOSPC, errno.EIO)
+SPOILT = (
+    ("LogisticRegression(),", "DecisionTreeClassifier(max_depth=1),"),
+    (
+        "gate=Gate(min_units=100,",
+        "gate=Gate(min_units=100, tolerance=1.0, anchor_tolerance=1.0, slice_tolerance=1.0,",
+    ),
+)
+"""A worse recipe under the name of the good one, and a gate that lets it pass."""
+ASKING = (("gate=Gate(", "gate=Gate(approve=True, "),)
+ERRORS = (errno.ENOSPC, errno.EIO, errno.EINTR)
 KILLED = 137
 CHANGES = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|REPLACE)\b", re.IGNORECASE)
 ONE_PATH = {"os.remove": "unlink", "os.mkdir": "mkdir", "os.rmdir": "rmdir"}
@@ -52,14 +62,14 @@ class Operations:
     Attributes:
         root: Only what happens below this folder counts, and databases.
         fails: Number of the operation that fails; 0 for none.
-        kills: Whether it ends the process instead.
+        error: Number of the error that it fails with; None where it ends the process instead.
         seen: What was done, in order.
         active: Whether operations count now.
     """
 
     root: str = ""
     fails: int = 0
-    kills: bool = False
+    error: int | None = errno.EIO
     seen: list[str] = field(default_factory=list)
     active: bool = False
 
@@ -69,7 +79,7 @@ class Operations:
         Of the code of a package, copied file by file, the first file counts.
         """
         label = re.sub(
-            r"(run/\*|code)/(tasks/.*|tasks|(nightly_model_\w+_)?toy.py)$",
+            r"(run/\*|code)/(tasks/.*|tasks|(nightly_model_\w+_)?toy\w*.py)$",
             r"\1/(code)",
             f"{kind} {what}",
         )
@@ -78,10 +88,9 @@ class Operations:
         self.seen.append(label)
         if len(self.seen) != self.fails:
             return None
-        if self.kills:
+        if self.error is None:
             os._exit(KILLED)
-        number = ERRORS[self.fails % len(ERRORS)]
-        return OSError(number, os.strerror(number), what)
+        return OSError(self.error, os.strerror(self.error), what)
 
     def must_not(self, kind: str, what: Any) -> None:
         """Count an operation on a file below the root, and raise where it fails."""
@@ -305,6 +314,7 @@ class Scenario:
         run: Runs it.
         then: What is run after one that is over; None for the same again.
         over: The operation after which it is over.
+        then_ends: Other names of the last state of what is run after one that failed.
     """
 
     name: str
@@ -313,6 +323,7 @@ class Scenario:
     run: Callable[[Path], str]
     then: Callable[[Path], str] | None = None
     over: str = ""
+    then_ends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -339,20 +350,45 @@ class Place:
         shutil.copytree(self.live, self.root / "states" / state)
 
 
+def model_file(place: Path) -> str:
+    """The model file of a state: its one, or that with another recipe or gate."""
+    return str(next(place.glob("toy_*.py"), place / "toy.py"))
+
+
 def run_night(place: Path, number: int) -> str:
     from flows.retrain import retrain
     from tasks.steps.config import RetrainConfig
 
-    config = RetrainConfig(model=str(place / "toy.py"), as_of=nth_day(number))
+    config = RetrainConfig(model=model_file(place), as_of=nth_day(number))
     return outcome_of(retrain.fn(config))
 
 
-def run_predict(place: Path) -> str:
+def run_predict(place: Path, number: int) -> str:
     from flows.predict import predict
     from tasks.steps.config import RetrainConfig
 
-    config = RetrainConfig(model=str(place / "toy.py"), as_of=nth_day(FIRST + 2))
+    config = RetrainConfig(model=model_file(place), as_of=nth_day(number))
     return outcome_of(predict.fn(config))
+
+
+def run_monitor(place: Path, number: int) -> str:
+    from flows.monitor import monitor
+    from tasks.steps.config import RetrainConfig
+
+    config = RetrainConfig(model=model_file(place), as_of=nth_day(number))
+    return outcome_of(monitor.fn(config))
+
+
+def decide(place: Path, refuse: bool) -> str:
+    """A person approves the version that waits, or refuses it."""
+    from flows.approve import approve
+    from tasks.steps.config import ApproveConfig
+
+    config = ApproveConfig(model="toy", by="Ada", why="a person looked", refuse=refuse)
+    outcome = outcome_of(approve.fn(config))
+    NOW.active = False
+    assert (champion_of() == "2") != refuse, f"{outcome}, the champion is {champion_of()}"
+    return outcome
 
 
 def run_rollback(place: Path) -> str:
@@ -375,43 +411,108 @@ def run_clean_up(place: Path) -> str:
 
     settings.store_bytes = lambda: 0
     settings.keep_versions = lambda: 2
-    config = RetrainConfig(model=str(place / "toy.py"), as_of=nth_day(FIRST + 3))
+    config = RetrainConfig(model=model_file(place), as_of=nth_day(FIRST + 3))
     with only_night(config.model):
         clean_up(open_night(config))
     return "CLEAN"
 
 
-STATES = ("no night", "one night", "two nights", "three nights", "four nights")
 SCENARIOS = (
     Scenario("first night", "no night", "PROMOTED", lambda place: run_night(place, FIRST)),
     Scenario("next night", "one night", "PROMOTED", lambda place: run_night(place, FIRST + 1)),
-    Scenario("predict", "two nights", "PUBLISHED", run_predict),
+    Scenario("predict", "two nights", "PUBLISHED", lambda place: run_predict(place, FIRST + 2)),
+    Scenario("monitor", "two nights", "GRADED", lambda place: run_monitor(place, FIRST + 2)),
+    Scenario(
+        "revert",
+        "bad days",
+        "REVERTED",
+        lambda place: run_monitor(place, FIRST + 5),
+        then_ends=("GRADED",),
+    ),
+    Scenario("approve", "waiting", "APPROVED", lambda place: decide(place, refuse=False)),
+    Scenario("refuse", "waiting", "REFUSED", lambda place: decide(place, refuse=True)),
     Scenario(
         "rollback",
         "three nights",
         "ROLLED BACK",
         run_rollback,
-        run_predict,
+        lambda place: run_predict(place, FIRST + 2),
         "unlink home/rollbacks",
+        ("PUBLISHED",),
     ),
     Scenario("clean up", "four nights", "CLEAN", run_clean_up),
 )
 
 
+@dataclass(frozen=True)
+class Made:
+    """How a state is made that scenarios begin with.
+
+    Attributes:
+        of: The state before it.
+        runs: Runs one after another, and how each ends.
+        model: Model file with another recipe or gate, and its changes.
+    """
+
+    of: str
+    runs: tuple[tuple[Callable[[Path], str], str], ...]
+    model: tuple[str, tuple[tuple[str, str], ...]] = ("", ())
+
+
+def _night(number: int, ends: str = "PROMOTED") -> tuple[Callable[[Path], str], str]:
+    return lambda place: run_night(place, number), ends
+
+
+STATES = {
+    "one night": Made("no night", (_night(FIRST),)),
+    "two nights": Made("one night", (_night(FIRST + 1),)),
+    "three nights": Made("two nights", (_night(FIRST + 2),)),
+    "four nights": Made("three nights", (_night(FIRST + 3),)),
+    "waiting": Made("one night", (_night(FIRST + 1, "WAITING"),), ("toy_asking.py", ASKING)),
+    "bad days": Made(
+        "one night",
+        (
+            _night(FIRST + 1),
+            *(
+                ((lambda place, run=run, n=number: run(place, n)), ends)
+                for number in range(FIRST + 2, FIRST + 5)
+                for run, ends in ((run_monitor, "GRADED"), (run_predict, "PUBLISHED"))
+            ),
+        ),
+        ("toy_spoilt.py", SPOILT),
+    ),
+}
+
+
 def make_states(place: Place, empty_registry: Path, wanted: Collection[str]) -> None:
-    """Keep the states that scenarios begin with, up to the last that is wanted."""
+    """Keep the states that scenarios begin with, and those that they are made of."""
     place.home.mkdir(parents=True)
     (place.live / "tmp").mkdir()
     shutil.copyfile(empty_registry, place.home / "mlflow.db")
-    write_more(place.root / "days", 1, FIRST + 3)
+    write_more(place.root / "days", 1, FIRST + 5)
     model = write_model(place.live / "toy.py", place.root / "days", *ONE_RECIPE)
     _remember_what_is_slow(model)
-    place.keep_as(STATES[0])
-    for nights, name in enumerate(STATES[1 : max(map(STATES.index, wanted)) + 1]):
-        ended = forked(place, lambda live, number=FIRST + nights: run_night(live, number))
-        assert ended.state == "PROMOTED", (ended.code, ended.state, ended.said)
-        _import_as_forks_did(place)
+    place.keep_as("no night")
+    kept = {"no night"}
+
+    def make(name: str) -> None:
+        if name in kept:
+            return
+        made = STATES[name]
+        make(made.of)
+        place.begin_with(made.of)
+        if file := made.model[0]:
+            changes = (*ONE_RECIPE, *made.model[1])
+            _remember_what_is_slow(write_model(place.live / file, place.root / "days", *changes))
+        for run, ends in made.runs:
+            ended = forked(place, run)
+            assert ended.state == ends, (name, ended.code, ended.state, ended.said)
+            _import_as_forks_did(place)
         place.keep_as(name)
+        kept.add(name)
+
+    for name in wanted:
+        make(name)
 
 
 def _import_as_forks_did(place: Place) -> None:
@@ -433,14 +534,26 @@ def _remember_what_is_slow(model: Path) -> None:
     requirements_utils._init_packages_to_modules_map()
 
 
-def forked(place: Place, run: Callable[[Path], str], fails: int = 0, kills: bool = False) -> Ended:
-    """Run in a fork of this process; see ``Operations`` for the rest."""
+def forked(
+    place: Place,
+    run: Callable[[Path], str],
+    fails: int = 0,
+    error: int | None = errno.EIO,
+) -> Ended:
+    """Run in a fork of this process.
+
+    Args:
+        place: Where it runs.
+        run: What runs.
+        fails: Number of the operation that fails; 0 for none.
+        error: Number of the error that it fails with; None where the run is killed at it.
+    """
     with tempfile.TemporaryFile() as told:
         child = os.fork()
         if not child:
             code = 1
             try:
-                code = _as_child(place, run, fails, kills, told)
+                code = _as_child(place, run, fails, error, told)
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -455,7 +568,9 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _as_child(place: Place, run: Callable[[Path], str], fails: int, kills: bool, told: Any) -> int:
+def _as_child(
+    place: Place, run: Callable[[Path], str], fails: int, error: int | None, told: Any
+) -> int:
     from tasks.cli.exits import end_failed
 
     faulthandler.dump_traceback_later(300, exit=True)
@@ -463,7 +578,7 @@ def _as_child(place: Place, run: Callable[[Path], str], fails: int, kills: bool,
     os.environ["NIGHTLY_PREDICTIONS_URL"] = f"sqlite:///{place.live / 'app.db'}"
     os.environ["TMPDIR"] = tempfile.tempdir = str(place.live / "tmp")
     (place.live / "rolled back").unlink(missing_ok=True)
-    NOW.root, NOW.fails, NOW.kills, NOW.active = str(place.live), fails, kills, True
+    NOW.root, NOW.fails, NOW.error, NOW.active = str(place.live), fails, error, True
     said = io.StringIO()
     try:
         state = run(place.live)
@@ -499,7 +614,6 @@ def _broken(place: Place) -> Iterator[str]:
     from tasks import settings
     from tasks.predictions import publish
     from tasks.registry.client import open_registry
-    from tests.nights import champion_of
     from tests.sequences import ASKED
 
     left = [f for f in place.live.rglob("*") if f.name.endswith((".tmp", "-journal"))]
@@ -550,7 +664,7 @@ class Point:
 
     scenario: str
     number: int
-    kills: bool
+    how: str
     operation: str
     state: str
     said: str
@@ -583,12 +697,13 @@ def walk(place: Place, scenario: Scenario, every: int = 1, first: int = 1) -> It
     _import_as_forks_did(place)
     assert (calm.state, calm.broken) == (scenario.ends, ()), (calm.state, calm.said, calm.broken)
     count = len(calm.seen) + 1
+    errors = itertools.cycle(ERRORS)
     for start in range(first, count, every):
         between = range(start, min(start + every, count))
         traced = [n for n in between if leaves_a_trace(calm.seen, n)][:1]
-        for number, kills in ((start, False), *((n, True) for n in traced)):
+        for number, error in ((start, next(errors)), *((n, None) for n in traced)):
             place.begin_with(scenario.begins)
-            failed = forked(place, scenario.run, number, kills)
+            failed = forked(place, scenario.run, number, error)
             lost = []
             if failed.code not in (0, KILLED):
                 lost.append(f"the run ended with {failed.code}")
@@ -601,15 +716,15 @@ def walk(place: Place, scenario: Scenario, every: int = 1, first: int = 1) -> It
             )
             then = scenario.then if over and scenario.then else scenario.run
             again = forked(place, then)
-            if again.state not in (scenario.ends, "PUBLISHED"):
+            if again.state not in (scenario.ends, *scenario.then_ends):
                 lost.append(f"the next run ended {again.state}: {again.said}")
             lost += again.broken
             yield Point(
                 scenario.name,
                 number,
-                kills,
+                errno.errorcode[error] if error else "killed",
                 calm.seen[number - 1],
-                "killed" if kills else failed.state,
+                failed.state if error else "killed",
                 failed.said,
                 tuple(lost),
             )

@@ -25,7 +25,7 @@ from tasks.promotion.anchor import (
 from tasks.promotion.contests import Contests
 from tasks.promotion.gate import too_large
 from tasks.promotion.holds import held_candidates
-from tasks.registry import aliases, anchors, holds, versions
+from tasks.registry import anchors, holds, versions
 from tasks.registry.client import list_versions, open_registry
 from tasks.reporting.archive import last_judged, newest_contests, past_reports
 from tasks.reporting.night_plots import draw_plots
@@ -76,8 +76,6 @@ def look_for_leaks(night: Night, clean: Cleaned, examples: Examples) -> tuple[Ch
 def score_champion(night: Night, examples: Examples) -> Incumbent:
     """Score tonight's holdout with the champion's twin, on the same rows."""
     spec, client, held_out = load_spec(night.model), open_registry(), examples.split.holdout
-    if not night.backfill:
-        _finish_change(client, night)
     champion = versions.read_champion(client, spec.name, before_night=night.key)
     listed = list_versions(client, spec.name)
     rolled_back = versions.read_rolled_back(client, spec.name, listed)
@@ -300,8 +298,3 @@ def _draw(
         return {}
     moved = importance.measure_importance(spec, fits[decided.challenger], evidence.holdout)
     return draw_plots(spec, evidence, decided, moved)
-
-
-def _finish_change(client: Client, night: Night) -> None:
-    if ended := aliases.finish_change(client, night.name):
-        log.warning("champion  %s", ended.told)

@@ -15,7 +15,7 @@ from tasks.metrics.base import title
 from tasks.monitoring import champion_line, drift, live_days, live_performance
 from tasks.predictions import publish
 from tasks.promotion.anchor import NIGHTS
-from tasks.registry import anchors, versions
+from tasks.registry import aliases, anchors, versions
 from tasks.registry.client import open_registry
 from tasks.reporting.archive import past_reports
 from tasks.shown import all_shown
@@ -42,10 +42,14 @@ log = logging.getLogger("nightly")
 def grade_predictions(night: Night, clean: Cleaned) -> live_days.Live:
     """Lay past predictions beside what happened, for days whose labels are final by now.
 
+    First a change of champion that was cut off is ended.
+
     A backfill looks back on the days that are graded, and grades none.
     """
 
     spec, client = load_spec(night.model), open_registry()
+    if not night.backfill and (ended := aliases.finish_change(client, night.name)):
+        log.warning("champion  %s", ended.told)
     champion = versions.read_alias(client, night.name, versions.CHAMPION)
     previous = versions.read_alias(client, night.name, versions.PREVIOUS)
     if night.backfill:

@@ -15,7 +15,7 @@ from tasks.clean_process import version_answers
 from tasks.errors import SpecError, to_message
 from tasks.features.contract import as_declared
 from tasks.predictions import publish, sql_table
-from tasks.registry import anchors, versions, waiting
+from tasks.registry import aliases, anchors, versions, waiting
 from tasks.registry.client import open_registry
 from tasks.reporting.decisions import full_name
 from tasks.reporting.wording import also_by
@@ -187,17 +187,23 @@ def deliver_predictions(night: Night, clean: Cleaned) -> publish.Predictions | N
     return publish.Predictions(night.next_day, fault=fault, stays=stays, failed=True)
 
 
-def publish_champion(night: Night) -> None:
-    """On a night without fresh data: where the app reads another version's predictions, publish
-    anew those of the champion, as of the date that the app reads.
+def publish_champion(night: Night) -> str:
+    """In a run that predicts nothing: where the app reads another version's predictions, publish
+    anew those of the champion, as of the date that the app reads; what that led to, in words.
 
     The run that made it the champion was cut off, could not publish, or was one of another machine.
     """
-    last = publish.last_published(night.name)
-    champion = versions.read_champion(open_registry(), night.name)
-    if night.backfill or last is None or champion is None or last["version"] == champion.version:
-        return
-    log.info("predict   %s", publish_after_rollback(night.name))
+    if night.backfill:
+        return ""
+    client, last = open_registry(), publish.last_published(night.name)
+    if ended := aliases.finish_change(client, night.name):
+        log.warning("champion  %s", ended.told)
+    champion = versions.read_champion(client, night.name)
+    if last is None or champion is None or last["version"] == champion.version:
+        return ""
+    said = publish_after_rollback(night.name)
+    log.info("predict   %s", said)
+    return said
 
 
 def publish_after_rollback(name: str) -> str:
@@ -240,7 +246,8 @@ def publish_anew(
         night = Night(model, name, until, days, key="", ahead=day)
         return deliver_predictions(night, clean_days(night))
     except Exception as error:  # a model file and a source may raise anything
-        shown = publish.Predictions(day, fault=str(error))
+        shown = publish.Predictions(day, fault=to_message(error))
+        log.warning("predict   nothing is published: %s", shown.fault, exc_info=error)
         announce(name, until, {"nightly.predictions.refused": say_published(name, shown)})
         return shown
 

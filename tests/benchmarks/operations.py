@@ -12,10 +12,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tasks.cli import environment as environments
 from tests import operations, warm
 
 
@@ -31,11 +35,14 @@ def main() -> int:
     done: dict[str, Counter[str]] = defaultdict(Counter)
     lost = 0
     chosen = [s for s in operations.SCENARIOS if not asked.only or s.name in asked.only]
-    with operations.place_of_runs({s.begins for s in chosen}, asked.registry) as place:
+    with (
+        warm_processes(),
+        operations.place_of_runs({s.begins for s in chosen}, asked.registry) as place,
+    ):
         for scenario in chosen:
             started = time.process_time() + os.times().children_user + os.times().children_system
             for point in operations.walk(place, scenario, asked.every, asked.first):
-                how = "killed" if point.kills else "failed"
+                how = point.how
                 done[scenario.name][f"{point.operation.split()[0]} {how}"] += 1
                 if asked.verbose or point.lost:
                     print(point.number, how, point.operation, "->", point.state, point.said[:200])
@@ -51,6 +58,17 @@ def main() -> int:
     return 1 if lost else 0
 
 
+@contextmanager
+def warm_processes() -> Iterator[None]:
+    """The clean processes of the runs are forks; of a process started here, unless there is one."""
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+        if warm.ADDRESS not in os.environ:
+            environment = os.environ | environments.DEFAULTS | environments.QUIET
+            started = warm.started(environment, Path(folder) / "log")
+            os.environ[warm.ADDRESS] = stack.enter_context(started)
+        stack.enter_context(warm.clean_processes())
+        yield
+
+
 if __name__ == "__main__":
-    with warm.clean_processes():
-        sys.exit(main())
+    sys.exit(main())

@@ -172,6 +172,30 @@ def test_a_bad_champion_is_reverted_within_days(
     assert f"are held through {nth_day(47)}" in report["reasons"][0]
 
 
+def test_a_revert_that_was_cut_off_is_ended_and_published(
+    spoilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.registry.client import open_registry
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as cut:
+        cut.setattr("mlflow.MlflowClient.delete_registered_model_tag", kill)
+        with pytest.raises(Killed):
+            run(monitor, spoilt, nth_day(40))
+    assert (champion_of(), app_reads()[0]) == ("1", "2")
+    ended = run(monitor, spoilt, nth_day(40))
+    assert outcome_of(ended) == "GRADED"
+    assert (champion_of(), app_reads()[0]) == ("1", "1")
+    assert "predictions for" in ended.message
+    assert "by version 1 now." in ended.message
+    assert "nightly.change" not in open_registry().get_registered_model("toy").tags
+
+
 def test_a_night_that_reverts_publishes_with_the_restored_version(spoilt: Path) -> None:
     report = run_night(spoilt, nth_day(40))
     assert "Version 2 was reverted" in report["reverted"]
