@@ -1,7 +1,8 @@
 """Everything on one machine: Prefect with its schedules, a worker and the MLflow pages.
 
 ``python deployments/serve.py`` runs until Ctrl-C, SIGTERM or SIGHUP and then ends what it started,
-and nothing else. Everything listens only on 127.0.0.1; Prefect and MLflow ask for a password.
+and nothing else. A server or worker that ends by itself is started again. Everything listens only
+on 127.0.0.1; Prefect and MLflow ask for a password.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -44,6 +45,8 @@ AT_ONCE = 6
 PATIENCE = 120.0
 """Seconds a server may take to answer after its start."""
 MLFLOW_CLIENT = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+LIVED = 60.0
+"""Seconds after its start from which on a process that ends is started again."""
 GRACE = 15.0
 """Seconds a process may take to end after it is told to."""
 
@@ -102,6 +105,7 @@ class _Processes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.again: dict[str, tuple[float, Callable[[], None]]] = {}
 
     def start(
         self,
@@ -125,6 +129,10 @@ class _Processes:
             written = (process.stdout, self.folder / f"{name}.log")
             threading.Thread(target=_write_log, args=written, daemon=True).start()
         self.running[name] = process
+        self.again[name] = (
+            time.monotonic(),
+            lambda: self.start(name, command, environment, shown=shown),
+        )
         note = {one: _noted(two.pid) for one, two in self.running.items()}
         files.write_json(self.folder / "processes.json", note)
 
@@ -139,6 +147,27 @@ class _Processes:
                 raise ServeError(
                     f"{name} ended with exit code {process.returncode}. {self.tail(name)}"
                 )
+
+    def keep_up(self) -> None:
+        """Start again what has ended: nights wait for a server, and live on without their worker.
+
+        Raises:
+            ServeError: Where one has ended soon after its start.
+        """
+        for name, process in [*self.running.items()]:
+            if process.poll() is None:
+                continue
+            started, start = self.again[name]
+            if time.monotonic() - started < LIVED:
+                self.check()
+            if name != "worker":  # what it had started holds its port
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            print(
+                f"{name} ended with exit code {process.returncode}, and is started again.",
+                flush=True,
+            )
+            start()
 
     def tail(self, name: str) -> str:
         """Path of a process's log, and its last lines."""
@@ -227,7 +256,7 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
         print(f"           source {_write_variables(folder, environment | client_login)}")
     print(f"All is up after {time.monotonic() - begun:.0f} s. Ctrl-C ends it.", flush=True)
     while True:
-        processes.check()
+        processes.keep_up()
         time.sleep(1)
 
 

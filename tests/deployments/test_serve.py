@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import json
 import subprocess
 import sys
@@ -70,6 +71,35 @@ def test_what_was_started_is_ended_also_after_a_step_of_the_clock(
         assert not psutil.pid_exists(process.pid)
     finally:
         process.kill()
+
+
+def test_what_ends_by_itself_is_started_again_unless_it_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    processes = serve._Processes(tmp_path)
+    processes.start("prefect", ["sh", "-c", "sleep 60 & sleep 60"], {})
+    first = processes.running["prefect"]
+    while not (left := psutil.Process(first.pid).children()):
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    with pytest.raises(serve.ServeError, match="prefect ended with exit code -9"):
+        processes.keep_up()
+    monkeypatch.setattr(serve, "LIVED", 0.0)
+    processes.keep_up()
+    again = processes.running["prefect"]
+    assert again.poll() is None
+    noted = json.loads((tmp_path / "processes.json").read_text())
+    assert noted["prefect"]["pid"] == again.pid
+    assert "prefect ended with exit code -9, and is started again." in capsys.readouterr().out
+    for one in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while one.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.01)
+    processes.keep_up()
+    assert processes.running["prefect"] is again
+    serve._end_processes(tmp_path / "processes.json")
+    again.wait()
 
 
 def test_a_process_that_took_the_number_of_another_is_left_alone(tmp_path: Path) -> None:
