@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks.steps import judge, release, report
+from tasks.steps import fleet, judge, release, report
 from tasks.training import stored_fits
 from tests import nights
 from tests.fleets import write_fleet, write_shops
@@ -37,6 +37,14 @@ def poisoned(spec: Any, *given: Any, fit_twin: Any = stored_fits.fit_twin) -> An
     return fit_twin(spec, *given)
 
 
+class Killed(BaseException):
+    """The run ends here, as if its process were killed."""
+
+
+def killed(*_: Any) -> Any:
+    raise Killed
+
+
 def statuses(home: Path, day: int) -> dict[str, str]:
     file = home / "reports" / "shops" / str(nth_day(day)) / "partitions.json"
     return {row["value"]: row["status"] for row in json.loads(file.read_text())}
@@ -59,7 +67,14 @@ def test_a_fleet_over_its_nights(
         write_shops(folder, nth_day(day), SHOPS)
     model = write_fleet(tmp_path / "shops.py", folder)
 
-    # The first night: three stand alone, the thin one is served by the common model.
+    # The first night is killed in the chunk, with its versions registered and none promoted.
+    with monkeypatch.context() as cut:
+        cut.setattr(fleet, "_checked", killed)
+        with pytest.raises(Killed):
+            run(model, 40)
+    assert (versions_of(NORTH), champion_of(NORTH), champion_of("shops")) == (["1"], None, "1")
+
+    # Run again: three stand alone, the thin one is served by the common model.
     state, found = run(model, 40)
     assert state.is_completed(), found
     first = {"north": "PROMOTED", "south": "PROMOTED", "New York": "PROMOTED", "thin": "FALLBACK"}
