@@ -525,6 +525,9 @@ def test_each_event_reaches_the_receiver(server: dict[str, str], quick: Receiver
         told("champion.rolled-back", "flights", "Version 2 is the champion again.", as_of=""),
         told("champion.not-reverted", "flights", "Version 3 should go back, but 2 is unfit."),
         told("predictions.refused", "groceries", "All 49,380 are the same."),
+        told("coverage.off", "groceries", "groceries: prediction intervals held 61.0%."),
+        told("night.waiting", "flights", "Version 4 waits for a person."),
+        told("version.approved", "flights", "Version 4 is the champion."),
     )
     runs = f"{server['PREFECT_API_URL'].removesuffix('/api')}/runs/flow-run"
     expected = [
@@ -542,6 +545,10 @@ def test_each_event_reaches_the_receiver(server: dict[str, str], quick: Receiver
         "flights: rolled back\nVersion 2 is the champion again.",
         "flights · 2026-11-22: not reverted\nVersion 3 should go back, but 2 is unfit.",
         "groceries · 2026-11-22: the app keeps old predictions\nAll 49,380 are the same.",
+        "groceries · 2026-11-22: prediction intervals are off\n"
+        "groceries: prediction intervals held 61.0%.",
+        "flights · 2026-11-22: a version waits for you\nVersion 4 waits for a person.",
+        "flights · 2026-11-22: version approved\nVersion 4 is the champion.",
     ]
     for text in expected:
         quick.wait(text)
