@@ -216,7 +216,7 @@ def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any, origin: Any 
     today, past = cleaned[cleaned["day"] == stamp], history_of(spec, cleaned, stamp)
     requests = spec.problem.requests(today.reset_index(drop=True), spec.known_ahead)
     made = make_features(spec, requests, past)
-    scores = spec.problem.score(estimator, _inputs(spec.problem, made))
+    scores = spec.problem.score(estimator, inputs_from(spec.problem, made))
     user = user_of(spec.problem)
     keys = made[[user, spec.problem.item]] if user else _named_rows(spec, requests, made, origin)
     named = {"score": scores}
@@ -314,8 +314,8 @@ def for_anyone(rows: pd.DataFrame, user: str) -> pd.DataFrame:
     return rows.assign(**{user: nobody}, **kind)
 
 
-def _inputs(problem: Any, made: Any) -> Any:
-    """The inputs of an estimator; a feature of a name of ours is set aside, as in the examples."""
+def inputs_from(problem: Any, made: Any) -> Any:
+    """The inputs of an estimator, from features; one of a name of ours is told from the outcome."""
     ours = ("target", "relevant") if user_of(problem) else ("target",)
     own = {name: f"{name} (input)" for name in ours}
     return problem.inputs(made.drop(columns="day", errors="ignore").rename(columns=own))
@@ -416,7 +416,7 @@ def answer_batch(spec: Any, estimator: Any, past: Any, requests: Any) -> tuple[A
     problem = spec.problem
     made = spec.features(requests, past)
     made = made.drop(columns="day", errors="ignore")
-    scores = problem.score(estimator, _inputs(problem, made))
+    scores = problem.score(estimator, inputs_from(problem, made))
     named = [name for name in problem.answer_keys if name in requests and name not in made]
     inputs = made.join(requests[named])[[*named, *made.columns]] if named else made
     return problem.answers(requests, made, scores), inputs

@@ -16,7 +16,13 @@ from tasks.features.as_of import day_start_of, last_complete_day, reasons_to_hol
 from tasks.features.contract import ContractError, accept_rows, as_declared, repeated
 from tasks.features.examples import build_examples, day_and_history
 from tasks.features.partitions import as_text
-from tasks.features.scoring import clean_requests, clean_rows, days_before, hide_open_labels
+from tasks.features.scoring import (
+    clean_requests,
+    clean_rows,
+    days_before,
+    hide_open_labels,
+    inputs_from,
+)
 from tasks.features.split import HistoryError, most_training_days, split_days, without_strays
 from tasks.preflight.file_reads import noted, unknown
 from tasks.preflight.rehearsal import rehearse
@@ -286,8 +292,8 @@ def _look_inside(
     yield part, ()
     if not any(trial.fault for trial in trials) and not part.faults:
         fitted = {name: estimator for name, (_, estimator) in tried.items()}
-        later = [holdout] if asked is None else [holdout, asked]
-        yield rehearse(spec, fitted, [spec.problem.inputs(rows) for rows in later]), ()
+        later = [spec.problem.inputs(holdout), *([] if asked is None else [asked])]
+        yield rehearse(spec, fitted, later), ()
     if split is not None:
         spent = {
             "clean": (cleaned - started) / len(sample.read) * len(listed),
@@ -514,7 +520,8 @@ def _look_at_requests(
         made = spec.features(first, hide_open_labels(spec, past, stamp))
     except Exception as error:
         return None, Part("Requests", faults=(told(spec, "requests", error),))
-    return made, Part("Requests", (f"{len(requests):,} for {stamp:%Y-%m-%d}",))
+    line = f"{len(requests):,} for {stamp:%Y-%m-%d}"
+    return inputs_from(spec.problem, made), Part("Requests", (line,))
 
 
 def _same_key(spec: ModelSpec, requests: pd.DataFrame) -> str:

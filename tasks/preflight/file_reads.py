@@ -70,5 +70,6 @@ def _note(event: str, arguments: tuple[Any, ...]) -> None:
     path, mode, flags = arguments
     writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR)
     if isinstance(path, str | bytes) and not writes and not set(str(mode or "r")) & set("wax+"):
-        for seen in _watching:
-            seen.add(str(Path(os.fsdecode(path)).absolute()))
+        file = Path(os.fsdecode(path)).absolute()
+        for seen in _watching if file.is_file() else ():  # an import also tries what is no file
+            seen.add(str(file))

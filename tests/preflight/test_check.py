@@ -459,6 +459,23 @@ def test_closed_and_stray_days_are_no_missing_days(tmp_path: Path) -> None:
     assert "none missing" in text
 
 
+def test_the_requests_of_an_input_called_target_are_rehearsed_with_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[pd.DataFrame] = []
+
+    def rehearsed(spec: ModelSpec, fitted: object, inputs: list[pd.DataFrame]) -> Part:
+        asked.extend(inputs)
+        return Part("Package")
+
+    def renamed(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+        return features(day, history).rename(columns={"size": "target"})
+
+    monkeypatch.setattr(check, "rehearse", rehearsed)
+    assert look(folder, features=renamed, slices=()).outcome == "READY"
+    assert ["target" in inputs for inputs in asked] == [True, True]
+
+
 def test_a_lookback_shorter_than_a_weekend_is_told() -> None:
     """It is a span of time: two days before a Monday there is no day of this source."""
     listed = [day for day in map(nth_day, range(1, 61)) if day.weekday() < 5]

@@ -27,6 +27,8 @@ def test_files_that_code_opens_to_read_are_noted(tmp_path: Path) -> None:
         files["model.py"].read_bytes()
         (tmp_path / "written.txt").write_text("not read")
         zoneinfo.ZoneInfo.no_cache("Europe/Berlin")
+        with pytest.raises(OSError):
+            (tmp_path / "as an entry of sys.path that is none").read_text()
     files["later.txt"].read_text()
     found = unknown(seen, [files["own.json"]])
     assert [Path(file).name for file in found] == ["array.npy", "plain.txt", "table.csv"]
