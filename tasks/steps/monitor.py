@@ -94,8 +94,10 @@ def _compare_line(
     if anchor is None or now is None or anchor.version != now.version:
         log.info("anchor    version %s from now on", anchor.version if anchor else "none")
         return None
-    tags = versions.read_version(client, night.name, anchor.version)
-    return live_days.compare_with_anchor(spec, line, anchor.version, (tags.candidate, tags.digest))
+    if not line:
+        return None
+    made = versions.read_version(client, night.name, anchor.version)
+    return live_days.compare_with_anchor(spec, line, anchor.version, (made.candidate, made.digest))
 
 
 @task(task_run_name="compare the newest week", cache_policy=NO_CACHE)
