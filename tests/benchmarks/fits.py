@@ -143,7 +143,7 @@ def measure(model: str, every: int) -> None:
     spec = load_spec(model)
     listed = spec.source.list_days(LAST)
     wanted = [day for day in listed if day >= min(listed) + spec.lookback / 2]
-    asked = wanted[FEWEST[model] : -1 : every]
+    asked = wanted[FEWEST[model] : -OLDEST_JOINED : every]
     missing = [until for until in asked if not (_folder(model) / f"{until}.json").exists()]
     if not missing:
         return
