@@ -35,6 +35,11 @@ from tasks.spec.loading import load_spec
 DATABASES = ("postgresql", "sqlite")
 TABLES = (".csv", ".tsv", ".txt")
 DELIMITERS = ",;\t|"
+TIME_FORMAT = (
+    "a source that says how they are written, such as time_format=",
+    "a command that says how they are written, such as --time-format ",
+)
+"""What a source says of a setting, and what stands for it on the command line."""
 DAY = re.compile(r"(?:day=)?\d{4}-\d\d-\d\d\.")
 PARTITION = re.compile(r"\w+=.+")
 OURS = ("tasks", "flows", "deployments", "tests")
@@ -92,7 +97,8 @@ def main() -> int:
         plan, text, out = make(asked, datetime.now(UTC))
         write_whole(out, text)
     except (InferError, SourceError, SpecError) as error:
-        print(f"nightly: {error}\nNothing was written.", file=sys.stderr)
+        said = str(error).replace(*TIME_FORMAT)
+        print(f"nightly: {said}\nNothing was written.", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"nightly: {asked.out}: cannot be written: {error.strerror}.", file=sys.stderr)
