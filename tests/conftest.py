@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,11 +19,12 @@ from hypothesis import settings
 
 from tasks.cli.environment import COLLECT_AFTER
 from tests import browser, servers, warm
+from tests.samples import samples
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 END = "-----END CERTIFICATE-----\n"
 
-settings.register_profile("nightly", deadline=None)
+settings.register_profile("nightly", deadline=None, max_examples=samples(100))
 settings.load_profile("nightly")
 
 gc.set_threshold(COLLECT_AFTER)
@@ -48,6 +50,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.path not in long)
 
 
+def pytest_collection_finish() -> None:
+    """What was imported lives on, so garbage is not looked for there."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The state directory of this test alone; not made yet."""
@@ -61,8 +69,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def empty_registry(shared_place: Path) -> Path:
     """A database MLflow has initialised, to be copied: making one takes four CPU seconds."""
+    from mlflow.store.db import utils
+
     from tasks.registry import client
 
+    # Each database is compared with the newest migration, which is looked for in seventy files.
+    utils._get_latest_schema_revision = cache(utils._get_latest_schema_revision)
     place = shared_place / "registry"
     with servers.made_once(place) as first, pytest.MonkeyPatch.context() as patch:
         if not first:

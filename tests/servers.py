@@ -14,11 +14,15 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
 
 import psutil
+import pytest
 
 from tasks.settings import PROJECT
 from tasks.store import locks
+from tasks.store.empty_databases import make_database
 
 UNUSED_SERVICES = (
     "EVENT_PERSISTER",
@@ -56,6 +60,13 @@ def made_once(place: Path) -> Iterator[bool]:
         file.write(b"made")
 
 
+def make_prefect_database(file: Path) -> None:
+    """An empty database of Prefect for a server that starts: its migrations cost four seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTLY_HOME", str(file.parent))
+        make_database(file, "prefect")
+
+
 def _start_keeper(place: Path, pytest_process: int, addresses: Path) -> None:
     unused = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in UNUSED_SERVICES}
     with (place / "log").open("w") as said:
@@ -77,13 +88,20 @@ def _start_keeper(place: Path, pytest_process: int, addresses: Path) -> None:
 def keep(place: Path, pytest_process: int) -> None:
     """Start both, write down where they are, and end them when pytest has ended."""
     from prefect.settings import PREFECT_API_URL, get_current_settings
-    from prefect.testing.utilities import prefect_test_harness
+    from prefect.testing import utilities
 
     from tasks.cli.environment import DEFAULTS, QUIET
     from tests import warm
 
+    def with_database(*_: Any, **__: Any) -> str:
+        folder = mkdtemp(prefix="prefect-")
+        make_prefect_database(Path(folder) / "prefect-test.db")
+        return folder
+
     with ExitStack() as stack:
-        stack.enter_context(prefect_test_harness(server_startup_timeout=600))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(utilities, "mkdtemp", with_database)
+        stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=600))
         server = str(PREFECT_API_URL.value())
         used = get_current_settings().server.database.connection_url
         assert used

@@ -23,14 +23,17 @@ NIGHTS = 9
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("days")
-    write_more(place, 1, DAYS)
-    return place
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The days, and a state directory where each is cleaned once and each model is fitted once."""
+    made = tmp_path_factory.mktemp("replayed")
+    write_more(made / "days", 1, DAYS)
+    return made
 
 
 @pytest.fixture
-def spec(folder: Path) -> ModelSpec:
+def spec(place: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
+    folder = place / "days"
+    monkeypatch.setenv("NIGHTLY_HOME", str(place / "home"))
     return replace(toy, source=ParquetDays(str(folder)))
 
 

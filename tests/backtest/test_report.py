@@ -12,7 +12,7 @@ import pytest
 from tests import warm
 from tests.nights import PROJECT, command_environment, nth_day, write_model, write_more
 
-DAYS = 60
+DAYS, NIGHTS = 42, 12
 COMMAND = [sys.executable, "-W", "ignore", str(PROJECT / "flows" / "backtest.py")]
 
 
@@ -31,10 +31,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_backtest_answers_and_touches_no_registry(
     home: Path, model: Path, warm_processes: None
 ) -> None:
-    asked = ("--model", str(model), "--nights", "30")
+    asked = ("--model", str(model), "--nights", str(NIGHTS))
     ended = run_backtest(home, *asked)
     assert ended.returncode == 0, ended.stderr
-    assert "30 nights replayed" in ended.stdout
+    assert f"{NIGHTS} nights replayed" in ended.stdout
     assert "Retraining every night is not proven to pay for toy" in ended.stdout
     assert not (home / "mlflow.db").exists()
     (folder,) = (home / "reports" / "toy" / "backtest").iterdir()
@@ -42,12 +42,12 @@ def test_a_backtest_answers_and_touches_no_registry(
     assert "| two questions |" in (folder / "backtest.md").read_text()
     found = json.loads((folder / "backtest.json").read_text())
     assert found["leader"] == "logistic"
-    assert (found["first_day"], found["last_day"]) == (str(nth_day(31)), str(nth_day(60)))
+    assert (found["first_day"], found["last_day"]) == (str(nth_day(31)), str(nth_day(DAYS)))
     candidates, curve, windows, policies = found["tables"].values()
     assert [row["name"] for row in candidates] == ["constant", "logistic", "tree"]
     assert [row["name"] for row in curve] == ["every night", "every 7 nights", "fitted once"]
     assert len(windows) == 3
-    assert {row["name"]: row["promotions"] for row in policies}["always promote"] == 29
+    assert {row["name"]: row["promotions"] for row in policies}["always promote"] == NIGHTS - 1
 
     again = run_backtest(home, *asked)
     assert again.stdout == ended.stdout

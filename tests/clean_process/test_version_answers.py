@@ -24,8 +24,9 @@ from tests.toy import toy
 HONEST = 'usual=day["shop"].map(usual).astype("float64").fillna(0.5),'
 EDITS = {
     "as it was": (),
-    "another scale": ((HONEST, HONEST.replace(",", " * 1000,")),),
-    "another name": ((HONEST, HONEST.replace("usual=", "often=")),),
+    "another name and scale": (
+        (HONEST, HONEST.replace("usual=", "often=").replace(",", " * 1000,")),
+    ),
 }
 DAY = pd.Timestamp("2026-03-02")
 

@@ -19,8 +19,7 @@ import psutil
 import pytest
 
 from tasks.cli import commands, embedded_server
-from tests import warm
-from tests.nights import COMMAND, PROJECT, command_environment
+from tests.nights import COMMAND, PROJECT
 
 REPORT = {
     "model": "toy",
@@ -86,18 +85,26 @@ def test_a_wrong_call_is_answered_at_once(home: Path, arguments: list[str], mess
     ],
 )
 def test_an_unknown_model_is_one_clear_line(
-    home: Path, model: str, message: str, warm_processes: None
+    model: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    ended = warm.run([*COMMAND, "--model", model], PROJECT, command_environment(home))
-    assert ended.returncode == 2
-    first, second = ended.stderr.splitlines()
+    monkeypatch.setattr(sys, "argv", ["retrain.py", "--model", model])
+    monkeypatch.setattr(commands, "embedded_server", lambda: pytest.fail("a server was started"))
+    commands.answer_if_decided()
+    with pytest.raises(SystemExit) as ended:
+        commands.run_retrain(lambda *_: None)
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    first, second = said.err.splitlines()
     assert first.startswith(f"nightly: {message}")
     assert second == "The champion is unchanged."
-    assert ended.stdout == ""
-    assert len(ended.stderr) < 500
+    assert said.out == ""
+    assert len(said.err) < 500
 
 
-def refused(address: str | None, capsys: pytest.CaptureFixture[str]) -> str:
+def refused(address: str | None, capsys: pytest.CaptureFixture[str], code: int = 1) -> str:
     """What a command says whose Prefect server does not come up."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -107,7 +114,7 @@ def refused(address: str | None, capsys: pytest.CaptureFixture[str]) -> str:
         embedded_server.embedded_server(),
     ):
         raise AssertionError("it came up")
-    assert ended.value.code == 1
+    assert ended.value.code == code
     first, second = capsys.readouterr().err.splitlines()
     assert second == "The champion is unchanged."
     return first
@@ -164,13 +171,13 @@ def test_its_own_server_answers_nobody_without_its_password(
     assert answers == [401, 401, 200]
 
 
-def test_a_state_directory_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_state_directory_that_cannot_be_made_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("")
-    ended = run(tmp_path / "file" / "home")
-    assert ended.returncode == 2
-    first, second = ended.stderr.splitlines()
-    assert "file/home cannot be created: Not a directory. Set NIGHTLY_HOME to a directory" in first
-    assert second == "The champion is unchanged."
+    monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / "file" / "home"))
+    said = refused(None, capsys, 2)
+    assert "file/home cannot be created: Not a directory. Set NIGHTLY_HOME to a directory" in said
 
 
 def test_help_names_every_option_and_exit_code(home: Path) -> None:

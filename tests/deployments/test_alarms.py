@@ -29,6 +29,7 @@ from prefect.states import Completed, Crashed, Failed, Running, State
 
 from deployments import alarms
 from tests.nights import PROJECT
+from tests.servers import make_prefect_database
 
 TEXT = alarms.FILE.read_text()
 ENTRIES: dict[str, dict[str, Any]] = {one["name"]: one for one in yaml.safe_load(TEXT)}
@@ -307,6 +308,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     home = tmp_path_factory.mktemp("prefect")
+    make_prefect_database(home / "prefect.db")
     api = f"http://127.0.0.1:{port}/api"
     environment = os.environ | {
         "PREFECT_HOME": str(home),

@@ -23,6 +23,7 @@ from prefect.cli.deploy import _models as known
 
 from tests import pages
 from tests.nights import PROJECT
+from tests.servers import make_prefect_database
 
 SERVERS = pages.section("deployments/OPERATIONS.md", "On servers of your own")
 FILE: dict[str, Any] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())
@@ -87,9 +88,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    api = f"http://127.0.0.1:{port}/api"
+    api, home = f"http://127.0.0.1:{port}/api", tmp_path_factory.mktemp("prefect")
+    make_prefect_database(home / "prefect.db")
     environment = os.environ | {
-        "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
+        "PREFECT_HOME": str(home),
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_SERVICES_SCHEDULER_DEPLOYMENT_BATCH_SIZE": "100",
     }

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.evaluation.prediction_interval import prediction_interval
 from tasks.metrics.base import largest
+from tests.samples import samples
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9])
@@ -26,7 +27,7 @@ def test_a_day_to_come_falls_inside_as_often_as_is_said(confidence: float) -> No
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=3, max_size=20), st.floats(0.5, 0.99))
-@settings(max_examples=100)
+@settings(max_examples=samples(100))
 def test_the_interval_of_figures_above_zero_stays_above_zero(
     daily: list[float], confidence: float
 ) -> None:

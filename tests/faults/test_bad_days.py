@@ -16,7 +16,6 @@ from tests.nights import (
     one_message,
     run_command,
     say,
-    type_command,
     write_model,
     write_more,
 )
@@ -193,7 +192,7 @@ def test_a_column_that_the_contract_does_not_name_may_be_added(
 
 def test_the_command_says_it_without_noise(place: Path, days: Path) -> None:
     break_rows(days)
-    ended = type_command(place / "home", place / "toy.py", "--as-of", str(AS_OF))
+    ended = run_command(place / "home", place / "toy.py", "--as-of", str(AS_OF))
     assert ended.code == 3
     assert ended.err == ""
     assert "6 x size: 99.0 is not at most 20" in " ".join(one_message(ended).split())

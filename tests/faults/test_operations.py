@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tasks.settings import PROJECT
-from tests import warm
+from tests import samples, warm
 from tests.nights import command_environment
 
 WALK = PROJECT / "tests" / "benchmarks" / "operations.py"
@@ -15,12 +15,13 @@ WALK = PROJECT / "tests" / "benchmarks" / "operations.py"
 def test_whatever_fails_once_the_next_run_makes_good(
     home: Path, empty_registry: Path, warm_processes: None
 ) -> None:
-    sample = ("--only", "first night", "--every", "90", "--first", "23", "--verbose")
+    every = "90" if samples.ALL else "180"
+    sample = ("--only", "first night", "--every", every, "--first", "23", "--verbose")
     command = [sys.executable, "-W", "ignore", str(WALK), "--registry", str(empty_registry)]
     environment = command_environment(home) | {"PYTHONPATH": str(PROJECT)}
     ended = warm.run([*command, *sample], PROJECT, environment)
     print(ended.stdout)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     points = [line for line in ended.stdout.splitlines() if " -> " in line]
-    assert len(points) >= 5
+    assert len(points) >= (5 if samples.ALL else 3)
     assert any(" killed " in line for line in points)

@@ -30,6 +30,7 @@ from tests.nights import (
     write_model,
     write_more,
 )
+from tests.sequences import ONE_RECIPE
 
 pytestmark = [
     pytest.mark.usefixtures("warm_processes"),
@@ -72,7 +73,7 @@ class Night:
         assert "nightly.change" not in self.client.get_registered_model("toy").tags
         experiment = self.client.get_experiment_by_name("toy").experiment_id
         runs = self.client.search_runs([experiment], f"tags.as_of = '{self.as_of}'")
-        assert [run.info.status for run in runs] == ["FINISHED"] * 4
+        assert [run.info.status for run in runs] == ["FINISHED"] * 2
         parents = {run.data.tags.get("mlflow.parentRunId", run.info.run_id) for run in runs}
         assert parents == {self.client.get_model_version("toy", new).run_id}
 
@@ -131,7 +132,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, proxy: Proxy, warm_processes
     """A model with a champion; the command that made it printed its report and nothing else."""
     place = tmp_path_factory.mktemp("served")
     write_more(place / "days", 1, LAST)
-    model = write_model(place / "toy.py", place / "days")
+    model = write_model(place / "toy.py", place / "days", *ONE_RECIPE)
     arguments = ("--as-of", str(nth_day(FIRST)), "--json")
     ended = run_command(place / "home", model, *arguments, MLFLOW_TRACKING_URI=proxy.address)
     assert (ended.code, ended.err) == (0, "")

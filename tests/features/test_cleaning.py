@@ -19,6 +19,7 @@ from tasks.problems import Multiclass
 from tasks.sources import ParquetDays
 from tasks.spec import EXPANDING, ModelSpec, SpecError, days
 from tests.nights import nth_day
+from tests.samples import samples
 from tests.toy import ToyContract, features, toy, write_day
 
 LENGTH = 25
@@ -198,7 +199,7 @@ def test_a_changed_day_prepares_itself_and_the_days_that_look_back_at_it(folder:
     assert made == tuple(nth_day(number) for number in range(12, 12 + 8))
 
 
-@settings(max_examples=12)
+@settings(max_examples=samples(12))
 @given(
     broken=st.sets(st.integers(0, 19), max_size=12),
     copies=st.lists(st.integers(0, 19), max_size=12),

@@ -14,6 +14,7 @@ from pandas.testing import assert_frame_equal
 from pandera.typing.pandas import Series
 
 from tasks.features.contract import Accepted, ContractError, accept_rows, as_declared, over_limit
+from tests.samples import samples
 
 DAYS = pd.to_datetime(["2026-11-20", "2026-11-21"]).astype("datetime64[s]")
 
@@ -390,7 +391,7 @@ def frame(drawn: list[tuple[object, ...]]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("contract", [Lines, Keyed])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=samples(25), deadline=None)
 @given(drawn=st.lists(rows, min_size=1, max_size=12), random=st.randoms(use_true_random=False))
 def test_every_row_is_counted_once(
     contract: type[Lines], drawn: list[tuple[object, ...]], random: object
@@ -415,7 +416,7 @@ def test_every_row_is_counted_once(
     assert_frame_equal(accept_rows(shuffled, contract).counts, counts)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=samples(8), deadline=None)
 @given(st.lists(rows, min_size=1, max_size=12))
 def test_many_days_at_once_are_judged_as_each_alone(drawn: list[tuple[object, ...]]) -> None:
     raw = frame(drawn)

@@ -18,6 +18,7 @@ from tasks.features.scoring import answer_ahead, answer_day, history_of
 from tasks.problems import Classification, Recommendation
 from tasks.spec import ModelSpec, SpecError, days
 from tests.nights import nth_day
+from tests.samples import samples
 from tests.toy import make_day, toy
 
 Features = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
@@ -75,7 +76,7 @@ def late_spec(delay: int, features: Features = by_shop, **changes: Any) -> Model
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=samples(40))
 @given(
     delay=st.integers(0, 12),
     number=st.integers(2, LAST),

@@ -27,6 +27,7 @@ from tests.nights import (
     write_model,
     write_more,
 )
+from tests.sequences import ONE_RECIPE
 
 pytestmark = [
     pytest.mark.usefixtures("warm_processes"),
@@ -44,7 +45,8 @@ def made(
     (place / "home").mkdir()
     shutil.copyfile(empty_registry, place / "home" / "mlflow.db")
     write_more(place / "days", 1, 30)
-    write_model(place / "toy.py", place / "days", ("gate=Gate(", "gate=Gate(approve=True, "))
+    asks = ("gate=Gate(", "gate=Gate(approve=True, ")
+    write_model(place / "toy.py", place / "days", *ONE_RECIPE, asks)
     return place
 
 

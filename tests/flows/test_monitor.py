@@ -27,6 +27,7 @@ from tests.nights import (
     write_model,
     write_more,
 )
+from tests.sequences import ONE_RECIPE
 from tests.toy import write_day
 
 pytestmark = [
@@ -53,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(folder: Path) -> Path:
-    return write_model(folder / "toy.py", folder / "days")
+    return write_model(folder / "toy.py", folder / "days", *ONE_RECIPE)
 
 
 def run(flow: Any, model: Path, as_of: date) -> Any:
@@ -109,6 +110,7 @@ def test_labels_that_are_not_final_are_waited_for(model: Path, folder: Path) -> 
     slow = write_model(
         folder / "slow.py",
         folder / "days",
+        *ONE_RECIPE,
         ("holdout=days(7)", "holdout=days(7), label_delay=days(2)"),
     )
     run_night(slow, nth_day(37))
@@ -125,7 +127,7 @@ def three_bad_days(
     (place / "home").mkdir()
     shutil.copyfile(empty_registry, place / "home" / "mlflow.db")
     write_more(place / "days", 1, 41)
-    good = write_model(place / "toy.py", place / "days")
+    good = write_model(place / "toy.py", place / "days", *ONE_RECIPE)
     spoilt = write_model(place / "spoilt.py", place / "days", *SPOILT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NIGHTLY_HOME", str(place / "home"))
@@ -210,7 +212,7 @@ def test_a_night_that_reverts_publishes_with_the_restored_version(spoilt: Path) 
 def test_a_bad_line_goes_back_to_the_anchor_although_each_night_promotes(folder: Path) -> None:
     """No two graded days have the same champion and predecessor."""
     write_more(folder / "days", 41, 42)
-    good = write_model(folder / "toy.py", folder / "days")
+    good = write_model(folder / "toy.py", folder / "days", *ONE_RECIPE)
     eager = (
         *SPOILT,
         ("import Gate, ModelSpec, days", "import Gate, ModelSpec, Revert, days"),

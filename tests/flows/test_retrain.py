@@ -19,6 +19,7 @@ from tests.nights import (
     champion_of,
     end_command,
     nth_day,
+    run_command,
     run_night,
     start_command,
     type_command,
@@ -27,6 +28,7 @@ from tests.nights import (
     write_model,
     write_more,
 )
+from tests.sequences import ONE_RECIPE
 
 pytestmark = [
     pytest.mark.usefixtures("warm_processes"),
@@ -86,7 +88,7 @@ def first(
     """A first night, run by the command, and its report; the night after has its data too."""
     place = make_place(tmp_path_factory.mktemp("first"), 40, empty_registry)
     ended = type_command(place.home, place.model, "--json")
-    assert ended.code == 0, ended.err
+    assert (ended.code, ended.err) == (0, "")
     return place, ended.report
 
 
@@ -197,7 +199,7 @@ def test_the_same_night_again_runs_nothing(
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):  # a run would fail
-        ended = type_command(place.home, place.model)
+        ended = run_command(place.home, place.model)
     assert ended.code == 0
     assert "no step was run" in ended.out
     assert "PROMOTED" in ended.out
@@ -293,9 +295,9 @@ def test_a_changed_parameter_is_another_night(
 ) -> None:
     place = make_place(tmp_path, 30, empty_registry)
     monkeypatch.setenv("NIGHTLY_HOME", str(place.home))
-    before = run_night(place.model)
+    before = run_night(write_model(place.model, place.days, *ONE_RECIPE))
     shorter = ("holdout=days(7)", "holdout=days(6)")
-    after = run_night(write_model(tmp_path / "shorter.py", place.days, shorter))
+    after = run_night(write_model(tmp_path / "shorter.py", place.days, *ONE_RECIPE, shorter))
     assert before["split"]["holdout_days"] == 7
     assert after["split"]["holdout_days"] == 6
     assert any("code has changed since version 1" in reason for reason in after["reasons"])
@@ -327,7 +329,7 @@ def test_a_version_that_fails_its_check_is_not_promoted(
     place = make_place(tmp_path, 30, empty_registry)
     monkeypatch.setenv("NIGHTLY_HOME", str(place.home))
     small = ("Gate(min_units=100,", "Gate(size_mb=0.02, min_units=100,")
-    report = run_night(write_model(place.model, place.days, small))
+    report = run_night(write_model(place.model, place.days, *ONE_RECIPE, small))
     assert report["verdict"] == "KEPT"
     told = r"Version 1 is not promoted: size\. 0\.\d MB, bound 0\.02 MB"
     assert re.match(told, report["reasons"][0]), report["reasons"]

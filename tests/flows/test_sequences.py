@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import samples
 from tests.nights import MLFLOW_WARNINGS
 from tests.sequences import run_sequences
 
@@ -18,5 +19,6 @@ pytestmark = [
 
 def test_random_sequences_keep_what_must_hold(empty_registry: Path) -> None:
     """Many more, for hours: ``SEQUENCES=500 SEED=1 pytest tests/flows/test_sequences.py``."""
-    count, seed = int(os.environ.get("SEQUENCES", "3")), os.environ.get("SEED")
+    count = int(os.environ.get("SEQUENCES", 3 if samples.ALL else 2))
+    seed = os.environ.get("SEED")
     run_sequences(empty_registry, count, steps=6, seed=int(seed) if seed else None)

@@ -14,6 +14,7 @@ from tasks.evaluation.bootstrap import day_counts
 from tasks.metrics import base, classification
 from tasks.problems import Classification, Multiclass, Recommendation, Regression
 from tasks.problems.regression import ON_DEMAND
+from tests.samples import samples
 
 BINARY = {
     "average_precision": reference.average_precision_score,
@@ -94,7 +95,7 @@ DECISION = {
 
 
 @given(st.sampled_from(sorted(DECISION)), st.integers(0, 10_000))
-@settings(max_examples=25)
+@settings(max_examples=samples(25))
 def test_what_a_threshold_decides_equals_reference_on_every_resample(name, seed):
     target, score, day = _binary(rows=60, days=5, decimals=1, seed=seed)
     counts = day_counts(5, 5, seed=seed)
@@ -127,7 +128,7 @@ def _classes(seed, rows=50, days=5):
 
 
 @given(st.sampled_from(sorted(CLASSES)), st.integers(0, 10_000))
-@settings(max_examples=25)
+@settings(max_examples=samples(25))
 def test_metric_of_classes_equals_reference_on_every_resample(name, seed):
     target, score, day = _classes(seed)
     counts = day_counts(5, 5, seed=seed)
@@ -158,7 +159,7 @@ def test_a_class_without_any_chance_has_a_bounded_loss():
 
 
 @given(st.lists(st.floats(-9, 9) | st.just(np.nan), min_size=8, max_size=8), st.integers(0, 99))
-@settings(max_examples=25)
+@settings(max_examples=samples(25))
 def test_a_mean_over_days_is_that_of_the_drawn_rows_that_count(values, seed):
     day, counts = np.arange(8) // 2, day_counts(4, 6, seed=seed)
     found = base.daily_mean(np.array(values), day, counts)

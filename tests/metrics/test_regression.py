@@ -8,6 +8,7 @@ from sklearn import metrics as reference
 
 from tasks.evaluation.bootstrap import day_counts
 from tasks.metrics import regression
+from tests.samples import samples
 
 NUMERIC = {
     "mean_absolute_error": reference.mean_absolute_error,
@@ -36,7 +37,7 @@ LEVELS = (0.1, 0.5, 0.8)
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=15)
+@settings(max_examples=samples(15))
 def test_quantiles_are_measured_as_scikit_learn_does(seed):
     rng = np.random.default_rng(seed)
     target = rng.normal(0, 2, 40)

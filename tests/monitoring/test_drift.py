@@ -21,6 +21,7 @@ from tasks.monitoring.drift import (
     psi,
     to_lines,
 )
+from tests.samples import samples
 
 NEWEST = date(2026, 11, 22)
 
@@ -153,7 +154,7 @@ def test_texts_that_are_only_like_dates_now_and_then_are_texts() -> None:
 
 
 @given(st.integers(0, 9))
-@settings(max_examples=10)
+@settings(max_examples=samples(10))
 def test_the_order_of_rows_does_not_matter(seed: int) -> None:
     rows = weeks(4, 140)
     mixed = rows.sample(frac=1, random_state=seed).reset_index(drop=True)
@@ -165,7 +166,7 @@ def test_the_order_of_rows_does_not_matter(seed: int) -> None:
 
 
 @given(st.lists(st.integers(0, 1000), min_size=2, max_size=12), st.integers(1, 50))
-@settings(max_examples=80)
+@settings(max_examples=samples(80))
 def test_the_index_is_nought_for_equal_shares_and_symmetric(counts: list[int], times: int) -> None:
     assert psi(counts, np.multiply(counts, times)) == pytest.approx(0, abs=1e-9)
     assert psi(counts, counts[::-1]) == pytest.approx(psi(counts[::-1], counts))

@@ -23,6 +23,7 @@ from tasks.monitoring.live_performance import (
 )
 from tasks.problems import Classification, Recommendation
 from tasks.spec import Revert
+from tests.samples import samples
 
 POLICY = Revert()
 LATE = Classification("late", metric="roc_auc", key=("number",))
@@ -65,7 +66,7 @@ def test_a_day_without_the_metric_tells_nothing() -> None:
     st.lists(st.tuples(st.floats(0.1, 0.5), st.floats(0.1, 0.5)), min_size=3, max_size=12),
     st.floats(0, 0.1),
 )
-@settings(max_examples=150)
+@settings(max_examples=samples(150))
 def test_a_better_champion_is_never_reverted_for_it(
     pairs: list[tuple[float, float]], gain: float
 ) -> None:

@@ -25,6 +25,7 @@ from tasks.spec import Gate, SpecError
 from tasks.store import arrow_blocks, models
 from tasks.store.trusted_types import TRUSTED_TYPES
 from tests.nights import MLFLOW_WARNINGS
+from tests.samples import samples
 from tests.served import JSON, PARQUET, json_body, parquet_body
 
 pytestmark = [
@@ -130,7 +131,9 @@ def place() -> Iterator[Path]:
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=samples(8),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(frames=asked())
 def test_stored_posted_and_reordered_inputs_get_the_same_numbers(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tasks.features.scoring import for_anyone
 from tasks.problems import Classification, Recommendation
 from tasks.problems.predictions import match_keyed, match_ranked, ranked_predictions, stranger
+from tests.samples import samples
 
 LATE = Classification("late", key=("carrier", "flight"))
 BASKET = Recommendation("user", "item", "popularity", k=2, recall_k=3, repeat="bought_before")
@@ -27,7 +28,7 @@ def _candidates(users: int, items: int, seed: int) -> tuple[pd.DataFrame, np.nda
 
 
 @given(st.integers(1, 6), st.integers(1, 8), st.integers(1, 10), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=samples(60), deadline=None)
 def test_each_user_gets_the_best_items_once_in_order(
     users: int, items: int, count: int, seed: int
 ) -> None:

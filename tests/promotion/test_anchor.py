@@ -26,6 +26,7 @@ from tasks.promotion.anchor import (
     past_gains,
 )
 from tasks.registry.anchors import Anchor
+from tests.samples import samples
 
 NIGHT = date(2026, 11, 20)
 NOW = Anchor("3", NIGHT - timedelta(days=19), NIGHT - timedelta(days=9))
@@ -54,7 +55,7 @@ def test_a_recipe_is_level_with_the_anchor_or_behind(gains: list[float], level: 
 
 
 @given(st.lists(st.floats(-0.03, 0.03), min_size=1, max_size=40), st.floats(0, 0.02))
-@settings(max_examples=60)
+@settings(max_examples=samples(60))
 def test_better_nights_never_put_a_recipe_behind(gains: list[float], more: float) -> None:
     assert not is_level(gains, 0.01) or is_level([gain + more for gain in gains], 0.01)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from tasks.promotion.betting import ALIKE, BETS, Capital, bet, e_values
+from tests.samples import samples
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1, 1), (0.01, 5, 0.2, 0.2, 1e-9, 3, 40)])
@@ -54,7 +55,7 @@ def test_a_better_scorer_is_found_within_weeks() -> None:
     assert (e_values(days).max(axis=1) >= 20).mean() >= 0.9
 
 
-@settings(max_examples=30)
+@settings(max_examples=samples(30))
 @given(
     st.lists(st.floats(-1e3, 1e3, allow_subnormal=False), min_size=1, max_size=20),
     st.integers(0, 20),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.promotion.fleet import Ledger, enroll
 from tasks.spec import Gate
+from tests.samples import samples
 
 FIRST = date(2026, 1, 1)
 
@@ -37,7 +38,7 @@ def test_one_that_comes_back_has_its_share_still() -> None:
     assert enroll(gone, ["a", "b"], FIRST + timedelta(days=3)) == first
 
 
-@settings(max_examples=30)
+@settings(max_examples=samples(30))
 @given(st.lists(st.sets(st.integers(0, 40).map(str), max_size=20), max_size=12))
 def test_the_shares_sum_to_one_at_most(nights: list[set[str]]) -> None:
     ledger = Ledger(common=0.0)

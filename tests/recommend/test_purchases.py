@@ -24,6 +24,7 @@ from tasks.recommend import (
     selection,
 )
 from tasks.recommend.rankers import CandidateRanker
+from tests.samples import samples
 
 DAY = pd.Timestamp("2026-03-02")
 
@@ -98,7 +99,7 @@ purchases = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=samples(40), deadline=None)
 @given(rows=purchases, half_life=st.sampled_from([1.0, 7.0, 60.0]))
 def test_personal_frequency_is_the_sum_of_halved_purchases(rows, half_life) -> None:
     log = log_of(rows, ["a", "stranger"])
@@ -108,7 +109,7 @@ def test_personal_frequency_is_the_sum_of_halved_purchases(rows, half_life) -> N
         assert value == pytest.approx(slow, rel=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=samples(40), deadline=None)
 @given(rows=purchases)
 def test_habits_equal_a_plain_count(rows) -> None:
     log = log_of(rows, ["b", "stranger"])

@@ -20,6 +20,7 @@ from tasks.scaffold.render_spec import class_name, question, variable
 from tasks.scaffold.render_tabular import write_tabular
 from tasks.scaffold.windows import Windows
 from tests.deployments.test_new_model import tidy
+from tests.samples import samples
 
 NAMES = st.lists(
     st.text(min_size=1, max_size=LONGEST_NAME).filter(lambda name: name != "day"),
@@ -62,7 +63,7 @@ def test_the_gate_is_never_lowered_for_an_input_that_is_too_good() -> None:
     assert render_spec.gate(plan_of(list("abcdef"), strongest=0.94)) == ["    gate=Gate(),"]
 
 
-@settings(max_examples=30)
+@settings(max_examples=samples(30))
 @given(NAMES, st.lists(st.text(max_size=20), min_size=2, max_size=9, unique=True))
 def test_any_names_and_values_give_a_file_of_the_same_shape(
     names: list[str], values: list[str]

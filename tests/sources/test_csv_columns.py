@@ -20,6 +20,7 @@ from pandas.testing import assert_frame_equal
 from tasks import settings
 from tasks.sources import ColumnsError, CsvDays, files
 from tasks.sources.csv_reader import read_texts
+from tests.samples import samples
 
 DAYS = [date(2026, 11, 20) + timedelta(days=offset) for offset in range(3)]
 CELLS = [
@@ -55,7 +56,7 @@ few_cells = st.lists(st.sampled_from(CELLS), min_size=1, max_size=3)
 
 
 @pytest.mark.parametrize("time", [None, "at"])
-@hypothesis_settings(max_examples=20)
+@hypothesis_settings(max_examples=samples(20))
 @given(st.lists(few_cells, min_size=3, max_size=3), st.permutations(range(3)), st.booleans())
 def test_days_read_together_or_alone_in_any_order_are_the_same(
     time: str | None, days: list[list[str]], order: list[int], first_together: bool

@@ -30,6 +30,7 @@ from tasks.sources import (
 from tasks.sources.serialize import source_from_json, source_to_json
 from tasks.spec.values import plain_types
 from tasks.store.files import DiskError
+from tests.samples import samples
 
 FIRST = date(2026, 11, 20)
 
@@ -301,7 +302,7 @@ def test_a_local_time_in_a_change_of_the_clocks_keeps_its_day(tmp_path: Path) ->
     assert list(source.list_days(date.max)) == [date(2026, 3, 29), date(2026, 10, 25)]
 
 
-@checked(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@checked(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=samples(25))
 @given(
     st.lists(st.datetimes(pd.Timestamp("2026-03-28"), pd.Timestamp("2026-03-31")), min_size=1),
     st.sampled_from(["00:00", "02:30", "09:00"]),

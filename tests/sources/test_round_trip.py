@@ -24,6 +24,7 @@ from pandas.testing import assert_frame_equal
 from tasks.features.contract import accept_rows
 from tasks.sources import ColumnsError, CsvDays, DataFrameDays, ParquetDays, Source, SqlDays
 from tasks.spec.values import plain_types
+from tests.samples import samples
 
 FIRST = dt.date(2026, 11, 20)
 ID = 1_234_567_890_123_456_789
@@ -124,7 +125,7 @@ def plain(values: pd.Series[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", TYPES)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=samples(12), deadline=None)
 @given(data=st.data())
 def test_days_read_together_are_the_days_read_alone(name: str, data: st.DataObject) -> None:
     kind, values = TYPES[name]
@@ -184,7 +185,7 @@ def check_accepted(source: Source, days: Sequence[Sequence[Any]], contract: Any)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=samples(12), deadline=None)
 @given(data=st.data())
 def test_days_of_text_and_of_sqlite_give_the_contract_the_same(
     kind: str, data: st.DataObject
@@ -318,7 +319,7 @@ def written(folder: Path, made: Tables, ending: str, write: Any, *, timed: bool)
 
 
 @pytest.mark.parametrize("timed", [False, True])
-@settings(max_examples=20)
+@settings(max_examples=samples(20))
 @given(made=tables({name: values for name, (_, values) in TYPES.items()}))
 def test_random_tables_of_parquet_come_out_as_they_went_in(made: Tables, timed: bool) -> None:
     def write(file: Path, rows: list[dict[str, Any]], day: dt.date | None) -> None:
@@ -345,7 +346,7 @@ WORDS = {"bigint": "int", "double precision": "float", "text": "str", "boolean":
 
 
 @pytest.mark.parametrize("timed", [False, True])
-@settings(max_examples=20)
+@settings(max_examples=samples(20))
 @given(made=tables({kind: values for kind, (_, values) in KINDS.items()}))
 def test_random_tables_of_csv_come_out_as_they_went_in(made: Tables, timed: bool) -> None:
     def write(file: Path, rows: list[dict[str, Any]], day: dt.date | None) -> None:
@@ -360,7 +361,7 @@ def test_random_tables_of_csv_come_out_as_they_went_in(made: Tables, timed: bool
         check_rows(CsvDays(f"{place}/days", "at" if timed else None, types=types), made)
 
 
-@settings(max_examples=20)
+@settings(max_examples=samples(20))
 @given(made=tables({name: values for name, (_, values) in TYPES.items()}))
 def test_random_frames_come_out_as_they_went_in(made: Tables) -> None:
     frames = {
@@ -411,14 +412,14 @@ def check_database(url: str, types: Mapping[str, tuple[Any, Any]], made: Tables)
     check_rows(SqlDays(url, table="t", time="at"), made)
 
 
-@settings(max_examples=20)
+@settings(max_examples=samples(20))
 @given(made=tables({name: values for name, (_, values) in SQLITE.items()}))
 def test_random_tables_of_sqlite_come_out_as_they_went_in(made: Tables) -> None:
     with tempfile.TemporaryDirectory() as place:
         check_database(f"sqlite:///{place}/t.db", SQLITE, made)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=samples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=tables({name: values for name, (_, values) in POSTGRES.items()}))
 def test_random_tables_of_postgresql_come_out_as_they_went_in(made: Tables, postgres: str) -> None:
     check_database(postgres, POSTGRES, made)

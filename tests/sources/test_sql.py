@@ -28,6 +28,7 @@ from tasks.sources import (
     SqlDays,
     sql_connection,
 )
+from tests.samples import samples
 
 FIRST = date(2026, 11, 20)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -165,7 +166,7 @@ EDGES = [
 
 
 @pytest.mark.parametrize("column", ["text", "timestamp", "timestamptz"])
-@checked(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12)
+@checked(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=samples(12))
 @given(
     st.lists(
         st.sampled_from(EDGES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from tasks.sources import CsvDays
 from tasks.spec import ModelSpec, SpecError, fingerprint
 from tasks.spec.fingerprint import DECIDING, NEVER_DECIDING, SEARCHING
 from tasks.spec.loading import load_spec
+from tests import warm
 from tests.nights import PROJECT, write_model
 
 HEAD = "import numpy as np\n"
@@ -383,14 +383,13 @@ def test_no_picture_is_packaged() -> None:
 
 def asked_in_a_clean_process(folder: Path, question: str) -> str:
     script = f"import sys; sys.path.insert(0, {str(folder)!r})\n{question}"
-    ended = subprocess.run(
-        [sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True
-    )
+    ended = warm.run([sys.executable, "-P", "-c", script])
+    assert ended.returncode == 0, ended.stderr
     return ended.stdout.strip()
 
 
 def test_a_class_of_a_file_outside_is_found_in_its_package_by_the_name_it_has_here(
-    tmp_path: Path,
+    tmp_path: Path, warm_address: None
 ) -> None:
     file = write_model(tmp_path / "outside.py", tmp_path / "days")
     file.write_text(file.read_text() + "\n\nclass Mine:\n    pass\n")
@@ -399,20 +398,16 @@ def test_a_class_of_a_file_outside_is_found_in_its_package_by_the_name_it_has_he
     with _packages(fingerprint.packaged_code(spec)) as packages:
         asked = f"import {name}, outside; assert {name}.Mine is outside.Mine"
         folder = str(Path(packages[0]).parent)
-        ended = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", asked],
-            env={"PYTHONPATH": folder},
-            cwd=tmp_path / "..",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, "-W", "ignore", "-c", asked]
+        ended = warm.run(command, tmp_path / "..", {"PYTHONPATH": folder})
     assert ended.returncode == 0, ended.stderr
     inside = load_spec("flights")
     assert fingerprint.packaged_code(inside) == fingerprint.code_paths(inside)
 
 
-def test_a_model_two_packages_deep_is_packaged_with_all_it_runs(acme: Path, tmp_path: Path) -> None:
+def test_a_model_two_packages_deep_is_packaged_with_all_it_runs(
+    acme: Path, warm_address: None
+) -> None:
     """Its ``__init__`` files are the real ones, and what a face hands on is there too."""
     files = {
         "__init__.py": "MARK = 7\n",
@@ -467,7 +462,7 @@ def reading(acme: Path) -> ModelSpec:
 
 @pytest.mark.parametrize("name", ["holidays.csv", "data/far.txt", "named.json"])
 def test_a_file_that_the_code_reads_counts_and_is_packaged(
-    reading: ModelSpec, acme: Path, name: str
+    reading: ModelSpec, acme: Path, name: str, warm_address: None
 ) -> None:
     before = digest_now(reading)
     (acme / "acme/models/notes.txt").write_text("edited")

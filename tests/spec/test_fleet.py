@@ -20,6 +20,7 @@ from tasks.spec.fingerprint import code_paths, digest
 from tasks.spec.fleet import PATTERN, fleet_of, model_name, spec_of, value_of
 from tasks.spec.loading import load_spec
 from tests.fleets import write_fleet
+from tests.samples import samples
 from tests.toy import toy
 
 FLEET = replace(toy, partition="shop")
@@ -40,7 +41,7 @@ def test_the_name_of_a_partition(value: str, name: str) -> None:
     assert (fleet_of(name), value_of(name)) == ("toy", value)
 
 
-@settings(max_examples=50)
+@settings(max_examples=samples(50))
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=15))
 def test_every_value_has_a_name_of_its_own(value: str) -> None:
     name = model_name("a-fleet_1", value)

@@ -26,6 +26,7 @@ from tasks.settings import PROJECT
 from tasks.store import cleanup, files, locks, models
 from tasks.store.frames import Ref, find_days, read_days, write_days
 from tasks.store.trusted_types import TRUSTED_TYPES
+from tests.samples import samples
 
 
 def frame(rows: int, first: int = 0) -> pd.DataFrame:
@@ -206,7 +207,9 @@ cells = st.tuples(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=samples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(days=st.lists(st.lists(cells, max_size=4), min_size=1, max_size=4))
 def test_any_frames_come_back(days: list[list[Any]]) -> None:
