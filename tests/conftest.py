@@ -111,8 +111,13 @@ def addresses(shared_place: Path) -> dict[str, str]:
 def prefect_server(
     addresses: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """The tests' Prefect server, with a result storage for this worker."""
+    """The tests' Prefect server, with a result storage for this worker.
+
+    Nights in this process tell it of their runs and send no events, which nobody reads: commands
+    do, and the tests of alarms have a server of their own.
+    """
     from prefect.context import _temporary_global_settings_context, get_settings_context
+    from prefect.events import utilities
     from prefect.settings import (
         PREFECT_API_URL,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -128,7 +133,9 @@ def prefect_server(
     with (
         temporary_settings(changed),
         _temporary_global_settings_context(get_settings_context()),  # for Prefect's threads
+        pytest.MonkeyPatch.context() as patch,
     ):
+        patch.setattr(utilities, "should_emit_events", lambda: False)
         yield
 
 

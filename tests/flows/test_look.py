@@ -11,6 +11,7 @@ import pytest
 from tasks.steps.ending import outcome_of
 from tests import nights
 from tests.nights import champion_of, nth_day, versions_of, write_model, write_more
+from tests.sequences import ONE_RECIPE
 
 pytestmark = [
     pytest.mark.usefixtures("warm_processes"),
@@ -40,7 +41,7 @@ def test_data_that_come_in_the_morning_are_taken_without_a_person(
     monkeypatch.setattr("tasks.steps.report.announce", lambda *told: events.extend(told[2]))
     monkeypatch.setattr("tasks.steps.predict.announce", lambda *told: events.extend(told[2]))
     write_more(tmp_path / "days", 1, 30)
-    model = write_model(tmp_path / "toy.py", tmp_path / "days")
+    model = write_model(tmp_path / "toy.py", tmp_path / "days", *ONE_RECIPE)
     assert outcome_of(look(model)) == "NOTHING TO DO"
     assert held(model, nth_day(31))
     assert events == ["nightly.night.held"]

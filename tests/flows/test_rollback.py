@@ -30,6 +30,7 @@ from tests.nights import (
     write_model,
     write_more,
 )
+from tests.sequences import ONE_RECIPE
 
 pytestmark = [
     pytest.mark.usefixtures("warm_processes"),
@@ -47,7 +48,7 @@ def two_nights(
     (place / "home").mkdir()
     shutil.copyfile(empty_registry, place / "home" / "mlflow.db")
     write_more(place / "days", 1, 31)
-    model = write_model(place / "toy.py", place / "days")
+    model = write_model(place / "toy.py", place / "days", *ONE_RECIPE)
     answers = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NIGHTLY_HOME", str(place / "home"))
@@ -176,7 +177,7 @@ def test_the_night_after_a_champion_was_retired_promotes_a_new_one_and_the_app_r
     from tasks.steps.config import RollbackConfig
 
     write_more(tmp_path / "days", 1, 32)
-    model = write_model(tmp_path / "toy.py", tmp_path / "days")
+    model = write_model(tmp_path / "toy.py", tmp_path / "days", *ONE_RECIPE)
     before = app()
     config = RollbackConfig(model="toy", retire=True, why="its library moved")
     ended: Any = rollback(config, return_state=True)

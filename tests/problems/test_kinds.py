@@ -61,6 +61,7 @@ def test_several_classes_are_judged_published_and_graded(
         tmp_path / "toy.py",
         tmp_path / "days",
         (IMPORT, "from tasks.problems import Metric, Multiclass"),
+        (CANDIDATES, '{"logistic": LogisticRegression()}'),
         (SPEC, f"{CHOICE}{SPEC}"),
         (
             BINARY,
