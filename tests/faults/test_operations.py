@@ -15,7 +15,7 @@ WALK = PROJECT / "tests" / "benchmarks" / "operations.py"
 def test_whatever_fails_once_the_next_run_makes_good(
     home: Path, empty_registry: Path, warm_processes: None
 ) -> None:
-    every = "90" if samples.ALL else "180"
+    every = "90" if samples.ALL else "150"
     sample = ("--only", "first night", "--every", every, "--first", "23", "--verbose")
     command = [sys.executable, "-W", "ignore", str(WALK), "--registry", str(empty_registry)]
     environment = command_environment(home) | {"PYTHONPATH": str(PROJECT)}
