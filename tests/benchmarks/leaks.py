@@ -92,8 +92,9 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--nights", type=int, default=30)
     asked.add_argument("--as-of", type=date.fromisoformat, default=date(2026, 12, 20))
+    asked.add_argument("--models", nargs="+", default=["flights", "groceries"])
     given = asked.parse_args()
-    for model in ("flights", "groceries"):
+    for model in given.models:
         spec = load_spec(model)
         listed = list(spec.source.list_days(given.as_of))
         dates = replay.list_nights(listed, spec.label_delay, given.nights, 1)
