@@ -152,7 +152,7 @@ def to_do(report: Report) -> str:
         )
     if report.get("reverted"):
         todo.append("find out why the gate had passed the version that did worse on live days.")
-    if made and not made["current"]:
+    if made and not made["current"] and report["champion"].get("version"):
         todo.append(f"repair the predictions, then python flows/predict.py --model {model}.")
     return " ".join(map(capitalized, todo)) or NOTHING_TO_DO
 

@@ -131,6 +131,8 @@ def test_what_to_do_is_mostly_nothing() -> None:
     assert "no day was read" in to_markdown(build_report(unread), {})
     refused = {**build_report(PROMOTED), "predictions": {"current": False}}
     assert to_do(refused) == "Repair the predictions, then python flows/predict.py --model toy."
+    nobody = {**refused, "champion": {**refused["champion"], "version": None}}
+    assert to_do(nobody) == "Nothing.", "predictions come with the first champion"
 
 
 def test_days_and_rows_add_up() -> None:
