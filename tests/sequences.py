@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tasks import settings
 from tasks.predictions import publish
@@ -44,6 +45,10 @@ RECIPES = {
     "in the shadow": ("LogisticRegression()", "gate=Gate(shadow=days(2), "),
 }
 """Recipe and gate by name; the gate of the spoilt one lets it pass."""
+PATIENT = ("good", "asking", "in the shadow")
+"""Those that a sequence may begin with."""
+UNSEEN = 5
+"""How much likelier something is that has not happened in the sequence yet."""
 WRITES = (
     "create_model_version",
     "delete_model_version",
@@ -56,6 +61,10 @@ WRITES = (
 """Calls that change the registry; a night may be killed at each of them."""
 
 
+Reached = Mapping[str, tuple[int, int]]
+"""What happened, how often, and in how many sequences."""
+
+
 class Killed(BaseException):
     """The night ends here, as if its process were killed."""
 
@@ -64,7 +73,9 @@ class Sequence(RuleBasedStateMachine):
     """One model from its first night on; each rule is something that happens to it."""
 
     empty_registry: ClassVar[Path]
-    finished: ClassVar[Callable[[], None]]
+    finished: ClassVar[Callable[[Reached], None]]
+    counted: ClassVar[Counter[str]]
+    sequences: ClassVar[Counter[str]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,11 +98,13 @@ class Sequence(RuleBasedStateMachine):
         self.absent: list[int] = []
         self.ended = True
         self.shown = True
+        self.happened: set[str] = set()
         self.write_recipe()
 
     def teardown(self) -> None:
         self.stack.close()
-        type(self).finished()
+        self.sequences.update(self.happened)
+        type(self).finished(reached(self.counted, self.sequences))
 
     def write_recipe(self) -> None:
         estimator, gate = RECIPES[self.recipe]
@@ -124,23 +137,35 @@ class Sequence(RuleBasedStateMachine):
         config = RetrainConfig(model=str(self.model), as_of=as_of)
         return outcome_of(retrain(config, return_state=True))
 
-    @initialize(recipe=st.sampled_from(("good", "asking", "in the shadow")))
-    def first_night(self, recipe: str) -> None:
-        self.recipe = recipe
-        self.write_recipe()
-        asks = recipe == "asking"
+    @initialize(first=st.sampled_from(PATIENT), second=st.sampled_from(PATIENT))
+    def first_nights(self, first: str, second: str) -> None:
+        """Two nights, so that there is something to go back to, or a version that waits."""
+        self.edit(first)
+        asks = first == "asking"
         assert self.run()["verdict"] == ("WAITING" if asks else "PROMOTED")
         if asks:
             self.answer(refuse=False)
+        self.edit(second)
+        self.night(0)
 
-    @rule(missed=st.integers(0, 2))
+    @rule(data=st.data())
+    def something_happens(self, data: st.DataObject) -> None:
+        """One of ``HAPPENS``; what has not happened in this sequence yet is likelier."""
+        may = [name for name, (when, _) in HAPPENS.items() if when(self)]
+        unseen = [name for name in may if name not in self.happened]
+        seen = [name for name in may if name in self.happened]
+        name = data.draw(st.sampled_from(UNSEEN * unseen + seen), "what happens")
+        asked = {key: data.draw(values, key) for key, values in HAPPENS[name][1].items()}
+        self.happened.add(name)
+        self.counted[name] += 1
+        getattr(self, name)(**asked)
+
     def night(self, missed: int) -> None:
         """The next night; some nights before it may have been missed."""
         first, self.day = self.day + 1, self.day + 1 + missed
         write_more(self.place / "days", first, self.day)
         self.run()
 
-    @rule()
     def night_after_a_missing_day(self) -> None:
         """The day before is not there; it comes later, or never."""
         self.absent.append(self.day + 1)
@@ -148,8 +173,6 @@ class Sequence(RuleBasedStateMachine):
         write_more(self.place / "days", self.day, self.day)
         self.run()
 
-    @precondition(lambda self: self.ended)
-    @rule(back=st.integers(0, 9))
     def late_data(self, back: int) -> None:
         """A day that was missing comes, or an earlier one comes again with more rows."""
         missing = self.absent.pop() if self.absent else None
@@ -158,8 +181,6 @@ class Sequence(RuleBasedStateMachine):
         self.revision += 1
         self.run()
 
-    @precondition(lambda self: self.ended)
-    @rule()
     def night_of_another_home(self) -> None:
         """Another machine runs the next night on the same registry, with a state of its own."""
         self.day += 1
@@ -170,7 +191,6 @@ class Sequence(RuleBasedStateMachine):
             self.check_app()
         self.shown = False  # this home shows what its own last run has published
 
-    @rule()
     def night_without_data(self) -> None:
         """It changes nothing, but shows the champion where the app reads another version."""
         before, champion, missed = self.kept(), champion_of(), not (self.ended and self.shown)
@@ -179,26 +199,20 @@ class Sequence(RuleBasedStateMachine):
         assert missed or self.kept() == before
         self.shown = True
 
-    @precondition(lambda self: self.ended)
-    @rule()
     def same_night_again(self) -> None:
         before = champion_of()
         self.run()
         assert champion_of() == before or before in self.withdrawn
 
-    @rule(recipe=st.sampled_from(sorted(RECIPES)))
     def edit(self, recipe: str) -> None:
         self.recipe = recipe
         self.write_recipe()
 
-    @precondition(lambda self: self.ended)
-    @rule(back=st.integers(1, 8))
     def backfill(self, back: int) -> None:
         before = self.kept()
         assert self.verdict(nth_day(self.day - back)) in ("KEPT", "HELD")
         assert self.kept() == before
 
-    @rule(write=st.integers(0, 12))
     def killed_night(self, write: int) -> None:
         """The next night is killed at a write to the registry, or ends where it has fewer."""
         import mlflow
@@ -225,39 +239,28 @@ class Sequence(RuleBasedStateMachine):
             except Killed:
                 self.ended = False
 
-    @precondition(lambda self: self.ended)
-    @rule()
     def roll_back(self) -> None:
         from flows.rollback import rollback
         from tasks.registry import client, versions
         from tasks.steps.config import RollbackConfig
 
-        registry = client.open_registry()
         before = champion_of()
-        target = versions.read_alias(registry, "toy", versions.PREVIOUS)
-        if target is None or before is None:
-            return
+        target = versions.read_alias(client.open_registry(), "toy", versions.PREVIOUS)
+        assert before is not None
+        assert target is not None
         state = rollback(RollbackConfig(model="toy", why="a person asked"), return_state=True)
         assert outcome_of(state) == "ROLLED BACK"
         assert champion_of() == target
         self.shown = True
         self.withdrawn = self.withdrawn - {target} | {before}
 
-    @precondition(lambda self: self.ended)
-    @rule()
     def release(self) -> None:
         from flows.rollback import rollback
-        from tasks.registry import client, holds
         from tasks.steps.config import RollbackConfig
 
-        newest = nth_day(self.day)
-        found = holds.read_holds(client.open_registry(), "toy")
-        if any(hold.until >= newest for hold in found):
-            asked = RollbackConfig(model="toy", release=True, why="a person asked")
-            assert outcome_of(rollback(asked, return_state=True)) == "RELEASED"
+        asked = RollbackConfig(model="toy", release=True, why="a person asked")
+        assert outcome_of(rollback(asked, return_state=True)) == "RELEASED"
 
-    @precondition(lambda self: self.ended and bool(waiting_now()))
-    @rule(refuse=st.booleans())
     def decide(self, refuse: bool) -> None:
         """A person approves the version that waits, also one in the shadow, or refuses it."""
         self.answer(refuse)
@@ -347,12 +350,51 @@ def waiting_now() -> list[Any]:
     return waiting.read_waiting(client.open_registry(), "toy")
 
 
+def is_held(machine: Sequence) -> bool:
+    """Whether a recipe is held on the newest night."""
+    from tasks.registry import client, holds
+
+    found = holds.read_holds(client.open_registry(), "toy")
+    return any(hold.until >= nth_day(machine.day) for hold in found)
+
+
+def has_predecessor() -> bool:
+    """Whether there is a champion, and a version to go back to."""
+    from tasks.registry import client, versions
+
+    previous = versions.read_alias(client.open_registry(), "toy", versions.PREVIOUS)
+    return previous is not None and champion_of() is not None
+
+
+Asked = Mapping[str, st.SearchStrategy[Any]]
+HAPPENS: dict[str, tuple[Callable[[Sequence], bool], Asked]] = {
+    "night": (lambda _: True, {"missed": st.integers(0, 2)}),
+    "night_after_a_missing_day": (lambda _: True, {}),
+    "night_of_another_home": (lambda machine: machine.ended, {}),
+    "night_without_data": (lambda _: True, {}),
+    "killed_night": (lambda _: True, {"write": st.integers(0, 12)}),
+    "same_night_again": (lambda machine: machine.ended, {}),
+    "late_data": (lambda machine: machine.ended, {"back": st.integers(0, 9)}),
+    "backfill": (lambda machine: machine.ended, {"back": st.integers(1, 8)}),
+    "edit": (lambda _: True, {"recipe": st.sampled_from(sorted(RECIPES))}),
+    "roll_back": (lambda machine: machine.ended and has_predecessor(), {}),
+    "release": (lambda machine: machine.ended and is_held(machine), {}),
+    "decide": (lambda machine: machine.ended and bool(waiting_now()), {"refuse": st.booleans()}),
+}
+"""What may happen, when it can, and what is drawn for it."""
+
+
+def reached(counted: Counter[str], sequences: Counter[str]) -> Reached:
+    """How often each thing happened, and in how many sequences."""
+    return {name: (counted[name], sequences[name]) for name in HAPPENS}
+
+
 def run_sequences(
     empty_registry: Path,
     count: int,
     steps: int,
     seed: int | None = None,
-    finished: Callable[[], None] = lambda: None,
+    finished: Callable[[Reached], None] = lambda _: None,
 ) -> None:
     """Run ``count`` sequences of up to ``steps`` steps each.
 
@@ -361,15 +403,21 @@ def run_sequences(
         count: Sequences.
         steps: Steps of each, after the first night.
         seed: Of the random choices; None for the same ones each time.
-        finished: Called after each sequence.
+        finished: Called after each sequence with what happened so far.
     """
     import hypothesis
     from hypothesis.stateful import run_state_machine_as_test
 
+    counted, sequences = Counter[str](), Counter[str]()
     machine = type(
         "Nights",
         (Sequence,),
-        {"empty_registry": empty_registry, "finished": staticmethod(finished)},
+        {
+            "empty_registry": empty_registry,
+            "finished": staticmethod(finished),
+            "counted": counted,
+            "sequences": sequences,
+        },
     )
     if seed is not None:
         machine = hypothesis.seed(seed)(machine)
