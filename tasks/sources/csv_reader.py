@@ -397,6 +397,18 @@ def as_time(column: Any) -> Any:
     return column.cast(pa.timestamp("s")) if pa.types.is_date(column.type) else column
 
 
+def in_seconds(column: Any) -> Any:
+    """A column of whole seconds as such, although other days have parts of a second."""
+    import pyarrow as pa
+
+    if column.type != pa.timestamp("ns"):
+        return column
+    try:
+        return column.cast(pa.timestamp("s"))
+    except pa.ArrowInvalid:
+        return column
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator[IO[bytes]]:
     """The content of a file, unpacked where it is packed; what it is packed with, it says itself.

@@ -18,6 +18,7 @@ from tasks.sources.csv_reader import (
     check_csv_settings,
     check_types,
     day_to_types,
+    in_seconds,
     read_names,
     read_texts,
     to_types,
@@ -426,7 +427,9 @@ class CsvDays(_FileDays):
             if untold - {self.time, *within}:
                 kinds = self._kinds(files, {})
                 within.update({name: csv_columns.narrower(kinds[name]) for name in kinds})
-            return day_to_types(rows, types, within)
+            rows = day_to_types(rows, types, within)
+            place = rows.column_names.index(str(self.time))
+            return rows.set_column(place, rows.field(place).name, in_seconds(rows.column(place)))
 
         return typed
 
@@ -457,7 +460,7 @@ class CsvDays(_FileDays):
 
     def _as_other_parts(self, parts: Sequence[Any], files: Sequence[File]) -> Sequence[Any]:
         names = dict.fromkeys(name for part in parts for name in part.column_names)
-        found = [name for name in names if name != self.time and not type_of(name, self._types())]
+        found = [name for name in names if not type_of(name, self._types())]
         kinds = self._kinds(files, {}) if found else {}
         return [csv_columns.as_kept(part, kinds, found) for part in parts]
 

@@ -205,11 +205,11 @@ def test_a_state_directory_without_types_is_read_as_before(tmp_path: Path) -> No
     assert [*(settings.home() / "columns").iterdir()]
 
 
-def write_export(folder: Path, days: Sequence[Sequence[str]], at: str = "10:00") -> CsvDays:
-    """One growing file, as a shop's export is."""
+def write_export(folder: Path, days: Sequence[Sequence[str]], last: str = "10:00:00") -> CsvDays:
+    """One growing file, as a shop's export is; ``last`` is the time of the third day."""
     folder.mkdir(exist_ok=True)
-    pairs = zip(DAYS, days, strict=False)
-    lines = [f"{day} {at},{cell}" for day, cells in pairs for cell in cells]
+    pairs = zip(DAYS, days, ("10:00:00", "10:00:00", last), strict=False)
+    lines = [f"{day} {at},{cell}" for day, cells, at in pairs for cell in cells]
     (folder / "export.csv").write_text("\n".join(["at,x", *lines]) + "\n")
     return CsvDays(str(folder), "at")
 
@@ -239,3 +239,21 @@ def test_a_growing_export_revises_no_day_by_the_type_of_another(
             as_written(rows["x"], [cell for cells in (*days, new) for cell in cells])
             alone = pd.concat([source.read_days([day]) for day in DAYS], ignore_index=True)
             assert_frame_equal(alone, rows)
+
+
+@pytest.mark.parametrize("declared", [{}, {"at": "time"}])
+def test_a_fraction_of_a_second_revises_no_day_before(
+    declared: dict[str, str], tmp_path: Path
+) -> None:
+    days = [["1"], ["2"], ["3"]]
+    source = write_export(tmp_path / "days", days[:2]).with_types(declared)
+    before = source.list_days(date.max)
+    write_export(tmp_path / "days", days, "10:00:00.25")
+    after = source.list_days(date.max)
+    assert {day: after[day] for day in before} == before
+    rows = source.read_days(DAYS)
+    alone = pd.concat([source.read_days([day]) for day in DAYS], ignore_index=True)
+    assert rows["at"].tolist() == alone["at"].tolist()
+    assert rows["at"].iloc[2] == pd.Timestamp(f"{DAYS[2]} 10:00:00.25")
+    if not declared:  # a contract gives the times that it declares its own unit
+        assert_frame_equal(alone, rows)
