@@ -157,6 +157,18 @@ def test_how_a_clean_process_was_ended_is_said(tmp_path: Path) -> None:
         run.run_by_itself(script)
 
 
+def test_a_clean_process_whose_disk_is_full_says_so(tmp_path: Path) -> None:
+    """pyarrow writes from C++; the kernel refuses what passes ten bytes of a file."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import resource, pyarrow as pa\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
+        "pa.OSFile('answers', 'wb').write(bytes(100))\n"
+    )
+    with pytest.raises(DiskError, match=r"A clean process failed: File too large\. Run the night"):
+        run.run_by_itself(script)
+
+
 def test_other_answers_and_slow_ones_are_refused(package: Path) -> None:
     found = {one.name: one for one in look(package, Gate(latency_ms=1), EXPECTED + 1e-9)}
     assert not found["loads in a clean process"].passed
