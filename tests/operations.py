@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -363,6 +364,16 @@ def run_night(place: Path, number: int) -> str:
     return outcome_of(retrain.fn(config))
 
 
+def run_interrupted(place: Path, number: int) -> str:
+    """A night of which every system call that waits is interrupted by a signal, all 5 ms."""
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+    try:
+        return run_night(place, number)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def run_predict(place: Path, number: int) -> str:
     from flows.predict import predict
     from tasks.steps.config import RetrainConfig
@@ -420,6 +431,9 @@ def run_clean_up(place: Path) -> str:
 SCENARIOS = (
     Scenario("first night", "no night", "PROMOTED", lambda place: run_night(place, FIRST)),
     Scenario("next night", "one night", "PROMOTED", lambda place: run_night(place, FIRST + 1)),
+    Scenario(
+        "interrupted night", "no night", "PROMOTED", lambda place: run_interrupted(place, FIRST)
+    ),
     Scenario("predict", "two nights", "PUBLISHED", lambda place: run_predict(place, FIRST + 2)),
     Scenario("monitor", "two nights", "GRADED", lambda place: run_monitor(place, FIRST + 2)),
     Scenario(
@@ -660,7 +674,7 @@ def _broken(place: Place) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Point:
-    """One operation that failed, and what came of it."""
+    """One operation that failed, of how many, and what came of it."""
 
     scenario: str
     number: int
@@ -669,6 +683,7 @@ class Point:
     state: str
     said: str
     lost: tuple[str, ...]
+    of: int
 
 
 TRACE = re.compile(r"Traceback|File \"|^\w+$")
@@ -727,6 +742,7 @@ def walk(place: Place, scenario: Scenario, every: int = 1, first: int = 1) -> It
                 failed.state if error else "killed",
                 failed.said,
                 tuple(lost),
+                count - 1,
             )
 
 
@@ -760,13 +776,20 @@ def place_of_runs(wanted: Collection[str], empty_registry: Path | None) -> Itera
     ):
         place = Place(Path(folder))
         if empty_registry is None:
-            empty_registry = place.root / "empty" / "mlflow.db"
-            forked(place, lambda _: _new_registry(empty_registry))
+            empty_registry = new_registry(place)
         make_states(place, empty_registry, wanted)
         yield place
 
 
-def _new_registry(file: Path) -> str:
+def new_registry(place: Place) -> Path:
+    """A database that MLflow has initialised, made where there is none yet."""
+    file = place.root / "empty" / "mlflow.db"
+    if not file.exists():
+        forked(place, lambda _: _make_registry(file))
+    return file
+
+
+def _make_registry(file: Path) -> str:
     from tasks.registry.client import open_registry
 
     NOW.active = False

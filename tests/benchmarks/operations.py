@@ -40,9 +40,10 @@ def main() -> int:
         operations.place_of_runs({s.begins for s in chosen}, asked.registry) as place,
     ):
         for scenario in chosen:
+            count = 0
             started = time.process_time() + os.times().children_user + os.times().children_system
             for point in operations.walk(place, scenario, asked.every, asked.first):
-                how = point.how
+                how, count = point.how, point.of
                 done[scenario.name][f"{point.operation.split()[0]} {how}"] += 1
                 if asked.verbose or point.lost:
                     print(point.number, how, point.operation, "->", point.state, point.said[:200])
@@ -53,7 +54,8 @@ def main() -> int:
             ended = time.process_time() + os.times().children_user + os.times().children_system
             kinds = ", ".join(f"{kind} {n}" for kind, n in done[scenario.name].most_common())
             total = done[scenario.name].total()
-            print(f"{scenario.name}: {total} points ({kinds}), {ended - started:.0f} CPU s")
+            said = f"{total} points of {count} operations ({kinds})"
+            print(f"{scenario.name}: {said}, {ended - started:.0f} CPU s", flush=True)
     print(f"lost: {lost}")
     return 1 if lost else 0
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import socket
+import subprocess
+import sys
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeAlias
 
+What: TypeAlias = Literal["hang", "fail", "lose", "cut"]
 FRAMING = ("Content-Length", "Transfer-Encoding", "Connection")
 
 
@@ -19,12 +28,21 @@ class Fault:
     """What is done to requests whose ``METHOD /path`` matches.
 
     ``hang``: never answered; ``fail``: answered with 500 and not passed on; ``lose``: passed on,
-    and answered with 500 when the server has done it.
+    and answered with 500 when the server has done it; ``cut``: passed on, and the connection closed
+    in the middle of the answer.
+
+    Attributes:
+        where: Pattern.
+        what: What is done.
+        times: To how many of them.
+        after: How many are let through before.
+        met: How many there were.
     """
 
     where: str
-    what: Literal["hang", "fail", "lose"]
+    what: What
     times: float = float("inf")
+    after: int = 0
     met: int = 0
 
 
@@ -52,12 +70,58 @@ class Proxy(ThreadingHTTPServer):
             self.faults = ()
             self.ended.set()
 
-    def meet(self, request: str) -> Literal["hang", "fail", "lose"] | None:
+    def meet(self, request: str) -> What | None:
         for fault in self.faults:
             if re.search(fault.where, request):
                 fault.met += 1
-                return fault.what if fault.met <= fault.times else None
+                spoiled = fault.after < fault.met <= fault.after + fault.times
+                return fault.what if spoiled else None
         return None
+
+
+@contextmanager
+def served_registry(place: Path, empty_registry: Path) -> Iterator[Proxy]:
+    """A real MLflow server on a database in this folder, and a proxy in front of it."""
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    shutil.copyfile(empty_registry, place / "mlflow.db")
+    options = {
+        "--workers": "1",
+        "--host": "127.0.0.1",
+        "--port": str(port),
+        "--backend-store-uri": f"sqlite:///{place / 'mlflow.db'}",
+        "--artifacts-destination": str(place / "artifacts"),
+    }
+    with (place / "log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *(x for o in options.items() for x in o)],
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=log,
+            stderr=log,
+        )
+    proxy = Proxy(port)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    try:
+        deadline = time.monotonic() + 600
+        while not _answers(port):
+            assert server.poll() is None, (place / "log").read_text()
+            assert time.monotonic() < deadline, (place / "log").read_text()
+            time.sleep(0.2)
+        yield proxy
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+        server.terminate()
+        server.wait(60)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -81,9 +145,13 @@ class Handler(BaseHTTPRequestHandler):
             headers = {name: text for name, text in self.headers.items() if name not in FRAMING}
             onward.request(self.command, self.path, content, headers)
             found = onward.getresponse()
-            if what is None:
+            if what in (None, "cut"):
                 status, answer, kept = found.status, found.read(), found.getheaders()
             onward.close()
+        if what == "cut":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + answer[:50])
+            self.close_connection = True
+            return
         self.send_response_only(status)
         for name, text in kept:
             if name.title() not in FRAMING:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from tests import nights
-from tests.faults.proxy import Fault, Proxy
+from tests.faults.proxy import Fault, Proxy, served_registry
 from tests.nights import (
     Ended,
     champion_of,
@@ -87,44 +80,8 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Iterator[Proxy]:
     """A real MLflow server, and a proxy in front of it."""
-    place, port = tmp_path_factory.mktemp("server"), free_port()
-    shutil.copyfile(empty_registry, place / "mlflow.db")
-    options = {
-        "--workers": "1",
-        "--host": "127.0.0.1",
-        "--port": str(port),
-        "--backend-store-uri": f"sqlite:///{place / 'mlflow.db'}",
-        "--artifacts-destination": str(place / "artifacts"),
-    }
-    with (place / "log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *(x for o in options.items() for x in o)],
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=log,
-            stderr=log,
-        )
-    proxy = Proxy(port)
-    Thread(target=proxy.serve_forever, daemon=True).start()
-    try:
-        deadline = time.monotonic() + 600
-        while not answers(port):
-            assert server.poll() is None, (place / "log").read_text()
-            assert time.monotonic() < deadline, (place / "log").read_text()
-            time.sleep(0.2)
-        yield proxy
-    finally:
-        proxy.shutdown()
-        proxy.server_close()
-        server.terminate()
-        server.wait(60)
-
-
-def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
-            return True
-    except OSError:
-        return False
+    with served_registry(tmp_path_factory.mktemp("server"), empty_registry) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
