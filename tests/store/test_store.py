@@ -314,13 +314,15 @@ def test_killed_at_any_instant_the_store_is_whole(caplog: pytest.LogCaptureFixtu
         for process in running:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
+        # On a busy machine nobody writes within the moments below: the last ones wait for a round.
+        first = [process.stdout.readline() for process in running] if victim == "victim2" else []
         for process in running:
             time.sleep(moments.uniform(0.001, 0.08))
             process.send_signal(signal.SIGKILL)
         for part, process in enumerate(running):
             out, _ = process.communicate()
             assert process.returncode == -signal.SIGKILL
-            told[f"{victim}.{part}"] = len(out.split())
+            told[f"{victim}.{part}"] = len([*first[part : part + 1], *out.split()])
         for name, rounds in told.items():
             keys = written(name, rounds)
             found = find_days("clean", keys)
