@@ -57,15 +57,15 @@ def embedded_server() -> Iterator[None]:
         temporary_settings,
     )
 
-    if address := PREFECT_API_URL.value():
-        _reach(address)
-        yield
-        return
     try:
         home = ensure_home()
         check_readers()
     except SettingsError as error:
         sys.exit(fail(str(error), error.exit_code))
+    if address := PREFECT_API_URL.value():
+        _reach(address)
+        yield
+        return
     record = home / "embedded-server.json"
     _end_orphan(record)
     password = f"nightly:{secrets.token_urlsafe(32)}"

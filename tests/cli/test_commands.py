@@ -171,12 +171,16 @@ def test_its_own_server_answers_nobody_without_its_password(
     assert answers == [401, 401, 200]
 
 
+@pytest.mark.parametrize("address", [None, "http://127.0.0.1:9/api"])
 def test_a_state_directory_that_cannot_be_made_is_one_clear_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    address: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / "file" / "home"))
-    said = refused(None, capsys, 2)
+    said = refused(address, capsys, 2)
     assert "file/home cannot be created: Not a directory. Set NIGHTLY_HOME to a directory" in said
 
 
