@@ -114,6 +114,8 @@ def grade_one(
         beside = {"shadow_version": version, "as_of": record["as_of"]}
     if anchor_version:
         beside["anchor_version"] = anchor_version
+    if record.get("code"):  # those of an earlier Nightly have none
+        beside["code"] = record["code"]
     found = live_performance.grade_day(
         spec.problem, answered, frames.read_days([happened]), spec.slices
     )
@@ -121,7 +123,6 @@ def grade_one(
         "day": record["day"],
         "version": record["version"],
         "candidate": record["candidate"],
-        "code": record.get("code"),
         "previous_version": previous_version,
         "promised": record["promised"],
         "fingerprint": fingerprint,
