@@ -233,6 +233,8 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
     processes.start("worker", worker, environment, shown=True)
     if "mlflow" in processes.running:
         _wait_for(f"{mlflow_pages}/health", "mlflow", processes)
+    print(f"API        {hide(environment['PREFECT_API_URL'])}")
+    print(f"MLflow     {hide(mlflow_pages)}/#/experiments?{TRAINING_PAGES}")
     if asked.answers:
         address = f"http://127.0.0.1:{asked.answers}"
         _free(asked.answers, "--answers")
@@ -240,8 +242,6 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
         processes.start("answers", command, environment)
         _wait_for(f"{address}/health", "answers", processes)
         print(f"Answers    {address}/MODEL/invocations")
-    print(f"API        {hide(environment['PREFECT_API_URL'])}")
-    print(f"MLflow     {hide(mlflow_pages)}/#/experiments?{TRAINING_PAGES}")
     print(
         f"Alarms     {'on' if alarmed else 'off: set NIGHTLY_WEBHOOK_URL or NIGHTLY_ALARM_BLOCK'}"
     )
