@@ -342,19 +342,20 @@ def _measure(
     scores: Mapping[str, npt.NDArray[np.float64]],
     names: Sequence[str],
 ) -> dict[str, dict[str, float]]:
+    """Scorer to those metrics that these examples define.
 
+    A day may have one row, one class or equal labels, where a holdout may not: each metric tells
+    for itself whether that leaves it undefined.
+    """
     usable = {name: score for name, score in scores.items() if np.isfinite(score).all()}
     if not len(examples):
-        return {}
-    try:
-        problem.check_examples(examples)
-    except JudgementError:
         return {}
     day, one = np.zeros(len(examples), dtype=np.int64), np.ones((1, 1))
     found: dict[str, dict[str, float]] = {scorer: {} for scorer in usable}
     for metric in names:
         try:
-            measured = problem.measure(examples, usable, day, one, (metric,))
+            with np.errstate(all="ignore"):
+                measured = problem.measure(examples, usable, day, one, (metric,))
         except JudgementError:
             continue
         for scorer, values in measured.items():

@@ -21,7 +21,7 @@ from tasks.monitoring.live_performance import (
     proven_version,
     to_text,
 )
-from tasks.problems import Classification, Recommendation
+from tasks.problems import Classification, Recommendation, Regression
 from tasks.spec import Revert
 from tests.samples import samples
 
@@ -118,11 +118,46 @@ def test_a_day_is_told_by_metric_slice_and_calibration() -> None:
     assert found["calibration"]["observed"] == pytest.approx(happened["late"].mean())
 
 
-@pytest.mark.parametrize("late", [0.0, np.nan])
-def test_a_day_of_one_class_or_without_labels_has_no_metric(late: float) -> None:
+@pytest.mark.parametrize(
+    ("late", "defined"), [(0.0, {"log_loss", "brier", "calibration_error"}), (np.nan, set())]
+)
+def test_a_day_of_one_class_or_without_labels_has_the_metrics_that_it_defines(
+    late: float, defined: set[str]
+) -> None:
     happened = _happened().assign(late=late)
     found = grade_day(LATE, {"champion": _answers(_happened(), 0.5)}, happened)
-    assert found["metrics"] == {}
+    assert set(found["metrics"]) == defined
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_day_of_one_row_or_of_equal_numbers_is_graded(count: int) -> None:
+    """A table with one row a day has no other days."""
+    problem = Regression("load", key=("number",))
+    rows = pd.DataFrame({"day": pd.Timestamp("2026-01-05"), "number": range(count)})
+    said = {"champion": rows.assign(prediction=7.0), "previous": rows.assign(prediction=9.0)}
+    found = grade_day(problem, said, rows.assign(load=5.0))
+    assert found["metrics"]["mean_absolute_error"] == 2.0
+    assert found["previous"]["mean_absolute_error"] == 4.0
+    assert "r2" not in found["metrics"]
+
+
+def test_a_list_of_which_nothing_was_bought_counts_as_zero() -> None:
+    problem = Recommendation("user", "item", "popularity", repeat="count")
+    day = pd.Timestamp("2026-01-05")
+    happened = pd.DataFrame({"day": day, "user": [1, 1], "item": [10, 11]})
+    shown = pd.DataFrame(
+        {
+            "user": pd.array([1, 1], dtype="Int64"),
+            "place": [1, 2],
+            "item": [98, 99],
+            "score": [0.9, 0.8],
+            "kind": "discovery",
+        }
+    )
+    assert grade_day(problem, {"champion": shown}, happened)["metrics"] == {
+        "ndcg_10": 0.0,
+        "recall_20": 0.0,
+    }
 
 
 def test_a_predecessor_that_answered_other_rows_is_not_compared() -> None:
