@@ -67,6 +67,19 @@ NEVER_DECIDING = (
 """Project modules and packages whose code does not change any row, fit or score."""
 
 
+POLICY = (
+    "drift_ignored",
+    "drift_limit",
+    "explain",
+    "gate",
+    "least_answers",
+    "oldest_champion",
+    "question",
+    "revert",
+)
+"""Settings of a spec by which nights decide and report: they change no row, fit or score."""
+
+
 def spec_file(spec: ModelSpec) -> Path:
     """The model's own file: the file that defines the spec, else the file of its features.
 
@@ -163,7 +176,8 @@ def code_files(spec: ModelSpec) -> tuple[Path, ...]:
 def digest(spec: ModelSpec) -> str:
     """Digest of the model's code, the project code it runs, and library versions.
 
-    Comments, docstrings and layout do not count, nor do project modules in ``NEVER_DECIDING``.
+    Comments, docstrings and layout do not count, nor do project modules in ``NEVER_DECIDING`` and
+    what the spec says of its ``POLICY``: whoever changes a bound changes no recipe.
     Of a package whose ``__init__`` only re-exports names, only the modules of the imported names
     count. Files that the code reads count with every byte.
 
@@ -182,6 +196,11 @@ def digest(spec: ModelSpec) -> str:
     versions = (f"{name}={version_of(name)}" for name in _libraries(spec, modules))
     parts += [*versions, f"python={sys.version_info.major}.{sys.version_info.minor}"]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def policy_text(spec: ModelSpec) -> str:
+    """What the spec says of its ``POLICY``, for the key of a night."""
+    return repr([getattr(spec, name) for name in POLICY])
 
 
 @functools.cache
@@ -418,7 +437,13 @@ def _hash(*nodes: ast.AST) -> str:
 
 
 class _WhatRuns(ast.NodeTransformer):
-    """Leaves out docstrings and code for type checkers."""
+    """Leaves out docstrings, code for type checkers and what a spec names in ``POLICY``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if ast.unparse(node.func).rpartition(".")[2] == "ModelSpec":
+            node.keywords = [each for each in node.keywords if each.arg not in POLICY]
+        return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

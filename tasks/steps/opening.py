@@ -29,7 +29,7 @@ from tasks.reporting.archive import last_judged
 from tasks.reporting.decisions import fingerprint, recall
 from tasks.reporting.held import NOTHING, night_to_take_up
 from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsError
-from tasks.spec.fingerprint import digest
+from tasks.spec.fingerprint import digest, policy_text
 from tasks.spec.fleet import fleet_of
 from tasks.spec.loading import load_spec
 from tasks.steps.ending import end_run
@@ -103,7 +103,8 @@ def open_night(config: RetrainConfig) -> Night:
     log.info("open      %s as of %s: %d days in the source", spec.name, as_of, len(days))
     if was_due < as_of:
         log.info("open      due for %s: this night replaces every night due since then", was_due)
-    key = hashlib.sha256(f"{digest(spec)} {as_of} {fingerprint(days)}".encode()).hexdigest()
+    parts = (digest(spec), policy_text(spec), as_of, fingerprint(days))
+    key = hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
     backfill = _why_backfill(spec.name, as_of)
     ahead = calendar.next_open(as_of)
     return Night(config.model, spec.name, as_of, days, key, held, earlier, was_due, backfill, ahead)

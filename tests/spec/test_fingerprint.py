@@ -32,6 +32,7 @@ LAZY = (
     "    return getattr(import_module(_WHERE[name]), name)\n"
 )
 SEEN: dict[str, tuple[str, dict[str, str], str]] = {
+    "a setting of the spec": ("", {}, "models/visits.py: lookback=days(7) -> lookback=days(6)"),
     "a package": ("from acme import helper", {"helper/__init__.py": CODE}, ""),
     "a name of a package": ("from acme.helper import f", {"helper/__init__.py": CODE}, ""),
     "a module of a package": ("from acme.helper import deep", {"helper/deep.py": CODE}, ""),
@@ -149,6 +150,8 @@ SEEN: dict[str, tuple[str, dict[str, str], str]] = {
     ),
 }
 NOT_SEEN: dict[str, tuple[str, dict[str, str], str]] = {
+    "a bound of the gate": ("", {}, "models/visits.py: min_units=100 -> min_units=200"),
+    "the question": ("", {}, "models/visits.py: Will this visitor buy? -> Does this visitor buy?"),
     "for type checkers": (
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from acme.helper import f",
         {"helper/__init__.py": CODE},
