@@ -17,6 +17,7 @@ CODES = {
     "AddressError": 2,
     "AlarmsError": 2,
     "BacktestError": 2,
+    "BundleError": 2,
     "HistoryError": 2,
     "InferError": 2,
     "RevisionError": 2,

@@ -344,15 +344,14 @@ def _measure(
 ) -> dict[str, dict[str, float]]:
     """Scorer to those metrics that these examples define.
 
-    A day may have one row, one class or equal labels, where a holdout may not: each metric tells
-    for itself whether that leaves it undefined.
+    A day may have one row, one class or equal labels, where a holdout may not.
     """
     usable = {name: score for name, score in scores.items() if np.isfinite(score).all()}
     if not len(examples):
         return {}
     day, one = np.zeros(len(examples), dtype=np.int64), np.ones((1, 1))
     found: dict[str, dict[str, float]] = {scorer: {} for scorer in usable}
-    for metric in names:
+    for metric in problem.defined_metrics(names, examples):
         try:
             with np.errstate(all="ignore"):
                 measured = problem.measure(examples, usable, day, one, (metric,))

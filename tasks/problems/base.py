@@ -139,6 +139,9 @@ class Problem(Protocol):
     def check_examples(self, examples: pd.DataFrame) -> None:
         """Raise ``JudgementError`` where the labels do not allow an evaluation."""
 
+    def defined_metrics(self, names: Sequence[str], examples: pd.DataFrame) -> tuple[str, ...]:
+        """Those of these metrics that the labels of a single day can define."""
+
     def slice_values(self, examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
         """The group of each row; raises ``SpecError`` where the slice cannot be used."""
 
@@ -186,6 +189,13 @@ class ProblemBase:
     @property
     def scores_classes(self) -> bool:
         return False
+
+    def defined_metrics(
+        self,
+        names: Sequence[str],
+        examples: pd.DataFrame,  # noqa: ARG002
+    ) -> tuple[str, ...]:
+        return tuple(names)
 
     @property
     def keys(self) -> tuple[str, ...]:

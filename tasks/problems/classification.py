@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 MOST_CLASSES = 100
+OF_ROWS = ("brier", "calibration_error", "log_loss")
+"""Metrics that do not compare rows of one class with rows of another."""
 UNEVEN = 0.001
 """Tolerance of the sum of a row's probabilities: 32-bit ones do not add up to 1 exactly."""
 
@@ -45,6 +47,10 @@ class _OfClasses(Tabular):
     def check_examples(self, examples: pd.DataFrame) -> None:
         if fault := self._one_class("holdout has", examples):
             raise JudgementError(fault)
+
+    def defined_metrics(self, names: Sequence[str], examples: pd.DataFrame) -> tuple[str, ...]:
+        one_class = self._one_class("day has", examples)
+        return tuple(name for name in names if name in OF_ROWS or not one_class)
 
     def _one_class(self, whose: str, examples: pd.DataFrame) -> str:
         """That these labels are of one class only, or an empty string."""

@@ -158,12 +158,12 @@ def test_how_a_clean_process_was_ended_is_said(tmp_path: Path) -> None:
 
 
 def test_a_clean_process_whose_disk_is_full_says_so(tmp_path: Path) -> None:
-    """pyarrow writes from C++; the kernel refuses what passes ten bytes of a file."""
+    """pyarrow writes from C++; the kernel refuses what makes a file too large."""
     script = tmp_path / "script.py"
     script.write_text(
         "import resource, pyarrow as pa\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
-        "pa.OSFile('answers', 'wb').write(bytes(100))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999))\n"
+        "pa.OSFile('answers', 'wb').write(bytes(99999))\n"
     )
     with pytest.raises(DiskError, match=r"A clean process failed: File too large\. Run the night"):
         run.run_by_itself(script)

@@ -118,9 +118,10 @@ def test_a_day_is_told_by_metric_slice_and_calibration() -> None:
     assert found["calibration"]["observed"] == pytest.approx(happened["late"].mean())
 
 
-@pytest.mark.parametrize(
-    ("late", "defined"), [(0.0, {"log_loss", "brier", "calibration_error"}), (np.nan, set())]
-)
+OF_ROWS = {"log_loss", "brier", "calibration_error"}
+
+
+@pytest.mark.parametrize(("late", "defined"), [(0.0, OF_ROWS), (1.0, OF_ROWS), (np.nan, set())])
 def test_a_day_of_one_class_or_without_labels_has_the_metrics_that_it_defines(
     late: float, defined: set[str]
 ) -> None:
