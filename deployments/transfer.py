@@ -18,13 +18,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.clean_process.package_check import check_package
+from tasks.clean_process.package_check import check_again
 from tasks.cli.exits import fail
 from tasks.errors import NightlyError, RegistryError
 from tasks.promotion.waiting import how_to_answer
 from tasks.registry import bundles, versions, waiting
 from tasks.registry.client import open_registry
-from tasks.spec.gate import Gate
 from tasks.store.scratch import own_folder
 
 
@@ -89,16 +88,7 @@ def unpack(file: Path, sha256: str | None) -> str:
     """
     client = open_registry()
     with bundles.opened_bundle(file, sha256) as bundle:
-        seal = bundle.seal
-        checks = check_package(
-            bundle.package,
-            seal.probe,
-            seal.predictions,
-            trusted=seal.trusted,
-            gate=Gate(latency_ms=3_600_000, size_mb=100_000),
-            sha256=seal.sha256,
-        )
-        for check in checks:
+        for check in check_again(bundle.package, bundle.seal):
             if not check.passed:
                 raise bundles.BundleError(
                     f"Version {bundle.version} of {bundle.model} is not registered, because a "

@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
 
 from tasks import settings
-from tasks.clean_process.package_check import check_package
+from tasks.clean_process.package_check import check_again
 from tasks.errors import RegistryError, WrongInputError
 from tasks.promotion.holds import told
 from tasks.registry import aliases, anchors, packages, versions
@@ -26,7 +26,7 @@ from tasks.registry.client import open_registry
 from tasks.registry.holds import read_holds, release_hold
 from tasks.reporting.archive import past_reports
 from tasks.reporting.decisions import forget
-from tasks.spec.gate import Gate, Revert
+from tasks.spec.gate import Revert
 from tasks.steps.config import RollbackConfig
 from tasks.steps.ending import artifact_key, end_run
 from tasks.steps.events import announce
@@ -101,14 +101,7 @@ def prove_version(config: RollbackConfig | ApproveConfig, version: str) -> None:
     try:
         seal = packages.read_seal(client, config.model, version)
         with packages.downloaded(client, config.model, version) as place:
-            checks = check_package(
-                place,
-                seal.probe,
-                seal.predictions,
-                trusted=seal.trusted,
-                gate=Gate(latency_ms=3_600_000, size_mb=100_000),
-                sha256=seal.sha256,
-            )
+            checks = check_again(place, seal)
     except RegistryError as error:
         raise RollbackError(str(error)) from error
     for check in checks:

@@ -46,7 +46,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge, "_draw", lambda *_: {})
     monkeypatch.setattr(report, "_draw", lambda *_: {})
     monkeypatch.setattr(release, "check_packages", lambda made, **_: [() for _ in made])
-    monkeypatch.setattr(rollback, "check_package", lambda *_, **__: ())
+    monkeypatch.setattr(rollback, "check_again", lambda *_, **__: ())
     monkeypatch.setattr(predict, "_started", lambda: datetime(2026, 3, 1, tzinfo=UTC))
     for step in (report, rollback):
         monkeypatch.setattr(step, "create_markdown_artifact", lambda **_: None)
