@@ -14,6 +14,8 @@ from tasks.errors import WrongInputError
 from tasks.shown import hide
 
 PROJECT = Path(__file__).resolve().parent.parent
+SHARED = ("NIGHTLY_STATE_URL",)
+"""What names the state that several machines share."""
 
 
 class SettingsError(WrongInputError, RuntimeError):
@@ -74,7 +76,8 @@ def check_home() -> None:
 
 @contextmanager
 def borrowed_home() -> Iterator[None]:
-    """A temporary state directory that has the days and types already found in sources."""
+    """A temporary state directory, shared with nobody, that has the days and types already found in
+    sources."""
     kept = home() / "data"
     with tempfile.TemporaryDirectory(prefix="nightly-check-") as place:
         data = Path(place) / "data"
@@ -83,14 +86,13 @@ def borrowed_home() -> Iterator[None]:
             (data / folder.name).symlink_to(folder)
         if (home() / "columns").is_dir():
             shutil.copytree(home() / "columns", Path(place) / "columns")
-        before = os.environ.get("NIGHTLY_HOME")
+        before = {name: os.environ.pop(name, None) for name in ("NIGHTLY_HOME", *SHARED)}
         os.environ["NIGHTLY_HOME"] = place
         try:
             yield
         finally:
             os.environ.pop("NIGHTLY_HOME")
-            if before is not None:
-                os.environ["NIGHTLY_HOME"] = before
+            os.environ.update({name: value for name, value in before.items() if value})
 
 
 def tracking_uri() -> str:
@@ -193,6 +195,27 @@ def seal_key() -> str | None:
             "not shown, because it is a secret."
         )
     return named or None
+
+
+def state_url() -> str | None:
+    """The PostgreSQL database of machines that share their state: ``NIGHTLY_STATE_URL``, if any.
+
+    Raises:
+        SettingsError: Where it names something else.
+    """
+    url = os.environ.get("NIGHTLY_STATE_URL")
+    if url and not re.match(r"postgres(ql)?(\+psycopg)?://", url):
+        raise SettingsError(
+            f"NIGHTLY_STATE_URL: found {hide(url)!r}, expected the address of a PostgreSQL "
+            "database such as postgresql://user:password@host/nightly."
+        )
+    return url or None
+
+
+def lease_seconds() -> int:
+    """How long a night that gives no sign of life keeps its model: ``NIGHTLY_LEASE_SECONDS``,
+    else 120. Only between machines that share their state."""
+    return _whole_number("NIGHTLY_LEASE_SECONDS", 120, 2)
 
 
 def webhook_url() -> str | None:

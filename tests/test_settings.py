@@ -124,6 +124,7 @@ def test_who_reads_the_predictions_is_checked_at_the_start(
     [
         ("NIGHTLY_KEEP_VERSIONS", settings.keep_versions, 30, 5),
         ("NIGHTLY_STORE_GB", settings.store_bytes, 20 * 10**9, 5 * 10**9),
+        ("NIGHTLY_LEASE_SECONDS", settings.lease_seconds, 120, 5),
     ],
 )
 def test_limits(

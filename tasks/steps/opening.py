@@ -57,7 +57,7 @@ def only_change(name: str) -> Iterator[None]:
 
     The models of a fleet have one lock.
     """
-    with noted_run(), locks.lock(f"night-{fleet_of(name)}", wait=6 * 3600):
+    with noted_run(), locks.lock_between_machines(f"night-{fleet_of(name)}", wait=6 * 3600):
         yield
 
 

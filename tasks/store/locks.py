@@ -1,4 +1,7 @@
-"""Locks of the kernel between processes of this machine; it frees them when their holder dies."""
+"""Locks of the kernel between processes of this machine; it frees them when their holder dies.
+
+Between machines that share their state a lease is held as well.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 from tasks import settings
 from tasks.errors import NightlyError
+from tasks.store import leases
 from tasks.store.files import DiskError, unwritable
 
 
@@ -53,6 +58,33 @@ def lock(name: str, wait: float = 0.0, poll: float = 0.2) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
+
+
+@contextmanager
+def lock_between_machines(name: str, wait: float = 0.0) -> Iterator[None]:
+    """Hold a lock, and its lease where several machines share their state.
+
+    Args:
+        name: Name of the lock.
+        wait: Seconds to wait for another holder, on this machine and on others.
+
+    Raises:
+        LockedError: Where another process of this machine still holds it.
+        LeaseHeldError: Where another machine does.
+    """
+    with lock(name, wait):
+        if settings.state_url() is None:
+            yield
+            return
+        with leases.lease(name, _disk(settings.home() / "locks" / f"{name}.lock"), wait):
+            yield
+
+
+def _disk(place: Path) -> str:
+    """What only those share whom the kernel lets lock the same file."""
+    boot, state = Path("/proc/sys/kernel/random/boot_id"), place.stat()
+    running = boot.read_text().strip() if boot.exists() else uuid4().hex
+    return f"{running}:{state.st_dev}:{state.st_ino}"
 
 
 def wait_for(file: IO[bytes], *, shared: bool = False) -> None:

@@ -171,6 +171,7 @@ def test_its_defaults_are_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert defaults == {
         "NIGHTLY_KEEP_VERSIONS": settings.keep_versions(),
         "NIGHTLY_STORE_GB": settings.store_bytes() // 10**9,
+        "NIGHTLY_LEASE_SECONDS": settings.lease_seconds(),
     }
 
 
