@@ -1,4 +1,8 @@
-"""Moves of the aliases champion and previous, and refusals, under a journal."""
+"""Moves of the aliases champion and previous, and refusals, under a journal.
+
+The journal is a tag of the registered model, or, where machines share their state, a record that
+only the holder of the model's lease can write.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from tasks import settings
 from tasks.errors import RegistryError
 from tasks.registry.champion_alias import ChampionMovedError, move_champion
 from tasks.registry.client import to_error
@@ -23,6 +28,8 @@ from tasks.registry.versions import (
     version_by_alias,
 )
 from tasks.registry.waiting import DECIDED, Decision
+from tasks.store import changes
+from tasks.store.leases import check_now
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -172,6 +179,7 @@ def give_up(client: MlflowClient, model: str, why: str, known_until: date | None
     if now is None:
         raise RegistryError(f"{model} has no champion to retire; nothing was changed.")
     version = str(now.version)
+    check_now()
     if known_until:
         client.set_model_version_tag(model, version, KNOWN_UNTIL, known_until.isoformat())
     client.set_model_version_tag(model, version, RETIRED, why)
@@ -234,6 +242,8 @@ def _read_change(client: MlflowClient, model: str) -> dict[str, str | None]:
     """The intended change of an interrupted promotion or rollback; empty where there is none."""
     from mlflow.exceptions import MlflowException
 
+    if settings.state_url() and (recorded := changes.open_change(model)):
+        return dict(json.loads(recorded))
     try:
         intent = client.get_registered_model(model).tags.get(JOURNAL)
     except MlflowException as error:
@@ -246,24 +256,29 @@ def _read_change(client: MlflowClient, model: str) -> dict[str, str | None]:
 def _change(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> None:
     from mlflow.exceptions import MlflowException
 
-    try:
-        client.set_registered_model_tag(model, JOURNAL, json.dumps(intent))
-    except MlflowException as error:
-        begun = _read_change(client, model)
-        if not begun:
-            raise
-        if begun != intent:  # another run has written its own at the same moment
-            raise ChampionMovedError(model, intent[EXPECTED], begun.get("champion")) from error
+    begun: Mapping[str, str | None] = intent
+    if settings.state_url():
+        begun = json.loads(changes.begin_change(model, json.dumps(intent)))
+    else:
+        try:
+            client.set_registered_model_tag(model, JOURNAL, json.dumps(intent))
+        except MlflowException:
+            begun = _read_change(client, model)
+            if not begun:
+                raise
+    if begun != intent:  # another run has written its own at the same moment
+        raise ChampionMovedError(model, intent[EXPECTED], begun.get("champion"))
     (_apply_refusal if intent.get("refused") else _apply)(client, model, intent)
 
 
 def _apply_refusal(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> None:
     """Each step can be repeated; the last one closes the journal."""
+    check_now()
     refused = intent["refused"] or ""
     if find_by_number(client, model, refused):
         _withdraw(client, model, refused, intent)
         client.set_model_version_tag(model, refused, DECIDED, intent[DECIDED])
-    client.delete_registered_model_tag(model, JOURNAL)
+    _end_change(client, model)
 
 
 def _withdraw(
@@ -290,9 +305,10 @@ def _apply(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -
             move_champion(client, model, champion, intent[EXPECTED])
         except ChampionMovedError:
             if _read_change(client, model) == intent:
-                client.delete_registered_model_tag(model, JOURNAL)
+                _end_change(client, model)
             raise
     else:  # begun by an earlier version of this code
+        check_now()
         client.set_registered_model_alias(model, CHAMPION, champion)
     if find_by_number(client, model, rejected):
         _withdraw(client, model, rejected or "", intent)
@@ -305,6 +321,7 @@ def _apply(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -
 
 def _undo(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> str | None:
     """Every step may be done again, as in ``_apply``; gives the champion that stays."""
+    check_now()
     before = (intent.get("rolled_back"), intent["previous"])
     there = [found for each in before if (found := find_by_number(client, model, each))]
     stays = version_by_alias(client, model, CHAMPION) or next(iter(there), None)
@@ -322,8 +339,16 @@ def _undo(client: MlflowClient, model: str, intent: Mapping[str, str | None]) ->
 
 
 def _close(client: MlflowClient, model: str, previous: str | None) -> None:
+    check_now()
     if previous and find_by_number(client, model, previous):
         client.set_registered_model_alias(model, PREVIOUS, previous)
     elif version_by_alias(client, model, PREVIOUS):
         client.delete_registered_model_alias(model, PREVIOUS)
+    _end_change(client, model)
+
+
+def _end_change(client: MlflowClient, model: str) -> None:
+    """Close the journal: the record, and the tag of a change begun before there were records."""
+    if settings.state_url():
+        changes.close_change(model)
     client.delete_registered_model_tag(model, JOURNAL)

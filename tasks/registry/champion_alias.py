@@ -17,6 +17,7 @@ from tasks import settings
 from tasks.errors import RegistryError
 from tasks.registry.client import open_registry
 from tasks.registry.versions import CHAMPION, champions, read_alias
+from tasks.store.leases import check_now
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,12 +74,14 @@ def move_champion(client: MlflowClient, model: str, version: str, expected: str 
 
     Raises:
         ChampionMovedError: Where another version is the champion; the alias was not changed.
+        LeaseLostError: Where the lease of this process has run out; neither was it.
     """
     now = read_alias(client, model, CHAMPION)
     if now == version:
         return
     if now != expected:
         raise ChampionMovedError(model, expected, now)
+    check_now()  # who has lost its lease must not set what was the champion twice
     store = _database(client)
     if store is not None:
         _move_in_one_statement(store, model, version, expected)

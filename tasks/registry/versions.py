@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from tasks import settings
 from tasks.errors import RegistryError
 from tasks.registry import seals
 from tasks.registry.anchors import ANCHOR
@@ -16,6 +17,7 @@ from tasks.registry.holds import HELD_UNTIL, how_withdrawn
 from tasks.registry.waiting import waits
 from tasks.spec.fingerprint import digest, spec_module, spec_path
 from tasks.spec.fleet import SEPARATOR
+from tasks.store import changes
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -260,7 +262,8 @@ def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
         return []
     registered = client.get_registered_model(model)
     replaced = {str(v.version): v.tags.get("replaced") for v in found}
-    begun = json.loads(registered.tags.get(JOURNAL, "{}"))
+    recorded = changes.open_change(model) if settings.state_url() else None
+    begun = json.loads(recorded or registered.tags.get(JOURNAL, "{}"))
     needed = {begun.get(role) for role in ("champion", "previous", "rolled_back", "refused")}
     needed.add(json.loads(registered.tags.get(ANCHOR, "{}")).get("version"))
     for version in map(str, registered.aliases.values()):

@@ -145,6 +145,16 @@ def check_leases(connection: Connection) -> int | None:
     return _held[-1].token if _held else None
 
 
+def check_now() -> None:
+    """``check_leases`` in a transaction of its own, where machines share their state.
+
+    Raises:
+        LeaseLostError: Where a lease of this process has run out.
+    """
+    if settings.state_url():
+        state_database.run(check_leases)
+
+
 def _renew(mine: Lease, seconds: int, over: threading.Event) -> None:
     """Renew a lease until it is over or lost; an outage is tried again."""
     asked = {**vars(mine), "seconds": seconds}

@@ -11,10 +11,12 @@ import pytest
 from mlflow import MlflowClient
 
 from tasks.errors import RegistryError
-from tasks.registry import anchors, versions
+from tasks.registry import aliases, anchors, versions
 from tasks.registry.aliases import finish_change, give_up, promote, roll_back, unfinished_rollback
 from tasks.registry.client import open_registry
 from tasks.registry.versions import JOURNAL
+from tasks.registry.waiting import Decision
+from tasks.store import changes, leases, state_database
 from tests.registry.test_versions import TAGS, bare_version
 
 pytestmark = [
@@ -243,3 +245,45 @@ def test_the_anchor_is_kept_and_read_back(client: MlflowClient) -> None:
     assert client.get_model_version("toy", made[1]).version
     with pytest.raises(RegistryError, match="no version 1 of toy any more"):
         versions.read_version(client, "toy", made[0])
+
+
+def test_who_has_lost_the_lease_moves_nothing(
+    client: MlflowClient, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine B took the lease while A stood still; each is a process of its own elsewhere."""
+    first, second = promoted(client, 2)
+    third = bare_version(client, **TAGS | {"night": "night-3", "twin_sha256": "t"})
+    monkeypatch.setenv("NIGHTLY_STATE_URL", postgres)
+    monkeypatch.setattr(leases, "_renew", lambda *_: None)
+    refusal = Decision("REFUSED", "Ada", "odd", "2026-02-01")
+    run_out = "UPDATE nightly_leases SET expires = clock_timestamp()"
+    with leases.lease("night-toy", "a") as of_a:
+        with monkeypatch.context() as dies:  # right after the change was recorded
+            dies.setattr(aliases, "move_champion", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                promote(client, "toy", third, second)
+        assert json.loads(changes.open_change("toy") or "")["champion"] == third
+        state_database.run(lambda c: c.exec_driver_sql(run_out).rowcount)
+        for late in (
+            lambda: promote(client, "toy", third, second),
+            lambda: roll_back(client, "toy", first, "late"),
+            lambda: aliases.refuse(client, "toy", third, refusal, None),
+            lambda: give_up(client, "toy", "late", None),
+        ):
+            with pytest.raises(leases.LeaseLostError, match="Nothing was changed"):
+                late()
+            assert state(client) == (second, first)
+        leases._held.remove(of_a)
+        with leases.lease("night-toy", "b"):
+            ended = finish_change(client, "toy")
+            assert ended is not None
+            assert ended.champion == third
+            assert state(client) == (third, second)
+            assert finish_change(client, "toy") is None
+            assert roll_back(client, "toy", second, "worse") == third
+            assert state(client) == (second, first)
+        leases._held.insert(0, of_a)
+        intent = {"champion": third, "previous": second, "replaced": second, "expected": second}
+        with pytest.raises(leases.LeaseLostError):  # it wakes up after it had recorded its change
+            aliases._apply(client, "toy", intent)
+        assert state(client) == (second, first)
