@@ -19,7 +19,7 @@ from hypothesis import settings
 
 from tasks.cli.environment import COLLECT_AFTER
 from tests import browser, servers, warm
-from tests.samples import samples
+from tests.samples import samples, skip_long
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 END = "-----END CERTIFICATE-----\n"
@@ -48,6 +48,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     servers = {"prefect_server", "served", "server", "proxy", "postgres_server"}
     long = {item.path for item in items if servers & set(getattr(item, "fixturenames", ()))}
     items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture is made."""
+    skip_long(item)
 
 
 def pytest_collection_finish() -> None:

@@ -1,20 +1,22 @@
-"""How much a test draws where any number would do: all of it in CI, a part where a person waits.
+"""How much is drawn and proven: all of it in CI, a part where a person waits.
 
-What is asserted is the same. ``NIGHTLY_CI=1 pytest`` draws all.
+A property draws fewer examples. Tests that take long to prove one rare order of nights, one fault
+after another or the state of an earlier release are marked ``long`` and skipped: what they prove
+depends on the code and not on the machine. ``NIGHTLY_CI=1 pytest`` draws and runs all.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TypeVar
+
+import pytest
 
 from tests.browser import REQUIRED
 
 ALL = bool(os.environ.get(REQUIRED))
 PART = 3
 """Of so many samples one is drawn."""
-Each = TypeVar("Each")
+LATER = f"takes long and is run in CI; run it here with: {REQUIRED}=1 pytest"
 
 
 def samples(count: int) -> int:
@@ -22,6 +24,11 @@ def samples(count: int) -> int:
     return count if ALL else max(4, count // PART)
 
 
-def some(each: Sequence[Each]) -> Sequence[Each]:
-    """Steps of a walk: the first, the last and some between them."""
-    return each if ALL else each[:: (len(each) - 1) // PART]
+def skip_long(item: pytest.Item, *, everything: bool = ALL) -> None:
+    """Skip a test that is marked ``long`` unless all have to run.
+
+    Raises:
+        pytest.skip.Exception: Where it is skipped.
+    """
+    if item.get_closest_marker("long") and not everything:
+        pytest.skip(LATER)

@@ -606,6 +606,7 @@ def test_each_event_reaches_the_receiver(server: dict[str, str], quick: Receiver
     assert len(others) == len(expected), others
 
 
+@pytest.mark.long
 def test_silence_reaches_the_receiver_once_and_speech_does_not(
     server: dict[str, str], quick: Receiver
 ) -> None:

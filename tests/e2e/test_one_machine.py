@@ -194,6 +194,7 @@ def test_the_run_in_mlflow(served: Served, night: dict[str, Any], page: Page) ->
     shoot(page, "mlflow_version")
 
 
+@pytest.mark.long
 def test_missed_nights_end_as_one(served: Served, model: Path, night: dict[str, Any]) -> None:
     """Nights due while nothing ran: one night over all the days, nothing done by the other."""
     for age in range(40, 43):
@@ -343,6 +344,7 @@ def test_killed_hard_the_next_start_has_the_same_deployments(restarted: Served) 
     assert names == {one["name"] for one in deployed}
 
 
+@pytest.mark.long
 def test_after_a_power_cut_in_a_night_the_next_one_ends_within_two_minutes(
     restarted: Served, model: Path
 ) -> None:

@@ -21,7 +21,6 @@ from tests.nights import (
     write_model,
     write_more,
 )
-from tests.samples import some
 
 pytestmark = [
     pytest.mark.usefixtures("warm_processes"),
@@ -122,6 +121,7 @@ def test_killed_in_training_finished_fits_are_reused(
     assert_as_undisturbed(ended.report, undisturbed[0])
 
 
+@pytest.mark.long
 def test_killed_again_and_again_at_any_moment(
     tmp_path: Path,
     days: Path,
@@ -175,6 +175,7 @@ STEPS = (
 """What changes the registry, in the order of a night: where it is killed, and when."""
 
 
+@pytest.mark.long
 def test_killed_at_each_step_of_the_registry_one_after_another(
     tmp_path: Path,
     days: Path,
@@ -190,14 +191,13 @@ def test_killed_at_each_step_of_the_registry_one_after_another(
     wrapper.write_text(KILL_IN)
     command = [nights.COMMAND[0], "-W", "ignore", str(wrapper), nights.COMMAND[-1]]
     made: list[list[str]] = []
-    steps = some(STEPS)
-    for function, when in steps:
+    for function, when in STEPS:
         with monkeypatch.context() as patch:
             patch.setattr(nights, "COMMAND", command)
             ended = run_command(home, model, KILL_IN=function, KILL_WHEN=when)
         assert ended.code == -signal.SIGKILL, (function, ended.err)
         made.append(versions_of())
-    assert made == [[], *[["1"]] * (len(steps) - 1)]
+    assert made == [[], *[["1"]] * (len(STEPS) - 1)]
     report = run_night(model)
     assert_as_undisturbed(report, undisturbed[0])
     client = open_registry()

@@ -168,6 +168,7 @@ def assert_nothing_was_trained(night: Night) -> None:
     assert not list((night.place / "home").rglob(f"*{night.as_of}*"))
 
 
+@pytest.mark.long
 def test_each_request_fails_once(
     night: Night, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +191,7 @@ FOR_EVER = {
 }
 
 
+@pytest.mark.long
 def test_requests_that_fail_for_ever_one_after_another(
     night: Night, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

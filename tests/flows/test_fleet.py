@@ -55,6 +55,7 @@ def current(home: Path) -> pd.DataFrame:
     return rows.groupby("shop").agg(model=("model", "unique"), version=("version", "unique"))
 
 
+@pytest.mark.long
 def test_a_fleet_over_its_nights(
     prefect_server: None,
     blank_pictures: None,

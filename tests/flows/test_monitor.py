@@ -212,6 +212,7 @@ def test_a_night_that_reverts_publishes_with_the_restored_version(spoilt: Path) 
     assert other["verdict"] == "PROMOTED"  # an edit is not held
 
 
+@pytest.mark.long
 def test_a_bad_line_goes_back_to_the_anchor_although_each_night_promotes(folder: Path) -> None:
     """No two graded days have the same champion and predecessor."""
     write_more(folder / "days", 41, 42)

@@ -28,6 +28,7 @@ from tests.old_state.rows import nth_day, write_days
 from tests.served import PARQUET, parquet_body, served
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.usefixtures("warm_processes"),
     *(pytest.mark.filterwarnings(text) for text in MLFLOW_WARNINGS),
 ]

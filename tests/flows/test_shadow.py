@@ -29,6 +29,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.long
 def test_shadow_nights_end_on_live_days_also_where_the_night_is_killed_or_with_a_person(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

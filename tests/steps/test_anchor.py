@@ -116,6 +116,7 @@ def forge(number: int, version: str, value: float) -> None:
     write_json(live_days.live_folder("toy") / f"{nth_day(number)}.json", found)
 
 
+@pytest.mark.long
 def test_a_bad_line_goes_back_to_the_anchor_which_costs_one_night_where_it_is_broken(
     tmp_path: Path,
 ) -> None:

@@ -53,6 +53,7 @@ def full(*_: Any) -> Any:
     raise OSError(28, "No space left on device")
 
 
+@pytest.mark.long
 def test_a_version_is_promoted_on_live_days_refused_on_live_days_or_ended_by_a_rollback(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_version_is_promoted_on_live_days_refused_on_live_days_or_ended_by_a_r
     assert (again["verdict"], again["waiting"]["version"], champion_of()) == ("SHADOW", "5", "1")
 
 
+@pytest.mark.long
 def test_edited_code_ends_it_and_where_a_person_is_asked_as_well_the_judged_version_waits(
     model: Path,
 ) -> None:

@@ -162,6 +162,7 @@ def test_every_day_lies_in_one_period(day: date, every: int) -> None:
     assert tuning.period_of(first, every) == first
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings(*MLFLOW_WARNINGS)
 def test_a_night_searches_and_goes_on_without_what_hangs(
     tmp_path: Path, registry_home: Path, warm_processes: None, warm_fits: None
