@@ -10,7 +10,6 @@ if __name__ == "__main__":
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.steps.backtest import (
     end_backtest,
@@ -23,9 +22,10 @@ from tasks.steps.backtest import (
 )
 from tasks.steps.config import BacktestConfig
 from tasks.steps.sweep import noted_run
+from tasks.steps.task_runner import ChosenRunner
 
 
-@flow(task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
+@flow(task_runner=ChosenRunner())  # type: ignore[arg-type]
 def backtest(config: BacktestConfig) -> State:
     """Replay past nights; the champion and the registry are not changed."""
     with noted_run():

@@ -9,7 +9,6 @@ if __name__ == "__main__":
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.promotion.checks import Status
 from tasks.steps.config import RetrainConfig
@@ -28,11 +27,12 @@ from tasks.steps.release import (
 )
 from tasks.steps.report import end_again, end_night, publish_report
 from tasks.steps.shadow import follow_shadow
+from tasks.steps.task_runner import ChosenRunner
 from tasks.steps.train import fit_candidate, refit_challenger
 from tasks.steps.waiting import begin_shadow, wait_for_person
 
 
-@flow(task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
+@flow(task_runner=ChosenRunner())  # type: ignore[arg-type]
 def retrain(config: RetrainConfig) -> State:
     """Retrain one model for one as-of date; the champion changes only if every check passes."""
     if config.look and not (config := look_again(config)).as_of:

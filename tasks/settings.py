@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from tasks.errors import WrongInputError
@@ -131,6 +132,59 @@ def keep_versions() -> int:
 def store_bytes() -> int:
     """How large the store of prepared days may grow: ``NIGHTLY_STORE_GB``, else 20."""
     return _whole_number("NIGHTLY_STORE_GB", 20, 1) * 10**9
+
+
+def workers() -> int | str | None:
+    """Where the parts of a run go that can go side by side.
+
+    Returns:
+        How many processes of this machine, ``NIGHTLY_WORKERS``; the address of a Dask scheduler,
+        ``NIGHTLY_DASK_ADDRESS``; None for threads of the run's own process.
+
+    Raises:
+        SettingsError: Where one cannot be used, both are set, or what they need is not installed.
+    """
+    count, address = (os.environ.get(n) for n in ("NIGHTLY_WORKERS", "NIGHTLY_DASK_ADDRESS"))
+    if not count and not address:
+        return None
+    if count and address:
+        raise SettingsError(
+            f"NIGHTLY_WORKERS ({count}) and NIGHTLY_DASK_ADDRESS ({hide(address)}) are both set, "
+            "expected one: processes of this machine, or the workers of a Dask scheduler."
+        )
+    if address and not re.fullmatch(
+        r"(tcp|tls)://[^\s/:]+:\d+|(tcp|tls)://\[[^\s/]+\]:\d+", address
+    ):
+        raise SettingsError(
+            f"NIGHTLY_DASK_ADDRESS: found {hide(address)!r}, expected the address of a Dask "
+            "scheduler such as tls://10.0.0.5:8786."
+        )
+    found = address or _whole_number("NIGHTLY_WORKERS", 1, 1)
+    absent = [name for name in ("distributed", "prefect_dask") if find_spec(name) is None]
+    if absent:
+        named = "NIGHTLY_DASK_ADDRESS" if address else "NIGHTLY_WORKERS"
+        raise SettingsError(
+            f"{named} needs the package {absent[0]}, which is not installed: "
+            "pip install -e '.[dask]'"
+        )
+    return found
+
+
+def check_workers(server: str | None) -> None:
+    """Raise SettingsError where the workers of a run cannot be used.
+
+    Args:
+        server: Address of the Prefect server; None for one that the command starts.
+    """
+    named = workers()
+    if isinstance(named, str) and not server:
+        host = re.sub(r":\d+$", "", named.partition("://")[2]).strip("[]")
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            raise SettingsError(
+                f"NIGHTLY_DASK_ADDRESS: {hide(named)} is another machine, whose workers cannot "
+                "reach a Prefect server that this command would start. Set PREFECT_API_URL to one "
+                "that they reach, here and for the workers."
+            )
 
 
 def predictions_folder() -> Path:

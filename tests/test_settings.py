@@ -177,3 +177,47 @@ def test_days_cut_from_a_package_are_seen_and_none_are_added(home: Path) -> None
         (borrowed / "data" / "made-now").mkdir()
     assert [place.name for place in (home / "data").iterdir()] == ["made-before"]
     assert not borrowed.exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "address", "server", "said"),
+    [
+        ("0", "", None, "NIGHTLY_WORKERS: found '0', expected a whole number of at least 1"),
+        ("two", "", None, "NIGHTLY_WORKERS: found 'two', expected a whole number of at least 1"),
+        (
+            "2",
+            "tcp://127.0.0.1:8786",
+            None,
+            r"NIGHTLY_WORKERS \(2\) and NIGHTLY_DASK_ADDRESS .*both",
+        ),
+        ("", "10.0.0.5:8786", None, "NIGHTLY_DASK_ADDRESS: found .*expected the address"),
+        ("", "tcp://10.0.0.5:8786", None, "another machine.*Set PREFECT_API_URL"),
+        ("", "tls://[fe80::1]:8786", None, "another machine.*Set PREFECT_API_URL"),
+        ("", "tcp://127.0.0.1:8786", None, ""),
+        ("", "tls://10.0.0.5:8786", "http://10.0.0.4:4200/api", ""),
+        ("2", "", None, ""),
+        ("", "", None, ""),
+    ],
+)
+def test_what_is_said_of_workers(
+    count: str, address: str, server: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTLY_WORKERS", count)
+    monkeypatch.setenv("NIGHTLY_DASK_ADDRESS", address)
+    if said:
+        with pytest.raises(settings.SettingsError, match=said):
+            settings.check_workers(server)
+    else:
+        settings.check_workers(server)
+        assert settings.workers() == (int(count) if count else address or None)
+
+
+def test_workers_without_their_extra_name_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NIGHTLY_WORKERS", "2")
+    monkeypatch.setattr("tasks.settings.find_spec", lambda _: None)
+    with pytest.raises(settings.SettingsError, match=r"distributed, .*pip install -e '.\[dask\]'"):
+        settings.workers()
+    monkeypatch.delenv("NIGHTLY_WORKERS")
+    assert settings.workers() is None

@@ -27,7 +27,7 @@ from tasks.errors import NightlyError, SpecError, WrongInputError, to_message
 from tasks.promotion.checks import Status
 from tasks.reporting.decisions import recall
 from tasks.reporting.held import NOTHING, night_to_take_up
-from tasks.settings import SettingsError, check_home
+from tasks.settings import SettingsError, check_home, check_workers
 from tasks.spec.fleet import model_name, spec_of
 from tasks.spec.loading import load_spec
 from tasks.spec.values import shown
@@ -129,6 +129,7 @@ def run_retrain(retrain: Callable[..., Any]) -> None:
 
     asked = retrain_parser().parse_args()
     _import_model(asked.model)  # what is wrong with it is said before a server is started
+    _check_workers()
     config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of, look=asked.look)
     with own_stdout(), embedded_server(), shown_progress(asked.verbose):
         state = retrain(config, return_state=True)
@@ -214,6 +215,7 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
     _import_model(asked.model)
     if asked.against:
         sys.exit(_review(asked))
+    _check_workers()
     with own_stdout(), embedded_server(), shown_progress(asked.verbose):
         state = backtest(config, return_state=True)
     found = state.result(raise_on_failure=False)
@@ -290,6 +292,16 @@ def _registered(asked: argparse.Namespace) -> str:
     try:
         return model_name(asked.model, asked.partition)
     except SpecError as error:
+        sys.exit(fail(str(error), error.exit_code))
+
+
+def _check_workers() -> None:
+    """End the command where the workers that the environment names cannot be used."""
+    from prefect.settings import PREFECT_API_URL
+
+    try:
+        check_workers(PREFECT_API_URL.value())
+    except SettingsError as error:
         sys.exit(fail(str(error), error.exit_code))
 
 

@@ -18,9 +18,14 @@ from tasks.steps.progress import tell_progress
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
 from tasks.steps.state import Cleaned, Examples, seconds_since
+from tasks.steps.task_runner import has_workers, spread
 from tasks.store import frames
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from tasks.spec.model_spec import ModelSpec
     from tasks.steps.state import Night
 
 
@@ -39,6 +44,7 @@ def clean_days(night: Night) -> Cleaned:
     """Accept or quarantine the rows of new days, and clean them."""
 
     spec, started = load_spec(night.model), time.perf_counter()
+    new = tuple(clean_ahead(spec, night.model, night.days))
     try:
         found = cleaning.clean_days(spec, night.days, tell_progress("clean", "days"))
     except (SourceSettingsError, SourceOutageError):
@@ -50,12 +56,14 @@ def clean_days(night: Night) -> Cleaned:
     totals = {str(name): int(found.counts[name].sum()) for name in found.counts}
     log.info(
         "clean     %d new of %d days: %s rows in, %s accepted, %s quarantined, %s duplicates",
-        len(found.new),
+        len(new or found.new),
         len(night.days),
         *(f"{totals[name]:,}" for name in ("rows_in", "accepted", "quarantined", "duplicates")),
     )
     held = _without_rows(night, found)
-    return Cleaned(found.refs, found.new, found.rejected, totals, seconds_since(started), held)
+    return Cleaned(
+        found.refs, new or found.new, found.rejected, totals, seconds_since(started), held
+    )
 
 
 def name_extract(parameters: dict[str, Any]) -> str:
@@ -76,7 +84,9 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
     spec, started = load_spec(night.model), time.perf_counter()
     split = split_days(spec, list(night.days), night.as_of)
     tell = tell_progress("features", "days")
+    ahead = extract_ahead(spec, night.model, night.days, clean.refs, split.wanted)
     refs, new = prepare_examples(spec, night.days, clean.refs, split.wanted, tell)
+    new = tuple(ahead) or new
     training = frames.read_days([refs[day] for day in split.train], columns=["target"])
     if fault := spec.problem.training_fault(training):
         raise HistoryError(
@@ -93,6 +103,38 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
         split.holdout[-1],
     )
     return Examples(refs, split, new, tuple(spec.candidates), seconds_since(started), time.time())
+
+
+@task(task_run_name="clean a part of the days", cache_policy=NO_CACHE)
+def clean_part(model: str, days: dict[date, str], part: Sequence[date]) -> None:
+    """Clean some of the days into the store."""
+    cleaning.clean_days(load_spec(model), {day: days[day] for day in part})
+
+
+@task(task_run_name="extract features of a part of the days", cache_policy=NO_CACHE)
+def extract_part(
+    model: str, days: dict[date, str], clean: dict[date, frames.Ref], part: Sequence[date]
+) -> None:
+    """Extract the features of some of the days into the store."""
+    prepare_examples(load_spec(model), days, clean, part)
+
+
+def clean_ahead(spec: ModelSpec, model: str, days: dict[date, str]) -> Sequence[date]:
+    """Let workers clean what is not in the store yet; the days where they did, else none."""
+    new = cleaning.days_to_clean(spec, days) if has_workers() else []
+    return new if spread(clean_part, new, model, days) else ()
+
+
+def extract_ahead(
+    spec: ModelSpec,
+    model: str,
+    days: dict[date, str],
+    clean: dict[date, frames.Ref],
+    wanted: Sequence[date],
+) -> Sequence[date]:
+    """Let workers extract features that are not in the store yet, as ``clean_ahead``."""
+    new = days_to_prepare(spec, days, wanted) if has_workers() else []
+    return new if spread(extract_part, new, model, days, clean) else ()
 
 
 def _without_rows(night: Night, found: cleaning.CleanDays) -> tuple[str, ...]:

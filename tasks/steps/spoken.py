@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from typing import Any, ParamSpec, TypeVar
@@ -16,6 +16,7 @@ from tasks.shown import clean, shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Needs = Callable[[Mapping[str, Any]], Mapping[str, float]]
 
 
 class _Task(prefect.Task[P, R]):
@@ -24,27 +25,36 @@ class _Task(prefect.Task[P, R]):
     Prefect looks into every argument for results of other tasks, however deep: of a night's days,
     references and figures that took a tenth of a small night, and there are none in them. Which
     task has made a record is still seen.
+
+    Attributes:
+        needs: What a worker must have for it, of the task's arguments.
     """
 
+    needs: Needs = staticmethod(lambda _: {})
+
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return super().__call__(*map(_whole, arguments), **_all_whole(named))
+        return super().__call__(*map(_whole, arguments), **all_whole(named))
 
     def submit(self, *arguments: Any, **named: Any) -> Any:
-        return super().submit(*map(_whole, arguments), **_all_whole(named))
+        return super().submit(*map(_whole, arguments), **all_whole(named))
 
 
 def _whole(argument: Any) -> Any:
     return opaque(argument) if is_dataclass(argument) else argument
 
 
-def _all_whole(named: dict[str, Any]) -> dict[str, Any]:
+def all_whole(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a task, each record marked as one to hand on whole."""
     return {name: _whole(argument) for name, argument in named.items()}
 
 
-def task(**options: Any) -> Callable[[Callable[P, R]], prefect.Task[P, R]]:
+def task(
+    *, needs: Needs | None = None, **options: Any
+) -> Callable[[Callable[P, R]], prefect.Task[P, R]]:
     """``prefect.task`` whose errors are fit to be shown: Prefect stores what they say.
 
     Args:
+        needs: Gives the resources that a worker must have for it, of the task's arguments.
         options: Those of ``prefect.task``.
     """
 
@@ -54,7 +64,9 @@ def task(**options: Any) -> Callable[[Callable[P, R]], prefect.Task[P, R]]:
             with errors_shown():
                 return function(*arguments, **named)
 
-        return _Task(guarded, **options)
+        made = _Task(guarded, **options)
+        made.needs = needs or made.needs
+        return made
 
     return decorate
 
