@@ -169,14 +169,19 @@ def test_a_wrong_block_is_named(wrong: str, monkeypatch: pytest.MonkeyPatch) -> 
         settings.alarm_block()
 
 
-def test_days_cut_from_a_package_are_seen_and_none_are_added(home: Path) -> None:
+def test_days_cut_from_a_package_are_seen_and_none_are_added(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (home / "data" / "made-before").mkdir(parents=True)
+    monkeypatch.setenv("NIGHTLY_STATE_URL", "postgresql://host/nightly")
     with settings.borrowed_home():
+        assert settings.state_url() is None
         borrowed = Path(os.environ["NIGHTLY_HOME"])
         assert [place.name for place in (borrowed / "data").iterdir()] == ["made-before"]
         (borrowed / "data" / "made-now").mkdir()
     assert [place.name for place in (home / "data").iterdir()] == ["made-before"]
     assert not borrowed.exists()
+    assert settings.state_url() == "postgresql://host/nightly"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from tasks.settings import SettingsError, check_home, check_workers
 from tasks.spec.fleet import model_name, spec_of
 from tasks.spec.loading import load_spec
 from tasks.spec.values import shown
+from tasks.store import mirror
 from tasks.store.scratch import own_folder
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def answer_if_decided() -> None:
     set_defaults()
     try:
         check_home()
-    except SettingsError as error:
+        if not asked.check:
+            mirror.pull(patience=0)
+    except NightlyError as error:
         sys.exit(fail(str(error), error.exit_code))
     if asked.check:
         sys.exit(_check(asked))

@@ -150,7 +150,7 @@ def keep_quarantined(model: str, batch: Sequence[date], rows: pd.DataFrame) -> N
         if len(those):
             files.write_parquet(file, those)
         else:
-            file.unlink(missing_ok=True)
+            files.remove(file)
 
 
 def _part_days(file: Path, own: date) -> None:

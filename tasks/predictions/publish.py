@@ -182,7 +182,7 @@ def forget_old(model: str, label_delay: timedelta) -> None:
     """Remove the predictions of all nights but the newest ``KEPT`` whose labels may be final."""
     for record in sorted(folder_of(model).glob("????-??-??.json"))[: -KEPT - label_delay.days]:
         for old in folder_of(model).glob(f"{record.stem}.*"):
-            old.unlink(missing_ok=True)
+            files.remove(old)
 
 
 def fault_of(

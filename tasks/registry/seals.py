@@ -6,6 +6,7 @@ make one that is loaded.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import json
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.errors import RegistryError
-from tasks.store import files, locks
+from tasks.store import files, locks, state_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -135,6 +136,7 @@ def adopt_once(client: MlflowClient) -> None:
     """
     file = _key_file()
     if settings.seal_key() or file.exists():
+        check_same_key()
         return
     with locks.lock("seal", wait=300):
         if file.exists():
@@ -145,6 +147,31 @@ def adopt_once(client: MlflowClient) -> None:
                 found = client.search_model_versions(f"name = '{model.name}'")
                 vouch_for(client, found, made)
         files.write_file(file, made.encode())
+    check_same_key()
+
+
+def check_same_key() -> None:
+    """Check that machines that share their state sign with one key; the first one says which.
+
+    Raises:
+        SettingsError: Where this machine has another.
+    """
+    url = settings.state_url()
+    if url and not _is_same(url, _sign(["nightly.key"], None)):
+        raise settings.SettingsError(
+            "This machine signs versions with another key than the first one that used the "
+            "database of NIGHTLY_STATE_URL, so neither would load the other's. Give both the same "
+            "NIGHTLY_SEAL_KEY: that of the first one, else what its file seal.key in the state "
+            "directory holds. Where all have got a new key: "
+            "python deployments/share.py --push --replace"
+        )
+
+
+@functools.cache
+def _is_same(url: str, mark: str) -> bool:
+    """Asked once of a database: a night opens the registry many times."""
+    del url
+    return state_database.first_fact(SEAL, mark) == mark
 
 
 def _values(tags: Mapping[str, str], names: Iterable[str]) -> list[str | None]:

@@ -25,7 +25,7 @@ from tasks.registry.champion_alias import champion_now
 from tasks.shown import hide
 from tasks.sources.serialize import source_from_json, source_to_json
 from tasks.spec.fleet import fleet_of
-from tasks.store.files import read_json, write_json
+from tasks.store.files import read_json, remove, write_json
 
 if TYPE_CHECKING:
     from tasks.reporting.report_schema import Report
@@ -85,12 +85,12 @@ def remember(
         "source": described,
         "timezone": timezone,
         "skip": [day.isoformat() for day in skip],
-        "code": {str(file): _first_digest(file) for file in code},
+        "code": {portable(file): _first_digest(file) for file in code},
         "libraries": _libraries(),
         "registry": hide(settings.tracking_uri()),
         "days": fingerprint(days),
-        "evidence": {str(file): file.stat().st_size for file in evidence},
-        "report": str(report),
+        "evidence": {portable(file): file.stat().st_size for file in evidence},
+        "report": portable(report),
         "report_sha256": _digest(report),
         "champion": champion,
     }
@@ -103,7 +103,7 @@ def forget(name: str) -> None:
     name = fleet_of(name)
     for file in (settings.home() / "decisions").glob("*/*.json"):
         if read_json(file).get("name") == name:
-            file.unlink()
+            remove(file)
 
 
 def recall(model: str, as_of: date | None, now: datetime) -> Report | None:
@@ -142,16 +142,16 @@ def _recall(model: str, as_of: date | None, now: datetime) -> Report | None:
         listed = source.list_days(newest)
     skip = {date.fromisoformat(day) for day in record["skip"]}
     days = {day: mark for day, mark in listed.items() if day not in skip}
-    code = {*map(str, _project_code()), *record["code"]}
-    report = Path(record["report"])
+    code = {*map(portable, _project_code()), *record["code"]}
+    report = placed(record["report"])
     same = (
         (record["model"], record["as_of"]) == (full_name(model), newest.isoformat())
         and record["days"] == fingerprint(days)
-        and record["code"] == {file: _digest(Path(file)) for file in code}
+        and record["code"] == {file: _digest(placed(file)) for file in code}
         and record["libraries"] == _libraries()
         and record["registry"] == hide(settings.tracking_uri())
         and record["report_sha256"] == _digest(report)
-        and all(Path(file).stat().st_size >= size for file, size in record["evidence"].items())
+        and all(placed(file).stat().st_size >= size for file, size in record["evidence"].items())
         and (
             newest.isoformat() != records[-1].stem  # later nights have made other champions since
             or record["champion"] == champion_now(record["name"])
@@ -177,6 +177,28 @@ def full_name(model: str) -> str:
     if at:
         return f"{Path(f'{file}.py').resolve()}@{partition}"
     return str(Path(model).resolve()) if model.endswith(".py") else model
+
+
+def portable(file: Path) -> str:
+    """How a file of the state directory or the project is named on any machine."""
+    for name, place in _places().items():
+        if file.is_relative_to(place):
+            return f"{name}/{file.relative_to(place).as_posix()}"
+    return str(file)
+
+
+def placed(name: str) -> Path:
+    """Where the file of this name from ``portable`` lies here."""
+    first, _, rest = name.partition("/")
+    return _places()[first] / rest if first in _places() else Path(name)
+
+
+def _places() -> dict[str, Path]:
+    return {
+        "{predictions}": settings.predictions_folder(),
+        "{home}": settings.home(),
+        "{project}": settings.PROJECT,
+    }
 
 
 def _project_code() -> list[Path]:

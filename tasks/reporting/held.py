@@ -17,7 +17,7 @@ from tasks.errors import to_message
 from tasks.features.as_of import reasons_to_hold
 from tasks.reporting.decisions import fingerprint, full_name
 from tasks.sources.serialize import source_from_json, source_to_json
-from tasks.store.files import read_json, write_json
+from tasks.store.files import read_json, remove, write_json
 
 if TYPE_CHECKING:
     from tasks.sources.base import Source
@@ -73,7 +73,7 @@ def forget_held(name: str, as_of: date) -> None:
     """Drop what a night has taken up, or a newer one has left behind."""
     for file in _records(name):
         if read_json(file)["as_of"] <= as_of.isoformat():
-            file.unlink()
+            remove(file)
 
 
 def night_to_take_up(model: str) -> date | None:

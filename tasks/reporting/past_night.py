@@ -1,4 +1,4 @@
-"""A night that was, as frames for a notebook. It only reads."""
+"""A night that was, as frames for a notebook. It only reads, and brings copies up to date."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.registry import versions
 from tasks.registry.client import open_registry
 from tasks.reporting import archive
 from tasks.spec.loading import load_spec
-from tasks.store import frames
+from tasks.store import frames, mirror
 from tasks.store.files import read_json
 from tasks.training import fit, tuning
 
@@ -179,6 +179,7 @@ def open_night(model: str, as_of: date | str) -> PastNight:
         PastNightError: Where there is no such night; it names the newest.
     """
     spec = load_spec(model)
+    mirror.pull()
     try:
         day = date.fromisoformat(str(as_of))
     except ValueError as error:

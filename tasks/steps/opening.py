@@ -37,7 +37,7 @@ from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
 from tasks.steps.state import Night
 from tasks.steps.sweep import noted_run
-from tasks.store import locks
+from tasks.store import locks, mirror
 
 if TYPE_CHECKING:
     from tasks.steps.config import RetrainConfig
@@ -58,6 +58,7 @@ def only_change(name: str) -> Iterator[None]:
     The models of a fleet have one lock.
     """
     with noted_run(), locks.lock_between_machines(f"night-{fleet_of(name)}", wait=6 * 3600):
+        mirror.pull()
         yield
 
 

@@ -175,7 +175,7 @@ def close_rollback(flow: Any, flow_run: FlowRun, state: State) -> None:  # noqa:
     Killed before that, the same command ends this rollback and does not go back once more.
     """
     config = RollbackConfig.model_validate(flow_run.parameters["config"])
-    _note(config.model).unlink(missing_ok=True)
+    files.remove(_note(config.model))
 
 
 def held_through(model: str, version: str | None = None) -> date | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.errors import NightlyError
+from tasks.store import records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +84,12 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
 
 def write_json(path: Path, content: object) -> None:
     """Write indented JSON, atomically."""
-    write_file(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
+    write_file(path, as_json(content))
+
+
+def as_json(content: object) -> bytes:
+    """What ``write_json`` writes."""
+    return json.dumps(content, indent=1, ensure_ascii=False).encode()
 
 
 def read_json(path: Path) -> Any:
@@ -92,7 +98,32 @@ def read_json(path: Path) -> Any:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file atomically: temporary name, fsync, rename.
+    """Write a file atomically: temporary name, fsync, rename; first record it, where it is shared.
+
+    Raises:
+        StoreError: Where the disk is full, read-only or not permitted; names the path.
+        LeaseLostError: Where it is shared and the lease of this process has run out.
+    """
+    with records.written_here(path) as shared:
+        if shared:
+            records.keep(shared, content)
+        write_here(path, content)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there, also from what machines share.
+
+    Raises:
+        LeaseLostError: Where it is shared and the lease of this process has run out.
+    """
+    with records.written_here(path) as shared:
+        if shared and (path.is_file() or path.is_symlink()):
+            records.keep(shared, b"", records.GONE)
+        path.unlink(missing_ok=True)
+
+
+def write_here(path: Path, content: bytes) -> None:
+    """Write a file atomically on this machine alone.
 
     Raises:
         StoreError: Where the disk is full, read-only or not permitted; names the path.
@@ -119,6 +150,14 @@ def point_to(link: Path, target: str) -> None:
     Raises:
         StoreError: Where the folder cannot be written.
     """
+    with records.written_here(link) as shared:
+        if shared:
+            records.keep(shared, target.encode(), records.LINK)
+        link_here(link, target)
+
+
+def link_here(link: Path, target: str) -> None:
+    """``point_to`` on this machine alone."""
     temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
     try:
         temporary.unlink(missing_ok=True)
@@ -135,14 +174,19 @@ def move(file: Path, place: Path) -> None:
     Raises:
         StoreError: Where the folder cannot be written.
     """
-    try:
-        if file.is_file():
-            file.replace(place)
-        else:
-            place.unlink(missing_ok=True)
-        sync_folder(place.parent)
-    except OSError as error:
-        raise DiskError(unwritable(place, error)) from error
+    with records.written_here(place) as shared:
+        try:
+            if shared and file.is_file():
+                records.keep(shared, file.read_bytes())
+            elif shared and place.is_file():
+                records.keep(shared, b"", records.GONE)
+            if file.is_file():
+                file.replace(place)
+            else:
+                place.unlink(missing_ok=True)
+            sync_folder(place.parent)
+        except OSError as error:
+            raise DiskError(unwritable(place, error)) from error
 
 
 def share(path: Path, mode: int, group: int | None) -> None:

@@ -81,6 +81,37 @@ def run(work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
         time.sleep(AGAIN)
 
 
+def first_fact(name: str, value: str) -> str:
+    """What the first machine said of something on which all that share the state must agree.
+
+    Args:
+        name: Name of the fact.
+        value: What this machine says; kept where it is the first.
+    """
+    asked = {"name": name, "value": value}
+
+    def agree(connection: Connection) -> str:
+        connection.exec_driver_sql(
+            "INSERT INTO nightly_facts VALUES (%(name)s, %(value)s) ON CONFLICT DO NOTHING", asked
+        )
+        found = connection.exec_driver_sql(
+            "SELECT value FROM nightly_facts WHERE name = %(name)s", asked
+        )
+        return str(found.scalar_one())
+
+    return run(agree)
+
+
+def forget_fact(name: str) -> None:
+    """Let the next machine say anew what all have to agree on."""
+    asked = {"name": name}
+    run(
+        lambda c: c.exec_driver_sql(
+            "DELETE FROM nightly_facts WHERE name = %(name)s", asked
+        ).close()
+    )
+
+
 @functools.cache
 def _engine(url: str) -> Engine:
     """The engine of an address, once its tables are there."""

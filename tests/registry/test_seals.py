@@ -14,6 +14,7 @@ from tasks.errors import RegistryError
 from tasks.registry import packages, seals, versions
 from tasks.registry import runs as run_records
 from tasks.registry.client import open_registry
+from tasks.store import mirror
 from tests.registry.test_versions import NIGHT, TRUSTED, X, register
 
 pytestmark = [
@@ -53,6 +54,23 @@ def refused(client: MlflowClient, version: str) -> list[str]:
             load()
         said.append(str(error.value))
     return said
+
+
+def test_machines_that_share_their_state_sign_with_one_key(
+    registry_home: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTLY_STATE_URL", postgres)
+    open_registry()
+    own = (registry_home / "seal.key").read_text()
+    monkeypatch.setenv("NIGHTLY_SEAL_KEY", own)
+    open_registry()
+    monkeypatch.setenv("NIGHTLY_SEAL_KEY", "another key of at least 32 characters")
+    with pytest.raises(settings.SettingsError, match="another key than the first one") as raised:
+        open_registry()
+    assert own not in str(raised.value)
+    mirror.push(replace=True)
+    seals._is_same.cache_clear()
+    open_registry()
 
 
 def test_a_sealed_version_is_loaded(client: MlflowClient, sealed: str) -> None:

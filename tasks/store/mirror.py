@@ -1,0 +1,156 @@
+"""This machine's copy of the records that machines share."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tasks import settings
+from tasks.store import files, records, state_database
+
+log = logging.getLogger("nightly")
+NOTE = "shared.json"
+"""File of the state directory: which database it has joined, and how far it has read it."""
+SEAL = "nightly.seal"
+"""Fact that says with which key the machines sign."""
+DATABASE = "SELECT value FROM nightly_facts WHERE name = 'database'"
+
+
+def pull(patience: float = state_database.PATIENCE) -> None:
+    """Bring the copies of this machine up to date; nothing is done where no database is shared.
+
+    Args:
+        patience: Seconds for which a database that does not answer is asked again.
+
+    Raises:
+        SettingsError: Where this state directory has files that the database does not know.
+        StateOutageError: Where the database does not answer.
+    """
+    if settings.state_url() is None:
+        return
+    database = state_database.run(lambda c: c.exec_driver_sql(DATABASE).scalar_one(), patience)
+    place = settings.ensure_home() / NOTE
+    with records.this_machine():
+        note = _read(place)
+        joined = note.get("database") == database
+        found = records.newer(note["seen"] if joined else 0)
+        if not joined and (unknown := differing(found)):
+            raise settings.SettingsError(
+                f"{unknown[0]} and {len(unknown) - 1:,} more files of the state directory are not "
+                "in the database of NIGHTLY_STATE_URL, or others there. Take them there with "
+                "python deployments/share.py --push, or set NIGHTLY_HOME to an empty directory."
+            )
+        for record in found:
+            _copy(record)
+        if found or not joined:
+            seen = found[-1].seq if found else 0
+            files.write_here(place, files.as_json({"database": database, "seen": seen}))
+    if found:
+        log.debug("shared    %d records of the shared state", len(found))
+
+
+def push(*, replace: bool) -> list[str]:
+    """Record every file of this state directory that the database does not have.
+
+    Args:
+        replace: Also those of which it has others.
+
+    Returns:
+        Their names.
+
+    Raises:
+        SettingsError: Where it has others, and they are not to be replaced; nothing is recorded.
+    """
+    if replace:
+        state_database.forget_fact(SEAL)
+    with records.this_machine():
+        known = {record.path for record in records.newer(0) if record.kind != records.GONE}
+        missing = differing(records.newer(0))
+        other = [name for name in missing if name in known]
+        if other and not replace:
+            raise settings.SettingsError(
+                f"The database of NIGHTLY_STATE_URL has another {other[0]}, and {len(other) - 1:,} "
+                "more that differ: the directory and the database have had nights of the same "
+                "model apart. Set NIGHTLY_HOME to an empty directory to go on with those of the "
+                "database, or add --replace to go on with those of this directory."
+            )
+        for name in missing:
+            records.keep(name, *_held(records.place_of(name)))
+    pull_all()
+    return missing
+
+
+def pull_all() -> None:
+    """Bring every copy of this machine up to date, also those that were changed here by hand."""
+    (settings.home() / NOTE).unlink(missing_ok=True)
+    with records.this_machine():
+        for record in records.newer(0):
+            _copy(record)
+    pull()
+
+
+def leave() -> None:
+    """Bring every copy up to date and forget the database: from now on there are only the files."""
+    pull_all()
+    (settings.home() / NOTE).unlink()
+
+
+def differing(found: list[records.Record]) -> list[str]:
+    """Names of the shared files of this machine that are none of these records."""
+    known = {(each.path, each.kind, each.sha256) for each in found}
+    here = []
+    for room in records.ROOMS:
+        place = records.place_of(f"{room}/x").parent
+        for file in sorted(place.rglob("*")):
+            name = records.name_of(file)
+            if (
+                name is None
+                or file.name.startswith(".")
+                or not (file.is_file() or file.is_symlink())
+            ):
+                continue
+            content, kind = _held(file)
+            if (name, kind, hashlib.sha256(content).hexdigest()) not in known:
+                here.append(name)
+    return here
+
+
+def _copy(record: records.Record) -> None:
+    """Make a file of this machine what its record says."""
+    place = records.place_of(record.path)
+    if record.kind == records.GONE:
+        place.unlink(missing_ok=True)
+        return
+    if place.is_file() or place.is_symlink():
+        content, kind = _held(place)
+        if (kind, hashlib.sha256(content).hexdigest()) == (record.kind, record.sha256):
+            return
+    body = records.read_body(record)
+    if body is None:  # written anew since: it comes under its new number
+        return
+    if record.kind == records.LINK:
+        target = Path(body.decode()).name
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.link_here(place, target)
+        return
+    files.write_here(place, body)
+    if record.path.startswith("predictions/"):
+        mode, group = settings.readers()
+        if mode != 0o600 or group is not None:
+            for each in (settings.predictions_folder(), place.parent, place):
+                files.share(each, mode, group)
+
+
+def _held(file: Path) -> tuple[bytes, str]:
+    if file.is_symlink():
+        return file.readlink().name.encode(), records.LINK
+    return file.read_bytes(), records.FILE
+
+
+def _read(place: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        return dict(files.read_json(place))
+    return {}
