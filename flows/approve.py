@@ -6,7 +6,7 @@ from tasks.cli.commands import begin, run_approve
 from tasks.cli.parsers import approve_parser
 
 if __name__ == "__main__":
-    begin(approve_parser())
+    begin(approve_parser(), loads=True)
 
 from prefect import flow
 from prefect.client.schemas.objects import State

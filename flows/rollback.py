@@ -6,7 +6,7 @@ from tasks.cli.commands import begin, run_rollback
 from tasks.cli.parsers import rollback_parser
 
 if __name__ == "__main__":
-    begin(rollback_parser())
+    begin(rollback_parser(), loads=True)
 
 from prefect import flow
 from prefect.client.schemas.objects import State

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tasks.clean_process import template
 from tasks.errors import NightlyError
 from tasks.store.files import disk_fault
 
@@ -28,25 +30,43 @@ def run_by_itself(script: Path, *arguments: str | Path) -> str:
         CleanProcessError: With the last line of its output, or after ``TIME_OUT`` seconds.
         DiskError: Where that line says that the disk failed or is full.
     """
+    named = list(map(str, arguments))
     with tempfile.TemporaryDirectory() as place:
         try:
-            ended = subprocess.run(
-                [sys.executable, "-P", str(script), *map(str, arguments)],
-                cwd=place,
-                env=clean_environment(),
-                capture_output=True,
-                text=True,
-                timeout=TIME_OUT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
+            environment = clean_environment()
+            forked = template.run_in_fork(script, named, place, environment, TIME_OUT)
+            code, out, err = forked or _run_anew(script, named, place, environment)
+        except TimeoutError as error:
             raise CleanProcessError(
                 f"it did not end within its time limit of {TIME_OUT} s"
             ) from error
-    if ended.returncode:
-        last = ended.stderr.strip().splitlines()[-1:] or [_ended_with(ended.returncode)]
+    if code:
+        last = err.strip().splitlines()[-1:] or [_ended_with(code)]
         raise disk_fault("A clean process failed", last[0]) or CleanProcessError(last[0])
-    return ended.stdout
+    return out
+
+
+def _run_anew(
+    script: Path, arguments: Sequence[str], place: str, environment: Mapping[str, str]
+) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a script in a new interpreter.
+
+    Raises:
+        TimeoutError: After ``TIME_OUT`` seconds.
+    """
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-P", str(script), *arguments],
+            cwd=place,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIME_OUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError from error
+    return ended.returncode, ended.stdout, ended.stderr
 
 
 def clean_environment() -> dict[str, str]:

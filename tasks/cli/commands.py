@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from zoneinfo import ZoneInfo
 
+from tasks.clean_process.template import leave_template
 from tasks.cli.embedded_server import embedded_server
 from tasks.cli.environment import set_defaults
 from tasks.cli.exits import end_failed, fail, own_stdout, print_text
@@ -46,11 +47,25 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings", bound="BaseModel")
 
 
-def begin(parser: argparse.ArgumentParser) -> None:
-    """Set up a command; before heavy imports, ``--help`` or a wrong call ends it."""
+def begin(parser: argparse.ArgumentParser, *, loads: bool = False) -> None:
+    """Set up a command; before heavy imports, ``--help`` or a wrong call ends it.
+
+    Args:
+        parser: Of its options.
+        loads: Whether it loads a package in a clean process.
+    """
     parser.parse_args()
     end_on_interrupt()
     set_defaults()
+    if loads:
+        _leave_template()
+
+
+def _leave_template() -> None:
+    try:
+        leave_template()
+    except SettingsError as error:
+        sys.exit(fail(str(error), error.exit_code))
 
 
 def answer_if_decided() -> None:
@@ -68,6 +83,7 @@ def answer_if_decided() -> None:
     except NightlyError as error:
         sys.exit(fail(str(error), error.exit_code))
     if asked.check:
+        _leave_template()
         sys.exit(_check(asked))
     if asked.report:
         sys.exit(fail("--report: found without --check, expected both", 2))
@@ -83,6 +99,7 @@ def answer_if_decided() -> None:
     report = recall(asked.model, asked.as_of, datetime.now(ZoneInfo("UTC")))
     if report is not None:
         sys.exit(_show(report, asked, again=True))
+    _leave_template()
 
 
 def _check(asked: argparse.Namespace) -> int:
