@@ -578,6 +578,7 @@ def test_each_event_reaches_the_receiver(server: dict[str, str], quick: Receiver
         told("coverage.off", "groceries", "groceries: prediction intervals held 61.0%."),
         told("night.waiting", "flights", "Version 4 waits for a person."),
         told("version.approved", "flights", "Version 4 is the champion."),
+        told("version.refused", "groceries", "Version 5 was refused: it forgets the newest shop."),
     )
     runs = f"{server['PREFECT_API_URL'].removesuffix('/api')}/runs/flow-run"
     expected = [
@@ -599,6 +600,8 @@ def test_each_event_reaches_the_receiver(server: dict[str, str], quick: Receiver
         "groceries: prediction intervals held 61.0%.",
         "flights · 2026-11-22: a version waits for you\nVersion 4 waits for a person.",
         "flights · 2026-11-22: version approved\nVersion 4 is the champion.",
+        "groceries · 2026-11-22: version refused\n"
+        "Version 5 was refused: it forgets the newest shop.",
     ]
     for text in expected:
         quick.wait(text)
