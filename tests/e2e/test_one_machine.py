@@ -321,9 +321,21 @@ def test_a_second_start_and_a_taken_port_say_so(served: Served, tmp_path: Path) 
     assert f"Port {served.port} is taken" in text
 
 
+def end(served: Served, number: signal.Signals) -> None:
+    """A signal ends it with all that it started."""
+    last = tree(served)
+    served.process.send_signal(number)
+    out, _ = served.process.communicate(timeout=120)
+    assert (out.splitlines()[-1], served.process.returncode) == ("Ended.", 0)
+    assert not [one for one in last if one.is_running()]
+
+
 @pytest.fixture(scope="module")
-def restarted(served: Served) -> Served:
-    """The next start, after it was killed hard and what it had started lived on."""
+def restarted(served: Served) -> Iterator[Served]:
+    """The next start, after it was killed hard and what it had started lived on.
+
+    Its terminal is closed at the end, unless a test has ended it.
+    """
     first = tree(served)
     os.kill(served.process.pid, signal.SIGKILL)
     served.process.wait(timeout=60)
@@ -333,7 +345,9 @@ def restarted(served: Served) -> Served:
     assert left, "its servers live on after it was killed"
     again = start(served.home, served.port, served.mlflow_port)
     assert not [one for one in left if one.is_running()]
-    return again
+    yield again
+    if again.process.poll() is None:
+        end(again, signal.SIGHUP)
 
 
 def test_killed_hard_the_next_start_has_the_same_deployments(restarted: Served) -> None:
@@ -381,8 +395,4 @@ def test_after_a_power_cut_in_a_night_the_next_one_ends_within_two_minutes(
             True,
         )
     assert wait(again, begin(again), "COMPLETED", "FAILED")["name"].endswith("· PROMOTED")
-    last = tree(again)
-    again.process.send_signal(signal.SIGTERM)
-    out, _ = again.process.communicate(timeout=120)
-    assert (out.splitlines()[-1], again.process.returncode) == ("Ended.", 0)
-    assert not [one for one in last if one.is_running()]
+    end(again, signal.SIGTERM)
