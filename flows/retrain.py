@@ -28,7 +28,7 @@ from tasks.steps.release import (
 from tasks.steps.report import end_again, end_night, publish_report
 from tasks.steps.shadow import follow_shadow
 from tasks.steps.task_runner import ChosenRunner
-from tasks.steps.train import fit_candidate, refit_challenger
+from tasks.steps.train import fit_candidate, ship_challenger
 from tasks.steps.waiting import begin_shadow, wait_for_person
 
 
@@ -73,7 +73,7 @@ def retrain(config: RetrainConfig) -> State:
         judged, version = follow_shadow(night, clean, live, judged)
         run = log_night(night, clean, examples, judged)
         if version is None and judged.verdict.status.registers:
-            shipped = refit_challenger(night, examples, judged)
+            shipped = ship_challenger(night, examples, judged)
             version = register_version(night, examples, judged, shipped, run)
             judged = check_version(night, examples, judged, shipped, version)
             if judged.verdict.status is Status.PROMOTED:

@@ -8,6 +8,7 @@ import itertools
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -166,6 +167,22 @@ def prepare_nights(
         )
         for night, split in zip(nights, splits, strict=False)
     ]
+
+
+def needed_days(
+    spec: ModelSpec, nights: Sequence[date], as_of: date
+) -> tuple[dict[date, str], list[date]]:
+    """The days with their fingerprints that ``prepare_nights`` cleans, and those it takes features
+    of; of a night with too little history none."""
+    every: dict[date, str] = {}
+    wanted: set[date] = set()
+    for night in [*nights, as_of]:
+        days = _days_of(spec, night, as_of)
+        every |= days
+        with suppress(HistoryError):
+            split = split_days(spec, list(days), night)
+            wanted |= {*split.train, *split.holdout, *split.refit}
+    return dict(sorted(every.items())), sorted(wanted)
 
 
 def fit_night(spec: ModelSpec, night: ReplayedNight) -> Fitted:
@@ -376,7 +393,8 @@ class Plan:
         model: The model as named on the command line.
         as_of: Last day whose data may be used.
         every: Days between two nights.
-        file: Where ``keep_nights`` wrote the nights.
+        file: Name of the file to which ``keep_nights`` wrote the nights; its folder may have
+            another path for another process.
     """
 
     model: str
@@ -390,8 +408,13 @@ class Plan:
         return read_nights(self.file)
 
 
+def nights_file(name: str) -> pathlib.Path:
+    """The file to which ``keep_nights`` wrote nights."""
+    return settings.home() / "store" / "replays" / name
+
+
 def keep_nights(nights: Sequence[ReplayedNight]) -> str:
-    """Write the nights to a file, each day once; gives its path."""
+    """Write the nights to a file, each day once; gives its name."""
     every = dict.fromkeys(ref for night in nights for kind in KINDS for ref in getattr(night, kind))
     place = {ref: index for index, ref in enumerate(every)}
     content = {
@@ -403,15 +426,14 @@ def keep_nights(nights: Sequence[ReplayedNight]) -> str:
         ],
     }
     mark = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    file = settings.home() / "store" / "replays" / f"{mark}.json"
-    write_json(file, content)
-    return str(file)
+    write_json(nights_file(f"{mark}.json"), content)
+    return f"{mark}.json"
 
 
 @functools.lru_cache(maxsize=1)
 def read_nights(file: str) -> tuple[ReplayedNight, ...]:
     """The nights that ``keep_nights`` wrote."""
-    content = read_json(pathlib.Path(file))
+    content = read_json(nights_file(file))
     refs = [frames.Ref(**fields) for fields in content["refs"]]
     return tuple(
         ReplayedNight(

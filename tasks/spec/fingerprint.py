@@ -75,6 +75,7 @@ POLICY = (
     "least_answers",
     "oldest_champion",
     "question",
+    "resources",
     "revert",
 )
 """Settings of a spec by which nights decide and report: they change no row, fit or score."""

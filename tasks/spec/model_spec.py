@@ -119,6 +119,10 @@ class ModelSpec:
             values gets a model of its own beside the common one of all rows, which serves those
             that have too few rows (``deployments/OPERATIONS.md``, "Fleets"). ``features`` sees the
             rows of all values. None for one model.
+        resources: Candidate to what the machine that fits it must have, ``{"boosting": {"GPU":
+            1}}``: a name that workers of ``NIGHTLY_DASK_ADDRESS`` were started with, and how much
+            of it one fit takes. Any other run fits it where it is, as if nothing were said: it
+            changes where a fit runs and not what is fitted.
 
     Raises:
         SpecError: With every fault of the spec in one message.
@@ -157,6 +161,7 @@ class ModelSpec:
     gate: Gate = field(default_factory=Gate)
     seed: int = 20_170_101
     partition: str | None = None
+    resources: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         faults = _spec_faults(self)
@@ -271,7 +276,23 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     known = spec.candidates if isinstance(spec.candidates, Mapping) else ()
     baseline_ok = spec.baseline is None or spec.baseline in known
     expect("baseline", baseline_ok, f"None or a candidate: {', '.join(map(str, known)) or 'none'}")
-    return faults + _candidate_faults(spec.candidates)
+    return faults + _resource_faults(spec, known) + _candidate_faults(spec.candidates)
+
+
+def _resource_faults(spec: ModelSpec, known: Collection[str]) -> list[str]:
+    said = f"resources: found {shown(spec.resources)}, allowed"
+    if not isinstance(spec.resources, Mapping):
+        return [f'{said} a dict such as {{"boosting": {{"GPU": 1}}}}']
+    if spec.resources and spec.partition is not None:
+        return [f"{said} none where there is a partition, whose models are fitted in one process"]
+    good = all(
+        isinstance(needs, Mapping)
+        and all(isinstance(n, str) and is_number(much) and much > 0 for n, much in needs.items())
+        for needs in spec.resources.values()
+    )
+    if not good or not {*spec.resources} <= {*known}:
+        return [f"{said} candidates to names of resources and numbers above 0"]
+    return []
 
 
 def _partition_faults(spec: ModelSpec, problem_ok: bool) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from prefect import runtime
@@ -16,13 +16,18 @@ from prefect.client.schemas.objects import State
 from tasks import settings
 from tasks.backtest import replay, report
 from tasks.features.as_of import day_start_of, last_complete_day
+from tasks.features.cleaning import clean_keys
 from tasks.spec.loading import load_spec
 from tasks.steps.ending import end_run
+from tasks.steps.prepare import clean_ahead, extract_ahead
 from tasks.steps.progress import tell_progress
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
+from tasks.steps.task_runner import has_workers, largest, spread
+from tasks.store import frames
 
 if TYPE_CHECKING:
+    from tasks.spec.model_spec import ModelSpec
     from tasks.steps.config import BacktestConfig
 
 
@@ -52,12 +57,30 @@ def prepare_nights(config: BacktestConfig) -> replay.Plan:
         name = f"{spec.name} · {config.nights} nights to {as_of}"
         client.update_flow_run(runtime.flow_run.id, name=name)
     tell = tell_progress("prepare", "days")
+    _prepare_ahead(spec, config.model, dates, as_of)
     nights = replay.prepare_nights(spec, dates, config.every, as_of, tell)
     log.info("prepare   %d nights from %s to %s", len(nights), dates[0], dates[-1])
     return replay.Plan(config.model, as_of, config.every, replay.keep_nights(nights))
 
 
-@task(task_run_name="fit night {number}", cache_policy=NO_CACHE)
+def _prepare_ahead(spec: ModelSpec, model: str, nights: Sequence[date], as_of: date) -> None:
+    """Let workers, if there are any, clean the days of all nights and extract their features."""
+    if not has_workers():
+        return
+    days, wanted = replay.needed_days(spec, nights, as_of)
+    clean_ahead(spec, model, days)
+    keys = clean_keys(spec, days)
+    found = frames.find_days("clean", list(keys.values()))
+    clean = {day: found[key] for day, key in keys.items() if key in found}
+    days = {day: days[day] for day in clean}
+    extract_ahead(spec, model, days, clean, [day for day in wanted if day in clean])
+
+
+def _every_candidate(parameters: Mapping[str, Any]) -> dict[str, float]:
+    return largest(load_spec(parameters["plan"].model).resources.values())
+
+
+@task(task_run_name="fit night {number}", cache_policy=NO_CACHE, needs=_every_candidate)
 def fit_night(plan: replay.Plan, number: int) -> replay.Fitted:
     """Fit every candidate as the night would have; what was fitted before is reused."""
     spec, started = load_spec(plan.model), time.perf_counter()
@@ -101,12 +124,27 @@ def measure_staleness(plan: replay.Plan, fitted: Sequence[replay.Fitted]) -> dic
     return {"leader": leader, "recipes": recipes.to_json(), "staleness": staleness.to_json()}
 
 
+def _leader(parameters: Mapping[str, Any]) -> Mapping[str, float]:
+    spec = load_spec(parameters["plan"].model)
+    return spec.resources.get(parameters["leader"], {})
+
+
+@task(task_run_name="fit the windows of a part of the nights", cache_policy=NO_CACHE, needs=_leader)
+def fit_windows(plan: replay.Plan, leader: str, part: Sequence[int]) -> None:
+    """Fit the candidate on shorter windows of some of the nights, into the store."""
+    spec, nights = load_spec(plan.model), plan.nights
+    for number in part:
+        for days in replay.windows_to_try(nights):
+            replay.fit_window(spec, nights[number], leader, days)
+
+
 @task(task_run_name="measure the windows of {leader}", cache_policy=NO_CACHE)
 def measure_windows(
     plan: replay.Plan, fitted: Sequence[replay.Fitted], leader: str
 ) -> dict[str, Any]:
     """The best candidate on shorter windows."""
     spec = load_spec(plan.model)
+    spread(fit_windows, range(len(plan.nights)), plan, leader)
     longest = max(len(night.matured) for night in plan.nights)
     served = {f"{longest} days, as in the spec": [each.shipped[leader] for each in fitted]}
     for days in replay.windows_to_try(plan.nights):
@@ -146,7 +184,7 @@ def publish_backtest(
         markdown=report.to_markdown(found, picture),
         description=f"{spec.name} · {len(plan.nights)} nights to {plan.as_of}",
     )
-    Path(plan.file).unlink(missing_ok=True)
+    replay.nights_file(plan.file).unlink(missing_ok=True)
     log.info("report    %s", folder / "backtest.md")
     return found
 

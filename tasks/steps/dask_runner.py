@@ -70,7 +70,7 @@ class Answer(PrefectDaskFuture[R]):
             try:
                 self._final_state = self._wait(timeout)
             except NightlyError as error:
-                if raise_on_failure:
+                if raise_on_failure or isinstance(error, WorkerError):
                     raise
                 return error
         return super().result(timeout, raise_on_failure)

@@ -6,8 +6,11 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from prefect.cache_policies import NO_CACHE
 
 from tasks import settings
 from tasks.errors import NightlyError, SpecError, to_message
@@ -31,9 +34,11 @@ from tasks.steps.report import data_facts, judged_facts
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
 from tasks.steps.state import Cleaned, Examples, Judged, Night
+from tasks.steps.task_runner import spread
 from tasks.steps.train import fit_candidate, refit_challenger
 from tasks.steps.waiting import wait_for_person
 from tasks.store import files, frames
+from tasks.training import stored_fits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,6 +166,7 @@ def judge_partitions(
     # A sign concerns all partitions: the common model's night asks the person.
     plain = [replace(sign, for_person=False) for sign in signs]
     rows = [_row(plan, plan.status, plan.why) for plan in fleet.plans if plan.status]
+    spread(fit_partitions, due, night, clean, examples)
     for at, chunk in enumerate(given, start=1):  # MLflow writes no two versions side by side
         state = judge_chunk(
             night, clean, examples, plain, run, chunk, at, len(given), return_state=True
@@ -186,6 +192,20 @@ def judge_partitions(
     files.write_file(page, text.encode())
     log.info("fleet     %s", fleet_page.told(part))
     return part
+
+
+@task(task_run_name="fit a part of the partitions", cache_policy=NO_CACHE)
+def fit_partitions(night: Night, clean: Cleaned, examples: Examples, part: Sequence[Plan]) -> None:
+    """Fit every candidate of some of the partitions into the store; one that raises does so again
+    where it is judged."""
+    spec = load_spec(night.model)
+    by_value = dict(iter(_parts(spec, night, clean).groupby("value")))
+    for plan in part:
+        member = _member(night, clean, examples, plan, by_value[plan.value])
+        training = member.examples.of(member.examples.split.train)
+        for name in examples.candidates:
+            with suppress(Exception):
+                stored_fits.fit_and_keep(load_spec(member.night.model), name, training)
 
 
 @task(task_run_name="judge partitions, chunk {number} of {count}", **OUTSIDE)

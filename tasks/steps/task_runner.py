@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect.context import FlowRunContext
@@ -60,16 +60,12 @@ def spread(task: Task[..., Any], things: Sequence[T], *given: Any) -> bool:
     Raises:
         WorkerError: Where a worker cannot take part.
     """
-    from tasks.steps.on_worker import WorkerError
-
     workers = _workers()
     if workers is None or len(things) < 2:
         return False
     futures = [task.submit(*given, part) for part in parts(things, EACH * workers.count())]
     for future in futures:
         found: Any = future.result(raise_on_failure=False)
-        if isinstance(found, WorkerError):
-            raise found
         if isinstance(found, Exception):
             log.debug("workers   a part failed and is done here: %s", found)
     return True
@@ -85,6 +81,14 @@ def parts(things: Sequence[T], count: int) -> list[Sequence[T]]:
 def has_workers() -> bool:
     """Whether this run has workers."""
     return _workers() is not None
+
+
+def largest(needs: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """What a worker must have that does one after the other."""
+    found: dict[str, float] = {}
+    for each in needs:
+        found |= {name: max(much, found.get(name, 0)) for name, much in each.items()}
+    return found
 
 
 def on_workers(resources: Mapping[str, float]) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from prefect.context import TaskRunContext
 
 from tasks.spec.loading import load_spec
 from tasks.steps.caching import cached_task, if_whole
+from tasks.steps.task_runner import on_workers
 from tasks.store import frames, models
 from tasks.training import fit, stored_fits, tuning
 
@@ -31,7 +32,15 @@ def shipped_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     return if_whole(key, models.has_model("models", key))
 
 
-@cached_task(shipped_key, task_run_name="refit {judged.challenger} on all matured days")
+def _of_challenger(parameters: Mapping[str, Any]) -> Mapping[str, float]:
+    return load_spec(parameters["night"].model).resources.get(parameters["judged"].challenger, {})
+
+
+@cached_task(
+    shipped_key,
+    task_run_name="refit {judged.challenger} on all matured days",
+    needs=_of_challenger,
+)
 def refit_challenger(night: Night, examples: Examples, judged: Judged) -> dict[str, Any]:
     """Fit the challenger's recipe on all matured days, as the shipped model."""
     spec, split = load_spec(night.model), examples.split
@@ -41,6 +50,19 @@ def refit_challenger(night: Night, examples: Examples, judged: Judged) -> dict[s
     )
     log.info("refit     %s on %s examples", judged.challenger, f"{made.rows:,}")
     return asdict(made)
+
+
+def ship_challenger(night: Night, examples: Examples, judged: Judged) -> dict[str, Any]:
+    """Refit the challenger: in this process, or by a worker that has what it needs."""
+    small = replace(judged, plots={}, figures=None)
+    if on_workers(_of_challenger({"night": night, "judged": judged})):
+        found: dict[str, Any] = refit_challenger.submit(night, examples, small).result()
+        return found
+    return refit_challenger(night, examples, judged)
+
+
+def _of_candidate(parameters: Mapping[str, Any]) -> Mapping[str, float]:
+    return load_spec(parameters["night"].model).resources.get(parameters["candidate"], {})
 
 
 def twin_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -54,7 +76,7 @@ def twin_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
     return if_whole(key, whole)
 
 
-@cached_task(twin_key, task_run_name="fit {candidate}")
+@cached_task(twin_key, task_run_name="fit {candidate}", needs=_of_candidate)
 def fit_candidate(night: Night, examples: Examples, candidate: str) -> dict[str, Any]:
     """Fit one candidate without the holdout, and score the holdout with it.
 
