@@ -15,7 +15,7 @@ from tasks.errors import WrongInputError
 from tasks.shown import hide
 
 PROJECT = Path(__file__).resolve().parent.parent
-SHARED = ("NIGHTLY_STATE_URL",)
+SHARED = ("NIGHTLY_STATE_URL", "NIGHTLY_STORE_URL")
 """What names the state that several machines share."""
 
 
@@ -262,6 +262,26 @@ def state_url() -> str | None:
         raise SettingsError(
             f"NIGHTLY_STATE_URL: found {hide(url)!r}, expected the address of a PostgreSQL "
             "database such as postgresql://user:password@host/nightly."
+        )
+    return url or None
+
+
+def store_url() -> str | None:
+    """Where machines that share their state keep what the store holds: ``NIGHTLY_STORE_URL``.
+
+    Raises:
+        SettingsError: Where it is no address, or the database that finds its files is not named.
+    """
+    url = os.environ.get("NIGHTLY_STORE_URL")
+    if url and not re.match(r"file:///.|(?!file:)[\w+.-]+://.", url):
+        raise SettingsError(
+            f"NIGHTLY_STORE_URL: found {hide(url)!r}, expected an address such as "
+            "file:///shared/nightly or s3://bucket/prefix."
+        )
+    if url and state_url() is None:
+        raise SettingsError(
+            "NIGHTLY_STORE_URL is set and NIGHTLY_STATE_URL is not: name the database in which "
+            "what is stored is found as well."
         )
     return url or None
 

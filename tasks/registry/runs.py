@@ -194,9 +194,16 @@ def _experiment(client: MlflowClient, model: str) -> str:
                 model,
             )
         return str(found.experiment_id)
-    local = settings.tracking_uri().startswith("sqlite:")
-    place = (settings.artifact_root() / model).as_uri() if local else None
-    return str(client.create_experiment(model, artifact_location=place, tags=AS_TRAINING))
+    return str(client.create_experiment(model, artifact_location=_place(model), tags=AS_TRAINING))
+
+
+def _place(model: str) -> str | None:
+    """Where a model's artifacts lie; None where MLflow's server says it."""
+    tracking, shared = settings.tracking_uri(), settings.store_url()
+    if shared and not tracking.startswith("http"):
+        return f"{shared.rstrip('/')}/artifacts/{model}"
+    local = tracking.startswith("sqlite:")
+    return (settings.artifact_root() / model).as_uri() if local else None
 
 
 def _log(

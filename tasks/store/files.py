@@ -223,7 +223,8 @@ def unwritable(path: Path | str, error: OSError) -> str:
     return f"{path} cannot be written: {why}. {advice}, then run the night again."
 
 
-def is_whole(path: str, sha256: str) -> bool:
+def is_whole_here(path: str, sha256: str) -> bool:
+    """Whether a file of the store is on this disk and intact."""
     place = root() / path
     try:
         now = place.stat()

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from tasks.store import arrow_blocks
+from tasks.store import arrow_blocks, blobs, records
 from tasks.store.files import (
     DiskError,
     StoreError,
-    is_whole,
+    is_whole_here,
     root,
     sync_folder,
     unwritable,
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("nightly")
+INDEX = "index.jsonl"
+"""File of each kind with its keys."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,9 @@ def write_days(
     content, marks = arrow_blocks.to_block(kind, frames)
     sha256 = hashlib.sha256(content).hexdigest()
     path = f"{kind}/{sha256[:24]}.arrow"
-    if not is_whole(path, sha256):
+    if not is_whole_here(path, sha256):
         write_file(root() / path, content)
+    blobs.put(path, content)
     refs = {
         key: Ref(path, sha256, batch, len(frame), next(marks) if by_content else "")
         for batch, (key, frame) in enumerate(frames.items())
@@ -106,7 +109,7 @@ def find_days(kind: str, keys: Sequence[str]) -> dict[str, Ref]:
     """The keys that are in the store and intact; a missing or altered block is a miss."""
     index = read_index(kind)
     found = {key: index[key] for key in keys if key in index}
-    whole = {mark: is_whole(*mark) for mark in {(r.path, r.sha256) for r in found.values()}}
+    whole = {mark: blobs.is_whole(*mark) for mark in {(r.path, r.sha256) for r in found.values()}}
     for path in sorted(path for (path, _), good in whole.items() if not good):
         log.warning("%s is missing or altered: its content is made again", root() / path)
     return {key: ref for key, ref in found.items() if whole[ref.path, ref.sha256]}
@@ -130,7 +133,7 @@ def read_days(refs: Sequence[Ref], columns: Sequence[str] | None = None) -> pd.D
         raise ValueError("read_days: found no day, expected at least one.")
     batches: dict[tuple[str, int], Any] = {}
     for path, sha256 in dict.fromkeys((ref.path, ref.sha256) for ref in refs):
-        if not is_whole(path, sha256):
+        if not blobs.is_whole(path, sha256):
             raise StoreError(
                 f"{root() / path} is missing or altered. Run the night again: it makes the "
                 "content again."
@@ -149,15 +152,28 @@ def _rows(batch: Any, ref: Ref) -> Any:
 
 def _append_index(kind: str, refs: Mapping[str, Ref]) -> None:
     text = json.dumps({key: asdict(ref) for key, ref in refs.items()}).encode()
-    path = root() / kind / "index.jsonl"
+    mark = _check(text)
+    if name := records.name_of(root() / kind / f"{INDEX}#{mark.decode()}"):
+        records.keep(name, mark + b" " + text + b"\n", records.LINE)
+    append_lines(kind, [mark + b" " + text + b"\n"])
+
+
+def append_lines(kind: str, lines: Sequence[bytes]) -> None:
+    """Append whole lines to the index of a kind on this disk.
+
+    Raises:
+        StoreError: Where the disk is full or read-only; nothing half-written stays behind.
+    """
+    path = root() / kind / INDEX
     try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with path.open("ab+", buffering=0) as file:
             wait_for(file)
             end = file.seek(0, os.SEEK_END)
             file.seek(max(end - 1, 0))
             torn = file.read(1) not in (b"", b"\n")
             try:
-                _write_all(file, (b"\n" if torn else b"") + _check(text) + b" " + text + b"\n")
+                _write_all(file, (b"\n" if torn else b"") + b"".join(lines))
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(end)
@@ -174,22 +190,32 @@ def _write_all(file: IO[bytes], content: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-def read_index(kind: str) -> dict[str, Ref]:
-    path = root() / kind / "index.jsonl"
+def read_lines(kind: str) -> list[bytes]:
+    """The lines of the index of a kind on this disk; one may be incomplete."""
     try:
-        with path.open("rb") as file:
+        with (root() / kind / INDEX).open("rb") as file:
             wait_for(file, shared=True)
-            lines = file.read().splitlines()
+            return file.read().splitlines()
     except OSError:
-        return {}
+        return []
+
+
+def read_index(kind: str) -> dict[str, Ref]:
+    path, lines = root() / kind / INDEX, read_lines(kind)
     found: dict[str, Ref] = {}
     for line in lines:
-        mark, _, text = line.partition(b" ")
-        if mark != _check(text):
+        _, _, text = line.partition(b" ")
+        if not is_complete(line):
             log.warning("%s holds an incomplete line: the content it named is made again", path)
             continue
         found |= {key: Ref(**fields) for key, fields in json.loads(text).items()}
     return found
+
+
+def is_complete(line: bytes) -> bool:
+    """Whether a line of an index was written to its end."""
+    mark, _, text = line.partition(b" ")
+    return mark == _check(text)
 
 
 def _check(text: bytes) -> bytes:

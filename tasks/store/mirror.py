@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tasks import settings
-from tasks.store import files, records, state_database
+from tasks.store import blobs, files, frames, models, records, state_database
 
 log = logging.getLogger("nightly")
 NOTE = "shared.json"
@@ -32,22 +34,23 @@ def pull(patience: float = state_database.PATIENCE) -> None:
     if settings.state_url() is None:
         return
     database = state_database.run(lambda c: c.exec_driver_sql(DATABASE).scalar_one(), patience)
+    blobs.check_address()
     place = settings.ensure_home() / NOTE
     with records.this_machine():
-        note = _read(place)
+        note, store = _read(place), settings.store_url()
         joined = note.get("database") == database
-        found = records.newer(note["seen"] if joined else 0)
+        whole = joined and note.get("store") == store
+        found = records.newer(note["seen"] if whole else 0)
         if not joined and (unknown := differing(found)):
             raise settings.SettingsError(
                 f"{unknown[0]} and {len(unknown) - 1:,} more files of the state directory are not "
                 "in the database of NIGHTLY_STATE_URL, or others there. Take them there with "
                 "python deployments/share.py --push, or set NIGHTLY_HOME to an empty directory."
             )
-        for record in found:
-            _copy(record)
-        if found or not joined:
-            seen = found[-1].seq if found else 0
-            files.write_here(place, files.as_json({"database": database, "seen": seen}))
+        _copy_all(found)
+        if found or not whole:
+            note = {"database": database, "store": store, "seen": found[-1].seq if found else 0}
+            files.write_here(place, files.as_json(note))
     if found:
         log.debug("shared    %d records of the shared state", len(found))
 
@@ -79,6 +82,8 @@ def push(*, replace: bool) -> list[str]:
             )
         for name in missing:
             records.keep(name, *_held(records.place_of(name)))
+        if settings.store_url():
+            _push_store()
     pull_all()
     return missing
 
@@ -87,14 +92,15 @@ def pull_all() -> None:
     """Bring every copy of this machine up to date, also those that were changed here by hand."""
     (settings.home() / NOTE).unlink(missing_ok=True)
     with records.this_machine():
-        for record in records.newer(0):
-            _copy(record)
+        _copy_all(records.newer(0))
     pull()
 
 
 def leave() -> None:
     """Bring every copy up to date and forget the database: from now on there are only the files."""
     pull_all()
+    if settings.store_url():
+        _fetch_store()
     (settings.home() / NOTE).unlink()
 
 
@@ -116,6 +122,52 @@ def differing(found: list[records.Record]) -> list[str]:
             if (name, kind, hashlib.sha256(content).hexdigest()) not in known:
                 here.append(name)
     return here
+
+
+def _push_store() -> None:
+    """Put every whole file of this machine's store under the shared address, with its keys."""
+    for kind in _kinds():
+        for file in sorted((files.root() / kind).glob("*.arrow")):
+            blobs.put(f"{kind}/{file.name}", file.read_bytes())
+        for line in frames.read_lines(kind):
+            name = f"store/{kind}/{frames.INDEX}#{line.partition(b' ')[0].decode()}"
+            if frames.is_complete(line):
+                records.keep(name, line + b"\n", records.LINE)
+        for key in (file.stem for file in sorted((files.root() / kind).glob("*.json"))):
+            if models.has_model(kind, key):
+                path, _ = models.model_file(kind, key)
+                blobs.put(f"{kind}/{path.name}", path.read_bytes())
+                records.keep(f"store/{kind}/{key}.json", path.with_name(f"{key}.json").read_bytes())
+
+
+def _fetch_store() -> None:
+    """Bring every file here that the keys of this machine's store name; what is gone stays so."""
+    for kind in _kinds():
+        frames.find_days(kind, list(frames.read_index(kind)))
+        for file in sorted((files.root() / kind).glob("*.json")):
+            models.has_model(kind, file.stem)
+
+
+def _kinds() -> list[str]:
+    aside = ("tuned", "kept", "replays")
+    return sorted(each.name for each in files.root().glob("*/") if each.name not in aside)
+
+
+def _copy_all(found: Sequence[records.Record]) -> None:
+    """Make the files of this machine what their records say, and add the lines it lacks."""
+    lines = defaultdict[str, list[records.Record]](list)
+    for record in found:
+        if record.kind == records.LINE:
+            if settings.store_url():
+                lines[records.place_of(record.path).parent.name].append(record)
+        elif not records.STORED.fullmatch(record.path) or settings.store_url():
+            _copy(record)
+    for kind, written in lines.items():
+        known = {line.partition(b" ")[0].decode() for line in frames.read_lines(kind)}
+        new = [each for each in written if each.path.partition("#")[2] not in known]
+        bodies = [body for each in new if (body := records.read_body(each))]
+        if bodies:
+            frames.append_lines(kind, bodies)
 
 
 def _copy(record: records.Record) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.store import blobs
 from tasks.store.files import (
     StoreError,
     disk_fault,
-    is_whole,
     read_json,
     root,
     write_file,
@@ -40,6 +40,7 @@ def write_model(kind: str, key: str, estimator: Any, trusted: Sequence[str]) -> 
     digest = hashlib.sha256(content).hexdigest()
     name = f"{digest[:24]}.skops"
     write_file(root() / kind / name, content)
+    blobs.put(f"{kind}/{name}", content)
     write_json(root() / kind / f"{key}.json", {"file": name, "sha256": digest})
 
 
@@ -72,7 +73,7 @@ def has_model(kind: str, key: str) -> bool:
         path, sha256 = model_file(kind, key)
     except StoreError:
         return False
-    whole = is_whole(f"{kind}/{path.name}", sha256)
+    whole = blobs.is_whole(f"{kind}/{path.name}", sha256)
     if not whole:
         log.warning("%s is missing or altered: the model is fitted again", path)
     return whole
@@ -98,7 +99,9 @@ def read_model(kind: str, key: str, trusted: Sequence[str]) -> Any:
     Raises:
         StoreError: Where it is missing, altered, or holds another type.
     """
-    return load_model(*model_file(kind, key), trusted)
+    path, sha256 = model_file(kind, key)
+    blobs.is_whole(f"{kind}/{path.name}", sha256)
+    return load_model(path, sha256, trusted)
 
 
 def load_model(path: Path, sha256: str, trusted: Sequence[str]) -> Any:

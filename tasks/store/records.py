@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,9 +29,11 @@ ROOMS = (
     "rollbacks", "store/tuned",
 )  # fmt: skip
 """Folders of the state directory whose files are shared."""
+STORED = re.compile(r"store/(?!tuned/|kept/|replays/)\w+/(?:[\w.-]+\.json|index\.jsonl#\w+)")
+"""What points at files of the store, shared where these are: keys of models, lines of an index."""
 UNPUBLISHED = "next"
 """Folder of predictions that are made and not published: nobody else needs them."""
-FILE, LINK, GONE = "file", "link", "gone"
+FILE, LINK, LINE, GONE = "file", "link", "line", "gone"
 LOCK = f"SELECT pg_advisory_xact_lock({state_database.ORDER})"
 KEEP = """
 INSERT INTO nightly_records AS kept (path, kind, body, sha256)
@@ -52,7 +55,7 @@ class Record:
     Attributes:
         seq: Its place in the order in which records were written.
         path: Its name.
-        kind: ``FILE``, ``LINK`` or ``GONE``.
+        kind: ``FILE``, ``LINK``, ``LINE`` or ``GONE``.
         sha256: Digest of its content: of a file what it holds, of a link where it points.
     """
 
@@ -95,7 +98,7 @@ def name_of(path: Path) -> str | None:
     if path.is_relative_to(published):
         return f"predictions/{path.relative_to(published).as_posix()}"
     name = path.relative_to(home).as_posix() if path.is_relative_to(home) else ""
-    return name if name.startswith(tuple(f"{room}/" for room in ROOMS)) else None
+    return name if _is_shared(name) else None
 
 
 def place_of(name: str) -> Path:
@@ -105,11 +108,17 @@ def place_of(name: str) -> Path:
         ValueError: Where it would lie outside of the shared folders.
     """
     parts = PurePosixPath(name).parts
-    if ".." in parts or not name.startswith(tuple(f"{room}/" for room in ROOMS)):
+    if ".." in parts or not _is_shared(name):
         raise ValueError(f"The shared state names a file {name!r} outside of its folders.")
     if parts[0] == "predictions":
         return settings.predictions_folder().joinpath(*parts[1:])
     return settings.home().joinpath(*parts)
+
+
+def _is_shared(name: str) -> bool:
+    if STORED.fullmatch(name):
+        return settings.store_url() is not None
+    return name.startswith(tuple(f"{room}/" for room in ROOMS))
 
 
 def keep(name: str, content: bytes, kind: str = FILE) -> None:
@@ -117,8 +126,8 @@ def keep(name: str, content: bytes, kind: str = FILE) -> None:
 
     Args:
         name: From ``name_of``.
-        content: What it holds; of a link where it points.
-        kind: ``FILE``, ``LINK`` or ``GONE``.
+        content: What it holds; of a link where it points; of a line of an index the line.
+        kind: ``FILE``, ``LINK``, ``LINE`` or ``GONE``.
 
     Raises:
         LeaseLostError: Where the lease of this process has run out; nothing is recorded.

@@ -47,6 +47,7 @@ def machines(
     write_more(tmp_path / "days", 1, 32)
     shared = {
         "NIGHTLY_STATE_URL": postgres,
+        "NIGHTLY_STORE_URL": (tmp_path / "shared").as_uri(),
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
         "NIGHTLY_SEAL_KEY": "one key of at least 32 characters",
     }
@@ -110,8 +111,11 @@ def test_two_machines_with_one_state(
 
     state = rollback(RollbackConfig(model="toy", why="odd"), return_state=True)
     assert outcome_of(state) == "ROLLED BACK", state.message
+    home, model = machines("A")
+    home.parent.rename(home.parent.with_name("switched off"))
     _, model = machines("B")
     after = run_night(model, nth_day(32))
     assert after["verdict"] == "KEPT"
     assert any("rolled back" in reason and "odd" in reason for reason in after["reasons"])
+    assert after["days"]["new"] == 1
     assert champion_of() == "1"
