@@ -58,6 +58,8 @@ FEWEST_ROWS = 1_000
 """Rows that the training days should have, so that they hold every class."""
 MOST_ROWS = 150_000
 """Most rows read, unless single days are larger; bounds the time of a check."""
+SIGN_ROWS = 5_000
+"""Rows of the night's holdout in which signs of leaks are looked for."""
 MANY_EQUAL = 0.01
 """Share of rows equal to an earlier one from which a person is told."""
 
@@ -70,11 +72,18 @@ class Sample:
         read: All of them: history, training days, holdout days, newest days.
         training: Training days, at least one.
         holdout: Later days to score; their labels are final.
+        signs: Days of the night's holdout that are searched for signs of leaks, as the night does.
     """
 
     read: tuple[date, ...]
     training: tuple[date, ...]
     holdout: tuple[date, ...]
+    signs: tuple[date, ...]
+
+    @property
+    def built(self) -> tuple[date, ...]:
+        """Days whose examples are built."""
+        return tuple(sorted({*self.training, *self.holdout, *self.signs}))
 
 
 def check_model(
@@ -144,10 +153,13 @@ def choose_days(spec: ModelSpec, listed: Sequence[date], as_of: date, rows: int)
     training = matured[: len(matured) - len(holdout)][-each:]
     if not training:
         return None
-    since = [day for day in listed if day >= training[0]]
+    enough = max(-(-SIGN_ROWS // max(rows, 1)), len(holdout))
+    signs = matured[-min(enough, max(spec.holdout.days, len(holdout))) :]
+    first = min(training[0], signs[0])
+    since = [day for day in listed if day >= first]
     room = max(MOST_ROWS // max(rows, 1) - len(since), 1)
-    past = [day for day in listed if training[0] - spec.lookback <= day < training[0]][-room:]
-    return Sample((*past, *since), tuple(training), tuple(holdout))
+    past = [day for day in listed if first - spec.lookback <= day < first][-room:]
+    return Sample((*past, *since), tuple(training), tuple(holdout), tuple(signs))
 
 
 def _look_at_days(spec: ModelSpec, as_of: date | None, until: date) -> tuple[dict[date, str], Part]:
@@ -274,7 +286,7 @@ def _look_inside(
     trials = tuple(trial for trial, _ in tried.values())
     faults = tuple(trial.fault for trial in trials if trial.fault)
     if faults and len(sample.read) < spec.lookback.days:
-        shown = len(sample.read) - len(sample.training) - len(sample.holdout)
+        shown = len(sample.read) - len(sample.built)
         faults = (*faults, f"(The check used {shown} of {spec.lookback.days} days of history.)")
     searches = {n: c for n, c in spec.candidates.items() if isinstance(c, Tuned)}
     faults += tuple(f"Candidate {n!r}: {c.missing()}" for n, c in searches.items() if c.missing())
@@ -297,9 +309,7 @@ def _look_inside(
     if split is not None:
         spent = {
             "clean": (cleaned - started) / len(sample.read) * len(listed),
-            "features": (built - cleaned)
-            / (len(sample.training) + len(sample.holdout))
-            * len(split.wanted),
+            "features": (built - cleaned) / len(sample.built) * len(split.wanted),
         }
         share = len(training) / len(sample.training) * len(split.train) / max(len(some), 1)
         if searches:
@@ -467,8 +477,7 @@ def _look_at_features(
 
     try:
         made = {
-            day: build_examples(spec, *day_and_history(spec, clean, day))
-            for day in (*sample.training, *sample.holdout)
+            day: build_examples(spec, *day_and_history(spec, clean, day)) for day in sample.built
         }
     except Exception as error:
         return None, Part("Features", faults=(told(spec, "features", error),))
@@ -481,7 +490,7 @@ def _look_at_features(
         return None, Part("Features", faults=(fault,))
     faults = [*input_faults(inputs), *target_faults(spec, training, holdout)]
     faults += slice_faults(spec, holdout)
-    count = len(training) + len(holdout)
+    count = sum(map(len, made.values()))
     lines = [f"{len(inputs.columns)} columns for {count:,} examples of {len(made)} days"]
     for kind in dict.fromkeys(inputs.dtypes.astype("str")):
         named = list(map(str, inputs.columns[inputs.dtypes.astype("str") == kind]))
@@ -490,7 +499,8 @@ def _look_at_features(
     missing = [f"{name} {share:.0%}" for name, share in gone[gone > 0].items()]
     lines.append(f"missing: {few(missing) or 'none'}")
     notes = list(input_notes(inputs))
-    strongest = leaks.strongest_feature(spec, holdout)
+    searched = pd.concat([made[day] for day in sample.signs], ignore_index=True)
+    strongest = leaks.strongest_feature(spec, searched)
     (lines if strongest.passed else notes).append(strongest.detail)
     part = Part("Features", tuple(lines), tuple(faults), notes=tuple(notes))
     return (None if faults else (training, holdout)), part

@@ -70,7 +70,10 @@ def input_notes(inputs: pd.DataFrame) -> Iterable[str]:
         return
     same = [str(name) for name in inputs if inputs[name].nunique(dropna=False) < 2]
     if same:
-        yield f"Constant on these days: {few(same)}."
+        yield (
+            f"Constant on these days: {few(same)}. An input that never changes decides nothing: "
+            "take it out of features, unless it changes on other days."
+        )
     texts = inputs.select_dtypes(["object", "string", "category"])
     many = [str(name) for name in texts if texts[name].nunique() > MANY_VALUES * len(texts)]
     if many:

@@ -102,20 +102,29 @@ def judge_in_order(
     """
     refused, tried = refused or {}, dict[str, Verdict]()
 
-    def told(name: str, words: str) -> str:
-        failed = (check.detail for check in tried[name].checks if not check.passed)
-        return f"{name} is {words}: {refused.get(name) or ' '.join(failed)}"
+    def told(names: Sequence[str], words: str, known: Sequence[str]) -> list[str]:
+        """Why each of these does not pass; what was said before is not said again."""
+        said, lines, same = set(known), list[str](), list[str]()
+        for name in names:
+            failed = [check.detail for check in tried[name].checks if not check.passed]
+            why = refused.get(name) or " ".join(each for each in failed if each not in said)
+            said.update(failed)
+            same += [] if why else [name]
+            lines += [f"{name} is {words}: {why}"] if why else []
+        be = "is" if len(same) == 1 else "are"
+        also = f"{', '.join(same)} {be} {words}, for what was said before."
+        return [*lines, also] if same else lines
 
     for name in ranked:
         found = judge_one(name)
         if found.status is Status.PROMOTED and name not in refused:
-            over = (told(other, "passed over") for other in tried)
+            over = told(list(tried), "passed over", ())
             return name, replace(found, reasons=(*found.reasons, *over))
         tried[name] = found
     waits = (n for n, v in tried.items() if v.status is Status.WAITING and n not in refused)
     first = next(waits, next(iter(tried)))
     others = [name for name in tried if name != first]
-    either = (told(name, "not promoted either") for name in others)
+    either = told(others, "not promoted either", tried[first].reasons)
     return first, replace(tried[first], reasons=(*tried[first].reasons, *either))
 
 

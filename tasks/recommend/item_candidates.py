@@ -52,9 +52,9 @@ def candidates_of(
         count: Most item candidates of a user.
 
     Returns:
-        User, item and float32 features, among them ``popularity`` (a baseline),
-        ``frequency``, ``tifu_knn``, ``neighbours``, ``latent`` and, with repeats, ``count``, which
-        is above 0 for one.
+        User, item and float32 features, among them ``popularity`` (a baseline), ``tifu_knn``,
+        ``neighbours``, ``latent`` and, with repeats, ``frequency``, ``reorder`` and ``count``,
+        which is above 0 for one. Without, these would be the same for all items.
     """
     import pandas as pd
 
@@ -64,13 +64,13 @@ def candidates_of(
     own, popularity = wanted.of_asked(), _popularity(wanted)
     near = min(300, max(10, len(log.users) // 10))  # of few users all would be alike
     tifu, latent = TifuKnn(neighbours=near).fit(wanted), LatentFactors().fit(wanted)
-    frequency = PersonalFrequency(half_life=2 * RECENT).fit(own)
     seen = None if repeats else _seen(log, tifu.column_)
     common = np.flatnonzero(tifu.column_ >= 0)
     shown = np.tile(popularity[common], (log.asked, 1))
     dense = [tifu.neighbours_, latent.scores_, shown]
     parts = [_best(each, tifu.column_, count // (6 if repeats else 3), seen) for each in dense]
-    if repeats:
+    frequency = PersonalFrequency(half_life=2 * RECENT).fit(own) if repeats else None
+    if frequency is not None:
         parts.append(selection.best_entries(frequency.matrix_, count // 2))
     without = np.setdiff1d(np.arange(log.asked), np.concatenate([who for who, _ in parts]))
     popular = np.argsort(-popularity, kind="stable")[:count]
@@ -78,7 +78,7 @@ def candidates_of(
     who, what = selection.union(log, *parts)
     columns = {
         "popularity": popularity[what],
-        "frequency": frequency.score(who, what),
+        **({} if frequency is None else {"frequency": frequency.score(who, what)}),
         "tifu_knn": tifu.score(who, what),
         "neighbours": tifu.score_neighbours(who, what),
         "latent": latent.score(who, what),
@@ -91,6 +91,8 @@ def candidates_of(
         log.of_asked(), who
     )
     columns |= {} if stars is None else _ratings(log, who, what, stars)
+    if not repeats:
+        del columns["reorder"]
     return pd.DataFrame({user: log.users[who], item: log.items[what], **columns})
 
 

@@ -351,6 +351,14 @@ def test_likely_leaks_are_told_of(folder: Path) -> None:
     assert "paid alone has an AUC of 1.00" in told
 
 
+def test_a_leak_that_shows_in_the_whole_holdout_only_is_told_of(tmp_path: Path) -> None:
+    for number in range(1, 41):
+        write_day(tmp_path, nth_day(number), rows=8)
+    known = ("number", "size", "shop", "paid")
+    found = look(tmp_path, clean=with_payment, features=leaky, known_ahead=known, requests=None)
+    assert "paid alone has an AUC of 1.00" in " ".join(found.all("notes"))
+
+
 def test_a_clean_that_filters_on_an_outcome_or_uses_other_days_is_told_of(folder: Path) -> None:
     found = look(folder, clean=lambda rows: rows[rows["number"] % 3 > rows["bought"]].iloc[::-1])
     asked = [note for note in found.all("notes") if "depends on their outcome" in note]
@@ -367,8 +375,8 @@ def test_many_equal_rows_are_told_of(tmp_path: Path) -> None:
         rows = pd.read_parquet(file)
         pd.concat([rows, rows.head(50)]).to_parquet(file, index=False)
     text = " ".join(to_text(look(tmp_path)).split())
-    assert "150 of 2,750 rows equal an earlier row of their day" in text
-    assert "2,750 accepted + 0 quarantined + 0 duplicates" in text
+    assert "150 of 2,950 rows equal an earlier row of their day" in text
+    assert "2,950 accepted + 0 quarantined + 0 duplicates" in text
 
 
 def odd_columns(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
@@ -383,7 +391,7 @@ def test_what_is_odd_about_the_inputs_is_told_of(folder: Path) -> None:
     assert (
         "Nearly every row has a different value: code. Check that these columns are not ids" in told
     )
-    assert "Constant on these days: same." in told
+    assert "Constant on these days: same. An input that never changes decides nothing" in told
     assert "Mostly missing on these days: gone 66%." in told
 
 
@@ -417,7 +425,11 @@ def test_days_looked_at_are_few_and_never_later_than_their_labels(
     )
     assert {*sample.training, *sample.holdout, listed[-1]} <= set(sample.read)
     assert list(sample.read) == sorted(set(sample.read))
-    late = [day for day in sample.read if day >= sample.training[0]]
+    assert sample.signs == tuple(listed[: count - delay])[-len(sample.signs) :]
+    assert len(sample.signs) <= max(toy.holdout.days, len(sample.holdout))
+    enough = len(sample.signs) * rows >= check.SIGN_ROWS
+    assert enough or len(sample.signs) == min(max(count - delay, 0), toy.holdout.days)
+    late = [day for day in sample.read if day >= sample.built[0]]
     assert len(sample.read) - len(late) <= max(lookback, 1)
     assert len(sample.read) * rows <= check.MOST_ROWS + (len(late) + 1) * rows
 

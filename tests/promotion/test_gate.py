@@ -366,6 +366,24 @@ def test_the_first_that_passes_is_the_challenger(ranked, passing, refused, chose
     assert len(asked) == len({*asked})
 
 
+@pytest.mark.parametrize("passing", ["", "d"])
+def test_what_all_candidates_share_is_told_once(passing):
+    leak = Check("no feature too good", False, "Leak sign: size.", for_person=True)
+
+    def judge_one(name):
+        if name in passing:
+            return _judged(True, name)
+        own = (Check("calibration", False, "Uncalibrated."),) if name == "c" else ()
+        reasons = tuple(check.detail for check in (leak, *own))
+        return Verdict(Status.KEPT, reasons, (leak, *own))
+
+    said = judge_in_order([*"abc", *passing], judge_one)[1].reasons
+    assert " ".join(said).count("Leak sign") == 1
+    assert sum("c is" in each and "Uncalibrated." in each for each in said) == 1
+    if not passing:
+        assert said[-1] == "b is not promoted either, for what was said before."
+
+
 def test_a_model_larger_than_a_package_may_be_is_refused():
     found = too_large({"tree": 99.9, "forest": 250.04, "edge": 100.0}, GATE)
     assert found == {"forest": "The model alone has 250.0 MB, bound 100 MB."}

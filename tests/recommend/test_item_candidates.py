@@ -41,8 +41,12 @@ def test_everyone_gets_candidates_once_and_numbers_to_rank_them(repeats: bool) -
     assert (found.drop(columns=["user", "item"]).dtypes == np.float32).all()
     had = found.merge(history, on=["user", "item"])
     assert had.empty is not repeats
+    assert ({"frequency", "reorder", "count"} <= set(found)) is repeats
     if repeats:
         assert (found["count"] > 0).sum() == len(had)
+    numbers = candidates_of(asked(*range(40)), history, "user", "item", repeats=repeats)
+    constant = [name for name in numbers if numbers[name].nunique(dropna=False) < 2]
+    assert not constant or repeats  # nobody has had what is proposed: nothing follows that alone
 
 
 def test_what_was_not_liked_is_known_but_speaks_for_nothing() -> None:
