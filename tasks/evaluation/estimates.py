@@ -142,11 +142,11 @@ class SliceResult:
     """One group of one slice column, challenger against champion.
 
     Attributes:
-        column: Name of the slice.
-        group: Value of the column, as text; "missing" for a missing one.
+        column: Name of the slice; "metric" for a metric besides the primary one, over all rows.
+        group: Value of the column, as text, "missing" for a missing one; or the metric.
         units: Rows or queries in the group.
-        scorer: Primary metric of the challenger, NaN where the group is not compared.
-        other: Primary metric of the champion, NaN where the group is not compared.
+        scorer: Metric of the challenger, NaN where the group is not compared.
+        other: Metric of the champion, NaN where the group is not compared.
         relative: Paired relative difference, positive is better; None where the group has too
             few units or leaves the metric undefined.
     """

@@ -146,8 +146,9 @@ def evaluate_slices(
 ) -> tuple[SliceResult, ...]:
     """Compare two scorers inside every group of every slice, paired and clustered by day.
 
-    A group is resampled over the days on which it occurs. For a recommendation a slice has to
-    describe the user, as each query must lie in one group.
+    The metrics that the problem guards besides its primary one follow, each over all examples, as
+    groups of the slice ``metric``. A group is resampled over the days on which it occurs. For a
+    recommendation a slice has to describe the user, as each query must lie in one group.
 
     Args:
         problem: What is predicted.
@@ -185,6 +186,7 @@ def evaluate_slices(
             if units >= min_units:
                 measured = _compare(
                     problem,
+                    primary,
                     part,
                     {name: score[chosen] for name, score in scores.items()},
                     resamples,
@@ -194,11 +196,17 @@ def evaluate_slices(
                 )
             mine, theirs, relative = measured or (math.nan, math.nan, None)
             results.append(SliceResult(slice_name(column), text, units, mine, theirs, relative))
+    for metric in problem.guarded:
+        measured = _compare(problem, metric, examples, scores, resamples, confidence, seed, least)
+        mine, theirs, relative = measured or (math.nan, math.nan, None)
+        units = problem.count_units(examples)
+        results.append(SliceResult("metric", title(metric), units, mine, theirs, relative))
     return tuple(results)
 
 
 def _compare(
     problem: Problem,
+    metric: str,
     part: pd.DataFrame,
     scores: Mapping[str, Floats],
     resamples: int,
@@ -210,12 +218,13 @@ def _compare(
     if len(labels) < 2:
         return None
     counts = day_counts(len(labels), resamples, seed)
-    samples = problem.measure(part, scores, day.astype(np.int64), counts, (problem.primary,))
-    mine, theirs = (samples[name][problem.primary] for name in ("scorer", "other"))
+    samples = problem.measure(part, scores, day.astype(np.int64), counts, (metric,))
+    mine, theirs = (samples[name][metric] for name in ("scorer", "other"))
     defined = np.isfinite(mine) & np.isfinite(theirs)
     if not defined[0] or defined.mean() < 0.95:
         return None
-    relative = _relative(mine[defined], theirs[defined], problem.greater_is_better, least)
+    greater = problem.greater_is_better if metric == problem.primary else True
+    relative = _relative(mine[defined], theirs[defined], greater, least)
     return float(mine[0]), float(theirs[0]), interval(relative, len(labels), confidence)
 
 

@@ -85,6 +85,53 @@ def ranking_metrics(
         }
 
 
+def keep_places(
+    query: Ints,
+    tie: npt.NDArray[np.uint64],
+    score: Floats,
+    kept: npt.NDArray[np.bool_],
+    k: int,
+    count: int,
+) -> Floats:
+    """Scores for the order in which at least ``count`` of a query's first ``k`` entries are kept.
+
+    The best kept entries below the first ``k`` take the places of the last others among them,
+    which come next; all else stays in its order. Where a query has fewer kept entries, it has all
+    of them among the first ``k``.
+
+    Args:
+        query: Code of each entry's query.
+        tie: Order among equal scores.
+        score: Scores before.
+        kept: Entries for which places are kept.
+        k: Places that are looked at.
+        count: How many of them are kept, at most ``k``.
+    """
+    order = np.lexsort((tie, -score, query))
+    new = np.concatenate([[True], query[order][1:] != query[order][:-1]])[: len(order)]
+    starts: Ints = np.flatnonzero(new)
+    group: Ints = np.cumsum(new) - 1
+    place, mine = np.arange(len(order)) - starts[group], kept[order]
+    first = place < k
+
+    def so_far(chosen: npt.NDArray[np.bool_]) -> Ints:
+        """How many of a query are chosen up to and with each entry."""
+        counted: Ints = np.cumsum(chosen)
+        return np.asarray(counted - (counted - chosen)[starts][group])
+
+    def in_all(chosen: npt.NDArray[np.bool_]) -> Ints:
+        """How many of its query are chosen, for each entry."""
+        return np.asarray(np.bincount(group, chosen, len(starts))[group].astype(np.int64))
+
+    below, others = ~first & mine, first & ~mine
+    risen = below & (so_far(below) <= count - in_all(first & mine))
+    fallen = others & (so_far(others) > in_all(others) - in_all(risen))
+    ahead = (first & ~fallen) | risen
+    scores = np.empty(len(order))
+    scores[order[np.lexsort((place, ~ahead, group))]] = -place
+    return scores
+
+
 @dataclass(frozen=True)
 class _Block:
     rows: Ints

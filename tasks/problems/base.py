@@ -80,6 +80,11 @@ class Problem(Protocol):
     def greater_is_better(self) -> bool:
         """Orientation of the primary metric."""
 
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        """Metrics besides the primary one, larger is better, of which a challenger must not lose
+        more than a slice may."""
+
     def faults(self, known_ahead: Sequence[str] = ()) -> list[str]:
         """A sentence for every invalid setting."""
 
@@ -173,6 +178,10 @@ class ProblemBase:
 
     metrics: tuple[Metric, ...]
     answer_column: ClassVar[str]
+
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def user_column(self) -> str | None:

@@ -99,20 +99,27 @@ def match_keyed(
 
 
 def ranked_predictions(
-    features: pd.DataFrame, scores: Floats, user: str, item: str, repeat: str | None, count: int
+    features: pd.DataFrame,
+    scores: Floats,
+    user: str,
+    item: str,
+    repeat: str | None,
+    count: int,
+    order: Floats | None = None,
 ) -> pd.DataFrame:
     """The best items of each user: ``place`` from 1 on, the item, its score and its kind.
 
-    Ties are broken as in the metrics. ``kind`` is ``repeat`` or ``discovery``.
+    They are in the order of ``order``, else of ``scores``, the largest first; ties are broken as in
+    the metrics. ``kind`` is ``repeat`` or ``discovery``.
     """
     import pandas as pd
     from pandas.util import hash_array
 
     who, _ = pd.factorize(features[user])
     tie = hash_array(features[item].to_numpy())
-    order = np.lexsort((tie, -scores, who))
-    place = _place(who[order])
-    top, place = order[place < count], place[place < count]
+    rows = np.lexsort((tie, -(scores if order is None else order), who))
+    place = _place(who[rows])
+    top, place = rows[place < count], place[place < count]
     again = features[repeat].to_numpy()[top] > 0 if repeat else np.zeros(len(top), dtype=bool)
     return pd.DataFrame(
         {

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tasks.errors import JudgementError, SpecError
 from tasks.metrics.base import Metric, daily_mean
-from tasks.metrics.ranking import Ranking, ranking_metrics
+from tasks.metrics.ranking import Ranking, keep_places, ranking_metrics
 from tasks.problems import predictions
 from tasks.problems.base import ProblemBase
 from tasks.problems.classification import probability
@@ -53,6 +53,10 @@ class Recommendation(ProblemBase):
         recall_k: Places that recall looks at.
         repeat: Feature column above 0 where the user has had the item before; None leaves the
             metrics of repeats and discoveries out.
+        discoveries: Of the first ``k`` places, how many are kept for items that the user has never
+            had, where there are so many item candidates. Every figure is of the list so made, and
+            a challenger must not find clearly fewer discoveries than the champion (the gate's
+            ``slice_tolerance``).
         unit: What a query is, plural, for the report.
         rating: Column of the clean rows that says how the user liked the item; an item below
             ``liked`` is known to the user, but not wanted. Days and users without a liked item are
@@ -68,6 +72,7 @@ class Recommendation(ProblemBase):
     k: int = 10
     recall_k: int = 20
     repeat: str | None = None
+    discoveries: int = 0
     unit: str = "baskets"
     rating: str | None = None
     liked: float | None = None
@@ -110,6 +115,10 @@ class Recommendation(ProblemBase):
         return (self.primary, *(name for name in every if name != self.primary))
 
     @property
+    def guarded(self) -> tuple[str, ...]:
+        return (f"recall_{self.recall_k}_from_discoveries",) if self.discoveries else ()
+
+    @property
     def live_metrics(self) -> tuple[str, ...]:
         return tuple(
             name for name in self.metric_names if "_from_" not in name and "_among_" not in name
@@ -140,6 +149,16 @@ class Recommendation(ProblemBase):
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= 1000:
                 found.append(f"{name}: found {value!r}, allowed a whole number from 1 to 1000")
+        if type(self.discoveries) is not int or not 0 <= self.discoveries <= self.k:
+            found.append(
+                f"discoveries: found {self.discoveries!r}, allowed a whole number from 0 to k "
+                f"({self.k})"
+            )
+        elif self.discoveries and self.repeat is None:
+            found.append(
+                f"discoveries: found {self.discoveries} without repeat, expected repeat to name "
+                "the feature column that is above 0 where the user has had the item before"
+            )
         for name in ("item", "rating"):
             if (value := getattr(self, name)) is not None and value in known_ahead:
                 found.append(
@@ -214,9 +233,12 @@ class Recommendation(ProblemBase):
         scores: Floats,
     ) -> pd.DataFrame:
         """The best items of each user, as many as the metrics look at, with place, score, kind."""
+        import pandas as pd
+
+        order = self._order(features, scores, pd.factorize(features[self.user])[0])
         places = max(self.k, self.recall_k)
         return predictions.ranked_predictions(
-            features, scores, self.user, self.item, self.repeat, places
+            features, scores, self.user, self.item, self.repeat, places, order
         )
 
     def match(self, answered: Mapping[str, pd.DataFrame], happened: pd.DataFrame) -> Matched:
@@ -328,9 +350,9 @@ class Recommendation(ProblemBase):
         counts: Floats,
         names: Sequence[str],
     ) -> dict[str, dict[str, Floats]]:
-        from pandas.util import hash_array
-
-        query, tie = self._queries(examples)[0], hash_array(examples[self.item].to_numpy())
+        query = self._queries(examples)[0]
+        scores = {scorer: self._order(examples, score, query) for scorer, score in scores.items()}
+        tie = self._tie(examples)
         ranking = Ranking(
             query=query,
             tie=tie,
@@ -347,6 +369,18 @@ class Recommendation(ProblemBase):
                 values = metric.of_rows(placed, score)
                 found[scorer][metric.name] = _mean_of_queries(ranking, values, counts)
         return found
+
+    def _order(self, examples: pd.DataFrame, score: Floats, query: Ints) -> Floats:
+        """Scores in whose order items are shown: those given, unless places are kept."""
+        if not self.discoveries:
+            return score
+        fresh = ~(examples[self.repeat].to_numpy() > 0)
+        return keep_places(query, self._tie(examples), score, fresh, self.k, self.discoveries)
+
+    def _tie(self, examples: pd.DataFrame) -> npt.NDArray[np.uint64]:
+        from pandas.util import hash_array
+
+        return np.asarray(hash_array(examples[self.item].to_numpy()))
 
     def _queries(self, examples: pd.DataFrame) -> tuple[Ints, int]:
         """Code of the (day, user) pair of each item candidate, and how many there are."""

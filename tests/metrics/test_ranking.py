@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from tasks.evaluation.bootstrap import day_counts
+from tasks.metrics.ranking import keep_places
 from tasks.problems import Recommendation
 
 RECOMMENDATION = Recommendation("user", "item", "popularity", repeat="bought_before")
@@ -117,3 +118,23 @@ def test_fewer_relevant_than_bought_is_an_error():
             np.ones((1, 4)),
             ["ndcg_10"],
         )
+
+
+@pytest.mark.parametrize(("k", "count"), [(1, 1), (5, 2), (5, 5), (40, 3), (5, 0)])
+def test_kept_places_equal_a_naive_loop(k, count):
+    examples = _ranking(users=20)
+    tie = pd.util.hash_array(examples["item"].to_numpy())
+    score = np.random.default_rng(1).random(len(examples)).round(1)
+    query = pd.factorize(examples["day"].astype(str) + examples["user"].astype(str))[0]
+    kept = examples["bought_before"].to_numpy() == 0
+    found = keep_places(query, tie, score, kept, k, count)
+    for code in range(query.max() + 1):
+        rows = sorted(np.flatnonzero(query == code), key=lambda row: (-score[row], tie[row]))
+        first, rest = rows[:k], rows[k:]
+        lacking = count - sum(kept[first])
+        risen = [row for row in rest if kept[row]][: max(0, lacking)]
+        fallen = [row for row in first if not kept[row]][::-1][: len(risen)]
+        top = [row for row in rows if (row in first and row not in fallen) or row in risen]
+        expected = [*top, *(row for row in rows if row not in top)]
+        assert sorted(np.flatnonzero(query == code), key=lambda row: -found[row]) == expected
+        assert sum(kept[expected[:k]]) >= min(count, sum(kept[expected]))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.evaluation.evaluate import evaluate
+from tasks.evaluation.evaluate import evaluate, evaluate_slices
 from tasks.metrics import Metric
 from tasks.problems import Recommendation
 from tasks.spec import SpecError
@@ -145,3 +148,76 @@ def test_a_query_of_which_no_row_counts_is_left_out_of_a_custom_metric() -> None
     day, once = np.zeros(4, dtype=np.int64), np.ones((1, 1))
     score = {"champion": np.asarray([0.4, 0.3, 0.2, 0.1])}
     assert problem.measure(examples, score, day, once, ("stock",))["champion"]["stock"][0] == 4.0
+
+
+SHELF = Recommendation(
+    "user", "item", "score", k=3, recall_k=4, repeat="had", discoveries=2, unit="visits"
+)
+
+
+def shelf(days: int = 1) -> pd.DataFrame:
+    """A user's six item candidates, the best first: the first four were had before."""
+    day = np.repeat(pd.date_range(DAY, periods=days), 6)
+    one = {"user": 1, "item": np.arange(6), "had": [1, 1, 1, 1, 0, 0], "relevant": 2}
+    wanted = {"target": np.array([1, 0, 0, 0, 0, 1], dtype=np.int8), "score": np.arange(6, 0, -1.0)}
+    made = pd.concat([pd.DataFrame(one | wanted)] * days, ignore_index=True)
+    return made.assign(day=day)
+
+
+def test_places_are_kept_for_what_the_user_has_never_had() -> None:
+    rows = shelf()
+    shown = SHELF.answers(rows[["user"]].drop_duplicates(), rows, rows["score"].to_numpy())
+    assert shown["item"].tolist() == [0, 4, 5, 1]
+    assert shown["kind"].tolist() == ["repeat", "discovery", "discovery", "repeat"]
+    assert shown["score"].tolist() == [6.0, 2.0, 1.0, 5.0]
+    assert shown["place"].tolist() == [1, 2, 3, 4]
+
+
+def test_metrics_and_live_days_are_of_the_list_with_its_kept_places() -> None:
+    rows = shelf()
+    scores = {"champion": rows["score"].to_numpy()}
+    day, once = np.zeros(6, dtype=np.int64), np.ones((1, 1))
+    found = SHELF.measure(rows, scores, day, once, SHELF.metric_names)["champion"]
+    assert found["ndcg_3"][0] == pytest.approx((1 + 1 / 2) / (1 + 1 / np.log2(3)))
+    assert found["recall_4_from_discoveries"][0] == 0.5
+    shown = SHELF.answers(rows[["user"]].drop_duplicates(), rows, scores["champion"])
+    bought = pd.DataFrame({"day": DAY, "user": 1, "item": [0, 5]})
+    examples, live, _ = SHELF.match({"champion": shown}, bought)
+    day = np.zeros(len(examples), dtype=np.int64)
+    again = SHELF.measure(examples, live, day, once, ("ndcg_3",))["champion"]
+    assert again["ndcg_3"][0] == found["ndcg_3"][0]
+
+
+def test_without_enough_discoveries_repeats_fill_the_places() -> None:
+    rows = shelf().iloc[:5]
+    shown = SHELF.answers(rows[["user"]].drop_duplicates(), rows, rows["score"].to_numpy())
+    assert shown["item"].tolist() == [0, 1, 4, 2]
+
+
+def test_a_challenger_that_finds_fewer_discoveries_is_a_slice_that_became_worse() -> None:
+    rows = shelf(days=8)
+    third = rows[rows["item"] == 4].assign(item=6, score=1.5)
+    rows = pd.concat([rows, third]).sort_values(["day", "item"], ignore_index=True)
+    fair = rows["score"] + 1.0 * (rows["item"] == 5)  # shows the discovery that is wanted
+    blind = rows["score"] - 0.5 * (rows["item"] == 5)
+    settings = {"resamples": 100, "confidence": 0.9, "seed": 1, "min_units": 1}
+    (found,) = evaluate_slices(SHELF, rows, blind, fair, (), **settings)
+    assert (found.column, found.group) == ("metric", "recall@4 from discoveries")
+    assert (found.scorer, found.other) == (0.0, 0.5)
+    assert found.relative is not None
+    assert found.relative.high == -1.0
+    plain = replace(SHELF, discoveries=0)
+    assert evaluate_slices(plain, rows, blind, fair, (), **settings) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"discoveries": 4}, "discoveries: found 4, allowed a whole number from 0 to k (3)"),
+        ({"discoveries": True}, "discoveries: found True, allowed a whole number"),
+        ({"repeat": None}, "discoveries: found 2 without repeat"),
+    ],
+)
+def test_places_that_cannot_be_kept_are_refused(changes: dict[str, Any], words: str) -> None:
+    (found,) = replace(SHELF, **changes).faults()
+    assert words in found
