@@ -11,7 +11,6 @@ It needs a night of groceries in ``NIGHTLY_HOME`` and takes a minute.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -51,13 +50,13 @@ def _days(rows: Any) -> list[tuple[Any, np.ndarray]]:
     return [(rows.iloc[each].reset_index(drop=True), each) for each in places.values()]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--model", default="groceries")
     parser.add_argument("--as-of", required=True)
     parser.add_argument("--candidate", default="ranker")
-    asked = parser.parse_args(arguments)
+    asked = parser.parse_args()
     night = open_night(asked.model, asked.as_of)
     rows = night.examples[night.examples["part"] == "holdout"].reset_index(drop=True)
     print_table(night.spec.problem, rows, night.scores[asked.candidate].to_numpy())
