@@ -24,7 +24,8 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,16 +41,20 @@ _waiting: list[socket.socket] = []
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def leave_template() -> None:
+def leave_template(*, registry: bool = True) -> None:
     """Import the libraries and leave a fork that waits, before any code of the model is imported.
 
     None is left where a fork would not be safe or clean: elsewhere than on Linux, and in a process
     with several threads. Then each clean process is a new interpreter.
+
+    Args:
+        registry: Whether the command will open the registry.
     """
     if sys.platform != "linux" or _waiting:
         return
-    importlib.import_module(LIBRARIES[0])
-    import_ahead()
+    with _as_if_missing("dask"):
+        importlib.import_module(LIBRARIES[0])
+    import_ahead(stores=registry)
     for name in LIBRARIES[1:]:
         importlib.import_module(name)
     if any(name != SAFE for name in _other_threads()):
@@ -94,6 +99,22 @@ def run_in_fork(
         os.close(out)
         os.close(err)
         _ONE_AT_A_TIME.release()
+
+
+@contextmanager
+def _as_if_missing(name: str) -> Iterator[None]:
+    """Meanwhile a library counts as not installed, unless it is imported already.
+
+    skops asks every module for each function it trusts, and one of scikit-learn's imports Dask.
+    """
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def _ask(template: socket.socket, job: bytes, files: list[int], limit: float) -> int | None:

@@ -61,9 +61,9 @@ def begin(parser: argparse.ArgumentParser, *, loads: bool = False) -> None:
         _leave_template()
 
 
-def _leave_template() -> None:
+def _leave_template(*, registry: bool = True) -> None:
     try:
-        leave_template()
+        leave_template(registry=registry)
     except SettingsError as error:
         sys.exit(fail(str(error), error.exit_code))
 
@@ -83,7 +83,7 @@ def answer_if_decided() -> None:
     except NightlyError as error:
         sys.exit(fail(str(error), error.exit_code))
     if asked.check:
-        _leave_template()
+        _leave_template(registry=False)
         sys.exit(_check(asked))
     if asked.report:
         sys.exit(fail("--report: found without --check, expected both", 2))

@@ -69,14 +69,18 @@ def open_registry() -> MlflowClient:
     return client
 
 
-def import_ahead() -> None:
-    """Import MLflow as the registry is opened with, or before that while there is time."""
+def import_ahead(*, stores: bool = True) -> None:
+    """Import MLflow as the registry is opened with, or before that while there is time.
+
+    Args:
+        stores: Whether a local database will be opened.
+    """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the steps wait and try again
     import mlflow
 
-    if settings.tracking_uri().startswith("sqlite:"):
+    if stores and settings.tracking_uri().startswith("sqlite:"):
         import mlflow.store.model_registry.sqlalchemy_store
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 

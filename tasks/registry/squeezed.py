@@ -7,6 +7,8 @@ its numbers. MLflow's ``Model.log`` takes this module in place of its own.
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,30 @@ def save_model(path: str, **package: Any) -> None:
     """
     import mlflow
 
-    mlflow.sklearn.save_model(path=path, **package)
+    with _required_by_their_names():
+        mlflow.sklearn.save_model(path=path, **package)
     squeeze(Path(path) / MODEL)
+
+
+@contextmanager
+def _required_by_their_names() -> Iterator[None]:
+    """Meanwhile MLflow does not list the modules of all that is installed.
+
+    It looks there for what is installed under another name than it is required by. Our packages
+    require what is installed, by its name.
+    """
+    from mlflow.utils import requirements_utils as mlflow_s
+
+    name, nothing = "_MODULES_TO_PACKAGES", dict[str, list[str]]()
+    if getattr(mlflow_s, name, nothing) is not None:
+        yield
+        return
+    setattr(mlflow_s, name, nothing)
+    try:
+        yield
+    finally:
+        if getattr(mlflow_s, name) is nothing:
+            setattr(mlflow_s, name, None)
 
 
 def squeeze(file: Path) -> None:

@@ -33,11 +33,11 @@ from tasks.cli.interrupt import end_on_interrupt
 from tasks.clean_process import run, template
 
 end_on_interrupt()
-template.LIBRARIES, template.import_ahead = ("json",), lambda: None
+template.LIBRARIES, template.import_ahead = ("first",), lambda stores: None
 template.leave_template()
 os.environ["TMPDIR"] = sys.argv[2]
 place = Path(sys.argv[1])
-known = {}
+known = {"dask": (sys.modules["first"].FOUND, "dask" in sys.modules)}
 
 def ask(name, *arguments):
     try:
@@ -82,6 +82,8 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "dies.py": "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
         "hangs.py": "import signal; signal.pause()",
         "helper.py": "",
+        "first.py": "from importlib import import_module\n"
+        "try:\n    import_module('dask')\nexcept ImportError:\n    FOUND = False\n",
         "command.py": textwrap.dedent(COMMAND),
     }
     for name, text in texts.items():
@@ -111,6 +113,10 @@ def test_its_end_is_said_in_the_same_words(known: dict[str, Any]) -> None:
     assert known["exits"] == "as it said"
     assert known["dies"] == "it was ended by SIGTERM"
     assert known["hangs"] == "it did not end within its time limit of 0.2 s"
+
+
+def test_no_library_imports_dask_for_nothing(known: dict[str, Any]) -> None:
+    assert known["dask"] == [False, False]
 
 
 def test_a_new_interpreter_stands_in(known: dict[str, Any]) -> None:
