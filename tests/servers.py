@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from tasks.settings import PROJECT
-from tasks.store import locks
+from tasks.store import file_locks
 from tasks.store.empty_databases import make_database
 
 UNUSED_SERVICES = (
@@ -55,7 +55,7 @@ def made_once(place: Path) -> Iterator[bool]:
     """Hold the lock of something that the workers share; whether this one has to make it."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.with_suffix(".lock").open("a+b") as file:
-        locks.wait_for(file)
+        file_locks.wait_for(file)
         yield not file.seek(0, os.SEEK_END)
         file.write(b"made")
 

@@ -7,7 +7,7 @@ import pytest
 from tasks.settings import PROJECT
 
 PLACES = {
-    r"\bfcntl\b": "tasks/store/locks.py",
+    r"\bfcntl\b": "tasks/store/file_locks.py",
     r"\bcreate_engine\(": "tasks/store/database.py",
     r"\*\*\*\"": "tasks/shown.py",
     r"__file__\)\.resolve\(\)\.parent": "tasks/settings.py",

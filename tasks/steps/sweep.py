@@ -14,7 +14,7 @@ from uuid import UUID
 
 from tasks import settings
 from tasks.steps.spoken import errors_shown, guard_logs
-from tasks.store import locks, scratch
+from tasks.store import file_locks, locks, scratch
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -96,7 +96,7 @@ def _is_dead(run: FlowRun, *, alone: bool) -> bool:
     note = _note(run.id)
     with suppress(FileNotFoundError):
         old = time.time() - note.stat().st_mtime > YOUNG
-        return old and not locks.is_held(note)
+        return old and not file_locks.is_held(note)
     if _has_process(run.id):
         return False
     since = run.state.timestamp if run.state else None
@@ -136,5 +136,5 @@ def _has_process(run: UUID) -> bool:
 def _forget_old_notes() -> None:
     for note in (settings.home() / "locks").glob("run-*.lock"):
         with suppress(FileNotFoundError):
-            if time.time() - note.stat().st_mtime > KEPT and not locks.is_held(note):
+            if time.time() - note.stat().st_mtime > KEPT and not file_locks.is_held(note):
                 note.unlink()

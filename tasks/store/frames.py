@@ -20,7 +20,7 @@ from tasks.store.files import (
     unwritable,
     write_file,
 )
-from tasks.store.locks import wait_for
+from tasks.store.file_locks import wait_for
 
 if TYPE_CHECKING:
     import pandas as pd

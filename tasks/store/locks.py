@@ -1,22 +1,21 @@
-"""Locks of the kernel between processes of this machine; it frees them when their holder dies.
+"""Locks by name, between processes of this machine; they are free when their holder dies.
 
 Between machines that share their state a lease is held as well.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 from uuid import uuid4
 
 from tasks import settings
 from tasks.errors import NightlyError
 from tasks.store import leases
+from tasks.store.file_locks import take
 from tasks.store.files import DiskError, unwritable
 
 
@@ -85,32 +84,3 @@ def _disk(place: Path) -> str:
     boot, state = Path("/proc/sys/kernel/random/boot_id"), place.stat()
     running = boot.read_text().strip() if boot.exists() else uuid4().hex
     return f"{running}:{state.st_dev}:{state.st_ino}"
-
-
-def wait_for(file: IO[bytes], *, shared: bool = False) -> None:
-    """Lock a file that several processes write or read, until it is closed.
-
-    Args:
-        file: Open; every process that writes or reads it calls this first.
-        shared: To read beside other readers.
-    """
-    fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-
-
-def is_held(place: Path) -> bool:
-    """Whether a process holds the lock in this file; a file that is gone is held by nobody."""
-    with suppress(FileNotFoundError), place.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def take(file: IO[Any]) -> bool:
-    """Lock an open file, unless another process holds it; whether it was free."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

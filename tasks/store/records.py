@@ -7,7 +7,6 @@ here. Elsewhere ``tasks.store.mirror`` writes it. Without such a database there 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import re
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from tasks import settings
 from tasks.store import state_database
+from tasks.store.file_locks import wait_for
 from tasks.store.leases import check_leases
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def this_machine() -> Iterator[None]:
     place = settings.ensure_home() / "locks" / "records.lock"
     place.parent.mkdir(mode=0o700, exist_ok=True)
     with place.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        wait_for(file)
         yield
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks import settings
-from tasks.store import locks
+from tasks.store import file_locks
 from tasks.store.files import DiskError, unwritable
 
 PREFIX = "nightly-run-"
@@ -91,7 +91,7 @@ def _make(place: Path) -> tuple[Path, IO[bytes]]:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
         with suppress(FileNotFoundError):  # another run has just found it without its lock
             file = (folder / LOCK).open("xb")
-            locks.wait_for(file)
+            file_locks.wait_for(file)
             if (folder / LOCK).exists():
                 return folder, file
             file.close()
@@ -100,7 +100,7 @@ def _make(place: Path) -> tuple[Path, IO[bytes]]:
 def _remove_if_free(folder: Path) -> None:
     try:
         with (folder / LOCK).open("rb") as file:
-            if locks.take(file):
+            if file_locks.take(file):
                 _remove(folder)
     except FileNotFoundError:
         folder.rmdir()  # killed before it had a lock, or in the last moment of its removal
