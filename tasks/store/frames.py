@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from tasks.store import arrow_blocks, blobs, records
+from tasks.store.file_locks import wait_for
 from tasks.store.files import (
     DiskError,
     StoreError,
@@ -20,7 +21,6 @@ from tasks.store.files import (
     unwritable,
     write_file,
 )
-from tasks.store.file_locks import wait_for
 
 if TYPE_CHECKING:
     import pandas as pd
