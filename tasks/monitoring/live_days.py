@@ -154,11 +154,17 @@ def compare_with_anchor(
     return Line(anchor, tuple(versions), loss)
 
 
-def past_days(model: str, until: date) -> list[dict[str, Any]]:
-    """The newest graded days of a model, ascending."""
+def past_days(model: str, until: date, count: int = MOST_DAYS) -> list[dict[str, Any]]:
+    """The newest graded days of a model, ascending.
+
+    Args:
+        model: Name of the model.
+        until: The last day.
+        count: How many at most.
+    """
     files = sorted(live_folder(model).glob("????-??-??.json"))
     known = [file for file in files if file.stem <= until.isoformat()]
-    return [dict(read_json(file)) for file in known[-MOST_DAYS:]]
+    return [dict(read_json(file)) for file in known[-count:]]
 
 
 def lines(live: Live | None, spec: ModelSpec) -> list[str]:

@@ -8,7 +8,8 @@ from tasks.registry import versions
 from tasks.registry.client import list_versions, open_registry
 from tasks.registry.holds import read_holds
 from tasks.registry.waiting import read_decisions
-from tasks.reporting.history_page import Standing, write_history
+from tasks.reporting.history_page import write_history
+from tasks.reporting.history_rows import Standing
 from tasks.reporting.index_page import write_index
 
 

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tasks.reporting.history_page import to_html
 from tests.reporting.test_history_page import GRADED, SIXTY, night
+from tests.reporting.test_history_year import LIVE, YEAR
 
 pytestmark = pytest.mark.e2e
 
@@ -18,6 +19,7 @@ LONG = "C:" + "\\a_very_long_path_without_a_single_blank" * 20
 PAGES = {
     "first night": to_html([night(0, "PROMOTED", "1")], []),
     "sixty nights": to_html(SIXTY, GRADED),
+    "a year": to_html(YEAR, LIVE),
     "long words": to_html(
         [*SIXTY[:-1], night(0, "KEPT", LONG, model=LONG, question=LONG, reasons=[LONG])], GRADED
     ),
