@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from tasks.cli.environment import set_defaults
+
+if __name__ == "__main__":
+    set_defaults()
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -9,7 +14,10 @@ from collections.abc import Sequence
 from tasks import settings
 from tasks.cli.exits import fail
 from tasks.errors import NightlyError
-from tasks.store import mirror
+from tasks.registry.moving import copy_registry
+from tasks.store import blobs, mirror
+
+ARTIFACTS = "artifacts"
 
 
 def share_parser() -> argparse.ArgumentParser:
@@ -27,6 +35,12 @@ def share_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--replace", action="store_true", help="with --push: where both differ, this directory wins"
     )
+    parser.add_argument(
+        "--mlflow",
+        metavar="URL",
+        help="also take MLflow's database and artifacts there or back: the database that machines "
+        "share, which is empty before --push",
+    )
     return parser
 
 
@@ -38,6 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise settings.SettingsError(
                 "NIGHTLY_STATE_URL is not set: name the database that the machines share."
             )
+        if asked.mlflow and settings.store_url() is None:
+            raise settings.SettingsError(
+                "--mlflow takes the artifacts along, and NIGHTLY_STORE_URL does not say where to."
+            )
+        if asked.mlflow:
+            _move_registry(asked.mlflow, push=asked.push)
         if asked.push:
             print(f"{len(mirror.push(replace=asked.replace)):,} files are shared now.")
         else:
@@ -46,6 +66,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NightlyError as error:
         return fail(str(error), error.exit_code)
     return 0
+
+
+def _move_registry(shared: str, *, push: bool) -> None:
+    """Take MLflow's own database of the state directory there, or bring that one here."""
+    place, file = settings.artifact_root(), settings.home() / "mlflow.db"
+    own, there = place.as_uri(), f"{(settings.store_url() or '').rstrip('/')}/{ARTIFACTS}"
+    if push:
+        files = blobs.put_folder(place, ARTIFACTS)
+        rows = copy_registry(f"sqlite:///{file}", shared, own, there)
+        print(f"{rows:,} rows and {files:,} artifacts of MLflow are shared now.")
+        return
+    if file.exists():
+        before = file.replace(file.with_name(f"{file.name}.before"))
+        print(f"The database that was here is {before} now.")
+    files = blobs.fetch_folder(ARTIFACTS, place)
+    rows = copy_registry(shared, f"sqlite:///{file}", there, own)
+    print(f"{rows:,} rows and {files:,} artifacts of MLflow are here.")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tasks import settings
@@ -76,6 +77,44 @@ def put(path: str, content: bytes) -> None:
         return
     files, folder = _address(settings.store_url() or "")
     _tried(path, lambda: _write(files, f"{folder}/{path}", content))
+
+
+def put_folder(place: Path, name: str) -> int:
+    """Put every file of a folder under the shared address; how many there are.
+
+    Args:
+        place: The folder.
+        name: Name of the folder there.
+    """
+    files, folder = _address(settings.store_url() or "")
+    found = [each for each in sorted(place.rglob("*")) if each.is_file()]
+    for each in found:
+        there = f"{folder}/{name}/{each.relative_to(place).as_posix()}"
+        _tried(name, functools.partial(_overwrite, files, there, each.read_bytes()))
+    return len(found)
+
+
+def fetch_folder(name: str, place: Path) -> int:
+    """Bring every file of a folder under the shared address here; how many there are.
+
+    Args:
+        name: Name of the folder there.
+        place: The folder here.
+    """
+    files, folder = _address(settings.store_url() or "")
+    files.invalidate_cache()
+    found: list[str] = _tried(name, lambda: files.find(f"{folder}/{name}"))
+    for each in found:
+        content = _tried(name, functools.partial(_read, files, each))
+        if content is not None:
+            write_here(place / each.removeprefix(f"{folder}/{name}/"), content)
+    return len(found)
+
+
+def _overwrite(files: Any, place: str, content: bytes) -> None:
+    if "file" in files.protocol:
+        files.makedirs(files._parent(place), exist_ok=True)
+    files.pipe_file(place, content)
 
 
 def check_address() -> None:

@@ -76,6 +76,7 @@ def ask(text: str) -> int | None:
     return state_database.run(lambda c: c.exec_driver_sql(text).scalar())
 
 
+@pytest.mark.long
 def test_two_machines_with_one_state(
     machines: Callable[[str], tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
