@@ -121,15 +121,18 @@ def _own_reason_aside(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.rename(columns={"reason": own})
 
 
-def as_declared(rows: pd.DataFrame, contract: type[DataFrameModel]) -> pd.DataFrame:
+def as_declared(
+    rows: pd.DataFrame, contract: type[DataFrameModel], timezone: str = "UTC"
+) -> pd.DataFrame:
     """Rows that no contract judges, such as requests, in its types.
 
     A column in which a value cannot be converted, or which the contract does not declare, stays as
-    it came.
+    it came. Times that name a zone become local ones where none is declared, as a source has them.
 
     Args:
         rows: Raw rows, with all or some of the declared columns.
         contract: pandera model of a row.
+        timezone: Time zone of the model's days.
     """
     schema = contract.to_schema()
     changed = {}
@@ -137,7 +140,9 @@ def as_declared(rows: pd.DataFrame, contract: type[DataFrameModel]) -> pd.DataFr
         wanted, found = getattr(column.dtype, "type", None), rows[name]
         if wanted is None or found.dtype == wanted:
             continue
-        values = _converted(found, wanted, coerce=bool(schema.coerce or column.coerce))
+        coerce = bool(schema.coerce or column.coerce)
+        found = _as_local(found, wanted, timezone, coerce=coerce)
+        values = _converted(found, wanted, coerce=coerce)
         if values is None or (values.isna() & found.notna()).any():
             continue
         if _holds_missing(wanted) or not found.isna().any():
@@ -386,6 +391,23 @@ def _as_times(found: pd.Series[Any], wanted: Any, *, coerce: bool) -> pd.Series[
     texts = found.where(zoned if zone is not None else ~zoned)
     times = pd.to_datetime(texts, errors="coerce", format="ISO8601", utc=zone is not None)
     return _in_bounds(times if zone is None else times.dt.tz_convert(zone), wanted)
+
+
+def _as_local(found: pd.Series[Any], wanted: Any, timezone: str, *, coerce: bool) -> pd.Series[Any]:
+    """Times that name a zone as local ones, where times without a zone are declared."""
+    import pandas as pd
+
+    types = pd.api.types
+    if not types.is_datetime64_any_dtype(wanted) or getattr(wanted, "tz", None) is not None:
+        return found
+    there = found.dropna()
+    if coerce and len(there) and types.is_string_dtype(there) and with_offset(there).all():
+        times = pd.to_datetime(found, errors="coerce", format="ISO8601", utc=True)
+        found = found if (times.isna() & found.notna()).any() else times
+    if not isinstance(found.dtype, pd.DatetimeTZDtype):
+        return found
+    local: pd.Series[Any] = found.dt.tz_convert(timezone).dt.tz_localize(None)
+    return local
 
 
 def _in_bounds(times: pd.Series[Any], wanted: Any) -> pd.Series[Any]:

@@ -521,7 +521,7 @@ def _look_at_requests(
             none = f"There are no requests for {stamp:%Y-%m-%d}."
             return None, Part("Requests", notes=(none,))
         past = days_before(spec, clean, stamp)
-        named = named if named is None else as_declared(named, spec.contract)
+        named = named if named is None else as_declared(named, spec.contract, spec.timezone)
         asked = clean_requests(spec, named, stamp) if named is not None else None
         requests = spec.problem.ask(asked, past, spec.known_ahead)
         if fault := _same_key(spec, requests):

@@ -69,7 +69,7 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
     requests = spec.requests(night.as_of) if spec.requests else None
     if requests is not None and requests.empty:
         return replace(made, fault="there are no requests")
-    requests = requests if requests is None else as_declared(requests, spec.contract)
+    requests = requests if requests is None else as_declared(requests, spec.contract, spec.timezone)
     ahead = version_answers.DayAhead(day, requests, list(night.days), clean.refs)
     usual = explanation.recent_usual(spec, night.days, night.as_of) if spec.explain else None
     found, inputs, moved = version_answers.predict_ahead(client, spec, champion, ahead, usual)

@@ -311,6 +311,25 @@ def test_rows_that_are_not_judged_take_the_declared_types_where_they_can() -> No
     assert as_declared(asked, Lines)["quantity"].tolist() == ["1", "2"]
 
 
+@pytest.mark.parametrize("zone", ["UTC", "America/Chicago"])
+def test_requests_that_name_a_zone_come_as_local_times_as_the_rows_do(zone: str) -> None:
+    class Timed(pa.DataFrameModel):
+        at: pd.Timestamp
+
+        class Config:
+            coerce = True
+
+    asked = pd.DataFrame({"at": ["2026-11-21T10:00:00Z", None]})
+    expected = pd.Timestamp("2026-11-21 10:00" if zone == "UTC" else "2026-11-21 04:00")
+    for either in (asked, asked.assign(at=pd.to_datetime(asked["at"]))):
+        found = as_declared(either, Timed, zone)["at"]
+        assert (
+            found.dt.tz is None and found[0] == expected and found.isna().tolist() == [False, True]
+        )
+    mixed = pd.DataFrame({"at": ["2026-11-21T10:00:00Z", "2026-11-21T10:00:00"]})
+    pd.testing.assert_frame_equal(as_declared(mixed, Timed, zone), mixed)
+
+
 def test_a_missing_column_refuses_the_day() -> None:
     with pytest.raises(ContractError, match=r"2026-11-20: found no column 'shop' among quantity"):
         accept_rows(lines().drop(columns="shop"), Lines)
