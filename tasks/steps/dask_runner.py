@@ -7,6 +7,8 @@ import os
 import pickle
 import secrets
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -106,6 +108,7 @@ class Workers(DaskTaskRunner):
     def __init__(self, chosen: int | str) -> None:
         self.chosen = chosen
         self.elsewhere = isinstance(chosen, str)
+        self.ready: Future[Any] = Future()
         if isinstance(chosen, str):
             super().__init__(address=chosen, client_kwargs={"timeout": COME})
         else:
@@ -117,10 +120,29 @@ class Workers(DaskTaskRunner):
 
     def __enter__(self) -> Workers:
         super().__enter__()  # type: ignore[no-untyped-call]
+        starter = ThreadPoolExecutor(1)  # the night opens meanwhile
+        self.ready = starter.submit(copy_context().run, self._connect)
+        starter.shutdown(wait=False)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        wait([self.ready])
+        super().__exit__(*error)
+
+    @property
+    def client(self) -> Any:
+        """The client, when a first worker has come.
+
+        Raises:
+            SettingsError: Where none comes.
+        """
+        return self.ready.result()
+
+    def _connect(self) -> Any:
         try:
-            self.client.wait_for_workers(1, timeout=COME)
+            client = super().client
+            client.wait_for_workers(1, timeout=COME)
         except (OSError, distributed.TimeoutError) as error:
-            self.__exit__(type(error), error, None)
             if not self.elsewhere:
                 raise
             raise SettingsError(
@@ -128,8 +150,7 @@ class Workers(DaskTaskRunner):
                 f"{type(error).__name__}: {error}. Start the scheduler and a worker, and look at "
                 "the certificates where the address begins with tls."
             ) from error
-        log.info("workers   %d of %s", self.count(), self.chosen if self.elsewhere else "this host")
-        return self
+        return client
 
     def count(self) -> int:
         """How many tasks the workers do at a time."""
@@ -167,7 +188,7 @@ class Workers(DaskTaskRunner):
         )
         needed = task.needs(plain) if self.elsewhere else {}
         self._look_for(needed, sent.name)
-        future = self.client.submit(  # type: ignore[no-untyped-call]
+        future = self.client.submit(
             run_sent,
             pickle.dumps(sent),
             key=f"{sent.name}-{number}",

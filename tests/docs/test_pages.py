@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks import settings
 from tests import pages
 from tests.nights import PROJECT
 
@@ -27,8 +28,11 @@ HELD_ELSEWHERE = {
     ("deployments/SERVING.md", "export MLFLOW_TRACKING_URI="),
     ("deployments/SERVING.md", "mlflow models serve"),
     ("deployments/SERVING.md", "curl http"),
+    ("deployments/OPERATIONS.md", "export NIGHTLY_"),
+    ("deployments/OPERATIONS.md", "dask "),
+    ("deployments/SECURITY.md", "export DASK_"),
 }
-"""How commands of a page start that ``test_readme.py`` and ``test_walk.py`` take apart."""
+"""How commands of a page start that other tests take apart, here, in test_readme or test_walk."""
 OF_THE_READER = {"deployments/orders.py", "deployments/visits.py"}
 """Files that a reader of the pages makes."""
 
@@ -121,6 +125,38 @@ def test_prefect_takes_the_command_shown(command: str) -> None:
     assert (
         called.__name__ == re.findall(r"deploy$|create|emit|start|run", command.split(" -")[0])[-1]
     )
+
+
+@pytest.mark.parametrize("command", starting("dask "))
+def test_dask_takes_the_command_shown(command: str) -> None:
+    _, which, *options = shlex.split(command)
+    main = import_module(f"distributed.cli.dask_{which}").main
+    assert main.make_context(which, options).params["dashboard"] is False
+
+
+@pytest.mark.parametrize("command", starting("export NIGHTLY_"))
+def test_a_variable_is_set_to_what_the_settings_take(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, value = command.removeprefix("export ").split("=")
+    monkeypatch.setenv(name, value)
+    assert str(settings.workers()) == value
+
+
+def test_the_variables_of_tls_are_those_that_dask_reads() -> None:
+    import dask
+    from distributed.security import Security
+
+    told = dict(one.removeprefix("export ").split("=") for one in starting("export DASK_"))
+    read = {name[5:].lower().replace("__", "."): value for name, value in told.items()}
+    with dask.config.set(read):
+        made = Security()
+    assert made.require_encryption
+    roles = ("scheduler", "worker", "client")
+    kept = [getattr(made, f"tls_{role}_{p}") for role in roles for p in ("cert", "key")]
+    assert [made.tls_ca_file, *kept] == [
+        f"/etc/nightly/{p}.pem" for p in ["ca", *["cert", "key"] * 3]
+    ]
 
 
 def anchors(page: str) -> set[str]:
