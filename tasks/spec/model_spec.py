@@ -208,7 +208,9 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
     expect("requests", asks, "None or a function requests(as_of)")
     if spec.requests is not None and problem_ok and not spec.problem.answer_keys:
         faults.append(
-            "problem.key: found none, allowed the columns by which the app looks a row up"
+            "problem.key: found none, expected columns of known_ahead by which the app looks a row "
+            "up, because there are requests. Name them, such as key=('order_no',); where a day "
+            "has one row, its date alone does"
         )
     expect("explain", type(spec.explain) is bool, "True or False")
     aim = spec.problem.target_column if problem_ok else None

@@ -75,6 +75,12 @@ def test_slices_are_columns_and_functions_with_names_of_their_own() -> None:
             dataclasses.replace(toy, slices=wrong)
 
 
+def test_requests_without_a_key_say_what_to_write() -> None:
+    plain = Classification(target="bought")
+    with pytest.raises(SpecError, match=r"such as key=\('order_no',\); where a day has one row"):
+        dataclasses.replace(toy, problem=plain)
+
+
 def test_only_predicted_requests_of_a_target_can_be_explained() -> None:
     assert dataclasses.replace(toy, explain=True).explain
     with pytest.raises(SpecError, match="explain: found True, allowed only where requests are"):
