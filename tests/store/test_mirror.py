@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 
 from tasks import settings
 from tasks.reporting import archive
 from tasks.settings import SettingsError
-from tasks.store import files, leases, mirror, records, state_database
+from tasks.store import changes, files, leases, mirror, records, state_database
 
 
 @pytest.fixture
@@ -81,6 +83,29 @@ def test_what_a_stale_holder_writes_is_refused_and_not_written(on, monkeypatch) 
             files.remove(file)
     assert file.read_bytes() == b"before"
     assert [record.path for record in records.newer(0)] == ["fleets/toy.json"]
+
+
+def test_a_database_that_restarts_loses_nothing_of_a_night(  # type: ignore[no-untyped-def]
+    on, postgres_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, outages, written = on("A"), list[str](), list[Path]()
+    fault = state_database._fault
+    monkeypatch.setattr(
+        state_database, "_fault", lambda error, url: outages.append(url) or fault(error, url)
+    )
+    with leases.lease("night-toy", "a") as mine:
+        restart = Thread(target=lambda: (postgres_server.stop(), postgres_server.start()))
+        restart.start()
+        while restart.is_alive() or not written:
+            written.append(home / "live" / "toy" / f"{len(written)}.json")
+            files.write_json(written[-1], len(written))
+        changes.begin_change("toy", "{}")
+        assert outages
+        assert state_database.run(leases.check_leases) == mine.token
+    on("B")
+    kept = [files.read_json(settings.home() / file.relative_to(home)) for file in written]
+    assert kept == list(range(1, len(written) + 1))
+    assert changes.open_change("toy") == "{}"
 
 
 def test_a_laptop_joins_with_all_it_has_and_leaves_with_all_there_is(  # type: ignore[no-untyped-def]
