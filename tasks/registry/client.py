@@ -20,6 +20,7 @@ from tasks.registry import seals
 from tasks.store import locks
 from tasks.store.empty_databases import make_database
 from tasks.store.files import DiskError, disk_fault
+from tasks.store.leases import check_now
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,7 +48,13 @@ class OutageError(NightlyError, RuntimeError):
 
 
 def open_registry() -> MlflowClient:
-    """A client of the tracking store; a fresh local database is initialised once, under a lock."""
+    """A client of the tracking store; a fresh local database is initialised once, under a lock.
+
+    Raises:
+        LeaseLostError: Where machines share their state and the lease of this process has run out:
+            it must not write what another machine's run of the same night relies on.
+    """
+    check_now()
     uri = settings.tracking_uri()
     settings.ensure_home()
     check_schema()

@@ -118,6 +118,7 @@ def end_held(night: Night) -> State:
 
 def look_again(config: RetrainConfig) -> RetrainConfig:
     """What a look asks for: the held night whose data are there now, or no night."""
+    mirror.pull()
     return config.model_copy(update={"as_of": night_to_take_up(config.model)})
 
 

@@ -151,7 +151,7 @@ def check_now() -> None:
     Raises:
         LeaseLostError: Where a lease of this process has run out.
     """
-    if settings.state_url():
+    if _held and settings.state_url():
         state_database.run(check_leases)
 
 

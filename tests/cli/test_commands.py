@@ -104,6 +104,31 @@ def test_an_unknown_model_is_one_clear_line(
     assert len(said.err) < 500
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "code", "message"),
+    [
+        ("NIGHTLY_STATE_URL", "mysql://host/nightly", 2, "NIGHTLY_STATE_URL: found 'mysql:"),
+        ("NIGHTLY_STATE_URL", "postgresql://127.0.0.1:9/x", 1, "The database of the shared state"),
+    ],
+)
+def test_a_shared_state_that_cannot_be_used_is_one_line_before_anything_starts(
+    setting: str,
+    value: str,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(setting, value)
+    monkeypatch.setattr(sys, "argv", ["retrain.py", "--model", "flights"])
+    with pytest.raises(SystemExit) as ended:
+        commands.answer_if_decided()
+    assert ended.value.code == code
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"nightly: {message}")
+    assert second == "The champion is unchanged."
+
+
 def refused(address: str | None, capsys: pytest.CaptureFixture[str], code: int = 1) -> str:
     """What a command says whose Prefect server does not come up."""
     from prefect.settings import PREFECT_API_URL, temporary_settings

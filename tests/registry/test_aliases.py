@@ -265,6 +265,7 @@ def test_who_has_lost_the_lease_moves_nothing(
         assert json.loads(changes.open_change("toy") or "")["champion"] == third
         state_database.run(lambda c: c.exec_driver_sql(run_out).rowcount)
         for late in (
+            open_registry,
             lambda: promote(client, "toy", third, second),
             lambda: roll_back(client, "toy", first, "late"),
             lambda: aliases.refuse(client, "toy", third, refusal, None),

@@ -6,6 +6,7 @@ Each machine has a disk of its own here; one that stands still is one that does 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,15 @@ def test_an_address_that_does_not_work_is_one_line_without_its_password(
         state_database.run(lambda _: None, patience=0)
     assert "secretword" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_without_the_driver_the_command_that_installs_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NIGHTLY_STATE_URL", "postgresql://host/no-driver")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SettingsError, match=r"'psycopg' is not installed.*'\.\[postgres\]'"):
+        state_database.run(lambda _: None)
 
 
 def test_a_database_that_is_not_there_is_a_wrong_setting(
