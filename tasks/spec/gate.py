@@ -128,8 +128,8 @@ class Revert:
             is repeated every night.
         loss: Least relative loss.
         hold: How long its recipe and code are held: no night promotes them, refitted with newer
-            days, for so long a span of time after a revert or a rollback. Another recipe, or an
-            edited file, is not held.
+            days, for so long a span of time after a revert or a rollback, and twice as long each
+            time that they are withdrawn again. Another recipe, or an edited file, is not held.
     """
 
     patience: timedelta = timedelta(days=3)

@@ -148,8 +148,8 @@ def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
         log.warning("revert    %s", text)
         announce(night.name, night.as_of, {"nightly.champion.not-reverted": text})
         return replace(live, reverted=text)
-    hold = spec.revert.hold
-    found = rollback.restore_champion(config, target, night.as_of + hold if hold else None)
+    held_until = rollback.held_through(night.name, since=night.as_of, shortest=spec.revert.hold)
+    found = rollback.restore_champion(config, target, held_until)
     text = f"Version {live.champion} was reverted, version {target} is the champion again: {why}."
     text = " ".join(filter(None, (text, found["held"])))
     log.warning("revert    %s", text)

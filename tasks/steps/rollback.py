@@ -20,7 +20,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from tasks import settings
 from tasks.clean_process.package_check import check_again
 from tasks.errors import RegistryError, WrongInputError
-from tasks.promotion.holds import told
+from tasks.promotion.holds import length_of_hold, told
 from tasks.registry import aliases, anchors, packages, versions
 from tasks.registry.client import open_registry
 from tasks.registry.holds import read_holds, release_hold
@@ -178,14 +178,22 @@ def close_rollback(flow: Any, flow_run: FlowRun, state: State) -> None:  # noqa:
     files.remove(_note(config.model))
 
 
-def held_through(model: str, version: str | None = None) -> date | None:
+def held_through(
+    model: str,
+    version: str | None = None,
+    *,
+    since: date | None = None,
+    shortest: timedelta | None = None,
+) -> date | None:
     """The last night that must not promote a version's recipe and code once it is withdrawn.
 
-    The version says for how long, the newest night from when on; None where it is not held.
+    None where it is not held.
 
     Args:
         model: Name of the model.
         version: The version; None for the champion.
+        since: The first such night; None for the newest one.
+        shortest: How long at least; None for what the version says.
     """
     client = open_registry()
     found = (
@@ -194,9 +202,13 @@ def held_through(model: str, version: str | None = None) -> date | None:
         else versions.version_by_alias(client, model, versions.CHAMPION)
     )
     tags = found.tags if found else {}
-    since = _newest_night(model, tags.get("as_of", ""))
-    hold = timedelta(days=int(tags.get("hold", Revert().hold.days)))
-    return date.fromisoformat(since) + hold if since and hold else None
+    first = str(since or _newest_night(model, tags.get("as_of", "")))
+    if shortest is None:
+        shortest = timedelta(days=int(tags.get("hold", Revert().hold.days)))
+    if not (found and first and shortest):
+        return None
+    made = str(found.version), tags.get("candidate", ""), tags.get("spec_digest", "")
+    return date.fromisoformat(first) + length_of_hold(shortest, read_holds(client, model), *made)
 
 
 @task(task_run_name="release what is held", cache_policy=NO_CACHE)

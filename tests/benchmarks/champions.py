@@ -30,7 +30,9 @@ from tasks.promotion.anchor import (
 )
 from tasks.promotion.checks import Status
 from tasks.promotion.gate import judge
+from tasks.promotion.holds import held_candidates, length_of_hold
 from tasks.registry.anchors import Anchor
+from tasks.registry.holds import Hold
 from tasks.spec import Gate, Revert
 
 FIRST, HOLDOUT, LIVE_DAYS = date(2026, 1, 1), 14, 60
@@ -88,7 +90,7 @@ def live_through(figures: Figures, nights: int, *, anchored: bool = True) -> Nig
     """
     found, champion, previous = Nights([0]), 0, str(None)
     anchor: Anchor | None = None
-    held: dict[str, int] = {}
+    holds: list[Hold] = []
     promised = {0: _interval(figures.held_out[0, :HOLDOUT])}
     reports: list[dict[str, Any]] = []
     graded: list[dict[str, Any]] = []
@@ -122,7 +124,9 @@ def live_through(figures: Figures, nights: int, *, anchored: bool = True) -> Nig
         if to is not None:
             withdrawn.add(str(champion))
             found.reverts[night] = champion
-            held[figures.code(champion)] = night + REVERT.hold.days
+            code = figures.code(champion)
+            hold = length_of_hold(REVERT.hold, holds, str(champion), RECIPE, code)
+            holds.append(Hold(str(champion), RECIPE, code, as_of + hold, "worse"))
             champion, previous = int(to), str(None)
             anchor = anchor and replace(anchor, since=as_of)
         fixed = anchor if anchor and anchor.version != str(champion) else None
@@ -138,7 +142,7 @@ def live_through(figures: Figures, nights: int, *, anchored: bool = True) -> Nig
         code = figures.code(night)
         passed = promotes(measured, anchor, champion, reports, code)
         reports = [*reports, to_report(measured, anchor, fixed, code)][-NIGHTS:]
-        if passed and night > held.get(code, -1):
+        if passed and not held_candidates("", holds, [RECIPE], code, as_of):
             champion, previous = night, str(champion)
             promised[night] = _interval(scores["new"])
             found.promoted.append(night)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
-from tasks.promotion.holds import held_candidates
+from tasks.promotion.holds import held_candidates, length_of_hold
 from tasks.registry.holds import Hold
 
 UNTIL = date(2026, 11, 20)
@@ -29,6 +29,26 @@ def test_the_withdrawn_recipe_from_the_same_code_is_held_until_the_date(
     candidates: list[str], digest: str, as_of: date, held: set[str]
 ) -> None:
     assert set(held_candidates("toy", [HOLD], candidates, digest, as_of)) == held
+
+
+@pytest.mark.parametrize(
+    ("before", "days"),
+    [
+        ([], 7),
+        ([("3", "tree", "code")], 14),
+        ([("3", "tree", "code"), ("4", "tree", "code")], 28),
+        ([("3", "tree", "code")] * 40, 365),
+        ([("3", "tree", "edited"), ("4", "line", "code")], 7),
+        ([("7", "tree", "code")], 7),  # its own, where a rollback is repeated
+    ],
+)
+def test_what_comes_back_bad_is_held_twice_as_long(
+    before: list[tuple[str, str, str]], days: int
+) -> None:
+    holds = [Hold(*made, UNTIL, "bad") for made in before]
+    week = timedelta(days=7)
+    assert length_of_hold(week, holds, "7", "tree", "code") == timedelta(days=days)
+    assert length_of_hold(timedelta(0), holds, "7", "tree", "code") == timedelta(0)
 
 
 def test_of_two_holds_the_longer_counts_and_says_what_ends_it() -> None:
