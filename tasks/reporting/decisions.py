@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tasks import settings
 from tasks.errors import to_message
@@ -133,31 +133,41 @@ def _recall(model: str, as_of: date | None, now: datetime) -> Report | None:
     if not records:
         return None
     record = read_json(_folder(model) / f"{as_of}.json" if as_of else records[-1])
+    if not _stands(record, model):  # the source is asked last: a database may have to read all rows
+        return None
     source = source_from_json(record["source"])
     until = as_of or last_complete_day(now, record["timezone"], day_start_of(source))
     listed = source.list_days(until)
     newest = as_of or max(listed)
     if newest.isoformat() != record["as_of"]:
         record = read_json(_folder(model) / f"{newest}.json")
+        if not _stands(record, model):
+            return None
         listed = source.list_days(newest)
     skip = {date.fromisoformat(day) for day in record["skip"]}
     days = {day: mark for day, mark in listed.items() if day not in skip}
-    code = {*map(portable, _project_code()), *record["code"]}
-    report = placed(record["report"])
     same = (
-        (record["model"], record["as_of"]) == (full_name(model), newest.isoformat())
+        record["as_of"] == newest.isoformat()
         and record["days"] == fingerprint(days)
-        and record["code"] == {file: _digest(placed(file)) for file in code}
-        and record["libraries"] == _libraries()
-        and record["registry"] == hide(settings.tracking_uri())
-        and record["report_sha256"] == _digest(report)
-        and all(placed(file).stat().st_size >= size for file, size in record["evidence"].items())
         and (
             newest.isoformat() != records[-1].stem  # later nights have made other champions since
             or record["champion"] == champion_now(record["name"])
         )
     )
-    return cast("Report", read_json(report)) if same else None
+    return cast("Report", read_json(placed(record["report"]))) if same else None
+
+
+def _stands(record: Mapping[str, Any], model: str) -> bool:
+    """Whether all but the data is as it was when this night was decided."""
+    code = {*map(portable, _project_code()), *record["code"]}
+    return (
+        record["model"] == full_name(model)
+        and record["code"] == {file: _digest(placed(file)) for file in code}
+        and record["libraries"] == _libraries()
+        and record["registry"] == hide(settings.tracking_uri())
+        and record["report_sha256"] == _digest(placed(record["report"]))
+        and all(placed(file).stat().st_size >= size for file, size in record["evidence"].items())
+    )
 
 
 def fingerprint(days: Mapping[date, str]) -> str:

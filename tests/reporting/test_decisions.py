@@ -191,6 +191,18 @@ def test_any_change_or_doubt_means_it_is_run(change: Callable[[Place], None], pl
     assert decisions.recall(place.model, AS_OF, NOW) is None
 
 
+def test_the_source_is_not_asked_where_the_code_has_changed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(place)
+    asked: list[date] = []
+    monkeypatch.setattr(ParquetDays, "list_days", lambda _, until: asked.append(until) or {})
+    Path(place.model).write_text("edited = True")
+    assert decisions.recall(place.model, AS_OF, NOW) is None
+    assert decisions.recall(place.model, None, NOW) is None
+    assert not asked
+
+
 def test_another_version_of_any_library_is_seen(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
