@@ -68,7 +68,8 @@ def input_notes(inputs: pd.DataFrame) -> Iterable[str]:
     """Warnings about constant columns, columns with a value per row, and mostly missing ones."""
     if len(inputs) < FEW_TO_TELL:
         return
-    same = [str(name) for name in inputs if inputs[name].nunique(dropna=False) < 2]
+    gone = inputs.isna().mean()
+    same = [str(n) for n in inputs if inputs[n].nunique(dropna=False) < 2 and gone[n] < 1]
     if same:
         yield (
             f"Constant on these days: {few(same)}. An input that never changes decides nothing: "
@@ -81,7 +82,6 @@ def input_notes(inputs: pd.DataFrame) -> Iterable[str]:
             f"Nearly every row has a different value: {few(many)}. Check that these columns are "
             "not ids of the rows."
         )
-    gone = inputs.isna().mean()
     often = [f"{name} {share:.0%}" for name, share in gone.items() if share > MANY_MISSING]
     if often:
         yield f"Mostly missing on these days: {few(often)}."

@@ -381,7 +381,8 @@ def test_many_equal_rows_are_told_of(tmp_path: Path) -> None:
 
 def odd_columns(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     gone = np.where(np.arange(len(day)) % 3 == 0, 1.0, np.nan)
-    return features(day, history).assign(code=day["number"].astype("str"), same=1.0, gone=gone)
+    more = {"code": day["number"].astype("str"), "same": 1.0, "gone": gone, "never": np.nan}
+    return features(day, history).assign(**more)
 
 
 def test_what_is_odd_about_the_inputs_is_told_of(folder: Path) -> None:
@@ -392,7 +393,7 @@ def test_what_is_odd_about_the_inputs_is_told_of(folder: Path) -> None:
         "Nearly every row has a different value: code. Check that these columns are not ids" in told
     )
     assert "Constant on these days: same. An input that never changes decides nothing" in told
-    assert "Mostly missing on these days: gone 66%." in told
+    assert "Mostly missing on these days: gone 66%, never 100%." in told
 
 
 @given(
