@@ -69,7 +69,8 @@ def input_notes(inputs: pd.DataFrame) -> Iterable[str]:
     if len(inputs) < FEW_TO_TELL:
         return
     gone = inputs.isna().mean()
-    same = [str(n) for n in inputs if inputs[n].nunique(dropna=False) < 2 and gone[n] < 1]
+    one = [name for name in inputs if inputs[name].nunique(dropna=False) < 2]
+    same = [str(name) for name in one if not inputs[name].isna().all()]
     if same:
         yield (
             f"Constant on these days: {few(same)}. An input that never changes decides nothing: "
