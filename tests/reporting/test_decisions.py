@@ -323,3 +323,21 @@ def test_a_year_is_known_at_once_and_without_the_heavy_libraries(
     assert found["report"] == {"verdict": "KEPT"}
     assert found["heavy"] == []
     assert found["spent"] < 0.3, "CPU seconds; 0.05 on a calm machine"
+
+
+def test_a_decision_names_files_as_any_machine_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = {}
+    for name in ("A", "B"):
+        monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / name / "home"))
+        monkeypatch.setattr(settings, "PROJECT", tmp_path / name / "clone")
+        places = [
+            tmp_path / name / "home" / "reports" / "toy" / "report.json",
+            tmp_path / name / "home" / "predictions" / "toy" / "2026-02-01.parquet",
+            tmp_path / name / "clone" / "tasks" / "x.py",
+            Path("/srv/models/toy.py"),
+        ]
+        named[name] = [decisions.portable(place) for place in places]
+        assert [decisions.placed(each) for each in named[name]] == places
+    assert named["A"] == named["B"]
