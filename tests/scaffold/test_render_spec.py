@@ -109,6 +109,12 @@ def test_names_of_any_length_are_laid_out_as_the_formatter_would(
     assert tidy(text, tmp_path) == ""
 
 
+def test_boosting_of_several_classes_is_held_back_where_a_class_has_few_rows() -> None:
+    several = Target("multiclass", "texts", ("a", "b", "c"))
+    texts = [write_tabular(plan_of(list("abcdef"), target)) for target in (several, BINARY)]
+    assert ["l2_regularization=10.0" in text for text in texts] == [True, False]
+
+
 def test_names_of_its_parts() -> None:
     assert class_name("shop_orders") == "ShopOrdersContract"
     assert variable("orders") == "orders"
