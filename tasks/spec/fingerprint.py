@@ -34,6 +34,7 @@ DECIDING = (
     "tasks.features.split",
     "tasks.training.fit",
     "tasks.training.stored_fits",
+    "tasks.training.votes",
 )
 """Project modules that make the rows, features, fits and scores of every model."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from tasks.store import frames, models
 from tasks.training.fit import (
     Fit,
+    estimator_of,
     fit,
     keep,
     model_key,
+    on_one_thread,
     read_examples,
     score,
     scores_key,
@@ -19,9 +22,14 @@ from tasks.training.fit import (
     write_scores,
 )
 from tasks.training.fit_process import fit_by_itself
+from tasks.training.votes import fit_vote, members_of
 
 if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
+
+
+_FITTING: dict[str, threading.Lock] = {}
+"""What a vote needs of another candidate is fitted once, whichever of the two comes first."""
 
 
 def fit_and_keep(
@@ -39,7 +47,19 @@ def fit_and_keep(
         FitError: Where the estimator raises, takes longer than ``fit_limit``, or holds a type that
             could not be loaded again.
     """
-    key, trusted = model_key(spec, candidate, training, parameters), trusted_types(spec)
+    key = model_key(spec, candidate, training, parameters)
+    with _FITTING.setdefault(key, threading.Lock()):
+        return _fit_once(spec, candidate, training, parameters, key)
+
+
+def _fit_once(
+    spec: ModelSpec,
+    candidate: str,
+    training: Sequence[frames.Ref],
+    parameters: Mapping[str, Any] | None,
+    key: str,
+) -> tuple[Fit, Any]:
+    trusted = trusted_types(spec)
     if models.has_model("models", key):
         rows = sum(ref.rows for ref in training)
         return Fit(candidate, key, rows, 0.0, 0.0), models.read_model("models", key, trusted)
@@ -48,11 +68,24 @@ def fit_and_keep(
         return made, models.read_model("models", key, trusted)
     examples = read_examples(training)
     wall, cpu = time.perf_counter(), time.thread_time()
-    estimator = fit(spec, candidate, examples, parameters)
+    estimator = _vote(spec, candidate, training) or fit(spec, candidate, examples, parameters)
     spent, cpu_spent = time.perf_counter() - wall, time.thread_time() - cpu
     keep(spec, candidate, key, estimator)
     made = Fit(candidate, key, len(examples), round(spent, 3), round(cpu_spent, 3))
     return made, estimator
+
+
+def _vote(spec: ModelSpec, candidate: str, training: Sequence[frames.Ref]) -> Any:
+    """The candidate where it is a vote of others, fitted here or before; None where it is none."""
+    from sklearn.base import clone
+
+    named = members_of(spec, candidate)
+    if not named:
+        return None
+    members = [fit_and_keep(spec, name, training)[1] for name in named]
+    examples = read_examples(training)
+    vote = on_one_thread(clone(estimator_of(spec, candidate)))
+    return fit_vote(vote, members, spec.problem.inputs(examples), examples["target"].to_numpy())
 
 
 def fit_twin(

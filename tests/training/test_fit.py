@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from lightgbm import LGBMClassifier
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -21,8 +21,9 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     StackingClassifier,
     VotingClassifier,
+    VotingRegressor,
 )
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -34,7 +35,7 @@ from tasks.store import frames
 from tasks.store.models import read_model
 from tasks.store.trusted_types import TRUSTED_TYPES
 from tasks.training import fit as fitting
-from tasks.training import stored_fits
+from tasks.training import stored_fits, votes
 from tests.nights import nth_day
 from tests.toy import toy, write_day
 
@@ -85,6 +86,61 @@ def test_the_same_fit_again_is_taken_from_the_store(refs: list[frames.Ref]) -> N
     again = stored_fits.fit_twin(toy, "tree", refs[:3], refs[3:])
     assert (again.key, again.rows, again.seconds) == (made.key, made.rows, 0.0)
     assert np.array_equal(before, fitting.read_scores(key))
+
+
+SCALED = make_pipeline(StandardScaler(), LogisticRegression())
+BOOSTED = HistGradientBoostingClassifier(max_iter=5, random_state=0)
+VOTES: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "of both": (VotingClassifier([("s", SCALED), ("b", BOOSTED)], voting="soft"), ("scaled", "b")),
+    "weighed": (
+        VotingClassifier([("b", BOOSTED), ("s", SCALED)], voting="soft", weights=[3, 1]),
+        ("b", "scaled"),
+    ),
+    "of another": (
+        VotingClassifier([("s", SCALED), ("b", clone(BOOSTED))], voting="soft"),
+        (),
+    ),
+    "without one": (VotingClassifier([("s", SCALED), ("b", "drop")], voting="soft"), ()),
+}
+
+
+@pytest.mark.parametrize("name", VOTES)
+def test_a_vote_of_candidates_is_what_its_own_fit_gives(
+    name: str, refs: list[frames.Ref], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vote, members = VOTES[name]
+    spec = dataclasses.replace(toy, candidates={"vote": vote, "scaled": SCALED, "b": BOOSTED})
+    expected = fitting.fit(spec, "vote", frames.read_days(refs[:3]))
+    fitted: list[str] = []
+
+    def noted(spec: Any, candidate: str, *others: Any) -> Any:
+        fitted.append(candidate)
+        return fitting.fit(spec, candidate, *others)
+
+    monkeypatch.setattr(stored_fits, "fit", noted)
+    _, made = stored_fits.fit_and_keep(spec, "vote", refs[:3])
+    holdout = spec.problem.inputs(frames.read_days(refs[3:]))
+    assert np.array_equal(made.predict_proba(holdout), expected.predict_proba(holdout))
+    assert np.array_equal(made.predict(holdout), expected.predict(holdout))
+    assert vars(made.estimator).keys() == vars(expected.estimator).keys()
+    assert made.form_ == expected.form_
+    assert list(made.estimator.named_estimators_) == list(expected.estimator.named_estimators_)
+    stored_fits.fit_and_keep(spec, "scaled", refs[:3])
+    assert fitted == ([*members] if members else ["vote", "scaled"])
+
+
+def test_the_classes_of_a_vote_are_numbered_as_its_members_know_them() -> None:
+    inputs = pd.DataFrame({"size": np.arange(20.0)})
+    for target in (np.repeat(["a", "b"], 10), np.repeat([1, 2], 10), np.repeat([0.0, 1.0], 10)):
+        member = fitting.FormedEstimator(LogisticRegression()).fit(inputs, target)
+        vote = VotingClassifier([("a", LogisticRegression())], voting="soft")
+        assert votes.fit_vote(vote, [member], inputs, target) is None
+    amounts = np.arange(20.0)
+    fitted = [fitting.FormedEstimator(Ridge(a)).fit(inputs, amounts) for a in (1.0, 9.0)]
+    mean = VotingRegressor([("a", Ridge(1.0)), ("b", Ridge(9.0))])
+    made = votes.fit_vote(clone(mean), fitted, inputs, amounts)
+    assert made is not None
+    assert np.array_equal(made.predict(inputs), mean.fit(inputs, amounts).predict(inputs))
 
 
 def test_what_shipped_on_the_same_days_is_the_twin(refs: list[frames.Ref]) -> None:
