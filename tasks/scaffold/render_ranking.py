@@ -124,6 +124,7 @@ def _spec(plan: Plan, log: Feedback) -> list[str]:
         "            )",
         "        ),",
         "    },",
+        *(['    baseline="frequency",  # what the others have to beat'] * log.repeats),
         *(f"    {part}" for part in windows(plan)),
         *([f"    timezone={literal(plan.timezone)},"] if plan.timezone != "UTC" else []),
         *gate(plan, "feature_auc=0.9", note="  # items are chosen by such scores"),

@@ -115,6 +115,21 @@ def test_boosting_of_several_classes_is_held_back_where_a_class_has_few_rows() -
     assert ["l2_regularization=10.0" in text for text in texts] == [True, False]
 
 
+@pytest.mark.parametrize("repeats", [True, False])
+def test_where_users_take_again_what_they_took_that_is_what_a_model_has_to_beat(
+    repeats: bool,
+) -> None:
+    log = Feedback("b", "c", repeats=repeats)
+    text = write_ranking(plan_of(list("abcdef"), user="b", target=None), log)
+    found = ast.parse(text).body
+    spec = next(
+        n.value for n in found if isinstance(n, ast.Assign) and isinstance(n.value, ast.Call)
+    )
+    named = {each.arg: ast.unparse(each.value) for each in spec.keywords}
+    assert named.get("baseline") == ("'frequency'" if repeats else None)
+    assert ("'frequency': RankBy('frequency')" in named["candidates"]) is repeats
+
+
 def test_names_of_its_parts() -> None:
     assert class_name("shop_orders") == "ShopOrdersContract"
     assert variable("orders") == "orders"
