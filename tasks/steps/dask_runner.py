@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
+from multiprocessing.util import get_temp_dir
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -108,7 +109,7 @@ class Workers(DaskTaskRunner):
     def __init__(self, chosen: int | str) -> None:
         self.chosen = chosen
         self.elsewhere = isinstance(chosen, str)
-        self.ready: Future[Any] = Future()
+        self.ready: Future[Any] | None = None
         if isinstance(chosen, str):
             super().__init__(address=chosen, client_kwargs={"timeout": COME})
         else:
@@ -120,13 +121,22 @@ class Workers(DaskTaskRunner):
 
     def __enter__(self) -> Workers:
         super().__enter__()  # type: ignore[no-untyped-call]
-        starter = ThreadPoolExecutor(1)  # the night opens meanwhile
-        self.ready = starter.submit(copy_context().run, self._connect)
-        starter.shutdown(wait=False)
+        get_temp_dir()  # of this process: made later it would go with the run's own folder
         return self
 
+    def begin(self) -> None:
+        """Start the workers, or reach them, beside what the run does; once.
+
+        A night without fresh data never does.
+        """
+        if self.ready is None:
+            starter = ThreadPoolExecutor(1)
+            self.ready = starter.submit(copy_context().run, self._connect)
+            starter.shutdown(wait=False)
+
     def __exit__(self, *error: Any) -> None:
-        wait([self.ready])
+        if self.ready is not None:
+            wait([self.ready])
         super().__exit__(*error)
 
     @property
@@ -136,6 +146,8 @@ class Workers(DaskTaskRunner):
         Raises:
             SettingsError: Where none comes.
         """
+        self.begin()
+        assert self.ready is not None
         return self.ready.result()
 
     def _connect(self) -> Any:
@@ -237,6 +249,8 @@ def _local(count: int) -> Any:
     with dask.config.set(
         {
             "distributed.scheduler.allowed-failures": LIVES - 1,
+            "distributed.scheduler.http.routes": [],  # its pages know no password
+            "distributed.worker.http.routes": [],
             "distributed.worker.multiprocessing-method": "forkserver",
         }
     ):
@@ -250,6 +264,7 @@ def _local(count: int) -> Any:
                 host="127.0.0.1",
                 security=True,
                 dashboard_address=None,
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                 silence_logs=logging.CRITICAL,
                 env=own,
             )

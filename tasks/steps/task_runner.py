@@ -79,8 +79,11 @@ def parts(things: Sequence[T], count: int) -> list[Sequence[T]]:
 
 
 def has_workers() -> bool:
-    """Whether this run has workers."""
-    return _workers() is not None
+    """Whether this run has workers; from now on they start beside it."""
+    workers = _workers()
+    if workers is not None:
+        workers.begin()
+    return workers is not None
 
 
 def largest(needs: Iterable[Mapping[str, float]]) -> dict[str, float]:
