@@ -140,6 +140,10 @@ def missing_like_label(spec: ModelSpec, rows: pd.DataFrame) -> Check:
     return Check(name, True, "No column is missing where the label is missing.")
 
 
+NAMED = 12
+"""Most features that one message names."""
+
+
 def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
     """Check that no single feature nearly predicts the outcome alone.
 
@@ -164,17 +168,18 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
         for values in [inputs[name].to_numpy(dtype=np.float64, na_value=np.nan)]
     }
     best = max(found, key=lambda feature: found[feature])
-    if found[best] > bound:
-        return Check(
-            name,
-            False,
-            f"Leak sign: {best} alone has an AUC of {found[best]:.2f}, bound {bound:g}. If it is "
-            f"known before the day begins, name it in the gate, strong_features=({best!r},); "
-            "otherwise remove it.",
-            for_person=True,
-        )
+    every = sorted((each for each in found if found[each] > bound), key=lambda each: -found[each])
+    strong = every[:NAMED]
+    if not strong:
+        told = f"The strongest feature, {best}, has an AUC of {found[best]:.2f} alone."
+        return Check(name, True, told)
+    each = "; ".join(f"{feature} alone has an AUC of {found[feature]:.2f}" for feature in strong)
     return Check(
-        name, True, f"The strongest feature, {best}, has an AUC of {found[best]:.2f} alone."
+        name,
+        False,
+        f"Leak sign: {each}; the bound is {bound:g}. If known before the day begins, name it in "
+        f"the gate, strong_features={tuple(strong)!r}; otherwise remove it.",
+        for_person=True,
     )
 
 
