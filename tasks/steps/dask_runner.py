@@ -6,7 +6,7 @@ import logging
 import os
 import pickle
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from multiprocessing.util import get_temp_dir
@@ -62,6 +62,7 @@ class Answer(PrefectDaskFuture[R]):
 
     client: distributed.Client
     what: str
+    refill: Callable[[], None]
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until it has ended, however it ended."""
@@ -92,6 +93,7 @@ class Answer(PrefectDaskFuture[R]):
                 if timeout:
                     raise
                 without = 0 if self.client.scheduler_info()["workers"] else without + 1
+                self.refill()
                 if without >= GONE:
                     raise LostWorkerError(
                         f"{self.what}: the scheduler has had no worker for {GONE * LOOK} seconds. "
@@ -209,7 +211,13 @@ class Workers(DaskTaskRunner):
         )
         made: Any = Answer(wrapped_future=future, task_run_id=number)
         made.client, made.what = self.client, sent.name.replace("_", " ")
+        made.refill = self._refill
         return made
+
+    def _refill(self) -> None:
+        """Start workers of this machine anew that ended while they were starting."""
+        if isinstance(self.chosen, int) and self._cluster is not None:
+            self._cluster.scale(self.chosen)
 
     def _infos(self) -> list[Any]:
         return list(self.client.scheduler_info(n_workers=-1)["workers"].values())
