@@ -350,6 +350,7 @@ def restarted(served: Served) -> Iterator[Served]:
         end(again, signal.SIGHUP)
 
 
+@pytest.mark.long
 def test_killed_hard_the_next_start_has_the_same_deployments(restarted: Served) -> None:
     deployments = restarted.ask("deployments/filter", {})
     names = {one["name"] for one in deployments}

@@ -294,6 +294,7 @@ def wait_until(client: httpx.Client, text: str) -> None:
     assert text in said
 
 
+@pytest.mark.long
 def test_no_request_is_lost_while_the_champion_changes(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:

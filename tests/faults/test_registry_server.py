@@ -26,6 +26,7 @@ from tests.nights import (
 from tests.sequences import ONE_RECIPE
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.usefixtures("warm_processes"),
     *(pytest.mark.filterwarnings(text) for text in nights.MLFLOW_WARNINGS),
 ]
@@ -168,7 +169,6 @@ def assert_nothing_was_trained(night: Night) -> None:
     assert not list((night.place / "home").rglob(f"*{night.as_of}*"))
 
 
-@pytest.mark.long
 def test_each_request_fails_once(
     night: Night, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,7 +191,6 @@ FOR_EVER = {
 }
 
 
-@pytest.mark.long
 def test_requests_that_fail_for_ever_one_after_another(
     night: Night, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ def bodies(events: Sequence[Any], messages: Sequence[str]) -> list[str]:
     return made
 
 
+@pytest.mark.long
 def test_no_secret_is_in_anything_that_nights_leave(
     lake: fsspec.AbstractFileSystem,
     logged: io.StringIO,

@@ -13,7 +13,7 @@ import pytest
 
 from tests.nights import run_command, write_model, write_more
 
-pytestmark = pytest.mark.usefixtures("warm_processes")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("warm_processes")]
 
 MORTAL = (
     "toy = ModelSpec(",
