@@ -154,30 +154,33 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
         spec: The model.
         examples: Examples of the holdout.
     """
-    every = [truth for truth in spec.problem.outcomes(examples) if 0 < truth.sum() < len(truth)]
-    truths = [truth for truth in every if min(truth.sum(), (~truth).sum()) >= ANSWERS]
+    both = [truth for truth in spec.problem.outcomes(examples) if 0 < truth.sum() < len(truth)]
+    truths = [truth for truth in both if min(truth.sum(), (~truth).sum()) >= ANSWERS]
     inputs = spec.problem.inputs(examples).select_dtypes(["number", "bool"])
     inputs = inputs.drop(columns=list(spec.gate.strong_features), errors="ignore")
     name, bound = "no feature too good", spec.gate.feature_auc
-    if not truths or not len(inputs.columns):
+    if not len(inputs.columns) or not both:
+        named = " that the gate does not name" * bool(spec.gate.strong_features)
+        return Check(name, True, f"There is no numeric feature to ask{named}.")
+    if not truths:
         few = f"Fewer than {ANSWERS} rows of one outcome, which are too few for this check."
-        return Check(name, True, few if every else "There is no numeric feature to ask.")
+        return Check(name, True, few)
     found = {
         str(name): max(separation(truth, values) for truth in truths)
         for name in inputs
         for values in [inputs[name].to_numpy(dtype=np.float64, na_value=np.nan)]
     }
-    best = max(found, key=lambda feature: found[feature])
-    every = sorted((each for each in found if found[each] > bound), key=lambda each: -found[each])
-    strong = every[:NAMED]
+    ranked = sorted(found, key=lambda feature: -found[feature])
+    strong = [feature for feature in ranked[:NAMED] if found[feature] > bound]
     if not strong:
+        best = ranked[0]
         told = f"The strongest feature, {best}, has an AUC of {found[best]:.2f} alone."
         return Check(name, True, told)
-    each = "; ".join(f"{feature} alone has an AUC of {found[feature]:.2f}" for feature in strong)
+    alone = "; ".join(f"{feature} alone has an AUC of {found[feature]:.2f}" for feature in strong)
     return Check(
         name,
         False,
-        f"Leak sign: {each}; the bound is {bound:g}. If known before the day begins, name it in "
+        f"Leak sign: {alone}; the bound is {bound:g}. If known before the day begins, name it in "
         f"the gate, strong_features={tuple(strong)!r}; otherwise remove it.",
         for_person=True,
     )

@@ -242,7 +242,7 @@ def _answered(file: File) -> Iterator[None]:
     except ImportError as error:
         raise SourceSettingsError(
             f"{file.shown}: its protocol needs a package that is not installed: {error}. Install "
-            "it in this project's environment, such as: pip install s3fs"
+            "it in this project's environment."
         ) from error
     except ValueError as error:
         raise SourceSettingsError(

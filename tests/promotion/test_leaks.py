@@ -241,6 +241,8 @@ def test_a_feature_that_a_person_has_named_may_be_strong_and_no_other() -> None:
     assert "other alone has an AUC of 1.00" in found.detail
     assert "strong_features=('other',)" in found.detail
     assert leaks.strongest_feature(spec, examples.drop(columns="other")).passed
+    neither = replace(honest, gate=Gate(strong_features=("checked", "other", "noise")))
+    assert "no numeric feature" in leaks.strongest_feature(neither, examples).detail
     both = leaks.strongest_feature(honest, examples)
     assert "checked alone has an AUC of 1.00; other alone has an AUC of 1.00" in both.detail
     assert "strong_features=('checked', 'other')" in both.detail

@@ -542,7 +542,7 @@ def test_a_large_file_behind_a_url(memory: fsspec.AbstractFileSystem, tmp_path: 
     ("path", "kind", "message"),
     [
         ("memory://nowhere", SourceSettingsError, "found no such folder or file"),
-        ("gs://bucket/folder", SourceSettingsError, "pip install gcsfs"),
+        ("gs://bucket/folder", SourceSettingsError, "install gcsfs .* in this project's"),
         ("nope://bucket", SourceSettingsError, "Protocol not known: nope"),
         (
             "s3://key:${NOT_THERE}@bucket",
