@@ -202,7 +202,6 @@ def test_a_champion_that_has_changed_since_is_not_replaced(place: Path) -> None:
     assert outcome_of(decide(refuse=True)) == "REFUSED"
 
 
-@pytest.mark.long
 def test_an_approval_that_could_not_publish_stands_and_the_next_night_publishes_it_even_held(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
