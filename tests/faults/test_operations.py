@@ -18,12 +18,12 @@ WALK = PROJECT / "tests" / "benchmarks" / "operations.py"
 def test_whatever_fails_once_the_next_run_makes_good(
     home: Path, empty_registry: Path, warm_processes: None
 ) -> None:
-    sample = ("--only", "first night", "--every", "90", "--first", "23", "--verbose")
+    sample = ("--only", "first night", "--every", "150", "--first", "23", "--verbose")
     command = [sys.executable, "-W", "ignore", str(WALK), "--registry", str(empty_registry)]
     environment = command_environment(home) | {"PYTHONPATH": str(PROJECT)}
     ended = warm.run([*command, *sample], PROJECT, environment)
     print(ended.stdout)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     points = [line for line in ended.stdout.splitlines() if " -> " in line]
-    assert len(points) >= 5
+    assert len(points) >= 3
     assert any(" killed " in line for line in points)
