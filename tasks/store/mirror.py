@@ -70,8 +70,9 @@ def push(*, replace: bool) -> list[str]:
     if replace:
         state_database.forget_fact(SEAL)
     with records.this_machine():
-        known = {record.path for record in records.newer(0) if record.kind != records.GONE}
-        missing = differing(records.newer(0))
+        found = records.newer(0)
+        known = {record.path for record in found if record.kind != records.GONE}
+        missing = differing(found)
         other = [name for name in missing if name in known]
         if other and not replace:
             raise settings.SettingsError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.tracking._tracking_service import utils
 
 from deployments import share
@@ -79,14 +80,18 @@ def test_a_laptop_becomes_two_machines_and_one_again(
         monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / name))
         monkeypatch.setenv("MLFLOW_TRACKING_URI", registry)
 
+    def assert_carried(client: MlflowClient) -> None:
+        """The champion, its package, what was judged and what was prepared are here."""
+        assert versions.read_alias(client, "toy", "champion") == version
+        with packages.downloaded(client, "toy", version, unchecked=True) as place:
+            assert sorted(each.name for each in place.iterdir()) == kept
+        assert archive.last_judged("toy") == NIGHT.as_of
+        assert frames.find_days("clean", [*DAYS]) == stored
+
     go("B")
     mirror.pull()
     client = open_registry()
-    assert versions.read_alias(client, "toy", "champion") == version
-    with packages.downloaded(client, "toy", version, unchecked=True) as place:
-        assert sorted(each.name for each in place.iterdir()) == kept
-    assert archive.last_judged("toy") == NIGHT.as_of
-    assert frames.find_days("clean", [*DAYS]) == stored
+    assert_carried(client)
     run = run_records.log_night(client, replace(NIGHT, night="night-2"))
     again = register(client, run, night="night-2")
     assert int(again) == int(version) + 1
@@ -99,11 +104,7 @@ def test_a_laptop_becomes_two_machines_and_one_again(
         monkeypatch.delenv(name)
     monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
     client = open_registry()
-    assert versions.read_alias(client, "toy", "champion") == version
-    with packages.downloaded(client, "toy", version, unchecked=True) as place:
-        assert sorted(each.name for each in place.iterdir()) == kept
-    assert archive.last_judged("toy") == NIGHT.as_of
-    assert frames.find_days("clean", [*DAYS]) == stored
+    assert_carried(client)
     after = rows(tmp_path / "C" / "mlflow.db")
     moved = str(registry_home), str(tmp_path / "C")
     lost = {
