@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,8 @@ AGAIN = 60.0
 """Seconds until a version that could not be loaded is tried again."""
 GRACE = 90.0
 """Seconds in which the requests of a replaced version end: MLflow ends each after 60."""
+PARTITIONS = 8
+"""Champions of partitions that answer at a time, of all fleets; each takes a process."""
 AT_ONCE = 64
 """Requests that one version is sent at a time; others wait."""
 
@@ -76,11 +78,22 @@ class Champions:
         answering: Model to the version that answers.
         faults: Model to why its champion does not answer.
         refused: Versions that cannot answer, and when each is tried again.
+        wanted: Every model to its champion, as last seen.
+        starting: Held while the version of a model is started.
+        ending: Versions that no new request is sent to.
     """
 
     answering: dict[str, Answering] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
     refused: dict[tuple[str, str], float] = field(default_factory=dict)
+    wanted: Mapping[str, str] = field(default_factory=dict)
+    starting: dict[str, asyncio.Lock] = field(default_factory=dict)
+    ending: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def end(self, one: Answering) -> None:
+        """End a version in the background, once its requests have been answered."""
+        self.ending.add(task := asyncio.create_task(_end(one)))
+        task.add_done_callback(self.ending.discard)
 
 
 @asynccontextmanager
@@ -94,26 +107,25 @@ async def followed(champions: Champions) -> AsyncIterator[None]:
         await asyncio.gather(following, return_exceptions=True)
         for one in champions.answering.values():
             await _end(one)
+        await asyncio.gather(*champions.ending)
 
 
 async def _follow(champions: Champions) -> None:
-    ending = set[asyncio.Task[None]]()
     said = ""
     while True:
         try:
-            wanted = await asyncio.to_thread(champion_alias.champions_now)
+            champions.wanted = await asyncio.to_thread(champion_alias.champions_now)
             said = ""
         except Exception as error:  # a server that is down: those that answer go on
             if to_message(error) != said:
                 said = to_message(error)
                 log.warning("The registry cannot be read, so no champion is replaced: %s", said)
-            wanted = {name: one.version for name, one in champions.answering.items()}
+        wanted = champions.wanted
         named = {*champions.answering, *(name for name in wanted if SEPARATOR not in name)}
         looks = (follow_model(champions, model, wanted.get(model)) for model in named)
         for replaced in await asyncio.gather(*looks):
             if replaced is not None:
-                ending.add(task := asyncio.create_task(_end(replaced)))
-                task.add_done_callback(ending.discard)
+                champions.end(replaced)
         await asyncio.sleep(LOOK)
 
 
@@ -123,6 +135,31 @@ async def follow_model(champions: Champions, model: str, wanted: str | None) -> 
     The new version answers once it has repeated its recorded predictions. Until then, and where it
     cannot, the one before goes on, in a new process where its own has died.
     """
+    async with champions.starting.setdefault(model, asyncio.Lock()):
+        return await _follow_model(champions, model, wanted)
+
+
+async def answer_partition(champions: Champions, model: str) -> Answering | None:
+    """What answers for a partition; None where the model of its fleet has to.
+
+    Its champion is started when it is first asked. Of more than ``PARTITIONS`` the one that was
+    asked longest ago ends.
+    """
+    if model not in champions.answering and (wanted := champions.wanted.get(model)):
+        replaced = await follow_model(champions, model, wanted)
+        if replaced is not None:
+            champions.end(replaced)
+    one = champions.answering.pop(model, None)
+    if one is None:
+        return None
+    champions.answering[model] = one  # the last one that was asked
+    started = [name for name in champions.answering if SEPARATOR in name]
+    for name in started[:-PARTITIONS]:
+        champions.end(champions.answering.pop(name))
+    return one
+
+
+async def _follow_model(champions: Champions, model: str, wanted: str | None) -> Answering | None:
     now = champions.answering.get(model)
     if wanted is None:
         champions.faults.pop(model, None)

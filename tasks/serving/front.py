@@ -1,4 +1,6 @@
-"""One address for all models: ``/MODEL/invocations`` is answered by the model's champion."""
+"""One address for all models: ``/MODEL/invocations`` is answered by the model's champion, and
+``/FLEET/invocations?partition=VALUE`` by that of a partition.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tasks.serving.champions import Answering, Champions, followed
+from tasks.errors import SpecError
+from tasks.serving.champions import Answering, Champions, answer_partition, followed
+from tasks.spec.fleet import model_name
 
 if TYPE_CHECKING:
     Handler = Callable[[Request], Awaitable[Response]]
@@ -68,12 +72,19 @@ def describe(champions: Champions) -> dict[str, object]:
 
 
 async def answer(champions: Champions, request: Request) -> Response:
-    """Pass a request on to the version that answers for its model.
+    """Pass a request on to the version that answers for its model, or for the partition it names.
+
+    A partition without a champion, or whose champion cannot be loaded, is answered by the model of
+    its fleet, as in the table of predictions.
 
     A version that is replaced meanwhile still answers what it was asked. Where its process dies,
     the request is asked again of the one that takes its place: a prediction changes nothing.
     """
-    model = request.path_params["model"]
+    model, value = request.path_params["model"], request.query_params.get("partition")
+    try:
+        named = None if value is None else model_name(model, value)
+    except SpecError as error:
+        return _refuse(400, str(error))
     body = await _read(request)
     if body is None:
         return _refuse(413, f"A body may have {LARGEST // 2**20} MB. Send the rows in parts.")
@@ -81,7 +92,8 @@ async def answer(champions: Champions, request: Request) -> Response:
     until = loop.time() + PATIENCE
     kind = request.headers.get("content-type")
     while True:
-        one = champions.answering.get(model)
+        one = await answer_partition(champions, named) if named else None
+        one = one or champions.answering.get(model)
         if one is None:
             return _refuse(404, _missing(champions, model))
         try:

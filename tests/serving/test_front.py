@@ -6,8 +6,11 @@ import asyncio
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
+import pandas as pd
 import pytest
 
 from tasks.serving import champions, front
@@ -17,11 +20,11 @@ LOGIN = "nightly:pässword"
 Reply = Callable[[httpx.Request], httpx.Response]
 
 
-def answering(version: str, reply: Reply) -> Answering:
+def answering(version: str, reply: Reply, model: str = "toy") -> Answering:
     process = subprocess.Popen(["true"])
     process.wait()
     client = httpx.AsyncClient(transport=httpx.MockTransport(reply), base_url="http://model")
-    return Answering("toy", version, "2026-02-08", process, client, Path("/nowhere"))
+    return Answering(model, version, "2026-02-08", process, client, Path("/nowhere"))
 
 
 def echo(request: httpx.Request) -> httpx.Response:
@@ -119,6 +122,52 @@ def test_the_overview_names_versions_and_faults() -> None:
     }
 
 
+# --- partitions of a fleet ------------------------------------------------------------------
+
+
+def ask_partitions(found: Champions, *values: str) -> list[tuple[int, str | None]]:
+    """Status and model of the answer for each partition in turn."""
+
+    async def asked() -> list[tuple[int, str | None]]:
+        transport = httpx.ASGITransport(front.make_app(found, LOGIN))
+        login = httpx.BasicAuth(*LOGIN.split(":"))
+        said = []
+        async with httpx.AsyncClient(transport=transport, base_url="http://f", auth=login) as app:
+            for value in values:
+                answer = await app.post("/shops/invocations", params={"partition": value})
+                said.append((answer.status_code, answer.headers.get(front.MODEL)))
+        await asyncio.gather(*found.ending)
+        return said
+
+    return asyncio.run(asked())
+
+
+def test_a_partition_is_asked_by_its_value_and_started_when_it_is_first_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[str] = []
+
+    async def start(model: str, version: str) -> Answering:
+        started.append(model)
+        if version == "3":
+            raise champions.ServingError("it is broken.")
+        return answering(version, echo, model)
+
+    monkeypatch.setattr(champions, "start_version", start)
+    monkeypatch.setattr(champions, "PARTITIONS", 2)
+    found = Champions({"shops": answering("9", echo, "shops")})
+    found.wanted = {"shops": "9", "shops._new__20_york": "1", "shops.a": "2", "shops.b": "1"}
+    found.wanted |= {"shops.sick": "3"}
+    values = ["New York", "a", "New York", "thin", "sick", "b"]
+    york, own = "shops._new__20_york", ["shops.a", "shops", "shops", "shops.b"]
+    assert ask_partitions(found, *values) == [(200, n) for n in (york, own[0], york, *own[1:])]
+    assert started == [york, "shops.a", "shops.sick", "shops.b"]
+    assert {*found.answering} == {"shops", york, "shops.b"}, "a was asked longest ago"
+    assert "Version 3 of shops.sick" in found.faults["shops.sick"]
+    assert ask_partitions(found, "", "x" * 200) == [(400, None)] * 2
+    assert ask_partitions(Champions(), "a") == [(404, None)]
+
+
 # --- which version answers --------------------------------------------------------------------
 
 
@@ -195,3 +244,76 @@ def test_a_version_whose_process_died_is_started_again(
     follow(found, "1")
     assert follow(found, champion) == ["1"]
     assert [each for each in registry.started if each == "1"] == ["1", "1"]
+
+
+# --- a change-over that is killed -------------------------------------------------------------
+
+SERVER = """
+import os, signal, socket, sys
+
+moment = open(os.path.join(sys.argv[1], "dies")).read()
+
+
+def at(name):
+    if name == moment:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+at("started")
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[2])
+at("bound")
+listener.listen()
+while True:
+    line = listener.accept()[0].makefile("rwb")
+    while asked := line.readline():
+        size = 0
+        while (header := line.readline().strip().lower()):
+            size = int(header.split()[1]) if header.startswith(b"content-length") else size
+        line.read(size)
+        at(asked.split()[1].decode())
+        body = b'{"predictions": [0.5]}'
+        line.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (len(body), body))
+        line.flush()
+"""
+
+
+@pytest.mark.parametrize("moment", ["started", "bound", "/ping", "/invocations", "never"])
+def test_the_old_version_answers_on_where_the_new_one_is_killed(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any moment of its start; the process is real, and answers as MLflow's would."""
+    server = tmp_path / "server.py"
+    server.write_text(SERVER)
+
+    def fetch(model: str, version: str, place: Path) -> Any:
+        del model
+        place.mkdir()
+        (place / "dies").write_text("never" if version == "1" else moment)
+        probe = pd.DataFrame({"x": [1.0]})
+        return SimpleNamespace(as_of="2026-02-08", probe=probe, predictions=[0.5])
+
+    monkeypatch.setattr(champions, "_fetch", fetch)
+    monkeypatch.setattr(champions.package_server, "__file__", str(server))
+    monkeypatch.setattr(champions.tempfile, "tempdir", str(tmp_path))
+    found = Champions()
+
+    async def change() -> tuple[list[str], str]:
+        assert await champions.follow_model(found, "toy", "1") is None
+        one, said = found.answering["toy"], list[str]()
+        change = asyncio.create_task(champions.follow_model(found, "toy", "2"))
+        while not change.done():
+            said.append((await one.client.post("/invocations")).text)
+            await asyncio.sleep(0.01)
+        if (replaced := await change) is not None:
+            await champions._end(replaced)
+        now = found.answering["toy"]
+        said.append((await now.client.post("/invocations")).text)
+        await champions._end(now)
+        return said, now.version
+
+    said, version = asyncio.run(change())
+    assert {*said} == {'{"predictions": [0.5]}'}
+    assert version == ("2" if moment == "never" else "1")
+    assert ("toy" in found.faults) == (moment != "never")
+    assert [*tmp_path.iterdir()] == [server]
