@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -27,6 +28,9 @@ END = "-----END CERTIFICATE-----\n"
 settings.register_profile("nightly", deadline=None, max_examples=samples(100))
 settings.load_profile("nightly")
 
+# Each command would compile its libraries anew, where the installer has not done it either.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 gc.set_threshold(COLLECT_AFTER)
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="nightly-tests-")
 # Each client of Prefect reads 140 certificates (16 ms), although the tests' servers have none.

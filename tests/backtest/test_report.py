@@ -28,6 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(place / "toy.py", place / "days")
 
 
+@pytest.mark.long
 def test_a_backtest_answers_and_touches_no_registry(
     home: Path, model: Path, warm_processes: None
 ) -> None:

@@ -67,6 +67,7 @@ BOOSTING = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("library", BOOSTING)
 def test_they_are_promoted_predicted_and_served_alike(
     library: str, registry_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

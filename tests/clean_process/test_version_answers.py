@@ -49,6 +49,7 @@ def one_night(
     return place
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("warm_processes")
 @pytest.mark.filterwarnings(*nights.MLFLOW_WARNINGS)
 def test_the_champion_is_the_same_whatever_tonights_code_makes_of_its_features(

@@ -437,6 +437,7 @@ def test_the_command_puts_them_in_place_and_again_does_nothing(
     receiver.texts.clear()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("what", "number"), [("fail", 3), ("lose", 12), ("cut", 20)])
 def test_a_request_of_the_set_up_that_fails_leaves_nothing_twice(
     server: dict[str, str],

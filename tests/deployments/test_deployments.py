@@ -181,6 +181,7 @@ def test_the_server_itself_schedules_the_nights(server: dict[str, str]) -> None:
             assert len({moment.date() for moment in due}) == len(due)
 
 
+@pytest.mark.long
 def test_a_file_that_arrives_or_an_upstream_flow_that_ends_starts_a_night(
     server: dict[str, str], tmp_path: Path
 ) -> None:

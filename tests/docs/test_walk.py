@@ -56,6 +56,7 @@ def without_figures(text: str) -> list[str]:
     return [re.sub(r"\s+", " ", line) for line in lines if line]
 
 
+@pytest.mark.long
 def test_the_walk_ends_with_a_scheduled_model(project: Path, warm_processes: None) -> None:
     said = ""
     for kind, block in BLOCKS:

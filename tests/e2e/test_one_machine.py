@@ -28,6 +28,7 @@ from tests.toy import write_day
 pytestmark = pytest.mark.e2e
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
+"""The newest day there is; a night is told of it, as the tests may run past midnight."""
 WAIT = 120_000
 """Milliseconds a page may take to show something on a busy machine."""
 
@@ -50,12 +51,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(folder / "toy.py", folder / "days")
 
 
+def parameters(model: Path) -> dict[str, str]:
+    """What a run of the deployment is given in place of its own model and of the clock's date."""
+    return {"model": str(model), "as_of": str(YESTERDAY)}
+
+
 @pytest.fixture(scope="module")
 def night(served: Served, model: Path) -> dict[str, Any]:
     """The flow run of a night that a person asked the worker for, as OPERATIONS.md says."""
     command = ["deployment", "run", "retrain/retrain-groceries", "--watch", "--param"]
+    config = json.dumps(parameters(model))
     ended = subprocess.run(
-        [sys.executable, "-m", "prefect", *command, f'config={{"model": "{model}"}}'],
+        [sys.executable, "-m", "prefect", *command, f"config={config}"],
         env=served.environment,
         capture_output=True,
         text=True,
@@ -370,7 +377,7 @@ def test_after_a_power_cut_in_a_night_the_next_one_ends_within_two_minutes(
 
     def begin(served: Served) -> str:
         deployment = served.ask("deployments/name/retrain/retrain-groceries")
-        body = {"parameters": {"config": {"model": str(other)}}}
+        body = {"parameters": {"config": parameters(other)}}
         return str(served.ask(f"deployments/{deployment['id']}/create_flow_run", body)["id"])
 
     def wait(served: Served, run: str, *types: str) -> dict[str, Any]:
@@ -388,12 +395,15 @@ def test_after_a_power_cut_in_a_night_the_next_one_ends_within_two_minutes(
         one.kill()
     restarted.process.communicate(timeout=60)
     again = start(restarted.home, restarted.port, restarted.mlflow_port)
-    assert any(line.startswith("Swept: ") for line in again.said), again.said
-    for run in (cut, pending):
-        found = again.ask(f"flow_runs/{run}")
-        assert (found["state_type"], "process is gone" in found["state"]["message"]) == (
-            "CRASHED",
-            True,
-        )
-    assert wait(again, begin(again), "COMPLETED", "FAILED")["name"].endswith("· PROMOTED")
-    end(again, signal.SIGTERM)
+    try:
+        assert any(line.startswith("Swept: ") for line in again.said), again.said
+        for run in (cut, pending):
+            found = again.ask(f"flow_runs/{run}")
+            assert (found["state_type"], "process is gone" in found["state"]["message"]) == (
+                "CRASHED",
+                True,
+            )
+        found = wait(again, begin(again), "COMPLETED", "FAILED")
+        assert found["name"].endswith("· PROMOTED")
+    finally:
+        end(again, signal.SIGTERM)

@@ -28,6 +28,7 @@ from tests.served import JSON, PARQUET, Server, json_body, parquet_body, served
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.long,
     *(pytest.mark.filterwarnings(text) for text in nights.MLFLOW_WARNINGS),
 ]
 
@@ -294,7 +295,6 @@ def wait_until(client: httpx.Client, text: str) -> None:
     assert text in said
 
 
-@pytest.mark.long
 def test_no_request_is_lost_while_the_champion_changes(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:

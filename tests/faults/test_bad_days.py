@@ -175,6 +175,7 @@ def test_other_columns_are_rejected_on_a_first_night_too(
     assert champion_of() is None
 
 
+@pytest.mark.long
 def test_a_column_that_the_contract_does_not_name_may_be_added(
     place: Path,
     days: Path,
@@ -245,6 +246,7 @@ toy = ModelSpec(""",
 BROKEN = ('"constant": DummyClassifier(),', '"raises": Raises(),\n        "holes": Holes(),')
 
 
+@pytest.mark.long
 def test_the_night_goes_on_without_candidates_that_fail(
     place: Path, days: Path, registry_home: Path, tmp_path: Path
 ) -> None:
@@ -262,6 +264,7 @@ def test_the_night_goes_on_without_candidates_that_fail(
     assert "holes of model toy: 1,400 of 1,400 scores are not finite" in reasons
 
 
+@pytest.mark.long
 def test_no_candidate_at_all(
     place: Path,
     days: Path,
@@ -280,6 +283,7 @@ def test_no_candidate_at_all(
     assert champion_of() == "1"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("first", "code"), [(LAST - 6, 0), (1, 2)])
 def test_a_target_that_never_varies(
     first: int,
@@ -323,6 +327,7 @@ BAD_LABELS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", BAD_LABELS)
 def test_labels_that_are_none_or_judge_nothing(
     case: str,
@@ -350,6 +355,7 @@ def test_labels_that_are_none_or_judge_nothing(
     assert champion_of() is None
 
 
+@pytest.mark.long
 def test_a_full_disk_after_the_promotion_claims_nothing_false(
     registry_home: Path,
     tmp_path: Path,

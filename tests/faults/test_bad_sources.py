@@ -152,6 +152,7 @@ def test_a_line_of_the_model_is_named_where_its_source_is_refused(
     )
 
 
+@pytest.mark.long
 def test_a_night_on_a_table_notices_what_was_revised_and_what_came_late(
     tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def assert_as_undisturbed(found: dict[str, Any], report: dict[str, Any]) -> None
     assert mlflow.pyfunc.load_model("models:/toy@champion") is not None
 
 
+@pytest.mark.long
 def test_killed_in_training_finished_fits_are_reused(
     tmp_path: Path,
     days: Path,

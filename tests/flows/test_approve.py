@@ -170,6 +170,7 @@ def test_the_command_a_person_types(place: Path) -> None:
     assert (champion_of(), app()) == ("3", {"3"})
 
 
+@pytest.mark.long
 def test_what_is_refused_is_held_and_the_champion_stays(place: Path, heard: dict[str, str]) -> None:
     assert night(place, 33)["verdict"] == "WAITING"
     ended = decide(refuse=True, why="a leak")
@@ -189,6 +190,7 @@ def test_what_is_refused_is_held_and_the_champion_stays(place: Path, heard: dict
     assert found["reasons"][0].startswith("Version 4 was refused: a leak. Its recipe (logistic)")
 
 
+@pytest.mark.long
 def test_a_champion_that_has_changed_since_is_not_replaced(place: Path) -> None:
     from flows.rollback import rollback
     from tasks.steps.config import RollbackConfig
@@ -202,6 +204,7 @@ def test_a_champion_that_has_changed_since_is_not_replaced(place: Path) -> None:
     assert outcome_of(decide(refuse=True)) == "REFUSED"
 
 
+@pytest.mark.long
 def test_an_approval_that_could_not_publish_stands_and_the_next_night_publishes_it_even_held(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +236,7 @@ def test_an_approval_that_could_not_publish_stands_and_the_next_night_publishes_
     assert {*rows["as_of"].astype(str)} == {str(nth_day(37))}
 
 
+@pytest.mark.long
 def test_a_version_is_carried_to_another_place_where_a_person_approves_it(
     place: Path,
     empty_registry: Path,

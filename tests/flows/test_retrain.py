@@ -279,6 +279,7 @@ def test_changed_content_and_code_are_seen(place: Place) -> None:
     assert recall(str(place.model), None, now) is not None
 
 
+@pytest.mark.long
 def test_two_processes_make_one_version(tmp_path: Path, empty_registry: Path) -> None:
     place = make_place(tmp_path, 30, empty_registry)
     write_model(place.model, place.days, SLOW, DELAYED)

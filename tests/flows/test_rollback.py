@@ -170,6 +170,7 @@ def test_the_app_and_the_page_are_of_the_restored_version_at_once(
     assert "version 2 (logistic)" not in page()
 
 
+@pytest.mark.long
 def test_the_night_after_a_champion_was_retired_promotes_a_new_one_and_the_app_reads_it(
     after: Path, tmp_path: Path
 ) -> None:
@@ -260,6 +261,7 @@ def test_the_champion_before_is_back_and_answers_as_it_did(
     assert {name: str(v) for name, v in aliases.items()} == {"champion": "1"}
 
 
+@pytest.mark.long
 def test_no_night_promotes_the_same_thing_again(place: Path) -> None:
     report = run_night(place / "toy.py", nth_day(31))
     assert report["verdict"] == "KEPT"
@@ -277,6 +279,7 @@ def test_no_night_promotes_the_same_thing_again(place: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_person_releases_what_is_held(place: Path) -> None:
     ended = roll_back(place, "--model", "toy", "--release", "--why", "the source was at fault")
     assert ended.returncode == 0, ended.stderr
@@ -290,6 +293,7 @@ def test_a_person_releases_what_is_held(place: Path) -> None:
     assert (ended.returncode, "No recipe of toy is held." in ended.stderr) == (2, True)
 
 
+@pytest.mark.long
 def test_any_version_by_number(place: Path, two_nights: tuple[Path, list[Any]]) -> None:
     ended = roll_back(place, "--model", "toy", "--to", "2")
     assert ended.returncode == 0, ended.stderr
@@ -311,6 +315,7 @@ def remove(package: Path) -> None:
     shutil.rmtree(package)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("harm", "message"),
     [

@@ -198,6 +198,7 @@ def write_ratings(folder: Path, count: int) -> None:
             frame.to_parquet(folder / f"{nth_day(number)}.parquet", index=False)
 
 
+@pytest.mark.long
 def test_ratings_are_learned_from_days_with_few_users(registry_home: Path, tmp_path: Path) -> None:
     write_ratings(tmp_path / "days", 130)
     model = tmp_path / "films.py"
