@@ -1,6 +1,6 @@
 """Recommendations on a published protocol: what others report, what their methods do here, ours.
 
-    PYTHONPATH=. python tests/benchmarks/grocers.py
+    PYTHONPATH=. python tests/benchmarks/grocers.py --picture deployments/recommendations.svg
 
 The protocol is that of TAIWI (Romanov et al., RecSys 2023): households of at least 5 baskets,
 products of at least 10 lines; a household's last basket is the test, the one before is for
@@ -257,10 +257,38 @@ def shown(values: Floats, sign: str = "") -> str:
     return f"{values.mean():{sign}.4f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
+def draw(judged: dict[str, Judged], file: Path) -> None:
+    """The accuracy of all methods with its interval, and what the papers report, as a picture."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams["svg.hashsalt"] = "the same file for the same figures"
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    places = np.arange(len(judged))
+    measures = {"recall@10": "recall", "NDCG@10": "ndcg"}
+    for axes, (title, field) in zip(
+        figure.subplots(1, 2, sharey=True), measures.items(), strict=True
+    ):
+        for place, (name, one) in enumerate(judged.items()):
+            values: Floats = getattr(one, field)
+            color = "tab:blue" if name.startswith("our") else "tab:gray"
+            axes.plot(interval(values), [place, place], color=color, linewidth=2)
+            axes.plot(values.mean(), place, "o", color=color)
+            if name in PUBLISHED:
+                axes.plot(getattr(PUBLISHED[name], field), place, "x", color="black")
+        axes.set(title=title, yticks=places, yticklabels=list(judged))
+        axes.grid(axis="x", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.invert_yaxis()
+    figure.supxlabel("dot: here, with its 95 % interval over households; cross: as published")
+    figure.savefig(file, metadata={"Date": None})
+
+
 def main() -> None:
-    """Print the tables."""
+    """Print the tables, and draw them where a file is named."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="of TAIWI; its mean is shown")
+    parser.add_argument("--picture", type=Path, help="file to draw the accuracy into")
     asked = parser.parse_args()
     lines = keep(read_lines())
     log = encode(lines)
@@ -268,7 +296,10 @@ def main() -> None:
         f"{log.users:,} households, {log.items:,} products, {len(log.user):,} lines\n", flush=True
     )
     with threadpool_limits(1):
-        print_tables(judge(log, chain(with_published(log, asked.seeds), with_ours(log, lines))))
+        judged = judge(log, chain(with_published(log, asked.seeds), with_ours(log, lines)))
+    print_tables(judged)
+    if asked.picture:
+        draw(judged, asked.picture)
 
 
 def _mean(runs: list[Judged]) -> Judged:
