@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 AGAIN = "Run the same command again: it continues where this run stopped and repeats nothing."
 SECONDS = 2.0
 """What the processes of a command may take to end after they are told to."""
+PASSES = 3
+"""How often processes are looked for: Dask starts workers anew that end."""
 SHOW_CURSOR = "\r\x1b[K\x1b[?25h"
 """Removes the progress bar's line, and shows the cursor that the bar has hidden."""
 
@@ -36,7 +38,8 @@ def _end(number: int, _: object) -> None:
         signal.signal(one, signal.SIG_IGN)
     import psutil
 
-    end_processes(psutil.Process().children(recursive=True), SECONDS)
+    for _ in range(PASSES):
+        end_processes(psutil.Process().children(recursive=True), SECONDS)
     remove_own()
     with suppress(OSError, ValueError):
         begin = SHOW_CURSOR if sys.stderr.isatty() else ""

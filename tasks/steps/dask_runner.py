@@ -6,9 +6,11 @@ import logging
 import os
 import pickle
 import secrets
+import signal
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
+from multiprocessing import resource_tracker
 from multiprocessing.util import get_temp_dir
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -250,8 +252,11 @@ def _local(count: int) -> Any:
     """A scheduler in this process and worker processes, which speak TLS with a key of this run.
 
     Other accounts of this machine can reach their ports, and get nothing from them. The workers
-    are forks of one process that has imported the libraries, and nothing that has a state.
+    are forks of one process that has imported the libraries, and nothing that has a state. They do
+    not hear Ctrl-C or the end of a terminal: the command does, and ends them.
     """
+    resource_tracker.ensure_running()  # it lets the signals through where it starts later
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
     own = {**os.environ, **get_current_settings().to_environment_variables(exclude_unset=True)}
     before = dict(os.environ)
     with dask.config.set(
@@ -278,6 +283,7 @@ def _local(count: int) -> Any:
             )
         finally:
             _restore(before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
 
 
 def _restore(before: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -348,6 +348,13 @@ def test_no_record_or_a_broken_one_ends_nothing(content: str | None, tmp_path: P
     assert record.exists() == (content is not None)
 
 
+def is_of(process: psutil.Process, temporary: Path) -> bool:
+    """Whether a process runs with this folder for temporary files."""
+    with suppress(psutil.Error):
+        return process.environ().get("TMPDIR") == str(temporary)
+    return False
+
+
 def test_ctrl_c_ends_a_command_and_all_that_it_started_with_one_line(tmp_path: Path) -> None:
     script = tmp_path / "night.py"
     script.write_text(
@@ -358,7 +365,11 @@ def test_ctrl_c_ends_a_command_and_all_that_it_started_with_one_line(tmp_path: P
         "signal.SIG_IGN); print(1, flush=True); time.sleep(600)'\n"
         "children = [subprocess.Popen([sys.executable, '-c', deaf], stdout=subprocess.PIPE, "
         "start_new_session=apart) for apart in (True, False)]\n"
-        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "def start_again():\n"
+        "    for _ in range(2):\n"
+        "        subprocess.Popen(['sleep', '600']).wait()\n"
+        "    time.sleep(600)\n"
+        "threading.Thread(target=start_again).start()  # as Dask does with its workers\n"
         "[child.stdout.readline() for child in children]\n"
         "from tasks.store.scratch import own_folder\n"
         "import tempfile\n"
@@ -388,6 +399,7 @@ def test_ctrl_c_ends_a_command_and_all_that_it_started_with_one_line(tmp_path: P
     assert len(said.splitlines()) == 1
     assert len(children) == 2
     assert not [child for child in children if child.is_running()]
+    assert not [one for one in psutil.process_iter() if is_of(one, tmp_path / "temporary")]
 
 
 def test_a_model_that_cannot_be_imported_is_told_before_a_server_is_started(
