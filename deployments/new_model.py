@@ -27,7 +27,7 @@ from tasks.scaffold.profiling import InferError, shown
 from tasks.scaffold.render_ranking import Feedback, write_ranking
 from tasks.scaffold.render_tabular import write_tabular
 from tasks.settings import PROJECT
-from tasks.shown import clean, hide, stand_any_terminal
+from tasks.shown import clean, few, hide, stand_any_terminal
 from tasks.sources import SourceError
 from tasks.spec import SpecError
 from tasks.spec.loading import load_spec
@@ -35,15 +35,14 @@ from tasks.spec.loading import load_spec
 DATABASES = ("postgresql", "sqlite")
 TABLES = (".csv", ".tsv", ".txt")
 DELIMITERS = ",;\t|"
-TIME_FORMAT = (
-    "a source that says how they are written, such as time_format=",
-    "a command that says how they are written, such as --time-format ",
-)
-"""What a source says of a setting, and what stands for it on the command line."""
+SETTING = re.compile(r"\b(time_format|query|timezone)=(?=(['\"])?)")
+"""How a source names those of its settings that are options of this command."""
 DAY = re.compile(r"(?:day=)?\d{4}-\d\d-\d\d\.")
 PARTITION = re.compile(r"\w+=.+")
 OURS = ("tasks", "flows", "deployments", "tests")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+AHEAD = 40
+"""Most columns known ahead that the message names; all are in the file."""
 SPEC = re.compile(r"^\w+ = ModelSpec\($", re.MULTILINE)
 
 
@@ -97,8 +96,7 @@ def main() -> int:
         plan, text, out = make(asked, datetime.now(UTC))
         write_whole(out, text)
     except (InferError, SourceError, SpecError) as error:
-        said = str(error).replace(*TIME_FORMAT)
-        print(f"nightly: {said}\nNothing was written.", file=sys.stderr)
+        print(f"nightly: {as_options(str(error))}\nNothing was written.", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"nightly: {asked.out}: cannot be written: {error.strerror}.", file=sys.stderr)
@@ -117,6 +115,15 @@ def describe_data(plan: Plan, out: Path) -> str:
     except (NightlyError, OSError) as error:
         return f"\nThere is no page of the data: {error}"
     return f"\nWhat is in the data, with these columns marked: {place}"
+
+
+def as_options(said: str) -> str:
+    """A message of a source, with the options of this command for the settings it names."""
+    said = said.replace("a source that says how they are written", "an option that says it")
+    said = said.replace("time= in the model's source", "--time")
+    return SETTING.sub(
+        lambda found: f"--{found[1].replace('_', '-')}{' ' if found[2] else ''}", said
+    )
 
 
 def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
@@ -154,7 +161,7 @@ def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
     )
     if asked.user is None:
         whole = looked == len(listed)
-        newest = None if whole else read_newest(source, listed, len(rows) / looked)
+        newest = None if whole else read_newest(source, listed, rows)
         plan = draft(wish, rows, listed, looked, newest)
         text = write_tabular(plan)
     else:
@@ -170,7 +177,7 @@ def check_call(asked: argparse.Namespace) -> None:
     if (asked.user is None) != (asked.item is None):
         raise InferError("Found only one of --user and --item; a recommendation needs both.")
     if asked.user is None and asked.target is None:
-        raise InferError("Name column to predict: --target, or --user and --item.")
+        raise InferError("Name the column to predict: --target, or --user and --item.")
     if asked.user is not None and asked.target is not None:
         raise InferError(
             "Found both --target and --user; expected one of them. Name a rating with --rating."
@@ -324,7 +331,7 @@ def summary(plan: Plan, text: str, out: Path, today: date) -> str:
     """The message on what was found and written, and the next steps."""
     model = plan.name if out.resolve().parent == PROJECT / "deployments" else os.fspath(out)
     old = f" --as-of {plan.last}" if (today - plan.last).days > 1 else ""
-    ahead = ", ".join(map(told, plan.ahead))
+    ahead = few(map(told, plan.ahead), AHEAD)
     lines = [
         f"{plan.name} · {plan.looked}, {plan.first} to {plan.last}",
         "",

@@ -112,6 +112,13 @@ def as_markdown(text: str) -> str:
     return re.sub(r"([\[\]|])", r"\\\1", line.replace("<", "&lt;"))
 
 
+def few(names: Iterable[object], most: int = 5) -> str:
+    """The first names, and the number of further ones."""
+    listed = list(map(str, names))
+    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
 @functools.lru_cache(maxsize=1)
 def _secrets_in(environment: tuple[tuple[bytes, bytes], ...]) -> frozenset[str]:
     """Values of secret variables, and the passwords in the addresses that others hold."""

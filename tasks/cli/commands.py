@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
@@ -346,11 +347,20 @@ def _end(state: State, asked: argparse.Namespace) -> int:
     return end_failed(found)
 
 
+def _outside(night: float) -> float:
+    """Seconds since this process began, without those of the night."""
+    import psutil
+
+    began: float = psutil.Process().create_time()
+    return max(time.time() - began - night, 0.0)
+
+
 def _show(report: Report, asked: argparse.Namespace, *, again: bool) -> int:
     from tasks.reporting.fleet_page import exit_code
     from tasks.reporting.render import to_terminal
 
+    outside = None if again else _outside(report["seconds"].get("total", 0.0))
     text = json.dumps(report, indent=1, ensure_ascii=False)
-    print_text(text if asked.json else to_terminal(report, again=again))
+    print_text(text if asked.json else to_terminal(report, again=again, outside=outside))
     fleet = report.get("fleet")
     return Status(report["verdict"]).exit_code or (exit_code(fleet) if fleet else 0)

@@ -14,6 +14,7 @@ from tasks.errors import SpecError
 from tasks.features import partitions
 from tasks.features.contract import accept_rows, over_limit
 from tasks.features.scoring import clean_each
+from tasks.shown import few
 from tasks.spec.fingerprint import digest
 from tasks.store import files, frames
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
 
 
-DAYS_AT_ONCE, ROWS_AT_ONCE = 400, 2_000_000
-"""Most raw days and about the most raw rows read at once: bounds the memory of a first night."""
+DAYS_AT_ONCE, ROWS_AT_ONCE, VALUES_AT_ONCE = 400, 2_000_000, 100_000_000
+"""Most raw days and about the most raw rows and values read at once: bounds the memory of a first
+night."""
 DAYS_AT_FIRST = 7
 """Days read at first, while the number of rows a day is unknown."""
 Progress = Callable[[int, int], None]
@@ -95,7 +97,7 @@ def clean_days(
     while done < len(new):
         batch = new[done : done + at_once]
         raw = spec.source.read_days(batch)
-        done, at_once = done + len(batch), _days_at_once(len(raw) / len(batch))
+        done, at_once = done + len(batch), _days_at_once(len(raw) / len(batch), len(raw.columns))
         accepted = accept_rows(raw, spec.contract)
         del raw  # as large as what is made of it
         bad: dict[Any, str] = {}
@@ -194,9 +196,10 @@ def _write_clean(
         raise SpecError(f"Model {spec.name}: {error}") from error
 
 
-def _days_at_once(rows: float) -> int:
-    """How many days to read at once, given the rows of one day."""
-    return max(1, min(DAYS_AT_ONCE, int(ROWS_AT_ONCE / max(rows, 1.0))))
+def _days_at_once(rows: float, columns: int) -> int:
+    """How many days to read at once, given the rows of one day and their columns."""
+    most = min(ROWS_AT_ONCE, VALUES_AT_ONCE / max(columns, 1))
+    return max(1, min(DAYS_AT_ONCE, int(most / max(rows, 1.0))))
 
 
 def check_named_columns(spec: ModelSpec, columns: Collection[str]) -> None:
@@ -205,7 +208,7 @@ def check_named_columns(spec: ModelSpec, columns: Collection[str]) -> None:
         if unknown := [name for name in getattr(spec, field) if name not in columns]:
             raise SpecError(
                 f"Model {spec.name}: {field} names {', '.join(unknown)}, but the rows have no "
-                f"such column. Columns of the raw and clean rows: {', '.join(sorted(columns))}."
+                f"such column. Columns of the raw and clean rows: {few(sorted(columns), 30)}."
             )
 
 

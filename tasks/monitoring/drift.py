@@ -155,7 +155,7 @@ def check_drift(shifts: Sequence[Shift], limit: float | None) -> Check:
     )
 
 
-def to_lines(shifts: Sequence[Shift], count: int = 10) -> list[str]:
+def to_lines(shifts: Sequence[Shift], count: int) -> list[str]:
     """A ranked table of the largest shifts, in Markdown."""
     lines = [
         "| column | index | earlier weeks up to | missing | new values | vanished |",

@@ -26,7 +26,7 @@ from tasks.features.scoring import (
 from tasks.features.split import HistoryError, most_training_days, split_days, without_strays
 from tasks.preflight.file_reads import noted, unknown
 from tasks.preflight.rehearsal import rehearse
-from tasks.preflight.result import Checkup, Part, few, told
+from tasks.preflight.result import Checkup, Part, told
 from tasks.preflight.schedules import FILE, schedules_of
 from tasks.preflight.trial_fit import (
     input_faults,
@@ -38,6 +38,7 @@ from tasks.preflight.trial_fit import (
     try_candidate,
 )
 from tasks.promotion import leaks
+from tasks.shown import few
 from tasks.sources.base import ColumnsError, SourceError, SourceSettingsError
 from tasks.spec.calendar import WEEKDAYS
 from tasks.spec.fingerprint import code_files, data_files
@@ -56,8 +57,8 @@ if TYPE_CHECKING:
 
 FEWEST_ROWS = 1_000
 """Rows that the training days should have, so that they hold every class."""
-MOST_ROWS = 150_000
-"""Most rows read, unless single days are larger; bounds the time of a check."""
+MOST_ROWS, MOST_VALUES = 150_000, 15_000_000
+"""Most rows and values read, unless single days are larger; bounds the time of a check."""
 SIGN_ROWS = 5_000
 """Rows of the night's holdout in which signs of leaks are looked for."""
 MANY_EQUAL = 0.01
@@ -135,7 +136,9 @@ def _look(
     return newest, parts, trials
 
 
-def choose_days(spec: ModelSpec, listed: Sequence[date], as_of: date, rows: int) -> Sample | None:
+def choose_days(
+    spec: ModelSpec, listed: Sequence[date], as_of: date, rows: int, most: int = MOST_ROWS
+) -> Sample | None:
     """The newest days with final labels, and as much earlier history as can be read quickly.
 
     Args:
@@ -143,6 +146,7 @@ def choose_days(spec: ModelSpec, listed: Sequence[date], as_of: date, rows: int)
         listed: Days of the source up to ``as_of``, ascending.
         as_of: Last day whose data may be used.
         rows: Rows of one day.
+        most: Most rows that are read.
 
     Returns:
         None where fewer than two days have final labels.
@@ -157,7 +161,7 @@ def choose_days(spec: ModelSpec, listed: Sequence[date], as_of: date, rows: int)
     signs = matured[-min(enough, max(spec.holdout.days, len(holdout))) :]
     first = min(training[0], signs[0])
     since = [day for day in listed if day >= first]
-    room = max(MOST_ROWS // max(rows, 1) - len(since), 1)
+    room = max(most // max(rows, 1) - len(since), 1)
     past = [day for day in listed if first - spec.lookback <= day < first][-room:]
     return Sample((*past, *since), tuple(training), tuple(holdout), tuple(signs))
 
@@ -183,7 +187,7 @@ def _look_at_days(spec: ModelSpec, as_of: date | None, until: date) -> tuple[dic
     first, last = known[0], known[-1]
     gaps = [d for d in _calendar(first, last) if d not in found and calendar.is_open(d)]
     line = f"{len(days):,} days in the source, {first} to {last}, "
-    line += f"{len(gaps):,} missing ({few(map(str, gaps))})" if gaps else "none missing"
+    line += f"{len(gaps):,} missing ({few(gaps)})" if gaps else "none missing"
     closed = [day for day in WEEKDAYS if day not in calendar.weekdays]
     line += f"; never on {', '.join(closed)}" if closed else ""
     old = (expected.last_open(until) - last).days
@@ -324,7 +328,8 @@ def _read(
 
     try:
         newest = spec.source.read_days(listed[-1:])
-        sample = choose_days(spec, listed, as_of, len(newest))
+        most = min(MOST_ROWS, MOST_VALUES // len(newest.columns))
+        sample = choose_days(spec, listed, as_of, len(newest), most)
         if sample is None:
             return None, Part(
                 "Rows",
@@ -344,8 +349,8 @@ def _read(
         return None, Part("Rows", faults=(told(spec, "The source", error),))
     if rows.empty:
         return None, Part("Rows", held=(f"The days from {sample.read[0]} on have no rows.",))
-    some = rows.groupby("day", sort=False).head(MOST_ROWS).reset_index(drop=True)
-    cut = f"Of {len(rows):,} rows only the first {MOST_ROWS:,} of each day were checked."
+    some = rows.groupby("day", sort=False).head(most).reset_index(drop=True)
+    cut = f"Of {len(rows):,} rows only the first {most:,} of each day were checked."
     return (sample, some), Part(notes=(cut,) if len(some) < len(rows) else ())
 
 
@@ -442,7 +447,7 @@ def _look_at_partitions(spec: ModelSpec, clean: pd.DataFrame, days: int) -> Part
         line = f"{len(counts):,} in the days read; about {int(few_rows.sum()):,} have {rule}"
         return Part(title, (f"{line}: the common model serves those",))
     if spec.value not in counts.index:
-        some = few(map(str, counts.index))
+        some = few(counts.index)
         return Part(
             title, faults=(f"No row of {spec.value!r} in the days read; there are {some}.",)
         )
@@ -493,7 +498,7 @@ def _look_at_features(
     count = sum(map(len, made.values()))
     lines = [f"{len(inputs.columns)} columns for {count:,} examples of {len(made)} days"]
     for kind in dict.fromkeys(inputs.dtypes.astype("str")):
-        named = list(map(str, inputs.columns[inputs.dtypes.astype("str") == kind]))
+        named = inputs.columns[inputs.dtypes.astype("str") == kind]
         lines.append(f"{len(named)} {kind}: {few(named, 8)}")
     gone = inputs.isna().mean()
     missing = [f"{name} {share:.0%}" for name, share in gone[gone > 0].items()]

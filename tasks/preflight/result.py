@@ -145,13 +145,6 @@ def told(spec: ModelSpec, what: str, error: Exception) -> str:
     return f"{what} raised {type(error).__name__}: {error}{where}"
 
 
-def few(names: Iterable[str], most: int = 5) -> str:
-    """The first names, and the number of further ones."""
-    listed = list(names)
-    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
-
-
 def _trial_lines(found: Checkup) -> list[str]:
 
     rows = [("  Candidate", "Fit", title(found.metric), "")]

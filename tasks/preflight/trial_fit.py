@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import JudgementError, SpecError
 from tasks.evaluation.evaluate import measure_once
 from tasks.monitoring.coverage import COVERAGE
-from tasks.preflight.result import Trial, few
+from tasks.preflight.result import Trial
+from tasks.shown import few
 from tasks.store import frames, models
 from tasks.training import fit
 from tasks.training.fit_process import fit_by_itself
@@ -26,8 +27,8 @@ MANY_MISSING, FEW_TO_TELL = 0.5, 20
 """Share of missing values that is reported, and fewest rows to report on a column."""
 MANY_VALUES = 0.9
 """Share of distinct values from which a text column is reported as not categorical."""
-FIT_ROWS = 5_000
-"""Rows a candidate is tried on."""
+FIT_ROWS, FIT_VALUES, FEWEST_FIT_ROWS = 5_000, 1_000_000, 500
+"""Rows a candidate is tried on: of a wide table fewer, but not fewer than these."""
 LONGEST = timedelta(seconds=60)
 """Longest time a trial fit may take where the spec limits the time of a fit."""
 
@@ -129,6 +130,7 @@ def target_faults(spec: ModelSpec, training: pd.DataFrame, holdout: pd.DataFrame
 
 def thin(examples: pd.DataFrame, most: int = FIT_ROWS) -> pd.DataFrame:
     """At most this many evenly spaced rows; all rows where the spaced ones have only one target."""
+    most = min(most, max(FIT_VALUES // len(examples.columns), FEWEST_FIT_ROWS))
     some = examples.iloc[:: max(1, -(-len(examples) // most))]
     return some if some["target"].nunique() > 1 else examples
 

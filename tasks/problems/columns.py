@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tasks.errors import SpecError
+from tasks.shown import few
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ def slice_values(examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
     except Exception as error:
         raise SpecError(
             f"slices: function {slice_name(by)} raised {type(error).__name__}: {error}; the "
-            f"columns it gets are {', '.join(map(str, examples))}"
+            f"columns it gets are {few(examples, 30)}"
         ) from error
     if len(found) != len(examples):
         raise SpecError(
@@ -61,8 +62,7 @@ def check_column(examples: pd.DataFrame, column: str, field: str) -> None:
     """Raise SpecError where a column that a field names is not among the examples."""
     if column not in examples:
         raise SpecError(
-            f"{field}: column {column!r} is not among the features; found "
-            f"{', '.join(map(str, examples))}"
+            f"{field}: column {column!r} is not among the features; found {few(examples, 30)}"
         )
 
 

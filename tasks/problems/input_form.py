@@ -31,6 +31,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 
 from tasks.errors import SpecError
+from tasks.shown import few
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,7 +164,7 @@ def _each(
     if absent := [column["name"] for column in form if column["name"] not in inputs]:
         raise SpecError(
             f"features: found no column {absent[0]!r}; expected the columns of the training days, "
-            f"{', '.join(str(column['name']) for column in form)}"
+            f"{few((column['name'] for column in form), 30)}"
         )
     made = {}
     for column in form:

@@ -18,8 +18,9 @@ from tasks.features.scoring import (
     history_of,
     make_features,
 )
-from tasks.metrics.separation import separation
+from tasks.metrics.separation import best_separations
 from tasks.promotion.checks import Check
+from tasks.shown import few
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,6 +36,8 @@ FEWEST = 5
 """Fewest rows without a label for the check of missing values."""
 ANSWERS = 20
 """Fewest rows of each outcome for the check of single features."""
+COMPARED = 1_000
+"""Most rows of a day that are looked at to see whether all have the same outcomes."""
 MISSING = 0.5
 """Difference in missing rates between rows with and without a label that shows a leak."""
 
@@ -165,11 +168,7 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
     if not truths:
         few = f"Fewer than {ANSWERS} rows of one outcome, which are too few for this check."
         return Check(name, True, few)
-    found = {
-        str(name): max(separation(truth, values) for truth in truths)
-        for name in inputs
-        for values in [inputs[name].to_numpy(dtype=np.float64, na_value=np.nan)]
-    }
+    found = best_separations(np.column_stack(truths), inputs)
     ranked = sorted(found, key=lambda feature: -found[feature])
     strong = [feature for feature in ranked[:NAMED] if found[feature] > bound]
     if not strong:
@@ -193,16 +192,32 @@ def _since(rows: pd.DataFrame, day: date) -> npt.NDArray[np.bool_]:
 
 
 def _replaced(accepted: pd.DataFrame, columns: list[str], since: date) -> pd.DataFrame:
-    """The rows, with these columns of all days from one on as in one row of theirs."""
+    """The rows, with these columns of all days from one on as in one row."""
     after = _since(accepted, since)
-    whole = accepted.loc[after, columns].dropna()
-    donor = (whole if len(whole) else accepted.loc[after, columns]).iloc[[0]]
+    donor = _donor(accepted[columns], accepted["day"], after)
     replaced = accepted.copy()
     for column in columns:
         values = replaced[column].copy()
         values[after] = donor[column].iloc[0]
         replaced[column] = values.astype(accepted[column].dtype)
     return replaced
+
+
+def _donor(
+    outcomes: pd.DataFrame, days: pd.Series[Any], after: npt.NDArray[np.bool_]
+) -> pd.DataFrame:
+    """The first whole row of the later days; where all of its day are like it, the most unlike one.
+
+    So a day of one row gets the outcomes of another day.
+    """
+    whole = outcomes[after].dropna()
+    first = (whole if len(whole) else outcomes[after]).iloc[[0]]
+    texts = first.astype("str").iloc[0]
+    own = outcomes[(days == days[first.index[0]]).to_numpy()]
+    if own.head(COMPARED).astype("str").ne(texts).to_numpy().any():
+        return first
+    unlike = outcomes.astype("str").ne(texts).sum(axis=1).to_numpy()
+    return outcomes.iloc[[int(unlike.argmax())]]
 
 
 def _followed_labels(
@@ -258,10 +273,12 @@ def _both_ways(
     import pandas as pd
 
     user = spec.problem.user_column
-    today = accepted[accepted["day"] == pd.Timestamp(tested)].reset_index(drop=True)
+    own = accepted["day"] == pd.Timestamp(tested)
+    today = accepted[own].reset_index(drop=True)
     if today.empty:
         return today, today
-    raw = (today, _replaced(today, outcomes(spec, today), tested))
+    other = _replaced(accepted, outcomes(spec, accepted), tested)
+    raw = (today, other[own].reset_index(drop=True))
     made = [clean_day(spec, rows) for rows in raw]
     if user is not None:
         old, new = (rows.drop_duplicates(user).set_index(user, drop=False) for rows in made)
@@ -327,4 +344,4 @@ def _named(old: pd.DataFrame, new: pd.DataFrame, columns: list[Any], where: str)
 
 
 def _changed(old: pd.DataFrame, new: pd.DataFrame, columns: list[Any]) -> str:
-    return ", ".join(str(name) for name in columns if not old[name].equals(new[name]))
+    return few((name for name in columns if not old[name].equals(new[name])), NAMED)

@@ -50,7 +50,8 @@ def draw_plots(
     if any(result.relative for result in decided.slices):
         drawn["Slices"] = plots.slices(decided.slices, spec.gate.slice_tolerance)
     drawn |= draw_problem(spec.problem, evidence.holdout, compared)
-    drawn["Inputs"] = plots.feature_importance(list(importances), list(importances.values()))
+    every = len(spec.problem.inputs(evidence.holdout.head(0)).columns)
+    drawn["Inputs"] = plots.feature_importance(list(importances), list(importances.values()), every)
     return drawn
 
 

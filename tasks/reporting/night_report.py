@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 WAITS = (Status.WAITING, Status.SHADOW)
 """Verdicts that let a version wait."""
+SHIFTS = 100
+"""Most columns whose drift is kept, those that drifted most."""
 
 
 @dataclass(frozen=True)
@@ -341,5 +343,6 @@ def drift(drifted: Drifted | None) -> DriftPart | None:
     """The newest week beside those before it."""
     if drifted is None:
         return None
-    shifts = [asdict(shift) | {"alarming": shift.alarming} for shift in drifted.shifts]
-    return {"rows": drifted.rows, "shifts": shifts}
+    most = drifted.shifts[:SHIFTS]
+    shifts = [asdict(shift) | {"alarming": shift.alarming} for shift in most]
+    return {"rows": drifted.rows, "shifts": shifts, "columns": len(drifted.shifts)}

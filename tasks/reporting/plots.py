@@ -177,8 +177,14 @@ def comparisons(groups: Mapping[str, Mapping[str, Estimate]]) -> bytes:
     return to_png(figure)
 
 
-def feature_importance(names: Sequence[str], values: Sequence[float]) -> bytes:
-    """The 20 largest importances by size, largest at the top; negative ones point left."""
+def feature_importance(names: Sequence[str], values: Sequence[float], of: int = 0) -> bytes:
+    """The 20 largest importances by size, largest at the top; negative ones point left.
+
+    Args:
+        names: Inputs that were looked at.
+        values: Their importances.
+        of: How many inputs there are, where not all were looked at.
+    """
     order = sorted(range(len(names)), key=lambda i: -abs(values[i]))[:MOST_ROWS]
     figure, axes = new_figure(7.2, 1.0 + 0.27 * max(len(order), 2))
     sizes = [values[i] for i in order]
@@ -190,8 +196,9 @@ def feature_importance(names: Sequence[str], values: Sequence[float]) -> bytes:
     axes.set_xlabel(
         "mean change of the predictions when it is shuffled, in their standard deviations"
     )
-    more = f", {len(order)} largest of {len(names)}" if len(names) > len(order) else ""
-    axes.set_title(f"Permutation importance{more}")
+    more = f", {len(order)} largest of {max(of, len(names)):,}" if len(names) > len(order) else ""
+    looked = f" ({len(names)} looked at one by one)" if of > len(names) else ""
+    axes.set_title(f"Permutation importance{more}{looked}")
     return to_png(figure)
 
 

@@ -22,6 +22,8 @@ COMPARED = "Candidates"
 NOTHING_TO_DO = "Nothing."
 MOVED, CHANGED = 10, 2.0
 """Inputs in the table of what moved the predictions, and the change from which one stands out."""
+DRIFTED = 10
+"""Columns in the table of drift."""
 WORST = 10
 """Most partitions that are told one by one."""
 
@@ -45,8 +47,14 @@ def nights_table(reports: Sequence[Report]) -> str:
     return "\n".join(lines)
 
 
-def to_terminal(report: Report, *, again: bool = False) -> str:
-    """One screen of aligned plain text, 100 columns at most."""
+def to_terminal(report: Report, *, again: bool = False, outside: float | None = None) -> str:
+    """One screen of aligned plain text, 100 columns at most.
+
+    Args:
+        report: The night.
+        again: Whether it was decided before.
+        outside: Seconds that its command took before and after it; None where no night was run.
+    """
     lines = [f"{_title(report)}: {_headline(report)}"]
     lines += [report["question"], ""]
     lines += _block("Why", report["reasons"])
@@ -60,7 +68,7 @@ def to_terminal(report: Report, *, again: bool = False) -> str:
     lines += ["", *_block("Live", report.get("live_lines", []))]
     lines += _block("Predicted", _prediction_lines(report))
     lines += _block("Data", _data_lines(report))
-    lines += _block("Time", [_time_line(report)])
+    lines += _block("Time", [_time_line(report, outside)])
     lines += _block("Report", [report["links"]["report"]])
     if "mlflow_ui" in report["links"]:
         lines += _block("MLflow", [report["links"]["mlflow_ui"]])
@@ -303,7 +311,9 @@ def _drift_table(found: DriftPart) -> list[str]:
         if counted
         else "Too few weeks to compare the number of rows."
     )
-    return [said, "", *drift.to_lines(shifts)]
+    left = found.get("columns", len(shifts)) - DRIFTED
+    rest = ["", f"{left:,} more columns drifted less."] if left > 0 else []
+    return [said, "", *drift.to_lines(shifts, DRIFTED), *rest]
 
 
 def _prediction_lines(report: Report) -> list[str]:
@@ -356,9 +366,13 @@ def _days(count: int) -> str:
     return f"{count} day" if count == 1 else f"{count} days"
 
 
-def _time_line(report: Report) -> str:
-    steps = [f"{name} {spent:.1f}" for name, spent in report["seconds"].items() if name != "total"]
-    return f"{report['seconds'].get('total', 0):.1f} s: " + " · ".join(steps)
+def _time_line(report: Report, outside: float | None = None) -> str:
+    spent = dict(report["seconds"])
+    total = spent.pop("total", 0.0)
+    if outside is not None:
+        total, spent = total + outside, {"start": outside, **spent}
+    steps = " · ".join(f"{name} {seconds:.1f}" for name, seconds in spent.items())
+    return f"{total:.1f} s: {steps}" if steps else f"{total:.1f} s"
 
 
 def write_report(folder: Path, report: Report, plots: Mapping[str, bytes]) -> None:

@@ -89,10 +89,11 @@ class AnchorPart(TypedDict):
 
 
 class DriftPart(TypedDict):
-    """The newest week beside those before it."""
+    """The newest week beside those before it: the columns that drifted most, of how many."""
 
     rows: dict[str, Any] | None
     shifts: list[dict[str, Any]]
+    columns: NotRequired[int]
 
 
 class PartitionRow(TypedDict):

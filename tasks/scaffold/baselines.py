@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tasks.problems import naive
 from tasks.scaffold.leak_hints import CALENDAR, truths
+from tasks.scaffold.profiling import read_times
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +92,7 @@ def choose_baseline(
         delay: Days until a label is final.
         lookback: Days of history that a night would see; 0 for none.
     """
-    table = _table(rows, target, read, time, timezone, delay)
+    table = _table(rows, columns, target, read, time, timezone, delay)
     if len(table.tested) < 2:
         return None
     constant, best = _measure(table, _usual(table, ())), None
@@ -124,6 +125,7 @@ def choose_baseline(
 
 def _table(
     rows: pd.DataFrame,
+    columns: Sequence[Column],
     target: str,
     read: Target,
     time: str | None,
@@ -138,10 +140,10 @@ def _table(
         labels = rows[target].to_numpy(dtype=np.float64, na_value=np.nan)
     elif read.kind == "multiclass":
         labels = np.where(np.isnan(labels), np.nan, np.argmax(np.nan_to_num(truth), axis=1))
-    made = rows.drop(columns=target).assign(**{_TARGET: labels})
+    needed = dict.fromkeys(["day", *(column.name for column in _key_columns(columns))])
+    made = rows[list(needed)].assign(**{_TARGET: labels})
     if time is not None:
-        times = rows[time]
-        times = times if times.dtype.kind == "M" else pd.to_datetime(times, format="ISO8601")
+        times = read_times(rows[time])
         zone = getattr(times.dt, "tz", None)
         made[_TIME] = times.dt.tz_convert(timezone).dt.tz_localize(None) if zone else times
     made = made[np.isfinite(labels)].reset_index(drop=True)
@@ -155,8 +157,8 @@ _TARGET, _TIME = "\x00target", "\x00time"
 """Names that no table has."""
 
 
-def _keys(table: _Table, columns: Sequence[Column], constant: float) -> list[tuple[str, ...]]:
-    """Keys of one column and more, each by one column better than the one before."""
+def _key_columns(columns: Sequence[Column]) -> list[Column]:
+    """The columns that may be part of a key, the likeliest first."""
     fine = [
         column
         for column in columns
@@ -168,14 +170,19 @@ def _keys(table: _Table, columns: Sequence[Column], constant: float) -> list[tup
             or (column.kind in ("whole", "flag") and CALENDAR.search(column.name))
         )
     ]
-    names = [c.name for c in sorted(fine, key=lambda c: (c.kind == "whole", -c.unique, c.name))]
+    return sorted(fine, key=lambda c: (c.kind == "whole", -c.unique, c.name))[:TRIED]
+
+
+def _keys(table: _Table, columns: Sequence[Column], constant: float) -> list[tuple[str, ...]]:
+    """Keys of one column and more, each by one column better than the one before."""
+    names = [column.name for column in _key_columns(columns)]
     found: list[tuple[str, ...]] = []
     key: tuple[str, ...] = ()
     value = constant
     while len(key) < KEYS:
         scored = {
             (*key, name): _measure(table, _usual(table, (*key, name)))
-            for name in names[:TRIED]
+            for name in names
             if name not in key
         }
         best = max(scored, key=lambda one: scored[one], default=None)

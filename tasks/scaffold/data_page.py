@@ -18,7 +18,7 @@ from tasks.reporting.page_parts import style
 from tasks.scaffold.decide import day_warnings
 from tasks.scaffold.leak_hints import name_latecomers, row_warnings
 from tasks.scaffold.profiling import InferError, describe_columns, read_target
-from tasks.shown import clean
+from tasks.shown import clean, few
 from tasks.store.files import write_file
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 ROWS, READ = 5_000, 50_000
 """Most rows that the page describes, evenly spread, and about the most that are read for it."""
+COLUMNS = 200
+"""Most columns that a table's report describes: those that are marked, and then the first."""
 GAP = 0.01
 """Share of missing values from which a column is marked."""
 LEAK, IDS, USELESS, GAPS = "Suspected leaks", "Ids", "Constant or unreadable", "Gaps"
@@ -109,7 +111,7 @@ def data_page(
 
     parts = []
     for number, (name, rows) in enumerate(tables.items()):
-        some = _some(rows)
+        some = _some(rows)[columns_shown(rows, marks[name])]
         there = {*map(str, some.columns)}
         filters = {
             f"{kind} ({len(named)})": [column for column in named if column in there]
@@ -124,7 +126,10 @@ def data_page(
             open_tab="stats",
         )
         shown = f"{len(some):,} of {len(rows):,}" if len(some) < len(rows) else f"{len(rows):,}"
-        parts.append(f"<h2>{escape(name)}: {shown}</h2>\n{_list(_told(marks[name]))}")
+        told = _told(marks[name])
+        if left := len(rows.columns) - len(some.columns):
+            told.append(f"Not described: {left:,} of {len(rows.columns):,} columns.")
+        parts.append(f"<h2>{escape(name)}: {shown}</h2>\n{_list(told)}")
         parts.append(report.html_snippet())
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -145,9 +150,16 @@ def data_page(
 """
 
 
+def columns_shown(rows: pd.DataFrame, marks: Marks) -> list[str]:
+    """The columns that the report describes, in the order of the table."""
+    marked = dict.fromkeys(name for named in marks.values() for name in named if name in rows)
+    first = {*[*marked, *(name for name in rows if name not in marked)][:COLUMNS]}
+    return [str(name) for name in rows if name in first]
+
+
 def _told(marks: Marks) -> list[str]:
     return [
-        f"{kind}: {'; '.join(f'{column} ({why})' for column, why in named.items())}."
+        f"{kind}: {few((f'{column} ({why})' for column, why in named.items()), COLUMNS)}."
         for kind, named in marks.items()
     ]
 

@@ -20,7 +20,7 @@ from tasks.scaffold.leak_hints import (
     truths,
 )
 from tasks.scaffold.plan import Plan
-from tasks.scaffold.profiling import InferError, describe_columns, read_target, shown
+from tasks.scaffold.profiling import InferError, describe_columns, read_target, read_times, shown
 from tasks.scaffold.windows import choose_ranking_windows, choose_windows
 from tasks.spec.gate import Gate
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from tasks.sources.base import Source
 
 
-ENOUGH = 500_000
-"""Most rows that are read; of a longer history some days, evenly spread."""
+ENOUGH, VALUES = 500_000, 25_000_000
+"""Most rows and values that are read; of a longer history some days, evenly spread."""
 REPEATS = 0.05
 """Share of repeated rows from which an item may be recommended again."""
 STRONG = 0.75
@@ -53,7 +53,7 @@ class Asked:
         origin: Where the rows come from, for people.
         source: The source as code, part by part, without its time zone.
         imported: The source's class.
-        time: Column that column that says when a row happened, if any.
+        time: Column that says when a row happened, if any.
         target: Column to predict; None for a recommendation.
         problem: The problem, where a person chose it.
         timezone: Time zone in which a day begins and ends.
@@ -75,21 +75,27 @@ def read_sample(source: Source, listed: Sequence[date]) -> tuple[pd.DataFrame, i
     """Rows of all days, or of evenly spread ones where all are too many; and how many days."""
     newest = source.read_days(listed[-7:])
     usual = max(len(newest) / len(listed[-7:]), 1)
-    wanted = min(len(listed), max(int(ENOUGH / usual), 30))
+    wanted = min(len(listed), max(int(_enough(newest) / usual), 30))
     step = len(listed) / wanted
     days = [listed[int((number + 1) * step) - 1] for number in range(wanted)]
     return source.read_days(days), len(days)
 
 
-def read_newest(source: Source, listed: Sequence[date], rows: float) -> pd.DataFrame:
+def _enough(rows: pd.DataFrame) -> int:
+    """Most rows of this width that are read."""
+    return min(ENOUGH, VALUES // max(len(rows.columns), 1))
+
+
+def read_newest(source: Source, listed: Sequence[date], some: pd.DataFrame) -> pd.DataFrame:
     """Rows of the newest days, one after the other, as many as the start reads at most.
 
     Args:
         source: The source.
         listed: Its days, ascending.
-        rows: Rows of a usual day.
+        some: Rows of some of them.
     """
-    return source.read_days(listed[-max(int(ENOUGH / max(rows, 1)), 30) :])
+    usual = len(some) / max(some["day"].nunique(), 1)
+    return source.read_days(listed[-max(int(_enough(some) / max(usual, 1)), 30) :])
 
 
 def draft(
@@ -129,7 +135,7 @@ def draft(
         )
     delay = label_days(columns, rows, aim, asked.time)
     alike = _alike(columns, rows, read)
-    midnight = _at_midnight(rows, asked.time)
+    midnight = _at_midnight(rows, asked.time, asked.timezone)
     wanted = min(28, len(listed) // 4) + delay
 
     def baseline_with(lookback: int) -> Baseline | None:
@@ -359,13 +365,17 @@ def _liked(rows: pd.DataFrame, rating: str) -> float:
     return float(values.median())
 
 
-def _at_midnight(rows: pd.DataFrame, time: str | None) -> bool:
+def _at_midnight(rows: pd.DataFrame, time: str | None, timezone: str) -> bool:
+    """Whether times are dates: none has a time of day, as far as they are written as ISO times."""
     import pandas as pd
 
-    if time is None:
+    if time is None or not (
+        rows[time].dtype.kind == "M" or pd.api.types.is_string_dtype(rows[time])
+    ):
         return True
-    times: Any = rows[time]
-    if times.dtype.kind != "M":
-        times = pd.to_datetime(times, format="ISO8601", errors="coerce")
-    there = times.dropna()
+    try:
+        there: Any = read_times(rows[time]).dropna()
+    except ValueError:
+        return True
+    there = there if there.dt.tz is None else there.dt.tz_convert(timezone)
     return bool((there.dt.hour == 0).all() and (there.dt.minute == 0).all())

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.metrics.separation import separation
-from tasks.scaffold.profiling import shown
+from tasks.metrics.separation import best_separations, separations
+from tasks.scaffold.profiling import read_times, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,9 +58,13 @@ def name_latecomers(
         rows: Its rows.
         target: The column to predict.
         read: How the target is read.
-        time: Column that column that says when a row happened, if any.
+        time: Column that says when a row happened, if any.
     """
-    truth = truths(rows[target.name], read)
+    areas = strengths(
+        [c for c in columns if c.role == "input" and not _is_entity(c, rows)],
+        rows,
+        truths(rows[target.name], read),
+    )
     found = []
     for column in columns:
         why = ""
@@ -68,7 +72,7 @@ def name_latecomers(
             why = (
                 _missing_alike(rows[column.name], rows[target.name])
                 or (_later(column, rows, time) if column.kind == "time" else "")
-                or (_tells(column, rows, truth) if column.role == "input" else "")
+                or _tells(areas.get(column.name, 0.5))
                 or _named_so(column.name)
             )
         found.append(replace(column, role="later", why=why) if why else column)
@@ -79,8 +83,9 @@ def strongest(
     columns: Sequence[Column], rows: pd.DataFrame, truth: np.ndarray
 ) -> tuple[float, str]:
     """The largest area under the ROC curve among the inputs, and of which; 0.5 for none."""
-    inputs = [column for column in columns if column.role == "input" and column.kind != "time"]
-    return max(((strength(column, rows, truth), column.name) for column in inputs), default=NOTHING)
+    inputs = [column for column in columns if column.role == "input"]
+    found = strengths(inputs, rows, truth)
+    return max(((area, name) for name, area in found.items()), default=NOTHING)
 
 
 def truths(values: pd.Series[Any], read: Target) -> np.ndarray:
@@ -100,32 +105,31 @@ def truths(values: pd.Series[Any], read: Target) -> np.ndarray:
     return np.where(known[:, None], np.column_stack(sides).astype("float64"), np.nan)
 
 
-def strength(column: Column, rows: pd.DataFrame, truth: np.ndarray) -> float:
-    """How well one column alone separates the rows: area under the ROC curve, 0.5 for chance.
+def strengths(columns: Sequence[Column], rows: pd.DataFrame, truth: np.ndarray) -> dict[str, float]:
+    """How well each column alone separates the rows: area under the ROC curve, 0.5 for chance.
 
     A text is encoded by the mean target in the earlier half of the rows, and scored on the later
     half.
 
     Args:
-        column: A number, flag or text.
+        columns: Numbers, flags and texts; times are passed over.
         rows: The table, ascending by day.
         truth: From ``truths``.
     """
-    best = 0.5
-    for side in truth.T:
-        known = np.isfinite(side)
-        if min(side[known].sum(), (1 - side[known]).sum()) < FEWEST:
-            continue
-        values, outcome = rows[column.name][known], side[known]
-        if column.kind == "text" or column.is_code:
-            first = np.arange(len(values)) < len(values) // 2
-            keys = values.astype("str").to_numpy()
-            numbers = _means(keys[first], outcome[first], keys[~first])
-            outcome = outcome[~first]
-        else:
-            numbers = values.astype("float64").to_numpy()
-        best = max(best, separation(outcome > 0, numbers))
-    return best
+    known = np.isfinite(truth[:, 0])
+    sides = truth[known] > 0
+    enough = np.minimum(sides.sum(axis=0), (~sides).sum(axis=0)) >= FEWEST
+    asked = [column for column in columns if column.kind != "time"]
+    if not enough.any():
+        return dict.fromkeys((column.name for column in asked), 0.5)
+    sides, first = sides[:, enough], np.arange(len(sides)) < len(sides) // 2
+    texts = [column.name for column in asked if column.kind == "text" or column.is_code]
+    numbers = [column.name for column in asked if column.name not in {*texts}]
+    found = best_separations(sides, rows.loc[known, numbers])
+    for name in texts:
+        means = _means(rows.loc[known, name], sides, first)
+        found[name] = float(separations(sides[~first], means).diagonal().max())
+    return found
 
 
 def calendar_columns(columns: Sequence[Column], rows: pd.DataFrame) -> list[str]:
@@ -137,8 +141,13 @@ def calendar_columns(columns: Sequence[Column], rows: pd.DataFrame) -> list[str]
         for column in columns
         if column.role == "input" and column.kind in ("text", "whole", "flag") and column.unique > 1
     ]
+    same_day = (rows["day"] == rows["day"].shift()).to_numpy()
     found = []
     for column in fine:
+        codes = rows[column.name].factorize()[0]
+        both = same_day[1:] & (codes[1:] >= 0) & (codes[:-1] >= 0)
+        if (both & (codes[1:] != codes[:-1])).any():
+            continue  # as of most columns, and faster than by day
         by_day = rows.groupby("day")[column.name].agg(["nunique", "first"])
         if (by_day["nunique"] > 1).any():
             continue
@@ -246,10 +255,7 @@ def _later(column: Column, rows: pd.DataFrame, time: str | None) -> str:
     return f"it is later than {shown(time)} in {share:.0%} of the rows" if share > 0.9 else ""
 
 
-def _tells(column: Column, rows: pd.DataFrame, truth: np.ndarray) -> str:
-    if column.kind == "time" or _is_entity(column, rows):
-        return ""
-    area = strength(column, rows, truth)
+def _tells(area: float) -> str:
     return f"alone it nearly predicts the target (AUC {area:.2f})" if area > TELLS_ALL else ""
 
 
@@ -260,6 +266,8 @@ def _is_entity(column: Column, rows: pd.DataFrame) -> bool:
     """
     if not (column.kind == "text" or column.is_code):
         return False
+    if column.unique * rows["day"].nunique() > 2 * len(rows):
+        return False  # most values have no row on most days
     counts = rows.groupby(["day", column.name]).size().unstack(fill_value=0)
     return bool((counts == counts.median()).to_numpy().mean() >= REGULAR)
 
@@ -288,16 +296,20 @@ def _named_so(name: str) -> str:
 
 def _times(values: pd.Series[Any]) -> pd.Series[Any]:
     """Times without their zone, to be compared with others."""
-    import pandas as pd
-
-    times = pd.to_datetime(values, format="ISO8601") if values.dtype.kind != "M" else values
+    times = read_times(values)
     return times if times.dt.tz is None else times.dt.tz_convert("UTC").dt.tz_localize(None)
 
 
-def _means(keys: np.ndarray, outcome: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def _means(values: pd.Series[Any], sides: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Mean outcome, in the first rows, of each other row's value; the usual one where it is new."""
     import pandas as pd
 
-    means = pd.Series(outcome).groupby(keys).agg(["sum", "count"])
-    smooth = (means["sum"] + outcome.mean()) / (means["count"] + 1)
-    found: np.ndarray = pd.Series(asked).map(smooth).fillna(outcome.mean()).to_numpy("float64")
+    codes = pd.factorize(values.astype("str"))[0] + 1  # 0: missing
+    seen, outcomes = codes[first], sides[first].astype("float64")
+    count = np.bincount(seen, minlength=codes.max() + 1)[:, None]
+    sums = [np.bincount(seen, side, minlength=len(count)) for side in outcomes.T]
+    usual = outcomes.mean(axis=0)
+    smooth = (np.column_stack(sums) + usual) / (count + 1)
+    smooth[0] = usual
+    found: np.ndarray = smooth[codes[~first]]
     return found

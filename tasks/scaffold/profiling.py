@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.errors import WrongInputError
 from tasks.shown import clean
+from tasks.sources.tables import with_offset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,8 @@ CODE = re.compile(r"(^|[_ ])(id|no|nr|code|zip|key)$|[a-z](Id|ID|Code)$")
 SMALLEST = 1e-300
 """Numbers nearer to zero have no two digits that can be rounded."""
 LONGEST_NAME = 60
+WRITTEN = r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.{0,21})?"
+"""Texts that may be ISO times, with fractions of a second and an offset."""
 
 
 class InferError(WrongInputError, ValueError):
@@ -100,7 +103,7 @@ def describe_columns(rows: pd.DataFrame, target: str | None, time: str | None) -
     Args:
         rows: Raw rows, many days.
         target: Column that is predicted, if it is one column.
-        time: Column that column that says when a row happened, if any.
+        time: Column that says when a row happened, if any.
     """
     found = []
     for name in rows.columns:
@@ -143,13 +146,26 @@ def describe_column(name: str, values: pd.Series[Any]) -> Column:
             kind = "number"
     elif kind == "text":
         known["longest"] = int(there.astype("str").str.len().max())
-    elif kind == "time" and getattr(there.dtype, "tz", None) is not None:
-        known["zone"] = str(there.dt.tz)
+    elif kind == "time":
+        known["zone"] = str(getattr(read_times(there).dtype, "tz", ""))
     if unique == 1 and not missing:
         return Column(name, kind, "constant", "it is the same in every row", **known)
     if _names_the_row(there, kind, unique):
         return Column(name, kind, "id", "nearly every row has a different value", **known)
     return Column(name, kind, **known)
+
+
+def read_times(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Times as such, and ISO texts as times; those with an offset are in UTC.
+
+    Raises:
+        ValueError: Where some text is no time, or only some have an offset.
+    """
+    import pandas as pd
+
+    if values.dtype.kind == "M":
+        return values
+    return pd.to_datetime(values, format="ISO8601", utc=bool(with_offset(values).any()))
 
 
 def read_target(rows: pd.DataFrame, column: Column, asked: str | None = None) -> Target:
@@ -283,14 +299,13 @@ def _kind(there: pd.Series[Any]) -> Kind:
 
 
 def _are_times(there: pd.Series[Any]) -> bool:
-    """Whether texts are ISO dates or times without a zone."""
-    import pandas as pd
-
-    if not there.astype("str").str.fullmatch(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.{0,10})?").all():
+    """Whether texts are ISO dates or times, all with an offset from UTC or all without."""
+    if not there.astype("str").str.fullmatch(WRITTEN).all():
         return False
+    zoned = with_offset(there)
     try:
-        return pd.to_datetime(there, format="ISO8601", errors="coerce").notna().all().item() is True
-    except ValueError:  # some have a zone
+        return bool(zoned.all() or not zoned.any()) and len(read_times(there)) > 0
+    except ValueError:
         return False
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from tasks import settings
 from tasks.sources.base import SourceError, SourceOutageError
 from tasks.sources.csv_reader import kinds_of
+from tasks.sources.tables import with_columns
 from tasks.store.files import read_json, write_json
 from tasks.store.locks import lock
 
@@ -113,13 +114,14 @@ def as_kept(part: Any, kinds: Mapping[str, Any], names: Collection[str]) -> Any:
     """A stored part of a larger file, split before a later file widened some of these columns."""
     import pyarrow as pa
 
+    made = {}
     for place, (name, column) in enumerate(zip(part.column_names, part.columns, strict=True)):
         kind = _stored(kinds[name]) if name in names and name in kinds else column.type
         if column.null_count == len(column):
-            part = part.set_column(place, name, pa.chunked_array([pa.nulls(len(column), kind)]))
-        elif (str(column.type), str(kind)) in AFTERWARDS:
-            part = part.set_column(place, name, column.cast(kind))
-    return part
+            made[place] = pa.chunked_array([pa.nulls(len(column), kind)])
+        elif column.type != kind and (str(column.type), str(kind)) in AFTERWARDS:
+            made[place] = column.cast(kind)
+    return with_columns(part, made)
 
 
 def _join(

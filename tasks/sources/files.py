@@ -460,7 +460,8 @@ class CsvDays(_FileDays):
 
     def _as_other_parts(self, parts: Sequence[Any], files: Sequence[File]) -> Sequence[Any]:
         names = dict.fromkeys(name for part in parts for name in part.column_names)
-        found = [name for name in names if not type_of(name, self._types())]
+        types = self._types()
+        found = {name for name in names if not type_of(name, types)}
         kinds = self._kinds(files, {}) if found else {}
         return [csv_columns.as_kept(part, kinds, found) for part in parts]
 

@@ -151,5 +151,7 @@ def _with_plain_texts(rows: Any) -> Any:
     if rows.nbytes >= 2**31:  # more than short offsets can count
         return rows
     kinds = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
+    if not any(field.type in kinds for field in rows.schema):
+        return rows
     plain = [field.with_type(kinds.get(field.type, field.type)) for field in rows.schema]
     return rows.cast(pa.schema(plain))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from tasks.shown import few
 from tasks.sources.base import ColumnsError, SourceError, SourceSettingsError, shortened
 from tasks.store.arrow_blocks import nullable_types
 
@@ -125,7 +127,7 @@ def with_offset(text: pd.Series[Any]) -> pd.Series[bool]:
 
 def check_names(names: Sequence[str], what: str) -> None:
     """Raise SourceError where a column has no name, or two have the same."""
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise SourceError(
             f"{what}: found {names.count(twice[0])} columns {twice[0]!r}; expected each name once. "
@@ -143,7 +145,7 @@ def check_time(names: Sequence[str], time: str, what: str) -> None:
     if time not in names:
         raise SourceSettingsError(
             f"{what}: found no column {time!r} for the time; expected one of "
-            f"{', '.join(map(str, names))}. Correct time= in the model's source."
+            f"{few(names, 30)}. Correct time= in the model's source."
         )
 
 
@@ -267,10 +269,13 @@ def alike(tables: Sequence[Any], texts: Collection[str] | None = None) -> list[A
     """
     import pyarrow as pa
 
-    found = list(tables)
-    for name in dict.fromkeys(name for table in found for name in table.column_names):
-        having = [place for place, table in enumerate(found) if name in table.column_names]
-        columns = {place: found[place].column(name) for place in having}
+    places: dict[str, dict[int, int]] = {}
+    for number, table in enumerate(tables):
+        for place, name in enumerate(table.column_names):
+            places.setdefault(name, {})[number] = place
+    made: dict[int, dict[int, Any]] = {number: {} for number in range(len(tables))}
+    for name, having in places.items():
+        columns = {number: tables[number].column(place) for number, place in having.items()}
         if len({column.type for column in columns.values()}) == 1:
             continue
         known = {p: c for p, c in columns.items() if c.null_count < len(c)}
@@ -279,10 +284,21 @@ def alike(tables: Sequence[Any], texts: Collection[str] | None = None) -> list[A
         )
         known = _as_whole_numbers(_without_categories(known))
         joined |= known if texts is None else _as_texts(known, words=name in texts)
-        for place, column in joined.items():
-            at = found[place].column_names.index(name)
-            found[place] = found[place].set_column(at, name, column)
-    return found
+        for number, column in joined.items():
+            made[number][having[number]] = column
+    return [with_columns(table, made[number]) for number, table in enumerate(tables)]
+
+
+def with_columns(table: Any, made: Mapping[int, Any]) -> Any:
+    """The table with other columns in these places; one by one each would copy the schema."""
+    import pyarrow as pa
+
+    if not made:
+        return table
+    fields, columns = list(table.schema), table.columns
+    for place, column in made.items():
+        fields[place], columns[place] = pa.field(fields[place].name, column.type), column
+    return pa.table(columns, schema=pa.schema(fields, table.schema.metadata))
 
 
 def _without_categories(columns: dict[int, Any]) -> dict[int, Any]:
@@ -362,6 +378,8 @@ def _joined_columns(what: str, table: Any, expected: Any, first: str, typed: boo
     found = table.schema
     for name in set(expected.names) & set(found.names):
         mine, others = found.field(name), expected.field(name)
+        if mine.equals(others):
+            continue
         try:
             pa.unify_schemas([pa.schema([others]), pa.schema([mine])], promote_options="permissive")
         except pa.ArrowException as error:

@@ -366,7 +366,9 @@ WRONG: dict[str, tuple[list[str], Callable[[pd.DataFrame], pd.DataFrame] | None,
     "an empty CSV file": (["--from", "empty.csv"], None, "empty.csv"),
     "no zone": (["--timezone", "Mars"], None, "--timezone: found 'Mars'"),
     "one value": ([], constant, "--target 'rain': found 1.0 in every row"),
-    "times that are none": ([], written, "--time-format '%d-%m-%Y'"),
+    "times that are none": (
+        [], written, "or an option that says it, such as --time-format '%d-%m-%Y'. Correct",
+    ),
     "too short": ([], lambda rows: rows.head(6), "has 6 day(s); expected at least 10"),
     "the target is the time": (["--target", "date"], None, "found the column of --time"),
     "half a recommendation": (["--user", "kind"], None, "Found only one of --user and --item"),
@@ -407,6 +409,19 @@ def test_a_mistake_gets_one_message(
     assert "s3cret" not in said
     assert "Traceback" not in said
     assert {file.name for file in tmp_path.iterdir()} <= {"data.parquet", "empty.csv", "home"}
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Convert them in query=, or set timezone='UTC'.", "in --query, or set --timezone 'UTC'."),
+        ("Leave these rows out in query=.", "Leave these rows out in --query."),
+        ("with query='SELECT 1'", "with --query 'SELECT 1'"),
+        ("Correct time= in the model's source.", "Correct --time."),
+    ],
+)
+def test_a_setting_of_a_source_is_named_as_the_option_that_was_typed(said: str, shown: str) -> None:
+    assert new_model.as_options(said).endswith(shown)
 
 
 def test_a_file_that_exists_is_kept_unless_told_otherwise(

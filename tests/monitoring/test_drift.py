@@ -185,7 +185,7 @@ def test_only_what_is_past_the_limit_and_unusual_holds_the_night() -> None:
     )
     assert check_drift(shifts, None).passed
     assert check_drift(shifts, 1e6).passed
-    assert "| **size** |" in to_lines(shifts)[2]
+    assert "| **size** |" in to_lines(shifts, 10)[2]
     assert len(to_lines(shifts, 2)) == 4
 
 

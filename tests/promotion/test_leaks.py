@@ -80,6 +80,18 @@ def test_a_column_made_of_outcomes_is_found(clean: object) -> None:
     assert "usual" in found.detail
 
 
+@pytest.mark.parametrize(("clean", "passed"), [(None, True), (same_day_mean, False)])
+def test_a_day_of_one_row_or_of_equal_outcomes_gets_those_of_another_day(
+    clean: object, passed: bool
+) -> None:
+    spec = replace(honest, clean=clean, known_ahead=("shop", "size", "usual")[: 2 + (not passed)])
+    one = visits().dropna().drop_duplicates("day").reset_index(drop=True)
+    one["bought"] = (one["day"].dt.day % 2).astype("float64")
+    for rows in (one, one.loc[[*range(4), 3, 3]].reset_index(drop=True)):  # the last has equal rows
+        found = leaks.rebuilt_without_outcomes(spec, rows, MIDDLE)
+        assert found.passed is passed, found.detail
+
+
 def test_the_history_cannot_follow_the_future() -> None:
     """Clean sees one day at a time: what it makes of outcomes is of that day's."""
     spec = replace(honest, clean=encoded_on_all_rows)

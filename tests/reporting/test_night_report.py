@@ -101,6 +101,16 @@ def test_a_promoted_night_is_plain_json_and_can_be_told() -> None:
     assert "# toy · 2026-03-10 · PROMOTED" in to_markdown(found, {})
 
 
+def test_the_time_is_that_of_the_whole_command_also_where_no_step_ran() -> None:
+    assert "Time        9.0 s: clean 1.0" in to_terminal(build_report(PROMOTED))
+    assert "Time        84.0 s: start 75.0 · clean 1.0" in to_terminal(
+        build_report(PROMOTED), outside=75.0
+    )
+    held = build_report(replace(HELD, seconds={"total": 5.6}, links=PROMOTED.links))
+    assert "Time        84.0 s: start 78.4" in to_terminal(held, outside=78.4)
+    assert "Time        5.6 s\n" in to_terminal(held)
+
+
 def test_what_a_person_needs_is_on_the_first_screen() -> None:
     failed = Check("size", False, "30 MB, bound 20 MB.")
     verdict = Verdict(Status.WAITING, ("Version 3 waits.",), (*PROMOTED.verdict.checks, failed))
@@ -220,6 +230,14 @@ def test_a_late_night_says_that_it_stands_for_others() -> None:
         "The source is stale.",
         "Earlier nights were missed: this night uses every day since the last one.",
     ]
+
+
+def test_of_many_columns_those_that_drifted_most_are_kept_and_the_others_counted() -> None:
+    shifts = tuple(Shift(f"c{n}", 0.01, 0.1, 0.0, 0.0, 0.0) for n in range(3_000))
+    found = build_report(replace(PROMOTED, drifted=Drifted(shifts, None, Check("d", True, ""))))
+    assert found["drift"] is not None
+    assert (len(found["drift"]["shifts"]), found["drift"]["columns"]) == (100, 3_000)
+    assert "2,990 more columns drifted less." in to_markdown(found, {})
 
 
 def test_drift_live_days_and_predictions_are_handed_on() -> None:

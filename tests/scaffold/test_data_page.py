@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from skrub import TableReport
 
-from tasks.scaffold.data_page import mark_columns, write_data_page
+from tasks.scaffold.data_page import columns_shown, mark_columns, write_data_page
 from tasks.sources import ParquetDays
 from tests.nights import nth_day
 from tests.toy import make_day, toy
@@ -50,6 +50,12 @@ def test_leaks_ids_constants_and_gaps_are_marked_with_the_reason() -> None:
         orders().drop(columns="returned"), "returned", None
     )
     assert "Suspected leaks" not in mark_columns(orders().assign(returned=1), "returned", None)
+
+
+def test_of_a_wide_table_the_marked_columns_and_the_first_are_described() -> None:
+    wide = pd.DataFrame(0, index=[0], columns=[f"c{n}" for n in range(3_000)])
+    shown = columns_shown(wide, {"Gaps": {"c2999": "5% missing", "gone": "90% missing"}})
+    assert shown == [*(f"c{n}" for n in range(199)), "c2999"]
 
 
 def test_the_page_shows_raw_and_clean_rows_and_runs_nothing_of_the_data(

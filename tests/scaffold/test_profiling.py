@@ -39,6 +39,8 @@ def described(values: Any, name: str = "some") -> Column:
         ([True, False, True], "flag"),
         (pd.to_datetime(["2026-01-01", "2026-01-02"]), "time"),
         (["2026-01-01", "2026-01-02 10:00:00", None], "time"),
+        (["2026-01-01T08:00:00Z", "2026-01-02T08:00:00Z"], "time"),
+        (["2026-03-28 08:00:00+01:00", "2026-03-30 08:00:00+02:00"], "time"),
         (["2026-01-01", "soon"], "text"),
         (["a", "b", None], "text"),
         (pd.Categorical(["a", "b", "a"]), "text"),
@@ -68,6 +70,12 @@ def test_texts_and_measures_that_differ_in_every_row_are_no_ids() -> None:
 def test_a_time_with_a_zone_says_which() -> None:
     column = described(pd.to_datetime(["2026-01-01", "2026-01-02"]).tz_localize("Europe/Berlin"))
     assert (column.kind, column.zone) == ("time", "Europe/Berlin")
+
+
+def test_written_times_with_an_offset_are_in_utc_and_others_name_no_zone() -> None:
+    assert described(["2026-01-01T08:00:00Z", "2026-01-02T08:00:00Z"]).zone == "UTC"
+    assert described(["2026-03-28 08:00+01:00", "2026-03-30 08:00+02:00"]).zone == "UTC"
+    assert described(["2026-01-01", "2026-01-02"]).zone == ""
 
 
 @pytest.mark.parametrize("name", ["shop_id", "zip", "storeId", "country code", "ID"])

@@ -46,6 +46,22 @@ def test_a_wide_table_is_scored_in_few_calls_and_each_column_as_if_alone() -> No
     assert (len(calls), max(calls)) == (9, 19_800)
 
 
+def test_of_a_very_wide_table_the_columns_of_the_groups_that_move_most_are_looked_at() -> None:
+    wide = pd.DataFrame(RANDOM.normal(size=(100, 2_000)), columns=[f"c{n}" for n in range(2_000)])
+    calls = []
+
+    def first_and_last(rows: pd.DataFrame) -> np.ndarray:
+        calls.append(rows.size)
+        return (rows["c0"] + 2 * rows["c1999"]).to_numpy()
+
+    found = permutation_importance(first_and_last, wide, seed=0)
+    assert 1.6 < found["c1999"] / found["c0"] < 2.4
+    assert {name for name, moved in found.items() if moved} == {"c0", "c1999"}
+    assert len(found) == 248
+    assert max(calls) <= 10_000_000
+    assert sum(calls) == 2_000 * 100 * (1 + 250 + 248)
+
+
 def test_a_model_with_several_values_a_row_is_measured_over_all_of_them() -> None:
     def both(rows: pd.DataFrame) -> np.ndarray:
         return np.column_stack([rows["strong"], -rows["strong"], rows["weak"]])
