@@ -24,13 +24,13 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from tasks.registry.client import import_ahead
 from tasks.settings import PROJECT
+from tasks.spec.lean_imports import as_if_missing
 
 LIBRARIES = ("skops.io", "pandas", "pyarrow.parquet", "mlflow.pyfunc", "mlflow.sklearn")
 """skops first: as it is imported, it looks through all modules that are loaded by then."""
@@ -52,7 +52,7 @@ def leave_template(*, registry: bool = True) -> None:
     """
     if sys.platform != "linux" or _waiting:
         return
-    with _as_if_missing("dask"):
+    with as_if_missing("dask"):  # that scikit-learn has a module for, and skops asks all modules
         importlib.import_module(LIBRARIES[0])
     import_ahead(stores=registry)
     for name in LIBRARIES[1:]:
@@ -99,22 +99,6 @@ def run_in_fork(
         os.close(out)
         os.close(err)
         _ONE_AT_A_TIME.release()
-
-
-@contextmanager
-def _as_if_missing(name: str) -> Iterator[None]:
-    """Meanwhile a library counts as not installed, unless it is imported already.
-
-    skops asks every module for each function it trusts, and one of scikit-learn's imports Dask.
-    """
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[name]
 
 
 def _ask(template: socket.socket, job: bytes, files: list[int], limit: float) -> int | None:

@@ -53,6 +53,7 @@ def unknown(seen: Set[str], known: Iterable[Path]) -> list[str]:
     """
     rooms = [*sysconfig.get_paths().values(), *site.getsitepackages(), sys.prefix, sys.base_prefix]
     rooms += [str(settings.home()), "/proc", "/sys", "/dev", "/etc", "/usr"]
+    rooms += map(str, (settings.home() / "data").glob("*"))  # a borrowed home has links there
     rooms += [os.environ.get(name) or str(Path.home() / usual) for name, usual in CACHES.items()]
     below = tuple({f"{os.path.realpath(room)}{os.sep}" for room in rooms})
     own = {str(file.resolve()) for file in known}

@@ -13,6 +13,7 @@ from typing import Any
 from tasks import settings
 from tasks.errors import SpecError
 from tasks.spec.fleet import spec_of
+from tasks.spec.lean_imports import import_contracts
 from tasks.spec.model_spec import ModelSpec
 from tasks.spec.values import shown
 
@@ -97,6 +98,7 @@ def model_names() -> list[str]:
 
 def _import_module(module: str, model: str) -> Any:
     try:
+        import_contracts()
         return importlib.import_module(module)
     except SpecError:
         raise
@@ -134,6 +136,7 @@ def _import_file(path: Path) -> Any:
     module = importlib.util.module_from_spec(found)
     sys.modules[name] = module
     try:
+        import_contracts()
         found.loader.exec_module(module)
     except SpecError:
         del sys.modules[name]

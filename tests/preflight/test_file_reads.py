@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks import settings
 from tasks.preflight.file_reads import noted, unknown
 
 
@@ -45,3 +46,15 @@ def test_what_libraries_keep_in_the_home_is_not_the_models(
         for name in (".cache/matplotlib/fontlist.json", "fonts/list.json", "holidays.csv")
     }
     assert unknown(seen, []) == [str(tmp_path / "holidays.csv")]
+
+
+def test_days_that_a_night_has_split_are_not_the_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path))
+    day = tmp_path / "data" / "flights" / "day=2013-01-01.parquet"
+    day.parent.mkdir(parents=True)
+    day.touch()
+    with settings.borrowed_home():
+        read = settings.home() / "data" / "flights" / day.name
+        assert unknown({str(read)}, []) == []
