@@ -170,12 +170,15 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
         return Check(name, True, few)
     found = best_separations(np.column_stack(truths), inputs)
     ranked = sorted(found, key=lambda feature: -found[feature])
-    strong = [feature for feature in ranked[:NAMED] if found[feature] > bound]
+    beyond = [feature for feature in ranked if found[feature] > bound]
+    strong = beyond[:NAMED]
     if not strong:
         best = ranked[0]
         told = f"The strongest feature, {best}, has an AUC of {found[best]:.2f} alone."
         return Check(name, True, told)
     alone = "; ".join(f"{feature} alone has an AUC of {found[feature]:.2f}" for feature in strong)
+    left = len(beyond) - len(strong)
+    alone += f" (and {left:,} more above the bound)" * bool(left)
     return Check(
         name,
         False,

@@ -260,6 +260,14 @@ def test_a_feature_that_a_person_has_named_may_be_strong_and_no_other() -> None:
     assert "strong_features=('checked', 'other')" in both.detail
 
 
+def test_of_many_strong_features_the_strongest_are_named_and_the_others_counted() -> None:
+    target = np.arange(500) % 3 == 0
+    many = {f"f{n}": target * 1.0 for n in range(15)}
+    examples = pd.DataFrame({"day": FIRST, "target": target.astype("int8"), **many})
+    found = leaks.strongest_feature(honest, examples)
+    assert "f11 alone has an AUC of 1.00 (and 3 more above the bound); the bound" in found.detail
+
+
 def test_a_feature_that_tells_all_by_being_there_is_found() -> None:
     random = np.random.default_rng(0)
     target = (random.random(500) < 0.3).astype("int8")
