@@ -1,4 +1,4 @@
-"""No creep: a challenger is also held against a fixed version, the anchor."""
+"""No creep: a challenger is also held against fixed versions, the anchor and the yearly anchor."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ if TYPE_CHECKING:
     from tasks.evaluation.estimates import Evaluation
 
 
-ANCHOR = "fixed anchor"
-"""Its name among the scorers; no candidate can have it."""
-NIGHTS = 28
-"""Nights over which the gains of one recipe are averaged."""
-OLDEST = timedelta(days=60)
-"""After so many days the anchor is renewed."""
+ANCHOR, YEARLY = "fixed anchor", "yearly anchor"
+"""Their names among the scorers; no candidate can have them."""
+NIGHTS, FEWEST = 28, 14
+"""Nights over which the gains of one recipe are averaged: at most, and against the yearly anchor at
+least."""
+OLDEST, OLDEST_YEARLY = timedelta(days=60), timedelta(days=365)
+"""After so many days they are renewed."""
 
 
 @dataclass(frozen=True)
 class AnchorFacts:
-    """What the verdict has to know of the anchor.
+    """What the verdict has to know of an anchor.
 
     Attributes:
         version: Version in the registry.
         margin: How much worse a challenger may measure, relative.
         scorer: Its name among the scorers.
+        yearly: Whether it is the yearly anchor.
         past: Candidate to its gains over this anchor on earlier nights, the newest last.
         fault: Why it cannot be scored tonight.
     """
@@ -37,6 +39,7 @@ class AnchorFacts:
     version: str
     margin: float
     scorer: str = ANCHOR
+    yearly: bool = False
     past: Mapping[str, Sequence[float]] = field(default_factory=dict)
     fault: str | None = None
 
@@ -84,6 +87,29 @@ def check_anchor(found: Evaluation, challenger: str, anchor: AnchorFacts) -> Che
     return Check("anchor", passed, detail)
 
 
+def check_yearly(found: Evaluation, challenger: str, anchor: AnchorFacts) -> Check:
+    """Whether the challenger is not worse than the yearly anchor, on average over many nights.
+
+    One night decides nothing here: that is what the anchor is for.
+
+    Args:
+        found: Every scorer on the same rows.
+        challenger: Scorer that may be promoted.
+        anchor: What it is compared with.
+    """
+    name = f"the yearly anchor, version {anchor.version}"
+    difference = found.differences.get(challenger, {}).get(anchor.scorer)
+    if anchor.fault or difference is None or not difference.relative.finite():
+        why = anchor.fault or f"No comparison with {name}, is possible."
+        return Check("yearly anchor", False, why)
+    gains = [*anchor.past.get(challenger, ()), difference.relative.value][-NIGHTS:]
+    mean, least = sum(gains) / len(gains), -anchor.margin / 10
+    detail = f"Against {name}: {mean:+.1%} on average over {len(gains)} nights; "
+    if len(gains) < FEWEST:
+        return Check("yearly anchor", True, f"{detail}it counts from {FEWEST} nights on.")
+    return Check("yearly anchor", mean >= least, f"{detail}the bound is {least:.2%}.")
+
+
 def gains_of(found: Mapping[str, Any] | None, scorer: str) -> dict[str, float]:
     """The relative gain of every scorer over the anchor.
 
@@ -105,14 +131,13 @@ def past_gains(
     """Candidate to its gains over an anchor on earlier nights with the same code.
 
     Args:
-        reports: Earlier nights, ascending; those of older versions have no ``anchor``.
+        reports: Earlier nights, ascending.
         version: The anchor.
         digest: Digest of tonight's code.
     """
     found: dict[str, list[float]] = {}
-    for report in reports:
-        kept = report.get("anchor") or {}
-        if (kept.get("version"), kept.get("digest")) == (version, digest):
+    for kept in _against(reports, version):
+        if kept["digest"] == digest:
             for name, gain in kept["gains"].items():
                 found.setdefault(name, []).append(gain)
     return found
@@ -125,13 +150,16 @@ def line_gain(reports: Iterable[Mapping[str, Any]], version: str) -> float:
         reports: Earlier nights, ascending.
         version: The anchor.
     """
-    kept = (report.get("anchor") or {} for report in reports)
-    gains = [
-        part["gains"]["champion"]
-        for part in kept
-        if part.get("version") == version and "champion" in part["gains"]
-    ][-NIGHTS:]
+    kept = (part["gains"] for part in _against(reports, version))
+    gains = [part["champion"] for part in kept if "champion" in part][-NIGHTS:]
     return sum(gains) / len(gains) if gains else 0.0
+
+
+def _against(reports: Iterable[Mapping[str, Any]], version: str) -> list[Mapping[str, Any]]:
+    """What earlier nights measured against a version as either anchor; old reports have neither."""
+    parts = [[report.get(name) or {} for name in ("anchor", "yearly_anchor")] for report in reports]
+    found = [[part for part in two if part.get("version") == version] for two in parts]
+    return [two[0] for two in found if two]
 
 
 def next_anchor(
@@ -143,12 +171,13 @@ def next_anchor(
     gain: float = 0.0,
     proven: str | None = None,
     behind: bool = False,
+    oldest: timedelta = OLDEST,
 ) -> Anchor | None:
     """The anchor of a night.
 
     It stays as it is, so that losses add up, but for this: live days have shown a champion since
     to be clearly better; it does not exist any more or was taken back; or it has been the anchor
-    for ``OLDEST``, as two models differ the more the further apart they were made, and a loss
+    for ``oldest``, as two models differ the more the further apart they were made, and a loss
     drowns in that. The champion is the anchor then, and what its line has lost is remembered. A
     line that is behind on live days does not renew it: a champion that has turned bad would be
     what later ones are compared with.
@@ -163,6 +192,7 @@ def next_anchor(
         gain: From ``line_gain``.
         proven: A champion that live days have shown to be clearly better, if any.
         behind: Whether live days speak against its line.
+        oldest: How long it is the anchor.
     """
     if champion is None:
         return now
@@ -174,9 +204,42 @@ def next_anchor(
         return replace(now, since=max(now.since, as_of))
     if proven:
         return Anchor(proven, as_of, as_of)
-    if as_of - now.as_of >= OLDEST and not behind:
+    if as_of - now.as_of >= oldest and not behind:
         return Anchor(champion, as_of, as_of, now.spent - gain)
     return now
+
+
+def next_yearly(
+    now: Anchor | None,
+    anchor: Anchor | None,
+    as_of: date,
+    *,
+    usable: bool,
+    gain: float,
+) -> Anchor | None:
+    """The yearly anchor of a night, which only the gate compares with.
+
+    A refit can beat an anchor of 60 days although its recipe decays, as that has older data.
+    Against a version of up to a year ago the decay shows. The anchor takes its place after a year
+    or where it is gone; that live days show a champion to be better does not renew it, for that may
+    be newer data as well.
+
+    Args:
+        now: The one before: the anchor before the night, where there was none.
+        anchor: The night's anchor.
+        as_of: The night.
+        usable: Whether it still exists and was neither rolled back nor reverted.
+        gain: From ``line_gain``.
+    """
+    found = next_anchor(
+        now,
+        anchor.version if anchor else None,
+        as_of,
+        usable=usable,
+        gain=gain,
+        oldest=OLDEST_YEARLY,
+    )
+    return found and replace(found, since=found.as_of)
 
 
 def after_failure(now: Anchor, champion: str, gain: float, as_of: date) -> Anchor:
@@ -187,7 +250,7 @@ def after_failure(now: Anchor, champion: str, gain: float, as_of: date) -> Ancho
 
     Args:
         now: The anchor that fails.
-        champion: The champion's version.
+        champion: The champion's version; for the yearly anchor, the anchor's.
         gain: From ``line_gain``.
         as_of: The night.
     """

@@ -11,7 +11,7 @@ from tasks.errors import JudgementError
 from tasks.evaluation.evaluate import evaluate, evaluate_days, evaluate_slices
 from tasks.evaluation.prediction_interval import prediction_interval
 from tasks.metrics.base import largest
-from tasks.promotion.anchor import AnchorFacts, check_anchor
+from tasks.promotion.anchor import AnchorFacts, check_anchor, check_yearly
 from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.contests import Contests, count_days, proofs
 from tasks.promotion.gate import (
@@ -52,7 +52,7 @@ class Evidence:
         training: ``day`` and ``target`` of the training examples.
         holdout: Later examples that no scorer has seen.
         scores: Scorer to its scores of the holdout: every candidate, the baseline, and champion
-            and anchor where they could be scored.
+            and anchors where they could be scored.
         candidates: Names of the candidates, in the order of the spec.
     """
 
@@ -111,7 +111,7 @@ def decide(
     contests: Contests | None = None,
     code: str = "",
     retired: Champion | None = None,
-    anchor: AnchorFacts | None = None,
+    anchors: Sequence[AnchorFacts] = (),
     share: float = 1.0,
 ) -> Decision:
     """Promote tonight's challenger or keep the champion; in doubt the champion stays.
@@ -126,7 +126,7 @@ def decide(
         contests: The contests of other recipes with the champion's, before tonight.
         code: Digest of the spec; a contest belongs to one.
         retired: Where there is no champion: the one a person gave up, with its known figures.
-        anchor: The fixed version that it must not fall behind, where that is not the champion.
+        anchors: Fixed versions that it must not fall behind.
         share: The model's share of the error that a fleet's models share (``Gate.within``).
 
     Raises:
@@ -135,7 +135,7 @@ def decide(
     for by in spec.slices:  # also where there is no champion yet: a fault must not wait for one
         spec.problem.slice_values(evidence.holdout, by)
     found = _judge(
-        spec, evidence, champion, checked, refused or {}, contests, code, retired, anchor, share
+        spec, evidence, champion, checked, refused or {}, contests, code, retired, anchors, share
     )
     verdict = into_shadow(found.verdict, spec.gate) if champion else found.verdict
     if champion and champion.candidate == spec.baseline == found.challenger:
@@ -235,7 +235,7 @@ def _judge(
     contests: Contests | None,
     code: str,
     retired: Champion | None,
-    anchor: AnchorFacts | None,
+    anchors: Sequence[AnchorFacts],
     share: float,
 ) -> Decision:
     challenger, recipe = evidence.candidates[0], champion.candidate if champion else None
@@ -257,7 +257,7 @@ def _judge(
             gate=spec.gate,
             naive=naive_part(spec.baseline, name, recipe),
             slices=slices[name],
-            checked=(*checked, *known, *_held_against(figures, name, anchor)),
+            checked=(*checked, *known, *_held_against(figures, name, anchors)),
             proof=proven.get(name),
         )
         return for_person(found, spec.gate)
@@ -270,7 +270,7 @@ def _judge(
             proven = proofs(contests, recipe, spec.gate.within(share).recipe_confidence)
         sure = [name for name, proof in proven.items() if proof.passed]
         ranked = rank_challengers(figures, evidence.candidates, recipe, spec.gate, sure)
-        broken = (champion and champion.fault) or (anchor and anchor.fault)
+        broken = (champion and champion.fault) or any(anchor.fault for anchor in anchors)
         if broken or not all(check.passed or check.for_person for check in checked):
             ranked = ranked[:1]  # no other can pass either
         challenger, verdict = judge_in_order(ranked, judge_one, refused)
@@ -308,8 +308,10 @@ def _count(
     )
 
 
-def _held_against(found: Evaluation, name: str, anchor: AnchorFacts | None) -> list[Check]:
-    return [check_anchor(found, name, anchor)] if anchor else []
+def _held_against(found: Evaluation, name: str, anchors: Sequence[AnchorFacts]) -> list[Check]:
+    return [
+        (check_yearly if anchor.yearly else check_anchor)(found, name, anchor) for anchor in anchors
+    ]
 
 
 def _measure(spec: ModelSpec, evidence: Evidence) -> Evaluation:

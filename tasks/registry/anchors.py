@@ -1,4 +1,4 @@
-"""The anchor of a model: the fixed version that its line of champions is compared with."""
+"""The anchors of a model: fixed versions that its champions and challengers are compared with."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-ANCHOR = "nightly.anchor"
-"""Tag of a registered model: the version that is its anchor, and since when, as JSON."""
+ANCHOR, YEARLY = "nightly.anchor", "nightly.yearly_anchor"
+"""Tags of a registered model: the version that is its anchor, and since when, as JSON; the yearly
+anchor, where it is or was another version."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class Anchor:
     failing: date | None = None
 
 
-def read_anchor(client: MlflowClient, model: str) -> Anchor | None:
-    """The anchor of a model, or None before it has one."""
-    found = _tags(client, model).get(ANCHOR)
+def read_anchor(client: MlflowClient, model: str, tag: str = ANCHOR) -> Anchor | None:
+    """The anchor of a model, or its yearly anchor; None before it has one."""
+    found = _tags(client, model).get(tag)
     if not found:
         return None
     kept = json.loads(found)
@@ -52,9 +53,9 @@ def read_anchor(client: MlflowClient, model: str) -> Anchor | None:
     )
 
 
-def write_anchor(client: MlflowClient, model: str, anchor: Anchor) -> None:
-    """Make it the anchor from now on, in one write."""
-    client.set_registered_model_tag(model, ANCHOR, json.dumps(asdict(anchor), default=str))
+def write_anchor(client: MlflowClient, model: str, anchor: Anchor, tag: str = ANCHOR) -> None:
+    """Make it the anchor, or the yearly anchor, from now on, in one write."""
+    client.set_registered_model_tag(model, tag, json.dumps(asdict(anchor), default=str))
 
 
 def _tags(client: MlflowClient, model: str) -> dict[str, Any]:

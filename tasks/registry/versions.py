@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import settings
 from tasks.errors import RegistryError
 from tasks.registry import seals
-from tasks.registry.anchors import ANCHOR
+from tasks.registry.anchors import ANCHOR, YEARLY
 from tasks.registry.client import Versions, list_versions, to_error
 from tasks.registry.holds import HELD_UNTIL, how_withdrawn
 from tasks.registry.waiting import waits
@@ -245,7 +245,7 @@ def read_withdrawn(client: MlflowClient, model: str, listed: Versions = None) ->
 def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     """Remove all but the newest versions; versions that an alias or a rollback needs are kept.
 
-    That is the anchor, the line of champions back from each alias, each with the one it replaced,
+    That is the anchors, the line of champions back from each alias, each with the one it replaced,
     as far as ``keep`` versions, what a change of champion that was cut off names, and what waits
     for a person.
 
@@ -265,7 +265,8 @@ def retire(client: MlflowClient, model: str, keep: int) -> list[str]:
     recorded = changes.open_change(model) if settings.state_url() else None
     begun = json.loads(recorded or registered.tags.get(JOURNAL, "{}"))
     needed = {begun.get(role) for role in ("champion", "previous", "rolled_back", "refused")}
-    needed.add(json.loads(registered.tags.get(ANCHOR, "{}")).get("version"))
+    for tag in (ANCHOR, YEARLY):
+        needed.add(json.loads(registered.tags.get(tag, "{}")).get("version"))
     for version in map(str, registered.aliases.values()):
         needed |= set(_line(version, replaced, keep))
     newest = max(v.tags.get("as_of", "") for v in found)

@@ -11,7 +11,7 @@ from tasks.metrics.base import title
 from tasks.monitoring import live_days
 from tasks.monitoring.coverage import live_coverage
 from tasks.predictions import publish
-from tasks.promotion.anchor import ANCHOR, gains_of
+from tasks.promotion.anchor import ANCHOR, YEARLY, gains_of
 from tasks.promotion.checks import Status
 from tasks.promotion.contests import Contests, proofs
 from tasks.promotion.verdict import BASELINE, CHAMPION
@@ -109,7 +109,7 @@ class NightFacts:
         data: Its days.
         judged: Results of fitting and comparison.
         champion: The champion before the night.
-        anchor: The version that challengers are held against as well.
+        anchors: Name among the scorers to an anchor that challengers are held against as well.
         live: How past predictions did.
         estimated: How those without labels should do (``live_days.estimated_days``).
         drifted: Drift of the newest week.
@@ -128,7 +128,7 @@ class NightFacts:
     data: DataFacts | None = None
     judged: JudgedFacts | None = None
     champion: Champion | None = None
-    anchor: Anchor | None = None
+    anchors: Mapping[str, Anchor] = field(default_factory=dict)
     live: Live | None = None
     estimated: Sequence[Mapping[str, Any]] = ()
     drifted: Drifted | None = None
@@ -155,7 +155,8 @@ def build_report(night: NightFacts) -> Report:
         "titles": {name: title(name) for name in problem.metric_names},
         "challenger": challenger(night),
         "champion": champion(night),
-        "anchor": anchor(night),
+        "anchor": anchor(night, ANCHOR),
+        "yearly_anchor": anchor(night, YEARLY),
         "waiting": waiting(night),
         "shadow": shadow(night),
         "candidates": candidates(judged),
@@ -245,16 +246,22 @@ def champion(night: NightFacts) -> ChampionPart:
     return {"version": before.version, "candidate": before.candidate, "since": since}
 
 
-def anchor(night: NightFacts) -> AnchorPart | None:
-    """The anchor before the night, and what every candidate gained over it."""
-    if night.anchor is None or night.judged is None:
+def anchor(night: NightFacts, name: str) -> AnchorPart | None:
+    """An anchor before the night, and what every candidate gained over it.
+
+    Args:
+        night: The night.
+        name: Of the anchor among the scorers.
+    """
+    if name not in night.anchors or night.judged is None:
         return None
-    same = night.champion is not None and night.anchor.version == night.champion.version
+    found, champion = night.anchors[name], night.champion
+    same = champion is not None and found.version == champion.version
     return {
-        "version": night.anchor.version,
-        "since": night.anchor.since.isoformat(),
+        "version": found.version,
+        "since": found.since.isoformat(),
         "digest": digest(night.spec),
-        "gains": gains_of(night.judged.figures, CHAMPION if same else ANCHOR),
+        "gains": gains_of(night.judged.figures, CHAMPION if same else name),
     }
 
 

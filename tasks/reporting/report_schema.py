@@ -80,7 +80,7 @@ class SplitPart(TypedDict):
 
 
 class AnchorPart(TypedDict):
-    """The fixed version that challengers are held against, and every candidate's gain over it."""
+    """A fixed version that challengers are held against, and every candidate's gain over it."""
 
     version: str
     since: str
@@ -147,6 +147,7 @@ class Report(TypedDict):
     challenger: ChallengerPart
     champion: ChampionPart
     anchor: AnchorPart | None
+    yearly_anchor: AnchorPart | None
     waiting: WaitingPart | None
     shadow: NotRequired[ShadowPart | None]
     candidates: dict[str, CandidatePart]

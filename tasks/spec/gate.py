@@ -21,7 +21,8 @@ class Gate:
             the lower end of the interval may be.
         anchor_tolerance: Every challenger: how much worse, relative, it may measure than the
             anchor, a version that stays the same from night to night, so that small losses do not
-            add up; over 28 nights on average half of that.
+            add up; over 28 nights on average half of that, and a tenth of it against the yearly
+            anchor, which stays for a year.
         gain: Another recipe: least relative gain over the champion's recipe.
         recipe_confidence: Another recipe: least share of years in which no recipe is promoted that
             is no better than the champion's, over all recipes of the model together

@@ -30,7 +30,7 @@ from tasks.steps.judge import judge_night, score_champion
 from tasks.steps.mlflow_run import partition_run
 from tasks.steps.monitor import grade_predictions
 from tasks.steps.release import Registered, check_versions, promote_version, register_version
-from tasks.steps.report import data_facts, judged_facts
+from tasks.steps.report import anchors_of, data_facts, judged_facts
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
 from tasks.steps.state import Cleaned, Examples, Judged, Night
@@ -414,7 +414,7 @@ def _report(plan: Plan, member: _Member, judged: Judged, version: str | None) ->
             data=data_facts(night, member.clean),
             judged=judged_facts(member.examples, judged, None, version),
             champion=judged.incumbent.champion,
-            anchor=judged.incumbent.anchor,
+            anchors=anchors_of(judged),
             seconds=judged.seconds,
             links={"report": str(folder / "report.md")},
             share=night.share,

@@ -16,6 +16,7 @@ from tasks.promotion import leaks, verdict
 from tasks.promotion.anchor import (
     ANCHOR,
     NIGHTS,
+    YEARLY,
     AnchorFacts,
     after_failure,
     line_gain,
@@ -33,7 +34,7 @@ from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
-from tasks.steps.state import Incumbent, Judged
+from tasks.steps.state import Beside, Incumbent, Judged
 from tasks.steps.train import settled
 from tasks.store import frames, models
 from tasks.store.files import DiskError
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nightly")
 log.setLevel(logging.INFO)  # the root's WARNING would keep the lines of a night from Prefect
+TAGS = {ANCHOR: anchors.ANCHOR, YEARLY: anchors.YEARLY}
+"""Name among the scorers to the tag that says which version it is."""
 
 
 @task(task_run_name="look for leaks", **OUTSIDE)
@@ -108,17 +111,26 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
     done = "is not scored" if fault else "scored on the holdout"
     log.info("champion  version %s (%s) %s", champion.version, champion.candidate, done)
     found = Incumbent(champion, None if fault else key, added, fault, rolled_back, held)
-    return found if fault else _score_anchor(client, night, examples, found)
+    if fault:
+        return found
+    anchor = anchors.read_anchor(client, spec.name)
+    yearly = anchors.read_anchor(client, spec.name, anchors.YEARLY)
+    if anchor:
+        found = _score_anchor(client, night, examples, found, ANCHOR, anchor)
+    if anchor and yearly and yearly.version != anchor.version:
+        found = _score_anchor(client, night, examples, found, YEARLY, yearly)
+    return found
 
 
-def _score_anchor(client: Client, night: Night, examples: Examples, found: Incumbent) -> Incumbent:
-    """The same for the anchor, whose predictions of the holdout are laid beside."""
+def _score_anchor(
+    client: Client, night: Night, examples: Examples, found: Incumbent, name: str, anchor: Anchor
+) -> Incumbent:
+    """The same for an anchor, whose predictions of the holdout are laid beside."""
     import pandas as pd
 
     spec, held_out = load_spec(night.model), examples.split.holdout
-    anchor, champion = anchors.read_anchor(client, spec.name), found.champion
-    if anchor is None or champion is None or anchor.version == champion.version:
-        return replace(found, anchor=anchor)
+    if found.champion is None or anchor.version == found.champion.version:
+        return _beside(found, name, Beside(anchor))
     holdout = fit.read_examples(examples.of(held_out))
     more = _added(found.added) if found.added else holdout.head(0)
     try:
@@ -131,35 +143,58 @@ def _score_anchor(client: Client, night: Night, examples: Examples, found: Incum
     except DiskError:
         raise
     except version_answers.VERSION_FAILS as error:
-        return _without_anchor(client, night, found, anchor, str(error))
-    key = f"{version.twin_sha256}-{night.key}-anchor"
+        return _without_anchor(client, night, found, name, anchor, str(error))
+    key = f"{version.twin_sha256}-{night.key}-{name.replace(' ', '-')}"
     fit.write_scores(key, scores if own else version_answers.pad(scores, len(more)))
     if len(alone):
-        mine = version_answers.pad(fit.read_scores(str(found.scores)), len(alone))
-        fit.write_scores(f"{key}-champion", mine)
         frames.write_days("added", {key: pd.concat([more, alone], ignore_index=True)})
-        found = replace(found, added=key, scores=f"{key}-champion")
+        found = _padded(found, key, len(alone))
     if anchor.failing and not night.backfill:
-        anchors.write_anchor(client, night.name, replace(anchor, failing=None))
+        anchors.write_anchor(client, night.name, replace(anchor, failing=None), TAGS[name])
     log.info("anchor    version %s scored on the holdout", anchor.version)
-    return replace(found, anchor=anchor, anchor_scores=key)
+    return _beside(found, name, Beside(anchor, key))
+
+
+def _beside(found: Incumbent, name: str, beside: Beside) -> Incumbent:
+    return replace(found, anchors={**found.anchors, name: beside})
+
+
+def _padded(found: Incumbent, key: str, count: int) -> Incumbent:
+    """The scores there are so far, made as long as the examples under ``key``: ``count`` more."""
+
+    def padded(scores: str | None) -> str | None:
+        if scores is None:
+            return None
+        fit.write_scores(f"{scores}-{key}", version_answers.pad(fit.read_scores(scores), count))
+        return f"{scores}-{key}"
+
+    others = {n: replace(each, scores=padded(each.scores)) for n, each in found.anchors.items()}
+    return replace(found, added=key, scores=padded(found.scores), anchors=others)
 
 
 def _without_anchor(
-    client: Client, night: Night, found: Incumbent, anchor: Anchor, error: str
+    client: Client, night: Night, found: Incumbent, name: str, anchor: Anchor, error: str
 ) -> Incumbent:
-    """The night on which the anchor cannot be scored: nothing is promoted, or it is renewed."""
+    """The night on which an anchor cannot be scored: nothing is promoted, or it is renewed.
+
+    The champion takes the place of the anchor, and the anchor that of the yearly one.
+    """
     assert found.champion is not None
+    told, by = "anchor", "champion"
+    follower = found.champion.version
+    if name == YEARLY:
+        told, by = "yearly anchor", "anchor"
+        follower = found.anchors[ANCHOR].anchor.version
     gain = line_gain(past_reports(night.name, night.as_of, NIGHTS), anchor.version)
-    after = after_failure(anchor, found.champion.version, gain, night.as_of)
+    after = after_failure(anchor, follower, gain, night.as_of)
     if not night.backfill:
-        anchors.write_anchor(client, night.name, after)
-    why = f"The anchor, version {anchor.version}, cannot be scored: {error.removesuffix('.')}."
+        anchors.write_anchor(client, night.name, after, TAGS[name])
+    why = f"The {told}, version {anchor.version}, cannot be scored: {error.removesuffix('.')}."
     log.warning("anchor    %s", why)
     if after.version != anchor.version:
-        return replace(found, anchor=after)
-    rule = "Nothing is promoted tonight; if it fails again, the champion becomes the anchor."
-    return replace(found, anchor=after, anchor_fault=f"{why} {rule}")
+        return found if name == YEARLY else _beside(found, name, Beside(after))
+    rule = f"Nothing is promoted tonight; if it fails again, the {by} takes its place."
+    return _beside(found, name, Beside(after, fault=f"{why} {rule}"))
 
 
 def name_judge(parameters: dict[str, Any]) -> str:
@@ -193,7 +228,7 @@ def judge_night(
         notes=(*_searched(found), *faults),
         contests=_contests_before(night),
         code=digest(spec),
-        anchor=_anchor_of(spec, night, incumbent),
+        anchors=_anchors_of(spec, night, incumbent),
         share=night.share,
     )
     log.info("judge     %s: %s", decided.verdict.status, decided.verdict.reasons[0])
@@ -232,8 +267,9 @@ def _read_evidence(
         holdout, scores = version_answers.add_examples(holdout, scores, _added(key))
     if incumbent.scores:
         scores[verdict.CHAMPION] = fit.read_scores(incumbent.scores)
-    if incumbent.anchor_scores:
-        scores[ANCHOR] = fit.read_scores(incumbent.anchor_scores)
+    for name, beside in incumbent.anchors.items():
+        if beside.scores:
+            scores[name] = fit.read_scores(beside.scores)
     return verdict.Evidence(training, holdout, scores, list(fits))
 
 
@@ -241,18 +277,22 @@ def _added(key: str) -> pd.DataFrame:
     return frames.read_days([frames.find_days("added", [key])[key]])
 
 
-def _anchor_of(spec: ModelSpec, night: Night, incumbent: Incumbent) -> AnchorFacts | None:
-    anchor, champion = incumbent.anchor, incumbent.champion
-    if anchor is None or champion is None:
-        return None
+def _anchors_of(spec: ModelSpec, night: Night, incumbent: Incumbent) -> list[AnchorFacts]:
+    champion = incumbent.champion
+    if champion is None or not incumbent.anchors:
+        return []
     reports = past_reports(night.name, night.as_of - timedelta(days=1), NIGHTS)
-    return AnchorFacts(
-        anchor.version,
-        margin_left(spec.gate.anchor_tolerance, anchor),
-        verdict.CHAMPION if anchor.version == champion.version else ANCHOR,
-        past=past_gains(reports, anchor.version, digest(spec)),
-        fault=incumbent.anchor_fault,
-    )
+    return [
+        AnchorFacts(
+            (anchor := beside.anchor).version,
+            margin_left(spec.gate.anchor_tolerance, anchor),
+            verdict.CHAMPION if anchor.version == champion.version else name,
+            yearly=name == YEARLY,
+            past=past_gains(reports, anchor.version, digest(spec)),
+            fault=beside.fault,
+        )
+        for name, beside in incumbent.anchors.items()
+    ]
 
 
 def _facts_of(spec: ModelSpec, incumbent: Incumbent) -> verdict.ChampionFacts | None:

@@ -75,10 +75,12 @@ def grade_predictions(night: Night, clean: Cleaned) -> live_days.Live:
 def _compare_line(
     client: Client, night: Night, days: Sequence[Mapping[str, Any]], champion: str | None
 ) -> live_days.Line | None:
-    """Lay the line of champions beside the anchor, which is renewed where it has to be."""
+    """Lay the line of champions beside the anchor; anchors are renewed where they have to be."""
     spec, now = load_spec(night.model), anchors.read_anchor(client, night.name)
-    anchor, line = champion_line.follow(
+    kept = anchors.read_anchor(client, night.name, anchors.YEARLY)
+    anchor, yearly, line = champion_line.follow(
         now,
+        kept,
         champion,
         night.as_of,
         graded=days,
@@ -91,6 +93,8 @@ def _compare_line(
     )
     if anchor and anchor != now:
         anchors.write_anchor(client, night.name, anchor)
+    if anchor and yearly and yearly != kept and (kept or yearly.version != anchor.version):
+        anchors.write_anchor(client, night.name, yearly, anchors.YEARLY)
     if anchor is None or now is None or anchor.version != now.version:
         log.info("anchor    version %s from now on", anchor.version if anchor else "none")
         return None

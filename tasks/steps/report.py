@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tasks.monitoring.drift import Drifted
     from tasks.monitoring.live_days import Live
     from tasks.promotion.checks import Verdict
+    from tasks.registry.anchors import Anchor
     from tasks.registry.client import Client
     from tasks.reporting.report_schema import FleetPart, Report
     from tasks.steps.state import Cleaned, Examples, Judged, Night
@@ -82,7 +83,7 @@ def publish_report(
         data=data_facts(night, clean) if clean else None,
         judged=judged_facts(examples, judged, run, version) if examples and judged else None,
         champion=_champion_before(client, night, judged),
-        anchor=judged.incumbent.anchor if judged else None,
+        anchors=anchors_of(judged) if judged else {},
         live=live,
         estimated=live_days.estimated_days(spec) if delivered and not fleet else (),
         drifted=drifted,
@@ -171,6 +172,11 @@ def _champion_before(
     if judged:
         return judged.incumbent.champion
     return versions.read_champion(client, night.name)
+
+
+def anchors_of(judged: Judged) -> dict[str, Anchor]:
+    """Name among the scorers to the anchors of a comparison."""
+    return {name: beside.anchor for name, beside in judged.incumbent.anchors.items()}
 
 
 def _draw(

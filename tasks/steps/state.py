@@ -115,6 +115,21 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A fixed version that challengers are held against, and its twin's scores of the holdout.
+
+    Attributes:
+        anchor: The anchor, or the yearly anchor.
+        scores: Key of its scores; None where it is the champion or cannot be scored.
+        fault: Why it cannot be scored.
+    """
+
+    anchor: Anchor
+    scores: str | None = None
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
 class Incumbent:
     """The champion and its twin's scores of tonight's holdout.
 
@@ -126,9 +141,7 @@ class Incumbent:
         rolled_back: Models that must not be promoted again: key of a shipped model to the reason.
         holds: Recipes and code that are held for a while.
         retired: Where there is no champion: the one that was given up, if it still counts.
-        anchor: The fixed version that challengers are held against as well, if there is one.
-        anchor_scores: Key of its scores; None where it is the champion or cannot be scored.
-        anchor_fault: Why it cannot be scored.
+        anchors: Name among the scorers to a version that challengers are held against as well.
     """
 
     champion: Champion | None = None
@@ -138,9 +151,7 @@ class Incumbent:
     rolled_back: Mapping[str, str] = field(default_factory=dict)
     holds: tuple[Hold, ...] = ()
     retired: Champion | None = None
-    anchor: Anchor | None = None
-    anchor_scores: str | None = None
-    anchor_fault: str | None = None
+    anchors: Mapping[str, Beside] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,10 @@ from tasks.monitoring import champion_line, live_performance
 from tasks.promotion.anchor import (
     ANCHOR,
     NIGHTS,
+    YEARLY,
     AnchorFacts,
     check_anchor,
+    check_yearly,
     gains_of,
     margin_left,
     past_gains,
@@ -90,6 +92,7 @@ def live_through(figures: Figures, nights: int, *, anchored: bool = True) -> Nig
     """
     found, champion, previous = Nights([0]), 0, str(None)
     anchor: Anchor | None = None
+    yearly: Anchor | None = None
     holds: list[Hold] = []
     promised = {0: _interval(figures.held_out[0, :HOLDOUT])}
     reports: list[dict[str, Any]] = []
@@ -99,8 +102,9 @@ def live_through(figures: Figures, nights: int, *, anchored: bool = True) -> Nig
         as_of = FIRST + timedelta(days=night)
         line: Sequence[Mapping[str, Any]] = []
         if anchored:
-            anchor, line = champion_line.follow(
+            anchor, yearly, line = champion_line.follow(
                 anchor,
+                yearly,
                 str(champion),
                 as_of,
                 graded=graded,
@@ -129,19 +133,22 @@ def live_through(figures: Figures, nights: int, *, anchored: bool = True) -> Nig
             holds.append(Hold(str(champion), RECIPE, code, as_of + hold, "worse"))
             champion, previous = int(to), str(None)
             anchor = anchor and replace(anchor, since=as_of)
-        fixed = anchor if anchor and anchor.version != str(champion) else None
+        fixed = {ANCHOR: anchor} if anchor else {}
+        if anchor and yearly and yearly.version != anchor.version:
+            fixed[YEARLY] = yearly
         days = slice(night, night + HOLDOUT)
         scores = {
             "new": figures.held_out[night, days],
             "champion": figures.held_out[champion, days],
         }
         scores["baseline"] = scores["champion"] / 4
-        if fixed:
-            scores[ANCHOR] = figures.held_out[int(fixed.version), days]
+        for name, one in fixed.items():
+            if one.version != str(champion):
+                scores[name] = figures.held_out[int(one.version), days]
         measured = evaluation(scores)
         code = figures.code(night)
-        passed = promotes(measured, anchor, champion, reports, code)
-        reports = [*reports, to_report(measured, anchor, fixed, code)][-NIGHTS:]
+        passed = promotes(measured, fixed, champion, reports, code)
+        reports = [*reports, to_report(measured, fixed, champion, code)][-NIGHTS:]
         if passed and not held_candidates("", holds, [RECIPE], code, as_of):
             champion, previous = night, str(champion)
             promised[night] = _interval(scores["new"])
@@ -164,10 +171,10 @@ def evaluation(scores: Mapping[str, Daily]) -> Evaluation:
         return Difference(interval(gain, HOLDOUT, GATE.confidence), share)
 
     level = {name: Estimate(*(float(sample[0]),) * 3) for name, sample in samples.items()}
-    pairs = (("new", "champion"), ("new", "baseline"), ("new", ANCHOR), ("champion", ANCHOR))
+    pairs = [(one, other) for one in ("new", "champion") for other in scores]
     told: dict[str, dict[str, Difference]] = {}
     for one, other in pairs:
-        if one in samples and other in samples:
+        if one != other:
             told.setdefault(one, {})[other] = difference(samples[one], samples[other])
     return Evaluation(
         METRIC,
@@ -213,16 +220,20 @@ def live_day(
 
 
 def promotes(
-    found: Evaluation, anchor: Anchor | None, champion: int, reports: Sequence[Any], code: str
+    found: Evaluation,
+    anchors: Mapping[str, Anchor],
+    champion: int,
+    reports: Sequence[Any],
+    code: str,
 ) -> bool:
     """The verdict on a refit of the champion's recipe."""
     checked = []
-    if anchor:
+    for name, anchor in anchors.items():
         past = past_gains(reports, anchor.version, code)
         margin = margin_left(GATE.anchor_tolerance, anchor)
-        scorer = "champion" if anchor.version == str(champion) else ANCHOR
-        facts = AnchorFacts(anchor.version, margin, scorer, past)
-        checked = [check_anchor(found, "new", facts)]
+        scorer = "champion" if anchor.version == str(champion) else name
+        check = check_yearly if name == YEARLY else check_anchor
+        checked.append(check(found, "new", AnchorFacts(anchor.version, margin, scorer, past=past)))
     verdict = judge(
         found,
         challenger="new",
@@ -236,20 +247,23 @@ def promotes(
 
 
 def to_report(
-    found: Evaluation, anchor: Anchor | None, fixed: Anchor | None, code: str
+    found: Evaluation, anchors: Mapping[str, Anchor], champion: int, code: str
 ) -> dict[str, Any]:
     """What later nights read of a report.
 
     Args:
         found: The night's evaluation.
-        anchor: The anchor.
-        fixed: The same where the champion is another version.
+        anchors: Name among the scorers to the anchor.
+        champion: The champion before the night.
         code: Digest of the night's code.
     """
-    if anchor is None:
-        return {"anchor": None}
-    gains = gains_of(found.to_json(), ANCHOR if fixed else "champion")
-    return {"anchor": {"version": anchor.version, "digest": code, "gains": gains}}
+    told, figures = dict[str, Any](), found.to_json()
+    for part, name in (("anchor", ANCHOR), ("yearly_anchor", YEARLY)):
+        if name in anchors:
+            version = anchors[name].version
+            gains = gains_of(figures, "champion" if version == str(champion) else name)
+            told[part] = {"version": version, "digest": code, "gains": gains}
+    return told
 
 
 def _interval(daily: Daily) -> dict[str, float]:

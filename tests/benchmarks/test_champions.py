@@ -30,8 +30,9 @@ def test_a_year_of_small_losses_ends_within_two_percent() -> None:
 
 
 def test_honest_versions_are_promoted_and_none_is_reverted() -> None:
+    """Newer data gain nothing here, so that the yearly anchor keeps some of them back."""
     found = live_through(HONEST, 120)
-    assert (found.reverts, len(found.promoted) >= 100) == ({}, True)
+    assert (found.reverts, len(found.promoted) >= 80) == ({}, True)
 
 
 @pytest.mark.parametrize("since", [10, 30, 50, 70])

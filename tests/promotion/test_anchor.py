@@ -13,16 +13,21 @@ from hypothesis import strategies as st
 from tasks.evaluation.estimates import Difference, Estimate, Evaluation
 from tasks.promotion.anchor import (
     ANCHOR,
+    FEWEST,
     NIGHTS,
     OLDEST,
+    OLDEST_YEARLY,
+    YEARLY,
     AnchorFacts,
     after_failure,
     check_anchor,
+    check_yearly,
     gains_of,
     is_level,
     line_gain,
     margin_left,
     next_anchor,
+    next_yearly,
     past_gains,
 )
 from tasks.registry.anchors import Anchor
@@ -60,7 +65,7 @@ def test_better_nights_never_put_a_recipe_behind(gains: list[float], more: float
     assert not is_level(gains, 0.01) or is_level([gain + more for gain in gains], 0.01)
 
 
-def found(gain: float) -> Evaluation:
+def found(gain: float, scorer: str = ANCHOR) -> Evaluation:
     difference = Difference(*(Estimate(gain, gain - 0.01, gain + 0.01),) * 2)
     return Evaluation(
         "average_precision",
@@ -72,7 +77,7 @@ def found(gain: float) -> Evaluation:
         first_day="2026-11-01",
         last_day="2026-11-14",
         metrics={},
-        differences={"tree": {ANCHOR: difference}},
+        differences={"tree": {scorer: difference}},
         unusable={},
     )
 
@@ -89,6 +94,28 @@ def test_the_check_says_what_it_compared_and_fails_without_a_number() -> None:
     behind = check_anchor(found(-0.001), "tree", replace(FACTS, past={"tree": [0.01, -0.015]}))
     assert not behind.passed
     assert behind.detail.endswith("It fell behind before: it must be as good as the anchor again.")
+
+
+@pytest.mark.parametrize(
+    ("past", "tonight", "passed"),
+    [
+        ([], -0.5, True),  # what one night shows is the anchor's
+        ([-0.5] * (FEWEST - 2), -0.5, True),
+        ([-0.002] * (FEWEST - 1), -0.002, False),
+        ([-0.0009] * (NIGHTS - 1), -0.0009, True),
+        ([-0.5] + [0.01] * (NIGHTS - 1), 0.01, True),  # long ago
+        ([0.0] * NIGHTS, float("nan"), False),
+    ],
+)
+def test_against_the_yearly_anchor_many_nights_count_and_one_does_not(
+    past: list[float], tonight: float, passed: bool
+) -> None:
+    facts = AnchorFacts("2", 0.01, YEARLY, yearly=True, past={"tree": past})
+    check = check_yearly(found(tonight, YEARLY), "tree", facts)
+    assert (check.name, check.passed) == ("yearly anchor", passed)
+    assert "the yearly anchor, version 2" in check.detail
+    broken = check_yearly(found(0.1, YEARLY), "tree", replace(facts, fault="It is broken."))
+    assert (broken.passed, broken.detail) == (False, "It is broken.")
 
 
 def report(gains: dict[str, float], version: str = "3", digest: str = "code") -> dict[str, Any]:
@@ -108,6 +135,11 @@ def test_gains_are_those_over_the_same_anchor_from_the_same_code() -> None:
     ]
     assert past_gains(reports, "3", "code") == {"tree": [0.1, 0.4], "champion": [-0.01]}
     assert line_gain(reports, "3") == pytest.approx(-0.02)
+    aged = {
+        "anchor": reports[-1]["anchor"] | {"version": "5"},
+        "yearly_anchor": reports[-1]["anchor"],
+    }
+    assert past_gains([*reports, aged], "3", "code")["tree"] == [0.1, 0.4, 0.4]
     assert line_gain(reports, "9") == 0.0
 
 
@@ -130,6 +162,29 @@ def test_the_anchor_stays_unless_it_is_gone_old_or_clearly_beaten(
     now: Anchor | None, champion: str | None, facts: dict[str, Any], expected: Anchor | None
 ) -> None:
     assert next_anchor(now, champion, NIGHT, **facts) == expected
+
+
+@pytest.mark.parametrize(
+    ("now", "anchor", "facts", "expected"),
+    [
+        (None, None, {}, None),
+        (NOW, NOW, {}, NOW),
+        (NOW, Anchor("7", NIGHT, NIGHT), {}, NOW),  # the anchor before it stays for a year
+        (NOW, Anchor("7", NIGHT, NIGHT), {"usable": False}, Anchor("7", NIGHT, NIGHT)),
+        (
+            replace(NOW, as_of=NIGHT - OLDEST_YEARLY),
+            Anchor("7", NIGHT - timedelta(days=9), NIGHT),
+            {"gain": -0.002},
+            Anchor("7", NIGHT, NIGHT, 0.002),
+        ),
+    ],
+)
+def test_the_yearly_anchor_is_the_first_one_for_a_year(
+    now: Anchor | None, anchor: Anchor | None, facts: dict[str, Any], expected: Anchor | None
+) -> None:
+    asked: dict[str, Any] = {"usable": True, "gain": 0.0} | facts
+    kept = next_yearly(now, anchor, NIGHT, **asked)
+    assert kept == (expected and replace(expected, since=expected.as_of))
 
 
 def test_an_anchor_that_cannot_be_scored_costs_one_night_and_forgives_nothing() -> None:

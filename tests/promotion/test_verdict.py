@@ -233,17 +233,17 @@ def test_one_that_was_rolled_back_does_not_keep_the_others_out() -> None:
 def test_a_challenger_must_not_fall_behind_the_anchor_either() -> None:
     """Against the champion it is equal; the anchor was better."""
     level = replace(EVIDENCE, scores=SCORES | {ANCHOR: guess(1.0)})
-    assert night(level, anchor=AnchorFacts("1", 0.01)).verdict.status == "PROMOTED"
+    assert night(level, anchors=[AnchorFacts("1", 0.01)]).verdict.status == "PROMOTED"
     better = replace(EVIDENCE, scores=SCORES | {ANCHOR: guess(0.7)})
-    found = night(better, anchor=AnchorFacts("1", 0.01))
+    found = night(better, anchors=[AnchorFacts("1", 0.01)])
     assert found.verdict.status == "KEPT"
     assert found.verdict.reasons[0].startswith("Against the anchor, version 1: -")
     assert night(better).verdict.status == "PROMOTED"
 
 
 def test_without_a_score_of_the_anchor_nothing_is_promoted() -> None:
-    assert night(anchor=AnchorFacts("1", 0.01)).verdict.status == "KEPT"
-    failed = night(anchor=AnchorFacts("1", 0.01, fault="The anchor cannot be scored."))
+    assert night(anchors=[AnchorFacts("1", 0.01)]).verdict.status == "KEPT"
+    failed = night(anchors=[AnchorFacts("1", 0.01, fault="The anchor cannot be scored.")])
     assert failed.verdict.status == "KEPT"
     assert failed.verdict.reasons[0] == "The anchor cannot be scored."
 

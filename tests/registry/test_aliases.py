@@ -235,16 +235,21 @@ def test_no_order_of_changes_locks_a_model(client: MlflowClient, seed: int) -> N
         assert before is None or before in names
 
 
-def test_the_anchor_is_kept_and_read_back(client: MlflowClient) -> None:
+def test_the_anchors_are_kept_and_read_back(client: MlflowClient) -> None:
     assert anchors.read_anchor(client, "toy") is None
     made = promoted(client, 6)
     anchor = anchors.Anchor(made[1], date(2026, 2, 8), date(2026, 2, 9), 0.004, date(2026, 2, 10))
     anchors.write_anchor(client, "toy", anchor)
     assert anchors.read_anchor(client, "toy") == anchor
-    assert versions.retire(client, "toy", keep=2) == [made[2], made[0]]
+    yearly = anchors.Anchor(made[0], date(2026, 2, 1), date(2026, 2, 1))
+    assert anchors.read_anchor(client, "toy", anchors.YEARLY) is None
+    anchors.write_anchor(client, "toy", yearly, anchors.YEARLY)
+    assert anchors.read_anchor(client, "toy", anchors.YEARLY) == yearly
+    assert anchors.read_anchor(client, "toy") == anchor
+    assert versions.retire(client, "toy", keep=2) == [made[2]]
     assert client.get_model_version("toy", made[1]).version
-    with pytest.raises(RegistryError, match="no version 1 of toy any more"):
-        versions.read_version(client, "toy", made[0])
+    with pytest.raises(RegistryError, match="no version 3 of toy any more"):
+        versions.read_version(client, "toy", made[2])
 
 
 def test_who_has_lost_the_lease_moves_nothing(

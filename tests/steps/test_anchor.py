@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.monitoring import live_days
+from tasks.promotion.anchor import ANCHOR, YEARLY
 from tasks.promotion.checks import Status
 from tasks.registry import anchors, versions
 from tasks.registry.client import open_registry
@@ -26,8 +27,9 @@ from tasks.steps import (
     train,
     waiting,
 )
-from tasks.steps.state import Cleaned, Night
+from tasks.steps.state import Cleaned, Incumbent, Night
 from tasks.store.files import write_json
+from tasks.training import fit
 from tests.nights import MLFLOW_WARNINGS, nth_day, write_model, write_more
 
 pytestmark = [
@@ -94,6 +96,13 @@ def anchor() -> anchors.Anchor | None:
     return anchors.read_anchor(open_registry(), "toy")
 
 
+def scored(model: Path, number: int) -> Incumbent:
+    """Champion and anchors as a night would score them."""
+    night, clean = opened(model, nth_day(number))
+    found: Incumbent = judge.score_champion.fn(night, prepare.extract_features.fn(night, clean))
+    return found
+
+
 def forge(number: int, version: str, value: float) -> None:
     """A graded day of a poor version beside the anchor."""
     metric = "average_precision"
@@ -144,6 +153,23 @@ def test_a_bad_line_goes_back_to_the_anchor_which_costs_one_night_where_it_is_br
     assert (graded["version"], graded["anchor_version"]) == ("3", "1")
     assert graded["anchor"].keys() == graded["metrics"].keys()
     client.set_model_version_tag("toy", "1", "twin_sha256", digest)
+
+    yearly = replace(first, version="2", since=first.as_of)
+    anchors.write_anchor(client, "toy", yearly, anchors.YEARLY)
+    both = scored(model, 37).anchors
+    assert {name: each.anchor.version for name, each in both.items()} == {ANCHOR: "1", YEARLY: "2"}
+    assert len({len(fit.read_scores(str(each.scores))) for each in both.values()}) == 1
+    digest = client.get_model_version("toy", "2").tags["twin_sha256"]
+    client.set_model_version_tag("toy", "2", "twin_sha256", "altered")
+    fault = scored(model, 37).anchors[YEARLY].fault
+    assert fault is not None
+    assert fault.startswith("The yearly anchor, version 2, cannot be scored: ")
+    assert fault.endswith("if it fails again, the anchor takes its place.")
+    assert YEARLY not in scored(model, 38).anchors
+    assert anchors.read_anchor(client, "toy", anchors.YEARLY) == anchors.Anchor(
+        "1", nth_day(38), nth_day(38)
+    )
+    client.set_model_version_tag("toy", "2", "twin_sha256", digest)
 
     for number in range(38, 44):
         forge(number, str(number - 35), 0.70)
