@@ -24,7 +24,7 @@ from tasks.steps.progress import tell_progress
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
 from tasks.steps.task_runner import has_workers, largest, spread
-from tasks.store import frames
+from tasks.store import files, frames
 
 if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
@@ -184,7 +184,7 @@ def publish_backtest(
         markdown=report.to_markdown(found, picture),
         description=f"{spec.name} · {len(plan.nights)} nights to {plan.as_of}",
     )
-    replay.nights_file(plan.file).unlink(missing_ok=True)
+    files.remove(replay.nights_file(plan.file))
     log.info("report    %s", folder / "backtest.md")
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import pickle
@@ -30,6 +31,7 @@ from tasks.shown import hide
 from tasks.spec.loading import load_spec
 from tasks.spec.same_code import marks_of
 from tasks.steps.on_worker import TOKEN, Sent, WorkerError, run_sent
+from tasks.store import mirror
 from tasks.store.files import write_file
 
 R = TypeVar("R")
@@ -65,6 +67,7 @@ class Answer(PrefectDaskFuture[R]):
     client: distributed.Client
     what: str
     refill: Callable[[], None]
+    shared: str | None
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until it has ended, however it ended."""
@@ -75,6 +78,8 @@ class Answer(PrefectDaskFuture[R]):
         if not self._final_state:
             try:
                 self._final_state = self._wait(timeout)
+                if self.shared:
+                    mirror.pull()  # what the worker has written, if its state directory is another
             except NightlyError as error:
                 if raise_on_failure or isinstance(error, WorkerError):
                     raise
@@ -118,6 +123,11 @@ class Workers(DaskTaskRunner):
             super().__init__(address=chosen, client_kwargs={"timeout": COME})
         else:
             super().__init__(cluster_class=lambda: _local(chosen))
+
+    @functools.cached_property
+    def shared(self) -> str | None:
+        """What tells the state that workers elsewhere share from others; None where it is none."""
+        return mirror.shared_state() if self.elsewhere else None
 
     def duplicate(self) -> Workers:
         """Another one of the same kind."""
@@ -198,6 +208,7 @@ class Workers(DaskTaskRunner):
             model=model,
             expected=marks_of(load_spec(model)),
             token=_token(),
+            shared=self.shared,
             run=context.flow_run.model_dump_json(),
             task_run=number,
             parameters=plain,
@@ -213,7 +224,7 @@ class Workers(DaskTaskRunner):
         )
         made: Any = Answer(wrapped_future=future, task_run_id=number)
         made.client, made.what = self.client, sent.name.replace("_", " ")
-        made.refill = self._refill
+        made.refill, made.shared = self._refill, self.shared
         return made
 
     def _refill(self) -> None:

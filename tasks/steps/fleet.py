@@ -38,6 +38,8 @@ from tasks.steps.task_runner import spread
 from tasks.steps.train import fit_candidate, refit_challenger
 from tasks.steps.waiting import wait_for_person
 from tasks.store import files, frames
+from tasks.store.leases import LeaseLostError
+from tasks.store.state_database import StateOutageError
 from tasks.training import stored_fits
 
 if TYPE_CHECKING:
@@ -457,13 +459,13 @@ def _attempt(step: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | Exc
     """What a step of one partition gives or raises, tried again while the registry is out.
 
     Raises:
-        DiskError: That is no fault of a partition.
+        DiskError, LeaseLostError, StateOutageError: Those are no fault of a partition.
     """
     pauses = iter(PAUSES)
     while True:
         try:
             return step(*given, **named)
-        except files.DiskError:
+        except (files.DiskError, LeaseLostError, StateOutageError):
             raise
         except Exception as error:
             pause = next(pauses, None) if isinstance(error, OutageError) else None

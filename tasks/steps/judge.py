@@ -304,7 +304,7 @@ def _facts_of(spec: ModelSpec, incumbent: Incumbent) -> verdict.ChampionFacts | 
 
 
 def _too_large(spec: ModelSpec, fits: Mapping[str, fit.Fit]) -> dict[str, str]:
-    places = {name: models.model_file("models", each.key)[0] for name, each in fits.items()}
+    places = {name: models.fetch_model("models", each.key)[0] for name, each in fits.items()}
     return too_large({n: file.stat().st_size / 1e6 for n, file in places.items()}, spec.gate)
 
 

@@ -34,6 +34,7 @@ class Sent:
         model: The model as named by the caller.
         expected: What the worker must have of code and libraries.
         token: Content of the state directory's ``TOKEN``.
+        shared: What tells the state and store that machines share; None where they share none.
         run: The flow run, as JSON.
         task_run: Number of the task's run.
         parameters: Arguments of the task: names, dates and references, no frames.
@@ -44,6 +45,7 @@ class Sent:
     model: str
     expected: Any
     token: str
+    shared: str | None
     run: str
     task_run: UUID
     parameters: Mapping[str, Any] = field(repr=False)
@@ -56,7 +58,7 @@ def run_sent(packed: bytes) -> Any:
         packed: A pickled ``Sent``: the scheduler need not unpack it.
 
     Raises:
-        WorkerError: Where the worker has other code, other libraries or another state directory.
+        WorkerError: Where the worker has other code, other libraries or another state.
     """
     import pickle
 
@@ -69,6 +71,7 @@ def run_sent(packed: bytes) -> Any:
         ) from error
     _prepare()
     _refuse(sent)
+    _share(sent)
     return _run(sent)
 
 
@@ -86,7 +89,6 @@ def _prepare() -> None:
 
 
 def _refuse(sent: Sent) -> None:
-    from tasks import settings
     from tasks.errors import SpecError
     from tasks.spec.loading import load_spec
     from tasks.spec.same_code import marks_of
@@ -97,12 +99,32 @@ def _refuse(sent: Sent) -> None:
         raise WorkerError(f"{_who()} cannot load the model: {error}") from error
     if fault := sent.expected.differs(marks_of(spec)):
         raise WorkerError(f"{_who()} {fault}.")
+
+
+def _share(sent: Sent) -> None:
+    """See that this worker has the run's state: its directory, or a copy that is up to date."""
+    from tasks import settings
+    from tasks.settings import SettingsError
+    from tasks.store import mirror
+
     place = settings.home() / TOKEN
-    if not place.is_file() or place.read_text(encoding="utf-8") != sent.token:
+    if place.is_file() and place.read_text(encoding="utf-8") == sent.token:
+        return
+    if sent.shared is None:
         raise WorkerError(
             f"{_who()} has another state directory: {settings.home()}. Set NIGHTLY_HOME there to "
-            "the folder that this run uses, on a disk that both share."
+            "the folder that this run uses, on a disk that both share, or set NIGHTLY_STATE_URL "
+            "and NIGHTLY_STORE_URL for both."
         )
+    try:
+        if mirror.shared_state() != sent.shared:
+            raise WorkerError(
+                f"{_who()} shares another state. Set NIGHTLY_STATE_URL and NIGHTLY_STORE_URL there "
+                "to those of this run, and start it again."
+            )
+        mirror.pull()
+    except SettingsError as error:
+        raise WorkerError(f"{_who()} cannot share the state: {error}") from error
 
 
 def _run(sent: Sent) -> Any:

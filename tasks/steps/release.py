@@ -61,7 +61,7 @@ def register_version(
     client = open_registry()
     version = versions.find_version(client, spec.name, night.key)
     if version is None:
-        twin, twin_sha256 = models.model_file("models", judged.fits[judged.challenger].key)
+        twin, twin_sha256 = models.fetch_model("models", judged.fits[judged.challenger].key)
         held = [ref for ref in examples.of(split.holdout) if ref.rows]
         sample = frames.read_days(held[-1:]).head(5)
         version = packages.register_version(

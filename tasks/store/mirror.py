@@ -55,6 +55,19 @@ def pull(patience: float = state_database.PATIENCE) -> None:
         log.debug("shared    %d records of the shared state", len(found))
 
 
+def shared_state() -> str | None:
+    """What tells the state and store that machines share from others; None where they share none.
+
+    Raises:
+        StateOutageError: Where the database does not answer.
+    """
+    store = settings.store_url()
+    if settings.state_url() is None or store is None:
+        return None
+    database = state_database.run(lambda c: c.exec_driver_sql(DATABASE).scalar_one())
+    return hashlib.sha256(f"{database} {store}".encode()).hexdigest()
+
+
 def push(*, replace: bool) -> list[str]:
     """Record every file of this state directory that the database does not have.
 

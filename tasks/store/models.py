@@ -93,14 +93,24 @@ def model_file(kind: str, key: str) -> tuple[Path, str]:
         raise StoreError(f"There is no model {key} in {record.parent}.") from error
 
 
+def fetch_model(kind: str, key: str) -> tuple[Path, str]:
+    """``model_file``, brought here where another machine has written it.
+
+    Raises:
+        StoreError: Where there is none.
+    """
+    path, sha256 = model_file(kind, key)
+    blobs.is_whole(f"{kind}/{path.name}", sha256)
+    return path, sha256
+
+
 def read_model(kind: str, key: str, trusted: Sequence[str]) -> Any:
     """A stored model, built only from trusted types.
 
     Raises:
         StoreError: Where it is missing, altered, or holds another type.
     """
-    path, sha256 = model_file(kind, key)
-    blobs.is_whole(f"{kind}/{path.name}", sha256)
+    path, sha256 = fetch_model(kind, key)
     return load_model(path, sha256, trusted)
 
 

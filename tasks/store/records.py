@@ -29,8 +29,9 @@ ROOMS = (
     "rollbacks", "store/tuned",
 )  # fmt: skip
 """Folders of the state directory whose files are shared."""
-STORED = re.compile(r"store/(?!tuned/|kept/|replays/)\w+/(?:[\w.-]+\.json|index\.jsonl#\w+)")
-"""What points at files of the store, shared where these are: keys of models, lines of an index."""
+STORED = re.compile(r"store/(?!tuned/|kept/)\w+/(?:[\w.-]+\.json|index\.jsonl#\w+)")
+"""What points at files of the store, shared where these are: keys of models, lines of an index,
+nights that are replayed."""
 UNPUBLISHED = "next"
 """Folder of predictions that are made and not published: nobody else needs them."""
 FILE, LINK, LINE, GONE = "file", "link", "line", "gone"

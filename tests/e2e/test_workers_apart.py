@@ -1,4 +1,6 @@
-"""Workers that are started apart: each has a home, a working directory and a clone of its own."""
+"""Workers that are started apart, each with a home, a working directory, a clone and a state
+directory of its own.
+"""
 
 from __future__ import annotations
 
@@ -61,15 +63,18 @@ def certificates(folder: Path) -> dict[str, str]:
 
 
 class Apart:
-    """Machines that share a state directory and the days, and nothing else."""
+    """Machines that share the days, a database and an address, and nothing else."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.days, self.state = folder, folder / "days", folder / "state"
-        self.fits = folder / "fits"
+    def __init__(self, folder: Path, postgres: str) -> None:
+        self.folder, self.days, self.fits = folder, folder / "days", folder / "fits"
         self.tls = certificates(folder)
+        self.shared = {
+            "NIGHTLY_STATE_URL": postgres,
+            "NIGHTLY_STORE_URL": (folder / "shared").as_uri(),
+        }
 
     def environment(self, name: str, state: Path) -> dict[str, str]:
-        """That of one machine, whose clone, home and path of the state are its own."""
+        """That of one machine, whose clone, home and state directory are its own."""
         place = self.folder / name
         return command_environment(state) | {
             **self.tls,
@@ -80,10 +85,9 @@ class Apart:
         }
 
     def set_up(self, name: str) -> Path:
-        """Its folder, with a clone and another path of the state directory."""
+        """Its folder, with a clone."""
         place = self.folder / name
         (place / "home").mkdir(parents=True)
-        (place / "state").symlink_to(self.state)
         clone(place / "clone", self.days)
         return place
 
@@ -94,7 +98,7 @@ class Apart:
             return subprocess.Popen(
                 [sys.executable, "-m", *command],
                 cwd=place / "home",
-                env=self.environment(name, place / "state"),
+                env=self.environment(name, place / "state") | self.shared,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -109,22 +113,24 @@ class Apart:
             env=self.environment("driver", state) | dict(more),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
 @pytest.fixture
-def apart(tmp_path: Path, empty_registry: Path, prefect_server: None) -> Iterator[Apart]:
+def apart(
+    tmp_path: Path, empty_registry: Path, prefect_server: None, postgres: str
+) -> Iterator[Apart]:
     """A driver and two machines, ``a`` and ``b``; only the first has the resource GPU."""
-    made = Apart(tmp_path)
+    made = Apart(tmp_path, postgres)
     write_more(made.days, 1, 40)
-    for state in (made.state, tmp_path / "alone"):
-        state.mkdir()
-        shutil.copyfile(empty_registry, state / "mlflow.db")
     for name in ("driver", "a", "b"):
         made.set_up(name)
+    for state in (tmp_path / "driver" / "state", tmp_path / "alone"):
+        state.mkdir(mode=0o700)
+        shutil.copyfile(empty_registry, state / "mlflow.db")
     file = tmp_path / "scheduler.json"
     with ExitStack() as stack:
 
@@ -152,23 +158,28 @@ def test_workers_with_homes_and_clones_of_their_own_give_the_same_night(apart: A
 
     address = json.loads((apart.folder / "scheduler.json").read_text())["address"]
     assert address.startswith("tls://")
-    dask = {"NIGHTLY_DASK_ADDRESS": address}
+    dask, state = (
+        {"NIGHTLY_DASK_ADDRESS": address} | apart.shared,
+        apart.folder / "driver" / "state",
+    )
     alone = apart.night(apart.folder / "alone", {})
     assert (alone.code, alone.err) == (0, "")
     assert apart.fits.read_text().split() == ["driver"] * 2, "a twin and what is shipped"
 
     apart.fits.unlink()
-    spread = apart.night(apart.state, dask)
+    spread = apart.night(state, dask)
     assert (spread.code, spread.err) == (0, ""), (apart.folder / "a" / "log").read_text()
     assert equal_part(spread.report) == equal_part(alone.report)
-    assert kept(apart.state) == kept(apart.folder / "alone")
+    assert kept(state) == kept(apart.folder / "alone")
+    for name in "ab":
+        assert not {each.name for each in (apart.folder / name / "state").iterdir()} & {"mlflow.db"}
     assert apart.fits.read_text().split() == ["a"] * 2, "only there is a GPU"
 
     # The driver gets other code than the workers.
     write_day(apart.days, nth_day(41))
     changed = apart.folder / "driver" / "clone" / "tasks" / "errors.py"
     changed.write_text(changed.read_text() + "\n# Edited.\n")
-    refused = apart.night(apart.state, dask)
+    refused = apart.night(state, dask)
     assert refused.code == 2, refused
     assert "has other code: found digest" in refused.err
     assert "Traceback" not in refused.err

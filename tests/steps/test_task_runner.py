@@ -17,6 +17,7 @@ from tasks.spec.same_code import Marks, marks_of
 from tasks.steps import on_worker, task_runner
 from tasks.steps.on_worker import Sent, WorkerError, run_sent
 from tasks.steps.prepare import clean_part
+from tasks.store import mirror
 from tests.nights import TOY
 
 
@@ -47,7 +48,7 @@ def sent(monkeypatch: pytest.MonkeyPatch, home: Path) -> Sent:
     (home / on_worker.TOKEN).write_text("token")
     marks = marks_of(load_spec(str(TOY)))
     parts: Mapping[str, Any] = {}
-    return Sent("tasks.steps.train", "fit", str(TOY), marks, "token", "{}", uuid4(), parts)
+    return Sent("tasks.steps.train", "fit", str(TOY), marks, "token", None, "{}", uuid4(), parts)
 
 
 def refused(sent: Sent) -> str:
@@ -77,6 +78,20 @@ def test_a_worker_with_other_libraries_refuses_with_both_digests_and_names_them(
 def test_a_worker_that_has_no_such_model_or_another_state_directory_refuses(sent: Sent) -> None:
     assert "cannot load the model: There is no model" in refused(replace(sent, model="nothing"))
     assert "has another state directory" in refused(replace(sent, token="other"))
+
+
+def test_a_worker_with_a_state_directory_of_its_own_brings_its_copy_up_to_date(
+    sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulled: list[str] = []
+    monkeypatch.setattr(mirror, "shared_state", lambda: "both")
+    monkeypatch.setattr(mirror, "pull", lambda: pulled.append("pulled"))
+    apart = replace(sent, token="other", shared="both")
+    assert run_sent(pickle.dumps(apart)) == "ran fit"
+    assert pulled == ["pulled"]
+    assert "shares another state" in refused(replace(apart, shared="another"))
+    assert run_sent(pickle.dumps(replace(sent, shared="both"))) == "ran fit"
+    assert pulled == ["pulled"], "on one disk there is nothing to bring"
 
 
 def test_what_cannot_be_unpacked_is_refused() -> None:

@@ -79,6 +79,7 @@ def test_what_one_machine_stored_another_finds_and_reads_from_its_own_copy(
     assert found == written
     assert (files.root() / found["day-1"].path).is_file()
     assert frames.read_days([found["day-2"]])["x"].tolist() == [2, 3]
+    assert models.fetch_model("models", "k")[0].is_file()
     assert models.has_model("models", "k")
     assert models.read_model("models", "k", ()).predict([[2.0]])[0] == pytest.approx(5.0)
     more = frames.write_days("clean", {"day-3": DAYS["day-1"] + DAYS["day-1"]})
