@@ -227,9 +227,10 @@ def _check_kind(texts: Sequence[Any], what: str, name: str, kind: Any) -> None:
 
 def type_of(name: str, types: Mapping[str, str]) -> str | None:
     """The type that is named for a column, or for a pattern that its name matches."""
+    if name in types:
+        return types[name]
     patterns = {each.removeprefix(PATTERN): kind for each, kind in types.items() if PATTERN in each}
-    matching = (kind for pattern, kind in patterns.items() if re.match(pattern, name))
-    return types.get(name) or next(matching, None)
+    return next((kind for pattern, kind in patterns.items() if re.match(pattern, name)), None)
 
 
 @dataclass(frozen=True)
