@@ -2,7 +2,8 @@
 
 A state machine of hypothesis runs the real flows on the toy model with a registry in SQLite, and
 after each step holds them against what must always be so. What happens may happen on machines that
-share their state in turn; then it must be so on each of them.
+share their state in turn; then it must be so on each of them. Prefect's
+engine is not there (``tests/inline.py``) but where workers are asked for.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tasks import settings
+from tasks.monitoring import live_days, live_performance
 from tasks.predictions import publish
 from tasks.reporting.archive import past_reports
 from tasks.steps.ending import outcome_of
-from tasks.store import changes, mirror, records, state_database
-from tests.nights import champion_of, nth_day, run_night, write_model, write_more
+from tasks.store import changes, files, mirror, records, state_database
+from tests.inline import without_engine
+from tests.nights import champion_of, nth_day, run_night, versions_of, write_model, write_more
 from tests.toy import write_day
 
 FIRST_NIGHT = 30
@@ -49,6 +52,8 @@ RECIPES = {
 """Recipe and gate by name; the gate of the spoilt one lets it pass."""
 PATIENT = ("good", "asking", "in the shadow")
 """Those that a sequence may begin with."""
+METRIC, PATIENCE = "average_precision", 2
+"""The toy's metric, and graded days after which a champion is reverted here."""
 UNSEEN = 5
 """How much likelier something is that has not happened in the sequence yet."""
 WRITES = (
@@ -87,8 +92,11 @@ class Nights(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.place = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="nightly-")))
         self.patch = patch = self.stack.enter_context(pytest.MonkeyPatch.context())
+        given = self.settings_of(self.place)
+        if "NIGHTLY_WORKERS" not in given:
+            self.stack.enter_context(without_engine())
         patch.setenv("NIGHTLY_HOME", str(self.place / "home"))
-        for name, value in self.settings_of(self.place).items():
+        for name, value in given.items():
             patch.setenv(name, value)
         patch.setenv("NIGHTLY_KEEP_VERSIONS", "3")
         patch.setenv("NIGHTLY_SEAL_KEY", "0" * 64)  # both homes have the same
@@ -109,6 +117,8 @@ class Nights(RuleBasedStateMachine):
         self.write_recipe()
 
     def teardown(self) -> None:
+        if "1" not in versions_of():
+            self.note("retention")
         self.stack.close()
         self.sequences.update(self.happened)
         type(self).finished(reached(self.counted, self.sequences))
@@ -118,9 +128,19 @@ class Nights(RuleBasedStateMachine):
         self.patch.setenv("NIGHTLY_HOME", str(self.place / machine))
         mirror.pull()
 
+    def note(self, name: str) -> None:
+        """Something has happened."""
+        self.happened.add(name)
+        self.counted[name] += 1
+
     def write_recipe(self) -> None:
         estimator, gate = RECIPES[self.recipe]
-        changes = (("LogisticRegression(),", f"{estimator},"), ("gate=Gate(", gate))
+        patience = f"revert=Revert(patience=days({PATIENCE})), "
+        changes = (
+            ("LogisticRegression(),", f"{estimator},"),
+            ("gate=Gate(", f"{patience}{gate}"),
+            ("import Gate, ModelSpec,", "import Gate, ModelSpec, Revert,"),
+        )
         self.model = write_model(self.place / "toy.py", self.place / "days", *ONE_RECIPE, *changes)
 
     def run(self) -> dict[str, Any]:
@@ -132,6 +152,7 @@ class Nights(RuleBasedStateMachine):
         if report.get("reverted"):
             assert before is not None
             self.withdrawn.add(before)
+            self.note("revert")
         if report["verdict"] == "PROMOTED":
             night = (nth_day(self.day), self.recipe, self.revision)
             assert after is not None
@@ -170,8 +191,7 @@ class Nights(RuleBasedStateMachine):
         seen = [name for name in may if name in self.happened]
         name = data.draw(st.sampled_from(UNSEEN * unseen + seen), "what happens")
         asked = {key: data.draw(values, key) for key, values in HAPPENS[name][1].items()}
-        self.happened.add(name)
-        self.counted[name] += 1
+        self.note(name)
         getattr(self, name)(**asked)
 
     def night(self, missed: int) -> None:
@@ -219,6 +239,29 @@ class Nights(RuleBasedStateMachine):
         self.run()
         assert champion_of() == before or before in self.withdrawn
 
+    def night_that_asks(self) -> None:
+        """A person says that the gate must ask, then comes the next night."""
+        self.edit("asking")
+        self.night(0)
+
+    def live_days_turn_bad(self) -> None:
+        """Graded days show champions far worse than what they are compared with; then a monitor."""
+        from flows.monitor import monitor
+        from tasks.steps.config import RetrainConfig
+
+        before = champion_of()
+        assert before is not None
+        for place, day in enumerate(comparable_days(nth_day(self.day))):
+            ours, theirs = ({METRIC: level} for level in (0.6 + place % 2 / 1000, 0.8))
+            bad = {"metrics": ours, "previous": theirs, "anchor": theirs}
+            files.write_json(live_days.live_folder("toy") / f"{day['day']}.json", day | bad)
+        config = RetrainConfig(model=str(self.model), as_of=nth_day(self.day))
+        if outcome_of(monitor(config, return_state=True)) == "REVERTED":
+            self.withdrawn.add(before)
+            self.note("revert")
+            assert champion_of() != before
+        self.shown = True
+
     def edit(self, recipe: str) -> None:
         self.recipe = recipe
         self.write_recipe()
@@ -257,11 +300,9 @@ class Nights(RuleBasedStateMachine):
 
     def roll_back(self) -> None:
         from flows.rollback import rollback
-        from tasks.registry import client, versions
         from tasks.steps.config import RollbackConfig
 
-        before = champion_of()
-        target = versions.read_alias(client.open_registry(), "toy", versions.PREVIOUS)
+        before, target = champion_of(), previous_of()
         assert before is not None
         assert target is not None
         state = rollback(RollbackConfig(model="toy", why="a person asked"), return_state=True)
@@ -291,9 +332,11 @@ class Nights(RuleBasedStateMachine):
         if refuse:
             assert (outcome_of(state), champion_of()) == ("REFUSED", before)
             self.withdrawn.add(one.version)
+            self.note("refusal")
         elif one.against == before:
             assert (outcome_of(state), champion_of()) == ("APPROVED", one.version)
             self.shown = True
+            self.note("approval")
         else:
             assert (state.is_failed(), champion_of()) == (True, before)
 
@@ -393,18 +436,48 @@ def is_held(machine: Nights) -> bool:
     return any(hold.until >= nth_day(machine.day) for hold in found)
 
 
-def has_predecessor() -> bool:
-    """Whether there is a champion, and a version to go back to."""
+def previous_of() -> str | None:
+    """The version that a rollback goes back to."""
     from tasks.registry import client, versions
 
-    previous = versions.read_alias(client.open_registry(), "toy", versions.PREVIOUS)
-    return previous is not None and champion_of() is not None
+    return versions.read_alias(client.open_registry(), "toy", versions.PREVIOUS)
+
+
+def has_predecessor() -> bool:
+    """Whether there is a champion, and a version to go back to."""
+    return previous_of() is not None and champion_of() is not None
+
+
+def comparable_days(until: date) -> list[dict[str, Any]]:
+    """Graded days by which the champion can be reverted: of its line, else beside its predecessor.
+
+    Args:
+        until: The newest night.
+    """
+    from tasks.registry import anchors, client, versions
+
+    registry, champion = client.open_registry(), champion_of()
+    days = live_days.past_days("toy", until)
+    anchor = anchors.read_anchor(registry, "toy")
+    if anchor and anchor.version != champion:
+        withdrawn = versions.read_withdrawn(registry, "toy")
+        line = live_performance.line_of(days, anchor.version, anchor.since, withdrawn)
+        if len(line) >= min(live_performance.LINE_DAYS):
+            return line
+    both = (champion, previous_of())
+    pair = [day for day in days if (day["version"], day["previous_version"]) == both]
+    return pair if len(pair) >= PATIENCE else []
 
 
 Asked = Mapping[str, st.SearchStrategy[Any]]
 HAPPENS: dict[str, tuple[Callable[[Nights], bool], Asked]] = {
     "night": (lambda _: True, {"missed": st.integers(0, 2)}),
     "night_after_a_missing_day": (lambda _: True, {}),
+    "night_that_asks": (lambda _: True, {}),
+    "live_days_turn_bad": (
+        lambda machine: machine.ended and bool(comparable_days(nth_day(machine.day))),
+        {},
+    ),
     "night_of_another_home": (lambda machine: machine.ended, {}),
     "night_without_data": (lambda _: True, {}),
     "killed_night": (lambda _: True, {"write": st.integers(0, 12)}),
@@ -417,11 +490,13 @@ HAPPENS: dict[str, tuple[Callable[[Nights], bool], Asked]] = {
     "decide": (lambda machine: machine.ended and bool(waiting_now()), {"refuse": st.booleans()}),
 }
 """What may happen, when it can, and what is drawn for it."""
+FOLLOWS = ("revert", "approval", "refusal", "retention")
+"""What may follow from it; counted as well."""
 
 
 def reached(counted: Counter[str], sequences: Counter[str]) -> Reached:
     """How often each thing happened, and in how many sequences."""
-    return {name: (counted[name], sequences[name]) for name in HAPPENS}
+    return {name: (counted[name], sequences[name]) for name in (*HAPPENS, *FOLLOWS)}
 
 
 def run_sequences(
