@@ -166,8 +166,8 @@ def strongest_feature(spec: ModelSpec, examples: pd.DataFrame) -> Check:
         named = " that the gate does not name" * bool(spec.gate.strong_features)
         return Check(name, True, f"There is no numeric feature to ask{named}.")
     if not truths:
-        few = f"Fewer than {ANSWERS} rows of one outcome, which are too few for this check."
-        return Check(name, True, few)
+        said = f"Fewer than {ANSWERS} rows of one outcome, which are too few for this check."
+        return Check(name, True, said)
     found = best_separations(np.column_stack(truths), inputs)
     ranked = sorted(found, key=lambda feature: -found[feature])
     beyond = [feature for feature in ranked if found[feature] > bound]

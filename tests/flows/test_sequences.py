@@ -21,4 +21,4 @@ def test_random_sequences_keep_what_must_hold(empty_registry: Path) -> None:
     """Many more, for hours, with ``NIGHTLY_CI=1 SEQUENCES=500 SEED=1``."""
     count = int(os.environ.get("SEQUENCES", 1))
     seed = os.environ.get("SEED")
-    run_sequences(empty_registry, count, steps=12, seed=int(seed) if seed else None)
+    run_sequences(empty_registry, count, steps=8, seed=int(seed) if seed else None)
