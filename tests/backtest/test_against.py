@@ -79,6 +79,7 @@ def ask(capfd: Any, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[i
     return int(ended.value.code or 0), said.out, said.err
 
 
+@pytest.mark.long
 def test_an_edit_that_makes_a_model_worse_ends_with_its_code(
     tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def test_every_block_is_python() -> None:
         ast.parse(block)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*Any type hint")
 def test_the_new_file_is_one_that_a_night_takes(tmp_path: Path) -> None:
     from tasks.preflight.check import check_model

@@ -177,6 +177,7 @@ def test_a_bad_champion_is_reverted_within_days(
     assert f"are held through {nth_day(47)}" in report["reasons"][0]
 
 
+@pytest.mark.long
 def test_a_revert_that_was_cut_off_is_ended_and_published(
     spoilt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +202,7 @@ def test_a_revert_that_was_cut_off_is_ended_and_published(
     assert "nightly.change" not in open_registry().get_registered_model("toy").tags
 
 
+@pytest.mark.long
 def test_a_night_that_reverts_publishes_with_the_restored_version(spoilt: Path) -> None:
     report = run_night(spoilt, nth_day(40))
     assert "Version 2 was reverted" in report["reverted"]

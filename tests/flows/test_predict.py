@@ -148,6 +148,7 @@ def test_the_table_gets_them_too(
     assert tuple(row) == (current()["probability"].iloc[0], "1")
 
 
+@pytest.mark.long
 def test_a_database_that_is_down_fails_no_night_and_the_same_night_again_ends_it(
     model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -227,6 +228,7 @@ def test_a_model_that_names_no_requests_predicts_nothing(model: Path, tmp_path: 
     assert outcome_of(run_predict(silent, nth_day(40))) == "NOTHING ASKED"
 
 
+@pytest.mark.long
 def test_requests_without_what_is_known_ahead_are_one_message(
     after_39: Path, tmp_path: Path
 ) -> None:

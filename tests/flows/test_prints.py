@@ -15,6 +15,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.long
 def test_a_loud_model_is_promoted_and_its_report_is_json(
     registry_home: Path, tmp_path: Path
 ) -> None:

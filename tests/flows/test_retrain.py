@@ -236,6 +236,7 @@ def test_the_next_night_prepares_one_day_and_scores_the_champion_now(
     assert run_night(place.model) == report
 
 
+@pytest.mark.long
 def test_a_harmed_store_is_made_again(place: Place) -> None:
     before = run_night(place.model)
     for kind in ("models", "examples", "clean"):
@@ -291,6 +292,7 @@ def test_two_processes_make_one_version(tmp_path: Path, empty_registry: Path) ->
     assert (champion_of(), versions_of()) == ("1", ["1"])
 
 
+@pytest.mark.long
 def test_a_changed_parameter_is_another_night(
     tmp_path: Path, empty_registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -239,6 +239,7 @@ def test_a_table_that_cannot_be_replaced_leaves_the_app_one_whole_night(
     assert publish.last_published("toy")["version"] == "2"  # type: ignore[index]
 
 
+@pytest.mark.long
 def test_the_champion_before_is_back_and_answers_as_it_did(
     place: Path, two_nights: tuple[Path, list[Any]]
 ) -> None:

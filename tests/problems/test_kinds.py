@@ -53,6 +53,7 @@ def graded(number: int, name: str = "toy") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_several_classes_are_judged_published_and_graded(
     registry_home: Path, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def clean(rows: pd.DataFrame) -> pd.DataFrame:
 """
 
 
+@pytest.mark.long
 def test_an_interval_is_judged_published_and_shown(registry_home: Path, tmp_path: Path) -> None:
     write_more(tmp_path / "days", 1, 30)
     boosted = "HistGradientBoostingRegressor(loss='quantile', max_iter=20, random_state=0)"

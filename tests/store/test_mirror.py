@@ -85,6 +85,7 @@ def test_what_a_stale_holder_writes_is_refused_and_not_written(on, monkeypatch) 
     assert [record.path for record in records.newer(0)] == ["fleets/toy.json"]
 
 
+@pytest.mark.long
 def test_a_database_that_restarts_loses_nothing_of_a_night(  # type: ignore[no-untyped-def]
     on, postgres_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
