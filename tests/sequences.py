@@ -241,7 +241,7 @@ class Nights(RuleBasedStateMachine):
         self.shown = True
 
     def same_night_again(self) -> None:
-        """It changes nothing, unless code or gate have changed, or only another home ran it."""
+        """It changes nothing, unless code or gate or a hold has changed, or another home ran it."""
         before, settled = champion_of(), self.settled
         self.run()
         assert not settled or champion_of() == before or before in self.withdrawn
@@ -326,6 +326,7 @@ class Nights(RuleBasedStateMachine):
 
         asked = RollbackConfig(model="toy", release=True, why="a person asked")
         assert outcome_of(rollback(asked, return_state=True)) == "RELEASED"
+        self.settled = False
 
     def decide(self, refuse: bool) -> None:
         """A person approves the version that waits, also one in the shadow, or refuses it."""
