@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.cli.commands import answer_if_decided, run_retrain
 
 if __name__ == "__main__":
-    answer_if_decided()
+    began = answer_if_decided()
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -93,4 +93,4 @@ def retrain(config: RetrainConfig) -> State:
 
 
 if __name__ == "__main__":
-    run_retrain(retrain)
+    run_retrain(retrain, began)

@@ -69,11 +69,12 @@ def _leave_template(*, registry: bool = True) -> None:
         sys.exit(fail(str(error), error.exit_code))
 
 
-def answer_if_decided() -> None:
+def answer_if_decided() -> float:
     """Handle --check and a night decided before, before heavy imports, and exit.
 
-    Returns where a night has to run.
+    Returns where a night has to run: when the command began, by ``time.monotonic``.
     """
+    began = time.monotonic()
     asked = retrain_parser().parse_args()
     end_on_interrupt()
     set_defaults()
@@ -95,12 +96,13 @@ def answer_if_decided() -> None:
         if night_to_take_up(asked.model) is None:
             print_text(f"{NOTHING}: no held night of {asked.model} can run now.")
             sys.exit(0)
-        return
+        return began
 
     report = recall(asked.model, asked.as_of, datetime.now(ZoneInfo("UTC")))
     if report is not None:
         sys.exit(_show(report, asked, again=True))
     _leave_template()
+    return began
 
 
 def _check(asked: argparse.Namespace) -> int:
@@ -144,8 +146,13 @@ def _describe_data(spec: ModelSpec, found: Checkup) -> str:
     return f"Data        {place}" if place else "There is no page of the data: no day was found."
 
 
-def run_retrain(retrain: Callable[..., Any]) -> None:
-    """Run the flow with the command's options, show the report, and exit with its code."""
+def run_retrain(retrain: Callable[..., Any], began: float | None = None) -> None:
+    """Run the flow with the command's options, show the report, and exit with its code.
+
+    Args:
+        retrain: The flow.
+        began: From ``answer_if_decided``; None where the time of the command is not shown.
+    """
     from tasks.steps.config import RetrainConfig
 
     asked = retrain_parser().parse_args()
@@ -154,7 +161,7 @@ def run_retrain(retrain: Callable[..., Any]) -> None:
     config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of, look=asked.look)
     with own_stdout(), embedded_server(), shown_progress(asked.verbose):
         state = retrain(config, return_state=True)
-    sys.exit(_end(state, asked))
+    sys.exit(_end(state, asked, began))
 
 
 def run_rollback(rollback: Callable[..., Any]) -> None:
@@ -335,7 +342,7 @@ def _import_model(model: str) -> None:
         sys.exit(fail(str(error), error.exit_code))
 
 
-def _end(state: State, asked: argparse.Namespace) -> int:
+def _end(state: State, asked: argparse.Namespace, began: float | None) -> int:
     from tasks.steps.ending import outcome_of
 
     found = state.result(raise_on_failure=False)
@@ -343,23 +350,18 @@ def _end(state: State, asked: argparse.Namespace) -> int:
         print_text(state.message or "")
         return 0
     if outcome_of(state) in set(Status) and isinstance(found, dict):
-        return _show(cast("Report", found), asked, again=False)
+        return _show(cast("Report", found), asked, again=False, began=began)
     return end_failed(found)
 
 
-def _outside(night: float) -> float:
-    """Seconds since this process began, without those of the night."""
-    import psutil
-
-    began: float = psutil.Process().create_time()
-    return max(time.time() - began - night, 0.0)
-
-
-def _show(report: Report, asked: argparse.Namespace, *, again: bool) -> int:
+def _show(
+    report: Report, asked: argparse.Namespace, *, again: bool, began: float | None = None
+) -> int:
     from tasks.reporting.fleet_page import exit_code
     from tasks.reporting.render import to_terminal
 
-    outside = None if again else _outside(report["seconds"].get("total", 0.0))
+    night = report["seconds"].get("total", 0.0)
+    outside = None if began is None else max(time.monotonic() - began - night, 0.0)
     text = json.dumps(report, indent=1, ensure_ascii=False)
     print_text(text if asked.json else to_terminal(report, again=again, outside=outside))
     fleet = report.get("fleet")
