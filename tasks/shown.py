@@ -17,6 +17,8 @@ from urllib.parse import quote, unquote
 HIDDEN = "***"
 LONGEST = 10_000
 """Most characters of one text."""
+NAMED_COLUMNS = 30
+"""Most columns that a message lists."""
 LONGEST_ALARM = 2_000
 """Most characters of one message to people who listen."""
 SECRET_OPTION = (

@@ -14,7 +14,7 @@ from tasks.errors import SpecError
 from tasks.features import partitions
 from tasks.features.contract import accept_rows, over_limit
 from tasks.features.scoring import clean_each
-from tasks.shown import few
+from tasks.shown import NAMED_COLUMNS, few
 from tasks.spec.fingerprint import digest
 from tasks.store import files, frames
 
@@ -208,7 +208,8 @@ def check_named_columns(spec: ModelSpec, columns: Collection[str]) -> None:
         if unknown := [name for name in getattr(spec, field) if name not in columns]:
             raise SpecError(
                 f"Model {spec.name}: {field} names {', '.join(unknown)}, but the rows have no "
-                f"such column. Columns of the raw and clean rows: {few(sorted(columns), 30)}."
+                "such column. Columns of the raw and clean rows: "
+                f"{few(sorted(columns), NAMED_COLUMNS)}."
             )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import NightlyError
-from tasks.shown import UNSAFE, few
+from tasks.shown import NAMED_COLUMNS, UNSAFE, few
 from tasks.sources.tables import with_offset
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pandera.pandas import DataFrameModel
 
 
-NAMED = 30
-"""Most columns that a message lists."""
 LONGEST_VALUE = 60
 """Characters of a value that a reason shows."""
 CHECK = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
@@ -189,7 +187,7 @@ def _check_columns(rows: pd.DataFrame, schema: Any) -> None:
                 "The table's own column day is 'day_', where it is no date: declare that."
             )
         if column.required and not column.regex and name not in rows.columns:
-            found = few([other for other in rows.columns if other != "day"], NAMED)
+            found = few([other for other in rows.columns if other != "day"], NAMED_COLUMNS)
             raise ContractError(
                 f"{rows['day'].min():%Y-%m-%d}: found no column {name!r} among {found}; expected "
                 f"it with type {column.dtype}. Deliver the column, or change the contract."

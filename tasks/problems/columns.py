@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tasks.errors import SpecError
-from tasks.shown import few
+from tasks.shown import NAMED_COLUMNS, few
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ def slice_values(examples: pd.DataFrame, by: Slice) -> pd.Series[Any]:
     except Exception as error:
         raise SpecError(
             f"slices: function {slice_name(by)} raised {type(error).__name__}: {error}; the "
-            f"columns it gets are {few(examples, 30)}"
+            f"columns it gets are {few(examples, NAMED_COLUMNS)}"
         ) from error
     if len(found) != len(examples):
         raise SpecError(
@@ -62,7 +62,8 @@ def check_column(examples: pd.DataFrame, column: str, field: str) -> None:
     """Raise SpecError where a column that a field names is not among the examples."""
     if column not in examples:
         raise SpecError(
-            f"{field}: column {column!r} is not among the features; found {few(examples, 30)}"
+            f"{field}: column {column!r} is not among the features; found "
+            f"{few(examples, NAMED_COLUMNS)}"
         )
 
 

@@ -31,7 +31,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 
 from tasks.errors import SpecError
-from tasks.shown import few
+from tasks.shown import NAMED_COLUMNS, few
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,7 +164,7 @@ def _each(
     if absent := [column["name"] for column in form if column["name"] not in inputs]:
         raise SpecError(
             f"features: found no column {absent[0]!r}; expected the columns of the training days, "
-            f"{few((column['name'] for column in form), 30)}"
+            f"{few((column['name'] for column in form), NAMED_COLUMNS)}"
         )
     made = {}
     for column in form:

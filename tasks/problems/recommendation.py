@@ -23,7 +23,7 @@ from tasks.problems.columns import (
     slice_values,
     unreserved,
 )
-from tasks.shown import few
+from tasks.shown import NAMED_COLUMNS, few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +176,7 @@ class Recommendation(ProblemBase):
             if column is not None and column not in clean_rows:
                 raise SpecError(
                     f"problem.{name}: found {column!r}, but the clean rows have no such column; "
-                    f"allowed one of {few(clean_rows, 30)}"
+                    f"allowed one of {few(clean_rows, NAMED_COLUMNS)}"
                 )
         if self.rating and not pd.api.types.is_numeric_dtype(clean_rows[self.rating]):
             raise SpecError(

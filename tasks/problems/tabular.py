@@ -13,7 +13,7 @@ from tasks.metrics.base import daily_mean
 from tasks.problems import predictions
 from tasks.problems.base import ProblemBase
 from tasks.problems.columns import metric_faults, slice_values, unreserved
-from tasks.shown import few
+from tasks.shown import NAMED_COLUMNS, few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +110,7 @@ class Tabular(ProblemBase):
         if self.target not in clean_rows:
             raise SpecError(
                 f"problem.target: found {self.target!r}, but the clean rows have no such column; "
-                f"allowed one of {few(clean_rows, 30)}"
+                f"allowed one of {few(clean_rows, NAMED_COLUMNS)}"
             )
         return self._fault_of(clean_rows[self.target].dropna())
 

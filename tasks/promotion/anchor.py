@@ -63,51 +63,45 @@ def is_level(gains: Sequence[float], margin: float) -> bool:
 
 
 def check_anchor(found: Evaluation, challenger: str, anchor: AnchorFacts) -> Check:
-    """Whether the challenger has not fallen behind the anchor; a missing number fails.
+    """Whether the challenger has not fallen behind an anchor; a missing number fails.
 
     Args:
         found: Every scorer on the same rows.
         challenger: Scorer that may be promoted.
         anchor: What it is compared with.
     """
-    name = f"the anchor, version {anchor.version}"
+    kind = "yearly anchor" if anchor.yearly else "anchor"
+    name = f"the {kind}, version {anchor.version}"
     difference = found.differences.get(challenger, {}).get(anchor.scorer)
     if anchor.fault or difference is None or not difference.relative.finite():
-        return Check("anchor", False, anchor.fault or f"No comparison with {name}, is possible.")
-    gain = difference.relative.value
-    gains = [*anchor.past.get(challenger, ()), gain][-NIGHTS:]
-    mean = sum(gains) / len(gains)
-    passed = is_level(gains, anchor.margin)
+        return Check(kind, False, anchor.fault or f"No comparison with {name}, is possible.")
+    gains = [*anchor.past.get(challenger, ()), difference.relative.value][-NIGHTS:]
+    passed, detail = (_hold_to_yearly if anchor.yearly else _hold_to)(gains, anchor.margin)
+    return Check(kind, passed, f"Against {name}: {detail}")
+
+
+def _hold_to(gains: Sequence[float], margin: float) -> tuple[bool, str]:
+    """Whether it is level with the anchor, tonight and on average."""
+    gain, mean, passed = gains[-1], sum(gains) / len(gains), is_level(gains, margin)
     detail = (
-        f"Against {name}: {gain:+.1%} on the same days, {mean:+.1%} on average over {len(gains)} "
-        f"nights; the bounds are {-anchor.margin:.1%} and {-anchor.margin / 2:.2%}."
+        f"{gain:+.1%} on the same days, {mean:+.1%} on average over {len(gains)} nights; "
+        f"the bounds are {-margin:.1%} and {-margin / 2:.2%}."
     )
-    if not passed and gain >= -anchor.margin and mean >= -anchor.margin / 2:
+    if not passed and gain >= -margin and mean >= -margin / 2:
         detail += " It fell behind before: it must be as good as the anchor again."
-    return Check("anchor", passed, detail)
+    return passed, detail
 
 
-def check_yearly(found: Evaluation, challenger: str, anchor: AnchorFacts) -> Check:
-    """Whether the challenger is not worse than the yearly anchor, on average over many nights.
+def _hold_to_yearly(gains: Sequence[float], margin: float) -> tuple[bool, str]:
+    """Whether it is not worse than the yearly anchor, on average over many nights.
 
     One night decides nothing here: that is what the anchor is for.
-
-    Args:
-        found: Every scorer on the same rows.
-        challenger: Scorer that may be promoted.
-        anchor: What it is compared with.
     """
-    name = f"the yearly anchor, version {anchor.version}"
-    difference = found.differences.get(challenger, {}).get(anchor.scorer)
-    if anchor.fault or difference is None or not difference.relative.finite():
-        why = anchor.fault or f"No comparison with {name}, is possible."
-        return Check("yearly anchor", False, why)
-    gains = [*anchor.past.get(challenger, ()), difference.relative.value][-NIGHTS:]
-    mean, least = sum(gains) / len(gains), -anchor.margin / 10
-    detail = f"Against {name}: {mean:+.1%} on average over {len(gains)} nights; "
+    mean, least = sum(gains) / len(gains), -margin / 10
+    detail = f"{mean:+.1%} on average over {len(gains)} nights; "
     if len(gains) < FEWEST:
-        return Check("yearly anchor", True, f"{detail}it counts from {FEWEST} nights on.")
-    return Check("yearly anchor", mean >= least, f"{detail}the bound is {least:.2%}.")
+        return True, f"{detail}it counts from {FEWEST} nights on."
+    return mean >= least, f"{detail}the bound is {least:.2%}."
 
 
 def gains_of(found: Mapping[str, Any] | None, scorer: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ from tasks.errors import JudgementError
 from tasks.evaluation.evaluate import evaluate, evaluate_days, evaluate_slices
 from tasks.evaluation.prediction_interval import prediction_interval
 from tasks.metrics.base import largest
-from tasks.promotion.anchor import AnchorFacts, check_anchor, check_yearly
+from tasks.promotion.anchor import AnchorFacts, check_anchor
 from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.contests import Contests, count_days, proofs
 from tasks.promotion.gate import (
@@ -309,9 +309,7 @@ def _count(
 
 
 def _held_against(found: Evaluation, name: str, anchors: Sequence[AnchorFacts]) -> list[Check]:
-    return [
-        (check_yearly if anchor.yearly else check_anchor)(found, name, anchor) for anchor in anchors
-    ]
+    return [check_anchor(found, name, anchor) for anchor in anchors]
 
 
 def _measure(spec: ModelSpec, evidence: Evidence) -> Evaluation:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from tasks.shown import few
+from tasks.shown import NAMED_COLUMNS, few
 from tasks.sources.base import ColumnsError, SourceError, SourceSettingsError, shortened
 from tasks.store.arrow_blocks import nullable_types
 
@@ -145,7 +145,7 @@ def check_time(names: Sequence[str], time: str, what: str) -> None:
     if time not in names:
         raise SourceSettingsError(
             f"{what}: found no column {time!r} for the time; expected one of "
-            f"{few(names, 30)}. Correct time= in the model's source."
+            f"{few(names, NAMED_COLUMNS)}. Correct time= in the model's source."
         )
 
 

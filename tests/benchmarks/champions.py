@@ -25,7 +25,6 @@ from tasks.promotion.anchor import (
     YEARLY,
     AnchorFacts,
     check_anchor,
-    check_yearly,
     gains_of,
     margin_left,
     past_gains,
@@ -232,8 +231,8 @@ def promotes(
         past = past_gains(reports, anchor.version, code)
         margin = margin_left(GATE.anchor_tolerance, anchor)
         scorer = "champion" if anchor.version == str(champion) else name
-        check = check_yearly if name == YEARLY else check_anchor
-        checked.append(check(found, "new", AnchorFacts(anchor.version, margin, scorer, past=past)))
+        facts = AnchorFacts(anchor.version, margin, scorer, yearly=name == YEARLY, past=past)
+        checked.append(check_anchor(found, "new", facts))
     verdict = judge(
         found,
         challenger="new",

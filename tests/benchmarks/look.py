@@ -51,15 +51,16 @@ def look(runs: int) -> str:
     command = [sys.executable, "flows/retrain.py", "--model", "flights", "--look"]
     wall, spent = [], []
     for _ in range(runs):
-        began, before = time.perf_counter(), _children()
+        began, before = time.perf_counter(), children()
         ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
         assert ended.stdout.startswith("NOTHING TO DO"), ended.stdout
         wall.append(time.perf_counter() - began)
-        spent.append(_children() - before)
+        spent.append(children() - before)
     return f"{statistics.median(wall):.2f} s, {statistics.median(spent):.2f} CPU s"
 
 
-def _children() -> float:
+def children() -> float:
+    """CPU seconds of all children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import pandas as pd
 import psutil
 
 from tasks.settings import PROJECT
+from tests.benchmarks.look import children
 
 DAYS, EACH, INFORMATIVE = 140, 10, 5
 LAST = pd.Timestamp("2026-06-30")
@@ -114,12 +114,6 @@ class Peak(threading.Thread):
             with suppress(psutil.Error):
                 each = (self.process, *self.process.children(recursive=True))
                 self.bytes = max(self.bytes, sum(one.memory_info().rss for one in each))
-
-
-def children() -> float:
-    """CPU seconds of all children that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from tasks.promotion.anchor import (
     AnchorFacts,
     after_failure,
     check_anchor,
-    check_yearly,
     gains_of,
     is_level,
     line_gain,
@@ -111,10 +110,10 @@ def test_against_the_yearly_anchor_many_nights_count_and_one_does_not(
     past: list[float], tonight: float, passed: bool
 ) -> None:
     facts = AnchorFacts("2", 0.01, YEARLY, yearly=True, past={"tree": past})
-    check = check_yearly(found(tonight, YEARLY), "tree", facts)
+    check = check_anchor(found(tonight, YEARLY), "tree", facts)
     assert (check.name, check.passed) == ("yearly anchor", passed)
     assert "the yearly anchor, version 2" in check.detail
-    broken = check_yearly(found(0.1, YEARLY), "tree", replace(facts, fault="It is broken."))
+    broken = check_anchor(found(0.1, YEARLY), "tree", replace(facts, fault="It is broken."))
     assert (broken.passed, broken.detail) == (False, "It is broken.")
 
 
