@@ -7,7 +7,7 @@
 With several machines each step happens on one of them, drawn at random: they share a PostgreSQL
 made for this, and a folder.
 
-A sequence that breaks a promise is printed as the shortest list of steps that still breaks it.
+A sequence that breaks a promise is printed step by step.
 """
 
 from __future__ import annotations
