@@ -33,8 +33,10 @@ MOST_UNPACKED, LEAST_BOUND = 200, 2**30
 """How many times its size a file may unpack to, if that is more than so many bytes."""
 NO_FILE = (OSError, EOFError, lzma.LZMAError, zlib.error)
 """What readers of packed files raise where one is broken."""
-CODE = r"^\s*0\d"
+CODE = r"^\s*[+-]?0\d"
 """How a text begins that a number would lose the first digit of."""
+SIGNED = r"^\s*(\+\d{7,}\s*$|[+-]?0[xX])"
+"""A telephone number, and how a number of another base begins: read as numbers, neither says so."""
 WHOLE = re.compile(r"[ \t]*[+-]?(0[xX][0-9a-fA-F]+|\d+)[ \t]*")
 """Every text that may be read as a whole number."""
 LONG = r"^\s*[+-]?\d{16,}\s*$"
@@ -101,13 +103,13 @@ def read_texts(
     """
     import pyarrow as pa
 
-    _check_text(file, what, encoding)
+    escaped = _check_text(file, what, encoding)
     try:
         texts = list(_texts(file, what, (delimiter, encoding), spare))
     except (pa.ArrowException, *NO_FILE) as error:
         failed = disk_fault(f"{what}: cannot be read", error)
         raise failed or _no_csv(what, str(error), delimiter) from error
-    if any(_has_line_end(part) for part in texts):
+    if escaped or any(_has_line_end(part) for part in texts):
         _check_quotes(file, what, delimiter, encoding)
     if texts[0].column_names[0] == "":
         texts = [part.drop_columns([""]) for part in texts]
@@ -200,7 +202,10 @@ def kinds_of(texts: Sequence[Any], name: str) -> list[Any]:
     import pyarrow as pa
 
     columns = [part.column(name) for part in texts]
-    return [kind for kind in _kinds(None) if _fit(columns, kind, None)] + [pa.string()]
+    found = [kind for kind in _kinds(None) if _fit(columns, kind, None)]
+    if any(map(_is_number, found)) and any(_any_like(column, SIGNED) for column in columns):
+        found = []
+    return [*found, pa.string()]
 
 
 def _check_kind(texts: Sequence[Any], what: str, name: str, kind: Any) -> None:
@@ -357,11 +362,9 @@ def _fits(column: Any, kind: Any, said: str | None) -> bool:
         _cast(column, kind, said)
     except pa.ArrowException:
         return False
-    whole, broken = pa.types.is_integer(kind), pa.types.is_floating(kind)
-    numbers = not said and (whole or broken)
-    if numbers and pc.any(pc.match_substring_regex(column, CODE)).as_py():
+    if not said and _is_number(kind) and _any_like(column, CODE):
         return False
-    if broken and said != "float":
+    if pa.types.is_floating(kind) and said != "float":
         long = column.filter(pc.match_substring_regex(column, LONG)).to_pylist()
         return all(int(text) == float(text) for text in long)
     return True
@@ -395,6 +398,18 @@ def _cast(column: Any, kind: Any, said: str | None) -> Any:
         if not pa.types.is_temporal(kind):
             known = pc.ascii_trim(known, characters=" \t")
         return known.cast(kind)
+
+
+def _any_like(column: Any, pattern: str) -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.match_substring_regex(column, pattern)).as_py())
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _has_line_end(part: Any) -> bool:
@@ -471,9 +486,13 @@ class _Bounded(io.RawIOBase):
         return len(found)
 
 
-def _check_text(file: Path, what: str, encoding: str) -> None:
-    """Check that the file has content in this encoding, and no NUL byte."""
-    read = 0
+def _check_text(file: Path, what: str, encoding: str) -> bool:
+    """Check that the file has content in this encoding, and no NUL byte.
+
+    Returns:
+        Whether a quote is behind a backslash: some programs mark so a quote within a value.
+    """
+    read, escaped = 0, False
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
         for part in _parts(file):
@@ -493,6 +512,7 @@ def _check_text(file: Path, what: str, encoding: str) -> None:
                     "encoding=)."
                 )
             read += len(part)
+            escaped = escaped or '\\"' in text
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         raise _cut_off(what, "a character that ends in the middle") from None
@@ -501,6 +521,7 @@ def _check_text(file: Path, what: str, encoding: str) -> None:
         raise failed or _cut_off(what, str(error)) from error
     if not read:
         raise _cut_off(what, "0 bytes")
+    return escaped
 
 
 def _parts(file: Path) -> Iterator[bytes]:

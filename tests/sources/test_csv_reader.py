@@ -90,6 +90,18 @@ def test_a_type_that_is_named_does_not_hang_on_the_rows(file: Path) -> None:
     }  # fmt: skip
 
 
+def test_codes_with_a_sign_or_in_another_base_are_text_and_signed_numbers_are_none(
+    file: Path,
+) -> None:
+    text = b"phone,zero,hex,change\n+491701234567,-007,0x1F,+1\n,+07,0X2a,-0.5\n"
+    assert read(file, text) == {
+        "phone": ["+491701234567", None],
+        "zero": ["-007", "+07"],
+        "hex": ["0x1F", "0X2a"],
+        "change": [1.0, -0.5],
+    }
+
+
 def test_a_dump_of_a_database_says_backslash_n_for_nothing(file: Path) -> None:
     assert read(file, b'n,s\n1,\\N\n\\N,"\\N"\n') == {"n": [1, None], "s": [None, "\\N"]}
 
@@ -142,6 +154,7 @@ OPEN = {
     "with a later quote": b'a,b\n1,"x\n2,"y"\n3,z\n',
     "among closed ones": b'a,b\n0,"a\nb"\n1,"x\n2,"y"\n',
     "in the first column": b'a\n1\n"2\n3\n',
+    "behind a backslash": b'a,b\n1,"5\\" pipe"\n2,y\n',
 }
 
 
@@ -152,8 +165,9 @@ def test_an_open_quote_swallows_no_row(case: str, file: Path) -> None:
 
 
 def test_quotes_within_values_stay(file: Path) -> None:
-    text = b'a,b\n5" pipe,"two ""words"""\n"a\nb",c\n'
-    assert read(file, text) == {"a": ['5" pipe', "a\nb"], "b": ['two "words"', "c"]}
+    text = b'a,b\n5" pipe,"two ""words"""\n"a\nb",c\n"C:\\a\\",d\n'
+    expected = {"a": ['5" pipe', "a\nb", "C:\\a\\"], "b": ['two "words"', "c", "d"]}
+    assert read(file, text) == expected
 
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
