@@ -28,6 +28,7 @@ from tasks.sources.locations import check_secrets
 from tasks.sources.sql_connection import connected
 from tasks.sources.tables import (
     alike,
+    check_joined,
     check_names,
     check_time,
     local_times,
@@ -47,6 +48,8 @@ ZONED, TIMES = 1184, (1082, 1114, 1184)
 """PostgreSQL's numbers of timestamptz, and of all types that are times."""
 NUMERIC = 1700
 DOCUMENTS = (114, 3802)
+OWN_TYPES = 16_384
+"""From here on PostgreSQL numbers types that a user made, such as an enum; they come as text."""
 MOST_EXACT = 2**53
 """The largest whole number up to which floats hold every one."""
 ALIAS = "source_rows"
@@ -154,9 +157,9 @@ class SqlDays:
                 "deleted after the days were listed: run the night again."
             )
         try:
-            whole = pa.concat_tables(
-                parts if kind is None else alike(parts), promote_options="permissive"
-            )
+            parts = parts if kind is None else alike(parts)
+            check_joined(parts)
+            whole = pa.concat_tables(parts, promote_options="permissive")
         except pa.ArrowException as error:
             raise ColumnsError(
                 f"{self._what()}: found types that cannot be joined: {error}. Use one type in the "
@@ -458,7 +461,8 @@ def _arrow_types(found: CursorResult[Any]) -> dict[str, Any]:
         **dict.fromkeys(DOCUMENTS, _as_json),
         **dict.fromkeys((20, 21, 23), pa.int64()),
         **dict.fromkeys((700, 701, NUMERIC), pa.float64()),
-        **dict.fromkeys((25, 1042, 1043, 2950), pa.string()),
+        **dict.fromkeys((18, 19, 25, 600, 790, 1042, 1043, 1560, 1562, 2950), pa.string()),
+        26: pa.int64(),
         16: pa.bool_(),
         17: pa.binary(),
         1082: pa.date32(),
@@ -470,7 +474,7 @@ def _arrow_types(found: CursorResult[Any]) -> dict[str, Any]:
     kinds: dict[str, Any] = {}
     for column in found.cursor.description if found.cursor else []:
         number: Any = column[1]
-        kinds[column[0]] = plain.get(number)
+        kinds[column[0]] = plain.get(number, pa.string() if number >= OWN_TYPES else None)
         if number == NUMERIC and column[5] == 0:
             kinds[column[0]] = pa.int64()
     return kinds
@@ -490,6 +494,8 @@ def _as_array(values: Sequence[Any], kind: Any) -> Any:
         dict: _as_json,
         memoryview: bytes,
     }
+    if kind is None and isinstance(first, str | bytes) and {str, bytes} <= {*map(type, values)}:
+        raise TypeError("text and bytes")
     convert = next((into for each, into in plain.items() if isinstance(first, each)), None)
     if convert:
         values = [None if value is None else convert(value) for value in values]
@@ -501,9 +507,9 @@ def _as_int(value: Decimal) -> int | None:
 
 
 def _as_float(value: Decimal) -> float:
-    """An exact decimal as a float. Raises ValueError for a whole number that no float holds."""
+    """An exact decimal as a float. Raises ValueError where digits before the point would change."""
     found = float(value)
-    if abs(found) > MOST_EXACT and value.is_finite() and value % 1 == 0 and value != int(found):
+    if abs(found) > MOST_EXACT and value.is_finite() and int(value) != int(found):
         raise ValueError(f"{value} is no float")
     return found
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.shown import NAMED_COLUMNS, few
 from tasks.sources.base import ColumnsError, SourceError, SourceSettingsError, shortened
-from tasks.store.arrow_blocks import nullable_types
+from tasks.store.arrow_blocks import nullable_types, with_whole_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -254,10 +254,20 @@ def to_frame(table: Any) -> pd.DataFrame:
     Dates come as ``datetime64``, whole numbers and truth values as pandas' nullable types, so that
     a type says nothing of the gaps that some days have and others have not.
     """
+    table = with_columns(table, {p: t for p, c in enumerate(table.columns) if (t := _keys(c))})
     frame: pd.DataFrame = table.to_pandas(
         ignore_metadata=True, date_as_object=False, types_mapper=nullable_types().get
     )
-    return frame
+    return with_whole_numbers(frame, table)
+
+
+def _keys(column: Any) -> Any:
+    """Keys (UUID) as their texts, which is what a database gives; None for other columns."""
+    import pyarrow as pa
+
+    if getattr(column.type, "extension_name", "") != "arrow.uuid":
+        return None
+    return pa.chunked_array([[k if k is None else str(k) for k in column.to_pylist()]], pa.string())
 
 
 def alike(tables: Sequence[Any], texts: Collection[str] | None = None) -> list[Any]:
@@ -282,7 +292,7 @@ def alike(tables: Sequence[Any], texts: Collection[str] | None = None) -> list[A
         joined = (
             {p: pa.chunked_array([pa.nulls(len(c))]) for p, c in columns.items()} if known else {}
         )
-        known = _as_whole_numbers(_without_categories(known))
+        known = _as_whole_numbers(_as_floats(_without_views(_without_categories(known))))
         joined |= known if texts is None else _as_texts(known, words=name in texts)
         for number, column in joined.items():
             made[number][having[number]] = column
@@ -309,6 +319,29 @@ def _without_categories(columns: dict[int, Any]) -> dict[int, Any]:
     if len(coded) == len(columns):
         return columns
     return {p: c.cast(c.type.value_type) if p in coded else c for p, c in columns.items()}
+
+
+def _without_views(columns: dict[int, Any]) -> dict[int, Any]:
+    """Views of texts, which some programs write, as texts."""
+    import pyarrow as pa
+
+    views = {place for place, c in columns.items() if pa.types.is_string_view(c.type)}
+    return {p: c.cast(pa.string()) if p in views else c for p, c in columns.items()}
+
+
+def _as_floats(columns: dict[int, Any]) -> dict[int, Any]:
+    """Columns of exact numbers as floats, where others are and each is read back from its float."""
+    import pyarrow as pa
+
+    exact = {p: c for p, c in columns.items() if pa.types.is_decimal(c.type)}
+    if not (exact and any(pa.types.is_floating(c.type) for c in columns.values())):
+        return columns
+    floats = {p: c.cast(pa.float64()) for p, c in exact.items()}
+    try:
+        kept = all(floats[p].cast(c.type).equals(c) for p, c in exact.items())
+    except pa.ArrowException:  # not even the size of the type
+        kept = False
+    return columns | floats if kept else columns
 
 
 def _as_texts(columns: dict[int, Any], *, words: bool) -> dict[int, Any]:
@@ -371,6 +404,30 @@ def _is_same(column: Any, stamps: Any) -> bool:
         return False
 
 
+def check_joined(tables: Sequence[Any]) -> None:
+    """Raise ArrowException where a column of tables has types that cannot be joined as they are."""
+    first = tables[0].schema
+    for table in tables[1:]:
+        for one, other in zip(first, table.schema, strict=True):
+            if not one.equals(other):
+                _check_joined(one, other)
+
+
+def _check_joined(one: Any, other: Any) -> None:
+    """Raise ArrowException where no type holds both, and where Arrow's would change values."""
+    import pyarrow as pa
+
+    types, kinds = pa.types, (one.type, other.type)
+    texts = (types.is_string, types.is_large_string)
+    bytes_ = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+    for these, those in ((texts, bytes_), ((types.is_decimal,), (types.is_floating,))):
+        if any(map(any, ((is_one(k) for is_one in these) for k in kinds))) and any(
+            map(any, ((is_one(k) for is_one in those) for k in kinds))
+        ):
+            raise pa.ArrowTypeError(f"{kinds[0]} and {kinds[1]}")
+    pa.unify_schemas([pa.schema([one]), pa.schema([other])], promote_options="permissive")
+
+
 def _joined_columns(what: str, table: Any, expected: Any, first: str, typed: bool) -> Any:
     """The schema that holds both, where the types of what both have can be joined."""
     import pyarrow as pa
@@ -381,7 +438,7 @@ def _joined_columns(what: str, table: Any, expected: Any, first: str, typed: boo
         if mine.equals(others):
             continue
         try:
-            pa.unify_schemas([pa.schema([others]), pa.schema([mine])], promote_options="permissive")
+            _check_joined(others, mine)
         except pa.ArrowException as error:
             raise ColumnsError(
                 f"{what}: found {mine.type} in column {name!r}{_odd(table[name], others.type)}; "

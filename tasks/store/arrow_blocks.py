@@ -94,6 +94,50 @@ def nullable_types() -> dict[Any, Any]:
     return found | {pa.bool_(): pd.BooleanDtype()}
 
 
+def with_whole_numbers(frame: pd.DataFrame, table: Any) -> pd.DataFrame:
+    """A frame made of an Arrow table, with the whole numbers that are beside gaps within its lists.
+
+    ``to_pandas`` gives lists, structs and maps whose whole numbers are floats where one is missing.
+    """
+    import pandas as pd
+
+    made = {
+        name: pd.Series(list(map(_arrays, column.to_pylist())), index=frame.index, dtype=object)
+        for name, column in zip(table.column_names, table.columns, strict=True)
+        if any(_rounded(chunk) for chunk in column.chunks)
+    }
+    return frame.assign(**made) if made else frame
+
+
+def _rounded(values: Any) -> bool:
+    """Whether whole numbers lie beside gaps within lists, structs or maps."""
+    import pyarrow as pa
+
+    kind = values.type
+    if pa.types.is_map(kind):
+        inner = [values.items]
+    elif pa.types.is_struct(kind) or pa.types.is_nested(kind):
+        inner = values.flatten() if pa.types.is_struct(kind) else [values.flatten()]
+    else:
+        return False
+    return any(_has_gaps(part) or _rounded(part) for part in inner)
+
+
+def _arrays(value: Any) -> Any:
+    """Lists as arrays of Python's values, as ``to_pandas`` gives them."""
+    import numpy as np
+
+    if isinstance(value, dict):
+        return {name: _arrays(each) for name, each in value.items()}
+    if not isinstance(value, list):
+        return value
+    if value and isinstance(value[0], tuple):  # of a map
+        return [(key, _arrays(each)) for key, each in value]
+    found = np.empty(len(value), dtype=object)
+    found[:] = [_arrays(each) for each in value]
+    return found
+
+
 def _batch(whole: Any, start: int, rows: int) -> Any:
     """These rows of a table as one record batch; whole chunks are not copied."""
     import pyarrow as pa
@@ -141,6 +185,7 @@ def to_frame(batches: Sequence[Any], columns: Sequence[str] | None) -> pd.DataFr
     gaps = _nullable(tables) | {name for name in whole.column_names if _has_gaps(whole[name])}
     for name in gaps:  # whole numbers with gaps would be read as floats
         frame[name] = whole[name].to_pandas(types_mapper=nullable_types().get)
+    frame = with_whole_numbers(frame, whole)
     return frame[list(columns)] if columns is not None else frame
 
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pandas as pd
 import pandera.pandas as pa
@@ -38,6 +39,7 @@ def whole(low: int, high: int) -> st.SearchStrategy[int]:
 moments = st.datetimes(*map(dt.datetime.fromisoformat, ("1700-01-01", "2200-01-01")))
 seconds = moments.map(lambda moment: moment.replace(microsecond=0))
 texts = st.sampled_from(["", "a", "00042", "1", "1.0", "ä", "NULL"])
+LONG = st.sampled_from([None, ID, 7, -(2**63)])
 TYPES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "int8": (arrow.int8(), whole(-(2**7), 2**7 - 1)),
     "int16": (arrow.int16(), whole(-(2**15), 2**15 - 1)),
@@ -64,7 +66,17 @@ TYPES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "time": (arrow.time64("us"), st.times()),
     "duration": (arrow.duration("us"), st.timedeltas(dt.timedelta(-9), dt.timedelta(9))),
     "binary": (arrow.binary(), st.binary(max_size=3)),
-    "list": (arrow.list_(arrow.int64()), st.lists(whole(-(2**63), 2**63 - 1), max_size=2)),
+    "string_view": (arrow.string_view(), texts),
+    "list": (arrow.list_(arrow.int64()), st.lists(LONG, max_size=2)),
+    "struct": (arrow.struct({"a": arrow.int64()}), st.fixed_dictionaries({"a": LONG})),
+    "structs": (
+        arrow.list_(arrow.struct({"a": arrow.int64()})),
+        st.lists(st.fixed_dictionaries({"a": LONG}), max_size=2),
+    ),
+    "map": (
+        arrow.map_(arrow.string(), arrow.int64()),
+        st.lists(st.tuples(texts, LONG), max_size=2),
+    ),
 }
 
 
@@ -145,6 +157,27 @@ def test_days_read_together_are_the_days_read_alone(name: str, data: st.DataObje
                 assert_frame_equal(same, alone)
 
 
+@settings(max_examples=samples(100), deadline=None)
+@given(kinds=st.lists(st.sampled_from([*TYPES]), min_size=2, max_size=2), data=st.data())
+def test_days_of_two_types_are_joined_whole_or_refused(
+    kinds: list[str], data: st.DataObject
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for day, name in zip(dates(2), kinds, strict=True):
+            kind, values = TYPES[name]
+            drawn = arrow.array([data.draw(values)], kind)
+            pq.write_table(arrow.table({"x": drawn}), f"{folder}/{day}.parquet")
+        alone = [ParquetDays(folder).read_days([day])["x"] for day in dates(2)]
+        try:
+            together = ParquetDays(folder).read_days(dates(2))["x"]
+        except ColumnsError:
+            return
+    for found, expected in zip(plain(together), chain(*map(plain, alone)), strict=True):
+        if isinstance(expected, Decimal) and isinstance(found, float):
+            found = Decimal(str(found))
+        assert found == expected
+
+
 class Loose(pa.DataFrameModel):
     class Config:
         coerce = True
@@ -216,10 +249,25 @@ def test_exact_numbers_of_postgresql_that_are_whole_stay_whole(postgres: str) ->
     check_accepted(as_sql(postgres, days, "numeric(20, 0)"), days, Whole)
 
 
-def test_a_number_of_postgresql_that_no_float_holds_is_refused(postgres: str) -> None:
-    source = as_sql(postgres, [[ID]], "numeric")
-    with pytest.raises(ColumnsError, match=f"column 'x'.*{ID}.*CAST"):
+@pytest.mark.parametrize("number", [str(ID), f"{ID}.25"])
+def test_a_number_of_postgresql_that_no_float_holds_is_refused(number: str, postgres: str) -> None:
+    source = as_sql(postgres, [[Decimal(number)]], "numeric")
+    with pytest.raises(ColumnsError, match=f"column 'x'.*{number}.*CAST"):
         source.read_days([FIRST])
+
+
+def test_gaps_of_postgresql_change_no_list_and_no_type(postgres: str) -> None:
+    days = [[[ID, None], None], [[7]]]
+    whole, _ = together_and_alone(as_sql(postgres, days, "bigint[]"), 2)
+    assert plain(whole["x"]) == [*days[0], *days[1]]
+    engine = sql.create_engine(postgres)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TYPE mood AS ENUM ('good')")
+        connection.exec_driver_sql("ALTER TABLE t ALTER x TYPE mood USING 'good'")
+        connection.exec_driver_sql(f"UPDATE t SET x = NULL WHERE at < '{dates(2)[1]}'")
+    engine.dispose()
+    whole, parts = together_and_alone(SqlDays(postgres, table="t", time="at"), 2)
+    assert {part["x"].dtype for part in parts} == {whole["x"].dtype}
 
 
 def test_ids_beside_a_day_of_floats_keep_every_digit() -> None:
@@ -243,6 +291,30 @@ def test_numbers_that_no_column_holds_are_refused_by_name() -> None:
     )
     with pytest.raises(Exception, match=r"<lambda>\(2026-11-20\).*too large"):
         source.read_days([FIRST])
+
+
+def test_exact_numbers_beside_floats_are_refused_where_one_would_change(tmp_path: Path) -> None:
+    for ids, fits in (([Decimal("0.10"), None], True), ([Decimal(ID)], False)):
+        for day, values in zip(dates(2), (arrow.array(ids), arrow.array([0.5])), strict=True):
+            pq.write_table(arrow.table({"x": values}), tmp_path / f"{day}.parquet")
+        if fits:
+            assert plain(ParquetDays(str(tmp_path)).read_days(dates(2))["x"]) == [0.1, None, 0.5]
+        else:
+            with pytest.raises(ColumnsError, match=r"found double in column 'x'.*decimal128"):
+                ParquetDays(str(tmp_path)).read_days(dates(2))
+
+
+def test_texts_and_bytes_of_sqlite_are_refused_by_name(tmp_path: Path) -> None:
+    for number, days in enumerate(([["a", b"b"]], [["a"], [b"b"]])):
+        source = as_sql(f"sqlite:///{tmp_path}/{number}.db", days, "blob")
+        with pytest.raises(ColumnsError, match=r"text.*bytes.*CAST"):
+            source.read_days(dates(len(days)))
+
+
+def test_keys_of_a_frame_are_the_texts_that_a_database_gives() -> None:
+    key = UUID("00042000-0000-4000-8000-00000000002a")
+    source = DataFrameDays(read=lambda _: pd.DataFrame({"x": [key, None]}), days=lambda _: [FIRST])
+    assert plain(source.read_days([FIRST])["x"]) == [str(key), None]
 
 
 def test_times_at_the_ends_of_time_are_joined_or_refused_by_name(tmp_path: Path) -> None:

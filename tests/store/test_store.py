@@ -179,6 +179,15 @@ def test_whole_numbers_with_a_gap_on_one_day_keep_every_digit(order: int) -> Non
     assert read_days([whole["a"]])["n"].dtype == "int64"
 
 
+def test_whole_numbers_within_lists_keep_every_digit_beside_a_gap() -> None:
+    long = 1_234_567_890_123_456_789
+    kept = [{"n": long, "of": [long, None]}, {"n": None, "of": None}]
+    ref = write_days("clean", {"a": pd.DataFrame({"x": pd.Series(kept, dtype=object)})})["a"]
+    first, second = read_days([ref])["x"]
+    assert [first["n"], *first["of"]] == [long, long, None]
+    assert second == kept[1]
+
+
 def test_ordered_categories_stay_and_must_agree() -> None:
     def sizes(*order: str) -> pd.DataFrame:
         return pd.DataFrame({"size": pd.Categorical(["s"], categories=order, ordered=True)})
