@@ -158,6 +158,7 @@ def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
         problem=asked.problem,
         timezone=asked.timezone,
         today=now.astimezone(ZoneInfo(asked.timezone)).date(),
+        zoned=isinstance(source, sources.SqlDays) and source.names_zone(),
     )
     if asked.user is None:
         whole = looked == len(listed)

@@ -142,7 +142,12 @@ def _unaltered(folder: Path, sha256: str | None) -> Check:
 
 def _size(folder: Path, bound: float) -> Check:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-    return Check("size", size <= bound, f"{size:.1f} MB, bound {bound:g} MB.")
+    told = f"{size:.1f} MB, bound {bound:g} MB." + _raise("size_mb") * (size > bound)
+    return Check("size", size <= bound, told)
+
+
+def _raise(setting: str) -> str:
+    return f" Make the model smaller, or raise {setting} in the spec's gate."
 
 
 def _format(folder: Path, trusted: Sequence[str]) -> Check:
@@ -227,5 +232,10 @@ def _answers(found: dict[str, Any], expected: np.ndarray, gate: Gate) -> tuple[C
             if found["enforces_signature"]
             else "Rows with a missing column are accepted, but the signature should refuse them.",
         ),
-        Check("latency", latency <= bound, f"{latency:.0f} ms for 1,000 rows, bound {bound:g} ms."),
+        Check(
+            "latency",
+            latency <= bound,
+            f"{latency:.0f} ms for 1,000 rows, bound {bound:g} ms."
+            + _raise("latency_ms") * (latency > bound),
+        ),
     )

@@ -7,7 +7,7 @@ import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +145,7 @@ def predict_ahead(
 
     with packages.downloaded(client, spec.name, version.version) as package:
         if version.digest != digest(spec):
-            past = [day for day in ahead.listed if day >= ahead.day - days(version.lookback)]
+            past = history_days(ahead.listed, ahead.day, days(version.lookback))
             accepted = accept(spec, spec.source.read_days(past))
             named = ahead.requests
             key = None if spec.problem.user_column else list(spec.problem.answer_keys)
@@ -154,8 +154,8 @@ def predict_ahead(
         check_unaltered(version, package)
         stored = shipped_file(package)
         estimator = models.load_checked_model(stored, fit.trusted_types(spec))
-    since = ahead.day - spec.lookback
-    rows = frames.read_days([ref for day, ref in ahead.clean.items() if day >= since])
+    past = history_days(list(ahead.clean), ahead.day, spec.lookback)
+    rows = frames.read_days([ahead.clean[day] for day in past])
     with threadpool_limits(1):
         stamp = pd.Timestamp(ahead.day)
         found, inputs = scoring.answer_ahead(
@@ -281,6 +281,19 @@ def add_examples(
 
     every = pd.concat([holdout, added], ignore_index=True)
     return every, {name: pad(score, len(added)) for name, score in scores.items()}
+
+
+def history_days(listed: Sequence[date], ahead: date, lookback: timedelta) -> list[date]:
+    """Days to read for a future day: those of its lookback.
+
+    Where there is none, it is the newest one: its rows tell the columns, and features see no row.
+
+    Args:
+        listed: Earlier days, ascending, at least one.
+        ahead: The future day.
+        lookback: How much history features see.
+    """
+    return [day for day in listed if day >= ahead - lookback] or [listed[-1]]
 
 
 def days_needed(listed: Sequence[date], held_out: Sequence[date], lookback: int) -> list[date]:

@@ -16,12 +16,13 @@ from tasks.scaffold.leak_hints import (
     label_days,
     name_latecomers,
     row_warnings,
-    strongest,
+    strong_inputs,
     truths,
 )
 from tasks.scaffold.plan import Plan
 from tasks.scaffold.profiling import InferError, describe_columns, read_target, read_times, shown
 from tasks.scaffold.windows import choose_ranking_windows, choose_windows
+from tasks.shown import NAMED_COLUMNS, few
 from tasks.spec.gate import Gate
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ REPEATS = 0.05
 """Share of repeated rows from which an item may be recommended again."""
 STRONG = 0.75
 """Area under the ROC curve of one input from which a person is told; above the gate's, asked."""
+SHOWN = 8
+"""Most columns of one kind that are named one by one."""
 ALIKE = (3, 5_000)
 """Bounds of the distinct values of a category whose past becomes a feature."""
 
@@ -58,6 +61,7 @@ class Asked:
         problem: The problem, where a person chose it.
         timezone: Time zone in which a day begins and ends.
         today: Later days are in the future.
+        zoned: Whether the source's own type of ``time`` names a time zone.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Asked:
     problem: str | None
     timezone: str
     today: date
+    zoned: bool = False
 
 
 def read_sample(source: Source, listed: Sequence[date]) -> tuple[pd.DataFrame, int]:
@@ -161,13 +166,11 @@ def draft(
     )
     if looks_back and windows.lookback < wanted:
         baseline = baseline_with(windows.lookback)
-    best, strong = strongest(columns, rows, truths(rows[aim], read))
     plan = replace(
         _plan(asked, columns, windows, rows, listed, looked),
         delay=delay,
         midnight=midnight,
-        strongest=best,
-        strong=strong,
+        strong=tuple(strong_inputs(columns, rows, truths(rows[aim], read), STRONG)),
         target=read,
         alike=tuple(alike) if windows.lookback else (),
         baseline=baseline,
@@ -215,11 +218,10 @@ def draft_ranking(
         found.append(
             f"An item counts as liked from a {log.rating} of {log.liked:g} (the median) on."
         )
-    found += time_warnings(columns, asked.time, asked.timezone)
+    found += time_warnings(columns, rows, asked.time, asked.timezone, zoned=asked.zoned)
     found += day_warnings(listed, asked.today)
     found += row_warnings(rows)
-    strong = 0.92  # candidates are chosen by scores that are features too
-    plan = replace(plan, user=log.user, strongest=strong, warnings=tuple(found))
+    plan = replace(plan, user=log.user, warnings=tuple(found))
     return plan, replace(log, repeats=again > REPEATS)
 
 
@@ -273,11 +275,27 @@ def check_column(rows: pd.DataFrame, option: str, name: str) -> None:
     raise InferError(f"{option}: found no column {shown(name)}. {hint}Its columns: {listed}.")
 
 
-def time_warnings(columns: Sequence[Column], time: str | None, timezone: str) -> list[str]:
-    """Warnings about times with and without a time zone."""
+def time_warnings(
+    columns: Sequence[Column],
+    rows: pd.DataFrame,
+    time: str | None,
+    timezone: str,
+    *,
+    zoned: bool = False,
+) -> list[str]:
+    """Warnings about times with and without a time zone; a date is the same day in each.
+
+    Args:
+        columns: Columns of the table.
+        rows: Its rows.
+        time: Column that says when a row happened, if any.
+        timezone: Time zone in which a day begins and ends.
+        zoned: Whether the source's own type of that column names a zone.
+    """
     found = []
+    zoned = zoned or any(c.zone for c in columns if c.name == time)
     zones = sorted({column.zone for column in columns if column.zone not in ("", timezone)})
-    if time is not None and not any(c.zone for c in columns if c.name == time):
+    if time is not None and not zoned and not _are_dates(rows[time]):
         found.append(
             f"Times of {shown(time)} that name no time zone are read as local times of {timezone}."
             + (" If that is wrong, set --timezone." if timezone == "UTC" else "")
@@ -303,18 +321,12 @@ def day_warnings(listed: Sequence[date], today: date) -> list[str]:
 
 
 def _warnings(asked: Asked, plan: Plan, rows: pd.DataFrame, listed: Sequence[date]) -> list[str]:
-    found = []
-    for column in plan.named("later"):
-        found.append(
-            f"Known only later? {column.name}: {column.why}. It is not used as input. If it is "
-            "known before the day begins, add it to KNOWN_AHEAD."
-        )
+    found = later_warnings(plan.named("later"))
     for role, words in (("id", "Ids"), ("constant", "Constant"), ("unusable", "Unreadable")):
         names = [column.name for column in plan.named(role)]
         if names:
-            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            found.append(f"{words}, not used as inputs: {', '.join(names[:8])}{more}.")
-    found += time_warnings(plan.columns, asked.time, asked.timezone)
+            found.append(f"{words}, not used as inputs: {few(names, SHOWN)}.")
+    found += time_warnings(plan.columns, rows, asked.time, asked.timezone, zoned=asked.zoned)
     found += [f"Labels come late: they are final after {plan.delay} days (label_delay)."] * bool(
         plan.delay
     )
@@ -322,21 +334,48 @@ def _warnings(asked: Asked, plan: Plan, rows: pd.DataFrame, listed: Sequence[dat
     found += row_warnings(rows)
     if plan.target:
         found += class_warnings(rows, str(asked.target), plan.target, plan.windows.holdout)
-    if plan.strongest > STRONG:
-        found.append(strong_input(plan))
+    return [*found, *strong_warnings(plan)]
+
+
+def later_warnings(late: Sequence[Column]) -> list[str]:
+    """What is said of columns that seem to be known only after their day."""
+    found = [
+        f"Known only later? {column.name}: {column.why}. It is not used as input. If it is "
+        "known before the day begins, add it to KNOWN_AHEAD."
+        for column in late[:SHOWN]
+    ]
+    if more := late[SHOWN:]:
+        names = few((column.name for column in more), NAMED_COLUMNS)
+        found.append(f"Known only later? {len(more):,} more, not used as inputs: {names}.")
     return found
 
 
-def strong_input(plan: Plan) -> str:
-    """What is said of an input that separates the rows well alone."""
-    alone = f"{plan.strong} alone has an AUC of {plan.strongest:.2f}"
-    known = "Check that it is known before the day begins"
-    if any(column.kind == "text" for column in plan.named("input") if column.name == plan.strong):
-        return f"{alone}; a night tests numbers only, and not this text. {known}."
-    return (
-        f"{alone}; above {Gate.feature_auc:.2f} a night asks a person. {known}, and then name it "
-        f"in the gate: strong_features=({plan.strong!r},)."
-    )
+def strong_warnings(plan: Plan) -> list[str]:
+    """What is said of inputs that separate the rows well alone: numbers, then texts."""
+    texts = {column.name for column in plan.named("input") if column.kind == "text"}
+    found = []
+    for strong, of_texts in (
+        ([one for one in plan.strong if one[0] not in texts], False),
+        ([one for one in plan.strong if one[0] in texts], True),
+    ):
+        if not strong:
+            continue
+        if single := len(strong) == 1:
+            alone = f"{strong[0][0]} alone has an AUC of {strong[0][1]:.2f}"
+        else:
+            named = few((f"{name} {area:.2f}" for name, area in strong), NAMED_COLUMNS)
+            alone = f"{named} alone have such an AUC"
+        known = f"Check that {'it' if single else 'each'} is known before the day begins"
+        if of_texts:
+            which = "this text" if single else "these texts"
+            found.append(f"{alone}; a night tests numbers only, and not {which}. {known}.")
+        else:
+            names = tuple(name for name, _ in strong[:NAMED_COLUMNS])
+            found.append(
+                f"{alone}; above {Gate.feature_auc:.2f} a night asks a person. {known}, and then "
+                f"name it in the gate: strong_features={names!r}."
+            )
+    return found
 
 
 def _alike(columns: Sequence[Column], rows: pd.DataFrame, read: Target) -> list[str]:
@@ -363,6 +402,14 @@ def _liked(rows: pd.DataFrame, rating: str) -> float:
             "out to count every row as a wanted item."
         )
     return float(values.median())
+
+
+def _are_dates(times: pd.Series[Any]) -> bool:
+    """Whether no value has a time of day; texts of any format are asked for a colon."""
+    there = times.dropna()
+    if there.dtype.kind == "M":
+        return bool((there == there.dt.normalize()).all())
+    return not there.astype("str").str.contains(":", regex=False).any()
 
 
 def _at_midnight(rows: pd.DataFrame, time: str | None, timezone: str) -> bool:

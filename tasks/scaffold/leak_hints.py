@@ -24,7 +24,6 @@ TELLS_ALL = 0.95
 """Area under the ROC curve from which one column alone nearly equals the target."""
 ENOUGH, FEW = 50, 5
 """Rows of a class that training needs, and that the holdout needs."""
-NOTHING = (0.5, "")
 REGULAR = 0.9
 """Share of days on which an entity has as many rows as on most."""
 FEWEST = 30
@@ -79,13 +78,14 @@ def name_latecomers(
     return found
 
 
-def strongest(
-    columns: Sequence[Column], rows: pd.DataFrame, truth: np.ndarray
-) -> tuple[float, str]:
-    """The largest area under the ROC curve among the inputs, and of which; 0.5 for none."""
+def strong_inputs(
+    columns: Sequence[Column], rows: pd.DataFrame, truth: np.ndarray, bound: float
+) -> list[tuple[str, float]]:
+    """Inputs with a larger area under the ROC curve than ``bound``, the strongest first."""
     inputs = [column for column in columns if column.role == "input"]
     found = strengths(inputs, rows, truth)
-    return max(((area, name) for name, area in found.items()), default=NOTHING)
+    strong = [(name, area) for name, area in found.items() if area > bound]
+    return sorted(strong, key=lambda one: -one[1])
 
 
 def truths(values: pd.Series[Any], read: Target) -> np.ndarray:

@@ -30,8 +30,8 @@ class Plan:
         timezone: Time zone in which a day begins and ends.
         delay: Days until a label is final.
         midnight: Whether the time of a row is a date without a time of day.
-        strongest: Largest area under the ROC curve of an input alone.
-        strong: Name of that input.
+        strong: Inputs that separate the rows well alone, each with its area under the ROC curve,
+            the strongest first.
         target: How the target is read; None for a recommendation.
         alike: Categories whose past becomes a feature.
         user: Column of the user, for a recommendation.
@@ -53,8 +53,7 @@ class Plan:
     timezone: str = "UTC"
     delay: int = 0
     midnight: bool = False
-    strongest: float = 0.5
-    strong: str = ""
+    strong: tuple[tuple[str, float], ...] = ()
     target: Target | None = None
     alike: tuple[str, ...] = ()
     user: str = ""

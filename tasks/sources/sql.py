@@ -102,6 +102,11 @@ class SqlDays:
                 "one of them."
             )
 
+    def names_zone(self) -> bool:
+        """Whether ``time`` is PostgreSQL's timestamptz: its times are moments of any time zone."""
+        with connected(self.url) as connection:
+            return self._kind(connection) == ZONED
+
     def list_days(self, until: date) -> dict[date, str]:
         """Days up to ``until`` with their fingerprint, ascending; one query of the database.
 

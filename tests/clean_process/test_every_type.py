@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import version as version_of
 from pathlib import Path
 
@@ -130,6 +131,8 @@ def test_they_are_promoted_predicted_and_served_alike(
     ahead = version_answers.DayAhead(nth_day(31), requests, list(listed), clean.refs)
     found, kept, _ = version_answers.predict_ahead(client, spec, champion, ahead)
     assert kept is not None
+    unseen = replace(ahead, day=nth_day(300))  # no day of the source lies within the lookback
+    assert len(version_answers.predict_ahead(client, spec, champion, unseen)[0]) == len(found)
     kept.to_parquet(tmp_path / "inputs.parquet")
     rows = pd.read_parquet(tmp_path / "inputs.parquet")
     assert rows["fresh"].isna().any()

@@ -138,6 +138,7 @@ def test_an_altered_file_and_a_large_one_are_refused(
     assert (found.name, found.passed) == ("unaltered files", False)
     size = look(package, Gate(size_mb=0.01))[-1]
     assert (size.name, size.passed) == ("size", False)
+    assert "size_mb" in size.detail
 
 
 @pytest.mark.usefixtures("warm_processes")
@@ -174,6 +175,8 @@ def test_other_answers_and_slow_ones_are_refused(package: Path) -> None:
     assert not found["loads in a clean process"].passed
     assert "predicts differently" in found["loads in a clean process"].detail
     assert found["signature"].passed
+    assert not found["latency"].passed
+    assert "latency_ms" in found["latency"].detail
 
 
 @pytest.mark.usefixtures("warm_processes")

@@ -16,7 +16,7 @@ from tasks.clean_process.version_answers import AlignError
 from tasks.features import scoring
 from tasks.features.scoring import clean_rows
 from tasks.problems import Classification, Multiclass, Recommendation
-from tasks.spec import ModelSpec
+from tasks.spec import ModelSpec, days
 from tests import nights
 from tests.nights import nth_day, run_night, write_model, write_more
 from tests.toy import toy
@@ -247,6 +247,15 @@ def test_candidates_of_both_pipelines_are_judged_together() -> None:
     every, scores = version_answers.add_examples(holdout, scored, added)
     assert every["item"].tolist() == [10, 11, 12]
     assert scores["tree"].tolist() == [0.2, 0.7, -0.8]
+
+
+def test_where_features_see_no_earlier_day_the_newest_still_tells_the_columns() -> None:
+    listed = [date(2026, 3, day) for day in (2, 3, 6)]
+    ahead = date(2026, 3, 9)
+    assert version_answers.history_days(listed, ahead, days(3)) == listed[2:]
+    assert version_answers.history_days(listed, ahead, days(1)) == listed[2:]
+    assert version_answers.history_days(listed, ahead, days(0)) == listed[2:]
+    assert version_answers.history_days(listed, ahead, days(30)) == listed
 
 
 def test_the_history_the_champion_needs_is_its_own() -> None:

@@ -11,7 +11,7 @@ from tasks.scaffold.leak_hints import (
     label_days,
     name_latecomers,
     row_warnings,
-    strongest,
+    strong_inputs,
     truths,
 )
 from tasks.scaffold.profiling import describe_columns, read_target
@@ -108,12 +108,14 @@ def test_a_label_is_late_where_it_is_missing_on_the_newest_days() -> None:
     assert label_days([], ROWS, "returned", "ordered_at") == 0
 
 
-def test_the_strongest_input_is_named() -> None:
-    columns = describe_columns(ROWS[["amount", "town", "returned"]], "returned", None)
-    aim = columns[-1]
-    area, name = strongest(columns, ROWS, truths(ROWS["returned"], read_target(ROWS, aim)))
-    assert name == "amount"
-    assert 0.6 < area < 0.95
+def test_every_input_that_is_strong_alone_is_found_the_strongest_first() -> None:
+    rows = ROWS.assign(twice=ROWS["amount"].round(-1))
+    columns = describe_columns(rows[["twice", "amount", "town", "returned"]], "returned", None)
+    truth = truths(rows["returned"], read_target(rows, columns[-1]))
+    found = strong_inputs(columns, rows, truth, 0.6)
+    assert [name for name, _ in found] == ["amount", "twice", "town"]
+    assert 0.95 > found[0][1] > found[1][1] > found[2][1] > 0.6
+    assert strong_inputs(columns, rows, truth, 0.95) == []
 
 
 def test_a_class_too_rare_to_judge_by_is_told() -> None:

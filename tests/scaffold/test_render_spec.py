@@ -60,7 +60,7 @@ def plan_of(names: list[str], target: Target = BINARY, **more: Any) -> Plan:
 
 
 def test_the_gate_is_never_lowered_for_an_input_that_is_too_good() -> None:
-    assert render_spec.gate(plan_of(list("abcdef"), strongest=0.94)) == ["    gate=Gate(),"]
+    assert render_spec.gate(plan_of(list("abcdef"), strong=(("f", 0.94),))) == ["    gate=Gate(),"]
 
 
 @settings(max_examples=samples(30))

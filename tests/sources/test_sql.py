@@ -195,6 +195,7 @@ def test_listing_and_reading_agree(
     create = [f"DROP TABLE IF EXISTS {column}_times", f"CREATE TABLE {column}_times (at {column})"]
     run(made, *create, f"INSERT INTO {column}_times VALUES (:a)", [(time,) for time in written])
     source = SqlDays(made, f"{column}_times", time="at", day_start=day_start, timezone=str(BERLIN))
+    assert source.names_zone() is (column == "timestamptz")
     listed = list(source.list_days(date.max))
     rows = source.read_days(listed)
     start = timedelta(hours=int(day_start[:2]), minutes=int(day_start[3:]))
