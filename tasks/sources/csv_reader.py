@@ -35,8 +35,8 @@ NO_FILE = (OSError, EOFError, lzma.LZMAError, zlib.error)
 """What readers of packed files raise where one is broken."""
 CODE = r"^\s*[+-]?0\d"
 """How a text begins that a number would lose the first digit of."""
-SIGNED = r"^\s*(\+\d{7,}\s*$|[+-]?0[xX])"
-"""A telephone number, and how a number of another base begins: read as numbers, neither says so."""
+PHONE = r"^\s*\+\d{7,}\s*$"
+"""A telephone number, of which a number would lose the sign."""
 WHOLE = re.compile(r"[ \t]*[+-]?(0[xX][0-9a-fA-F]+|\d+)[ \t]*")
 """Every text that may be read as a whole number."""
 LONG = r"^\s*[+-]?\d{16,}\s*$"
@@ -203,9 +203,19 @@ def kinds_of(texts: Sequence[Any], name: str) -> list[Any]:
 
     columns = [part.column(name) for part in texts]
     found = [kind for kind in _kinds(None) if _fit(columns, kind, None)]
-    if any(map(_is_number, found)) and any(_any_like(column, SIGNED) for column in columns):
-        found = []
-    return [*found, pa.string()]
+    codes = any(_has_codes(column, found[0]) for column in columns) if found else False
+    return [*([] if codes else found), pa.string()]
+
+
+def _has_codes(column: Any, kind: Any) -> bool:
+    """Whether texts that could be read as numbers of this type are codes: in base 16, or phones."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_integer(kind):  # no other letter is in them
+        return any(pc.any(pc.match_substring(column, letter)).as_py() for letter in "xX")
+    signed = pa.types.is_floating(kind) and pc.any(pc.match_substring(column, "+")).as_py()
+    return bool(signed) and _any_like(column, PHONE)
 
 
 def _check_kind(texts: Sequence[Any], what: str, name: str, kind: Any) -> None:

@@ -191,6 +191,16 @@ def test_every_path_it_names_is_there(page: str) -> None:
     assert missing <= OF_THE_READER
 
 
+def test_every_test_it_names_is_there() -> None:
+    named = [
+        one
+        for page in pages.PAGES
+        for one in re.findall(r"`(tests/[^`]*\.py)::(\w+)`", pages.read(page))
+    ]
+    assert named
+    assert [(f, n) for f, n in named if f"\ndef {n}(" not in (PROJECT / f).read_text()] == []
+
+
 def test_the_layout_names_every_package() -> None:
     layout = re.findall(r"^- `tasks/(\w+)/`", pages.section("README.md", "Layout"), re.MULTILINE)
     packages = {file.parent.name for file in (PROJECT / "tasks").glob("*/__init__.py")}
