@@ -63,6 +63,12 @@ def test_the_gate_is_never_lowered_for_an_input_that_is_too_good() -> None:
     assert render_spec.gate(plan_of(list("abcdef"), strong=(("f", 0.94),))) == ["    gate=Gate(),"]
 
 
+def test_a_wide_table_may_take_longer_to_answer() -> None:
+    usual, wide = ([f"x{number}" for number in range(count + 3)] for count in (200, 3_000))
+    assert render_spec.gate(plan_of(usual)) == ["    gate=Gate(),"]
+    assert render_spec.gate(plan_of(wide)) == ["    gate=Gate(latency_ms=15000),"]
+
+
 @settings(max_examples=samples(30))
 @given(NAMES, st.lists(st.text(max_size=20), min_size=2, max_size=9, unique=True))
 def test_any_names_and_values_give_a_file_of_the_same_shape(
