@@ -152,3 +152,19 @@ def test_no_basket_is_known_to_its_own_features() -> None:
     assert not found[0]["target"].equals(found[1]["target"])
     before = grocers.examples_before(log, grocers.of_baskets(log, lines), 1)
     assert before.loc[before["target"], "size"].eq(2).all()
+
+
+def test_what_the_second_of_a_basket_says() -> None:
+    """A household that buys item 0 each week at eight, and item 1 ten minutes later once."""
+    eight, later = 8 / 24, 8 / 24 + 10 / 1440
+    log = log_of(*((0, 0, 7 * week + eight) for week in range(4)), (0, 1, 21 + later))
+    pair = np.zeros(2, dtype=np.int64), np.array([0, 1])
+    soon = grocers.moments(log, np.array([int((28 + later) * DAY)]), *pair)
+    assert soon["moment_hour"] == pytest.approx([24 * later] * 2, abs=1e-3)
+    assert soon["moment_since"] == pytest.approx(np.log([(7 + 10 / 1440) * DAY, 7 * DAY]))
+    assert soon["moment_gap_rate"] == pytest.approx([3 / 4, 0])  # after 3 of 3 gaps of a week
+    assert soon["moment_gap_share"] == pytest.approx([3 / 5, 0])
+    again = grocers.moments(log, np.array([int((21 + 2 * later - eight) * DAY)]), *pair)
+    assert again["moment_gap_rate"] == pytest.approx([0, 1 / 2])
+    assert again["moment_gap_lift"][1] > 1 > again["moment_gap_lift"][0]
+    assert again["moment_gap_size"] == pytest.approx([1, 1])
