@@ -1,4 +1,9 @@
-"""Which flight out of New York will arrive late, known the night before."""
+"""Which flight out of New York will arrive late, known the night before.
+
+What is known when: the plan of a day (departures, carriers, routes) weeks before; the weather at an
+airport at each hour, so that of the evening by midnight; whether a flight was late when it has
+arrived, so that of yesterday's flights before the night at half past three.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +19,10 @@ import pandas as pd
 import pandera.pandas as pa
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, VotingClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from tasks.features.past_means import PastMeans, decay
 from tasks.problems import Classification
@@ -25,7 +31,10 @@ from tasks.spec import EXPANDING, Gate, ModelSpec, days
 
 LATE_AFTER = 15  # minutes
 USUALLY_LATE = 0.23
-WEATHER = ("temp", "wind_speed", "precip", "visib", "pressure")
+WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "precip", "visib", "pressure")
+AIR = ("temp", "dewp", "humid", "wind_speed", "precip", "visib", "pressure")
+WIND = ("wind_east", "wind_north")
+EVENING = [f"evening_{name}" for name in (*AIR, *WIND, "pressure_rise")]
 FLOWN = ("dep_time", "dep_delay", "arr_delay", "air_time")
 PLAN = ("sched_dep", "carrier", "flight", "origin", "dest", "distance")
 SOURCE = Replay(
@@ -74,6 +83,9 @@ class FlightContract(pa.DataFrameModel):
     arr_delay: float = pa.Field(ge=-180, le=2_000, nullable=True)
     air_time: float = pa.Field(ge=10, le=1_000, nullable=True)
     temp: float = pa.Field(ge=-40, le=130, nullable=True)
+    dewp: float = pa.Field(ge=-60, le=100, nullable=True)
+    humid: float = pa.Field(ge=0, le=100, nullable=True)
+    wind_dir: float = pa.Field(ge=0, le=360, nullable=True)
     wind_speed: float = pa.Field(ge=0, le=250, nullable=True)
     precip: float = pa.Field(ge=0, le=10, nullable=True)
     visib: float = pa.Field(ge=0, le=20, nullable=True)
@@ -84,17 +96,20 @@ class FlightContract(pa.DataFrameModel):
 
 
 def clean(rows: pd.DataFrame) -> pd.DataFrame:
-    """The schedule, the keys of its history, and the outcome of each flight.
+    """The schedule, the keys of its history, the weather, and the outcome of each flight.
 
-    ``late`` is 1 after more than 15 minutes, missing where a flight never arrived as planned.
+    ``late`` is 1 after more than 15 minutes, missing where a flight never arrived as planned. Wind
+    is where it blows to, in parts to the east and to the north.
     """
     departure = rows["sched_dep"].dt
     plan = rows.assign(hour=departure.hour.astype("int64"))
     hashed = {name: _hashed(plan[name]) for name in {*chain(*KEYS.values())}}
-    kept = rows[["day", "sched_dep", "carrier", "flight", "origin", "dest", "distance"]]
-    delay = rows["arr_delay"]
+    kept = plan[["day", "hour", *PLAN, *AIR]]
+    delay, blows = rows["arr_delay"], np.radians(rows["wind_dir"] + 180)
     return kept.assign(
         **{f"{name}_key": _key(hashed, parts) for name, parts in KEYS.items()},
+        wind_east=np.sin(blows) * rows["wind_speed"],
+        wind_north=np.cos(blows) * rows["wind_speed"],
         late=(delay > LATE_AFTER).astype("float64").where(delay.notna()),
         delay=delay.clip(-30, 120).fillna(0.0),
         cancelled=rows["dep_time"].isna().astype("float64"),
@@ -107,7 +122,7 @@ def requests(as_of: date) -> pd.DataFrame:
 
 
 def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """The plan of each flight and the past of similar flights, up to the evening before."""
+    """The plan of each flight, the past of similar ones, and the weather of the evening before."""
     today = day["day"].iloc[0] if len(day) else history["day"].iloc[-1]
     age = (today - history["day"]).dt.days.to_numpy()
     arrived = history["late"].notna().to_numpy(dtype="float64")
@@ -129,6 +144,8 @@ def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
             found[f"{name}_yesterday"] = past.mean(late, yesterday, USUALLY_LATE, 10)
         if name == "flight":
             found["flight_count"] = past.total(weights[30] * arrived)
+    evening = _evening(history[age == 1]).reindex(day["origin"])
+    found |= {name: evening[name].to_numpy() for name in EVENING}
     departure = day["sched_dep"].dt
     hour = (departure.hour + departure.minute / 60).astype("float64")
     return pd.DataFrame(found, index=day.index).assign(
@@ -137,9 +154,19 @@ def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
         weekday=departure.day_of_week.astype("float64"),
         distance=day["distance"],
         departures=day.groupby("origin_hour_key")["distance"].transform("size").astype("float64"),
+        departures_before=day.groupby("origin")["sched_dep"].rank(method="min") - 1,
+        fullness=len(day) / max((age <= 28).sum() / 28, 1.0),
         origin=day["origin"],
         carrier=day["carrier"],
     )
+
+
+def _evening(yesterday: pd.DataFrame) -> pd.DataFrame:
+    """Weather at each airport from 20:00 on, and how far the pressure has risen since morning."""
+    hour = yesterday["hour"]
+    evening = yesterday[hour >= 20].groupby("origin")[[*AIR, *WIND]].mean()
+    morning = yesterday[hour.between(8, 12)].groupby("origin")["pressure"].mean()
+    return evening.assign(pressure_rise=evening["pressure"] - morning).add_prefix("evening_")
 
 
 def _hashed(values: pd.Series[Any]) -> np.ndarray:
@@ -163,11 +190,19 @@ OTHERS = [f"{name}_cancelled" for name in ("flight", "origin_hour", "carrier_ori
 OTHERS += ["flight_count", "hour", "hour_squared", "weekday", "distance", "departures"]
 NUMBERS = HISTORY + OTHERS
 
+of_the_day = make_pipeline(  # one value a day: in a small range, so that the penalty weighs more
+    SimpleImputer(), MinMaxScaler(feature_range=(-0.1, 0.1))
+)
 logistic = make_pipeline(
-    ColumnTransformer([("numbers", StandardScaler(), NUMBERS)]),
+    ColumnTransformer(
+        [
+            ("numbers", StandardScaler(), [*NUMBERS, "departures_before"]),
+            ("of_the_day", of_the_day, [*EVENING, "fullness"]),
+        ]
+    ),
     LogisticRegression(C=0.01, max_iter=200),
 )
-boosting = make_pipeline(
+boosting = make_pipeline(  # without values of the day, by which trees tell days apart
     ColumnTransformer([("numbers", "passthrough", NUMBERS)]),
     HistGradientBoostingClassifier(
         learning_rate=0.08,

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.metrics import average_precision_score, log_loss
 
 from deployments.flights import (
+    EVENING,
     FLOWN,
     HISTORY,
     NUMBERS,
@@ -124,11 +125,39 @@ def features_of(cleaned: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def test_features_are_whole_and_weather_is_none_of_them(cleaned: pd.DataFrame) -> None:
+def test_features_are_whole_and_weather_of_the_day_is_none_of_them(cleaned: pd.DataFrame) -> None:
     made = features_of(cleaned)
     assert not made.isna().to_numpy().any()
-    assert not {"temp", "wind_speed", "precip", "visib", "pressure"} & set(made)
+    assert not set(WEATHER) & set(made)
     assert not {"dep_delay", "air_time", "tailnum", "arr_delay"} & set(made)
+
+
+def test_weather_is_that_of_the_evening_before_at_the_airport(cleaned: pd.DataFrame) -> None:
+    before = cleaned[cleaned["day"] == JUDGED - pd.Timedelta(days=1)]
+    at_jfk = before[before["origin"] == "JFK"]
+    hour = at_jfk["sched_dep"].dt.hour
+    evening, morning = at_jfk[hour >= 20], at_jfk[hour.between(8, 12)]
+    made = features_of(cleaned)[lambda found: found["origin"] == "JFK"]
+    assert np.allclose(made["evening_temp"], evening["temp"].mean())
+    rise = evening["pressure"].mean() - morning["pressure"].mean()
+    assert np.allclose(made["evening_pressure_rise"], rise)
+    closed = cleaned[cleaned["day"] != JUDGED - pd.Timedelta(days=1)]
+    assert features_of(closed)[EVENING].isna().all(axis=None)
+
+
+def test_wind_blows_from_where_its_direction_says(raw: pd.DataFrame) -> None:
+    blown = clean(raw.head(2).assign(wind_dir=[270.0, 360.0], wind_speed=10.0))
+    assert np.allclose(blown["wind_east"], [10, 0])
+    assert np.allclose(blown["wind_north"], [0, -10])
+
+
+def test_departures_before_are_counted_at_each_airport(cleaned: pd.DataFrame) -> None:
+    made = features_of(cleaned)
+    today = cleaned[cleaned["day"] == JUDGED].reset_index(drop=True)
+    one = len(today) // 2
+    same = today["origin"] == today["origin"][one]
+    earlier = same & (today["sched_dep"] < today["sched_dep"][one])
+    assert made["departures_before"][one] == earlier.sum()
 
 
 def test_labels_that_come_late_leave_no_gap_in_the_features(cleaned: pd.DataFrame) -> None:
