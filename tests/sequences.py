@@ -242,7 +242,7 @@ class Nights(RuleBasedStateMachine):
         self.shown = True
 
     def same_night_again(self) -> None:
-        """It changes nothing, unless code or gate or a hold has changed, or another home ran it."""
+        """It changes nothing but after an edit, a release, an approval, or another home's night."""
         before, settled = champion_of(), self.settled
         self.run()
         assert not settled or champion_of() == before or before in self.withdrawn
@@ -275,8 +275,9 @@ class Nights(RuleBasedStateMachine):
         self.write_recipe()
 
     def backfill(self, back: int) -> None:
-        """Before the newest night of this home, which knows of those of another only if shared."""
-        newest = max(date.fromisoformat(r["as_of"]) for r in past_reports("toy", date.max))
+        """Before the newest night that this home has judged; another's it knows only if shared."""
+        judged = [one for one in past_reports("toy", date.max) if one["verdict"] != "HELD"]
+        newest = max(date.fromisoformat(one["as_of"]) for one in judged)
         before, as_of = self.kept(), newest - timedelta(days=back)
         decided = before.get(f"report {as_of}", {}).get("verdict")
         assert self.verdict(as_of) in ("KEPT", "HELD", decided)
@@ -346,7 +347,7 @@ class Nights(RuleBasedStateMachine):
             self.note("refusal")
         elif one.against == before:
             assert (outcome_of(state), champion_of()) == ("APPROVED", one.version)
-            self.shown = True
+            self.shown, self.settled = True, False
             self.note("approval")
         else:
             assert (state.is_failed(), champion_of()) == (True, before)
