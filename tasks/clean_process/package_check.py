@@ -142,11 +142,11 @@ def _unaltered(folder: Path, sha256: str | None) -> Check:
 
 def _size(folder: Path, bound: float) -> Check:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-    told = f"{size:.1f} MB, bound {bound:g} MB." + _raise("size_mb") * (size > bound)
+    told = f"{size:.1f} MB, bound {bound:g} MB." + _advice("size_mb") * (size > bound)
     return Check("size", size <= bound, told)
 
 
-def _raise(setting: str) -> str:
+def _advice(setting: str) -> str:
     return f" Make the model smaller, or raise {setting} in the spec's gate."
 
 
@@ -236,6 +236,6 @@ def _answers(found: dict[str, Any], expected: np.ndarray, gate: Gate) -> tuple[C
             "latency",
             latency <= bound,
             f"{latency:.0f} ms for 1,000 rows, bound {bound:g} ms."
-            + _raise("latency_ms") * (latency > bound),
+            + _advice("latency_ms") * (latency > bound),
         ),
     )

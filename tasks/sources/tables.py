@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -420,10 +420,12 @@ def _check_joined(one: Any, other: Any) -> None:
     types, kinds = pa.types, (one.type, other.type)
     texts = (types.is_string, types.is_large_string)
     bytes_ = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+
+    def has(tests: Sequence[Callable[[Any], bool]]) -> bool:
+        return any(is_one(kind) for is_one in tests for kind in kinds)
+
     for these, those in ((texts, bytes_), ((types.is_decimal,), (types.is_floating,))):
-        if any(map(any, ((is_one(k) for is_one in these) for k in kinds))) and any(
-            map(any, ((is_one(k) for is_one in those) for k in kinds))
-        ):
+        if has(these) and has(those):
             raise pa.ArrowTypeError(f"{kinds[0]} and {kinds[1]}")
     pa.unify_schemas([pa.schema([one]), pa.schema([other])], promote_options="permissive")
 

@@ -157,7 +157,8 @@ def test_old_predictions_are_graded_once_their_labels_come(as_it_was: Path) -> N
     live = as_it_was / "home" / "live" / "visits"
     found = json.loads((live / f"{ANSWERED}.json").read_text())
     (wanted,) = (day for day in EXPECTED["visits"]["live"] if day["day"] == str(ANSWERED))
-    assert found.pop("estimated") is not None  # nothing before said what to expect
+    if "estimated" not in wanted:  # the oldest code said nothing of what to expect
+        assert found.pop("estimated") is not None
     assert found == wanted
     assert (found["version"], found["previous_version"]) == ("2", "1")
 
