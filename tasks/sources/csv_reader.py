@@ -502,7 +502,7 @@ def _check_text(file: Path, what: str, encoding: str) -> bool:
     Returns:
         Whether a quote is behind a backslash: some programs mark so a quote within a value.
     """
-    read, escaped = 0, False
+    read, escaped, last = 0, False, ""
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
         for part in _parts(file):
@@ -522,7 +522,7 @@ def _check_text(file: Path, what: str, encoding: str) -> bool:
                     "encoding=)."
                 )
             read += len(part)
-            escaped = escaped or '\\"' in text
+            escaped, last = escaped or '\\"' in last + text, text[-1:]
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         raise _cut_off(what, "a character that ends in the middle") from None

@@ -164,6 +164,14 @@ def test_an_open_quote_swallows_no_row(case: str, file: Path) -> None:
         read(file, OPEN[case])
 
 
+def test_a_quote_behind_a_backslash_is_found_where_a_read_ends_between_them(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_reader, "AT_ONCE", 1)
+    with pytest.raises(SourceError, match="found a quote in line 2 that is not closed"):
+        read(file, OPEN["behind a backslash"])
+
+
 def test_quotes_within_values_stay(file: Path) -> None:
     text = b'a,b\n5" pipe,"two ""words"""\n"a\nb",c\n"C:\\a\\",d\n'
     expected = {"a": ['5" pipe', "a\nb", "C:\\a\\"], "b": ['two "words"', "c", "d"]}
