@@ -31,8 +31,8 @@ from tasks.spec import EXPANDING, Gate, ModelSpec, days
 
 LATE_AFTER = 15  # minutes
 USUALLY_LATE = 0.23
-WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "precip", "visib", "pressure")
 AIR = ("temp", "dewp", "humid", "wind_speed", "precip", "visib", "pressure")
+WEATHER = (*AIR, "wind_dir")
 WIND = ("wind_east", "wind_north")
 EVENING = [f"evening_{name}" for name in (*AIR, *WIND, "pressure_rise")]
 FLOWN = ("dep_time", "dep_delay", "arr_delay", "air_time")

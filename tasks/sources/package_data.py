@@ -96,7 +96,11 @@ def _damaged(place: Path, error: SourceError) -> SourceError:
 
 
 def _source_text(load: str) -> str:
-    """The text of the function that ``module:function`` names; the module is not imported."""
+    """The text of the function that ``module:function`` names, and of all that it uses there.
+
+    That is what the module's top level assigns, defines or imports, also by way of other names; the
+    module is not imported.
+    """
     module, _, name = load.partition(":")
     try:
         found = importlib.util.find_spec(module)
@@ -105,10 +109,33 @@ def _source_text(load: str) -> str:
     if found is None or found.origin is None:
         raise SourceError(f"load={load!r}: found no module {module!r}; expected 'module:function'.")
     text = Path(found.origin).read_text(encoding="utf-8")
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno])
-    raise SourceError(f"load={load!r}: {found.origin} has no function {name!r}.")
+    body = ast.parse(text).body
+    function = [one for one in body if isinstance(one, ast.FunctionDef) and one.name == name]
+    if not function:
+        raise SourceError(f"load={load!r}: {found.origin} has no function {name!r}.")
+    used: list[ast.stmt] = []
+    new: list[ast.stmt] = [*function]
+    while new:
+        used += new
+        names = {name for one in new for name in _names(one, ast.Load)}
+        new = [one for one in body if one not in used and names & _made(one)]
+    used.sort(key=lambda one: one.lineno)
+    return "\n".join(ast.get_source_segment(text, one) or "" for one in used)
+
+
+def _names(node: ast.AST, context: type[ast.expr_context]) -> set[str]:
+    """Names that are read, or set, within a node."""
+    named = (one for one in ast.walk(node) if isinstance(one, ast.Name))
+    return {one.id for one in named if isinstance(one.ctx, context)}
+
+
+def _made(statement: ast.stmt) -> set[str]:
+    """Names that a statement of the top level makes."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return {(one.asname or one.name).partition(".")[0] for one in statement.names}
+    return _names(statement, ast.Store)
 
 
 def _load(load: str) -> pd.DataFrame:

@@ -153,8 +153,8 @@ def with_ours(log: Log, lines: pd.DataFrame) -> Iterator[tuple[str, Scores]]:
 
     The second ranker learns that each basket counts the same, as it does in the metrics: its lines
     weigh the inverse of the ideal gain of the basket; it has fewer bins, which are slow to find
-    with weights. The third also knows the second of the
-    basket, as the published methods do, and has more trees and twice the products not bought.
+    with weights. The third also knows the second of the basket, as the published methods do, and
+    has more trees and twice the products not bought.
     """
     bought = of_baskets(log, lines)
     past = pd.concat([examples_before(log, bought, ago) for ago in range(1, STATES + 1)])

@@ -67,6 +67,28 @@ def test_another_recipe_makes_other_days(package: PackageDays, home: Path) -> No
     assert len(list((home / "data").iterdir())) == 2
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "folders"),
+    [
+        ("NAMES = 3", "NAMES = 4", 2),
+        ("return NAMES", "return NAMES + 0", 2),
+        ("UNUSED = 1", "UNUSED = 2", 1),
+    ],
+)
+def test_what_the_loader_uses_makes_other_days(
+    package: PackageDays, home: Path, tmp_path: Path, old: str, new: str, folders: int
+) -> None:
+    """A constant, also by way of a helper, is part of the recipe; what it does not use is not."""
+    (module,) = tmp_path.glob("loader_*.py")
+    used = "NAMES = 3\nUNUSED = 1\ndef names():\n    return NAMES\n"
+    text = used + LOADER.replace('    print("loaded")\n', "    names()\n", 1)
+    module.write_text(text)
+    package.list_days(date.max)
+    module.write_text(text.replace(old, new))
+    package.list_days(date.max)
+    assert len(list((home / "data").iterdir())) == folders
+
+
 def test_two_processes_make_them_once(package: PackageDays, tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from datetime import date;"
