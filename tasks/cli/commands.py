@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 
 Settings = TypeVar("Settings", bound="BaseModel")
+NO_NAME = "expected the name of a model in the registry, such as groceries, or its path/to/file.py"
 
 
 def begin(parser: argparse.ArgumentParser, *, loads: bool = False) -> None:
@@ -172,7 +173,7 @@ def run_rollback(rollback: Callable[..., Any]) -> None:
     asked = rollback_parser().parse_args()
     config = _settings(
         RollbackConfig,
-        model=_registered(asked),
+        model=registered_model(asked),
         to=asked.to,
         why=asked.why,
         release=asked.release,
@@ -189,7 +190,7 @@ def run_approve(approve: Callable[..., Any]) -> None:
     asked = approve_parser().parse_args()
     config = _settings(
         ApproveConfig,
-        model=_registered(asked),
+        model=registered_model(asked),
         by=asked.by,
         why=asked.why,
         refuse=asked.refuse,
@@ -309,16 +310,23 @@ def _settings(kind: type[Settings], **given: object) -> Settings:
         return kind(**given)
     except ValidationError as error:
         fault = error.errors()[0]
-        words = f"--{fault['loc'][0]}: found {shown(fault['input'])}, {fault['msg']}"
+        said = NO_NAME if fault["type"] == "string_pattern_mismatch" else fault["msg"]
+        words = f"--{fault['loc'][0]}: found {shown(fault['input'])}, {said}"
         sys.exit(fail(words, 2))
 
 
-def _registered(asked: argparse.Namespace) -> str:
-    """The registered model that a command is about: that of the partition, where it names one."""
-    if asked.partition is None:
-        return str(asked.model)
+def registered_model(asked: argparse.Namespace) -> str:
+    """The name in the registry of the model that a command is about.
+
+    A file or a module gives the name in its spec. Where the command names a partition, it is that
+    partition's model.
+    """
+    model = str(asked.model)
     try:
-        return model_name(asked.model, asked.partition)
+        if model.endswith(".py") or ":" in model:
+            with own_stdout():
+                model = load_spec(model).name
+        return model if asked.partition is None else model_name(model, asked.partition)
     except SpecError as error:
         sys.exit(fail(str(error), error.exit_code))
 

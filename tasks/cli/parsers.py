@@ -44,8 +44,7 @@ def rollback_parser() -> argparse.ArgumentParser:
         epilog="Exit code: 0 rolled back, released or retired; 2 no suitable earlier version, or "
         "nothing is held or to retire; 1 failure.",
     )
-    parser.add_argument("--model", required=True, metavar="NAME", help="name in the registry")
-    _add_partition(parser)
+    _add_registered(parser)
     parser.add_argument("--to", type=int, metavar="VERSION", help="default: the previous champion")
     parser.add_argument(
         "--why", default="no reason given", help="recorded on the version that is rolled back"
@@ -73,8 +72,7 @@ def approve_parser() -> argparse.ArgumentParser:
         epilog="Exit code: 0 approved or refused; 2 no version waits, or it was judged against "
         "another champion; 1 failure.",
     )
-    parser.add_argument("--model", required=True, metavar="NAME", help="name in the registry")
-    _add_partition(parser)
+    _add_registered(parser)
     parser.add_argument("--by", required=True, metavar="NAME", help="who decides; recorded")
     parser.add_argument("--why", required=True, metavar="REASON", help="recorded as well")
     parser.add_argument(
@@ -160,7 +158,10 @@ def _night_parser(prog: str, description: str, epilog: str) -> argparse.Argument
     return parser
 
 
-def _add_partition(parser: argparse.ArgumentParser) -> None:
+def _add_registered(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", required=True, metavar="NAME", help="name in the registry, or its model file"
+    )
     parser.add_argument(
         "--partition",
         metavar="VALUE",

@@ -45,12 +45,14 @@ class PastNight:
 
     Attributes:
         spec: The model.
+        named: How it was named, as on the command line.
         as_of: As-of date.
         report: The night's ``report.json``.
         days: Every day that the night saw, with its fingerprint.
     """
 
     spec: ModelSpec
+    named: str
     as_of: date
     report: Report
     days: Mapping[date, str]
@@ -162,7 +164,7 @@ class PastNight:
                 f"{self}: the store has no {KINDS[kind]} of {missing[0]} and {len(missing) - 1:,} "
                 "more: the model's code has been edited since, the night rejected them, or the "
                 "store has cleared them away. Take the code of that night, or run the night again: "
-                f"python flows/retrain.py --model {self.spec.name} --as-of {self.as_of}"
+                f"python flows/retrain.py --model {self.named} --as-of {self.as_of}"
             )
         return {name: refs[key] for name, key in keys.items()}
 
@@ -194,4 +196,4 @@ def open_night(model: str, as_of: date | str) -> PastNight:
     kept = archive.report_folder(spec.name, day) / archive.DAYS
     seen = dict(read_json(kept)) if kept.is_file() else {}
     days = {date.fromisoformat(each): mark for each, mark in seen.items()}
-    return PastNight(spec, day, found[0], days)
+    return PastNight(spec, model, day, found[0], days)

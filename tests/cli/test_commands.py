@@ -19,7 +19,8 @@ import psutil
 import pytest
 
 from tasks.cli import commands, embedded_server
-from tests.nights import COMMAND, PROJECT
+from tasks.cli.parsers import rollback_parser
+from tests.nights import COMMAND, PROJECT, write_model
 
 REPORT = {
     "model": "toy",
@@ -207,6 +208,22 @@ def test_a_state_directory_that_cannot_be_made_is_one_clear_line(
     monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / "file" / "home"))
     said = refused(address, capsys, 2)
     assert "file/home cannot be created: Not a directory. Set NIGHTLY_HOME to a directory" in said
+
+
+def test_a_change_of_the_champion_takes_a_model_as_a_night_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_model(tmp_path / "visitors.py", tmp_path)
+    parser = rollback_parser()
+    named = {
+        given: commands.registered_model(parser.parse_args(["--model", *given.split()]))
+        for given in ("toy", str(file), "tests.toy:toy", f"{file} --partition JFK", "a.__2e")
+    }
+    assert list(named.values()) == ["toy", "toy", "toy", "toy._j_f_k", "a.__2e"]
+    with pytest.raises(SystemExit) as ended:
+        commands.registered_model(parser.parse_args(["--model", f"{tmp_path}/none.py"]))
+    assert ended.value.code == 2
+    assert "none.py" in capsys.readouterr().err
 
 
 def test_help_names_every_option_and_exit_code(home: Path) -> None:
