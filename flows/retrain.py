@@ -28,7 +28,7 @@ from tasks.steps.release import (
 from tasks.steps.report import end_again, end_night, publish_report
 from tasks.steps.shadow import follow_shadow
 from tasks.steps.task_runner import ChosenRunner
-from tasks.steps.train import fit_candidate, ship_challenger
+from tasks.steps.train import collect_fits, fit_candidate, leave_out, ship_challenger
 from tasks.steps.waiting import begin_shadow, wait_for_person
 
 
@@ -55,11 +55,12 @@ def retrain(config: RetrainConfig) -> State:
             live = revert_champion(night, live)
 
         examples = extract_features(night, clean)
+        drift = measure_drift(night, clean, examples)
+        examples = leave_out(night, examples, drift)
         fits = [fit_candidate.submit(night, examples, name) for name in examples.candidates]
         champion = score_champion(night, examples)
         leaks = look_for_leaks(night, clean, examples)
-        drift = measure_drift(night, clean, examples)
-        made = [fit.result(raise_on_failure=False) for fit in fits]
+        made = collect_fits(night, examples, fits)
         signs = (*leaks, drift.check)
         fleet = open_fleet(night, clean, examples)
         night = share_error(night, fleet)

@@ -75,6 +75,16 @@ def bet(capital: Capital, differences: Sequence[float]) -> Capital:
     return Capital(capital.days + len(found), squares, tuple(logs.tolist()))
 
 
+def most(capital: Capital, days: int) -> float:
+    """What a capital can become at most in so many further days, each of which a bet wins.
+
+    Args:
+        capital: The capital before them.
+        days: How many.
+    """
+    return capital.e_value * math.exp(days * math.log(2) / ALIKE)
+
+
 def e_values(differences: Floats) -> Floats:
     """The capital after each day, along the last axis, beginning with 1; days must be finite."""
     logs = _log_factors(np.asarray(differences, dtype=np.float64), Capital()).cumsum(axis=-2)

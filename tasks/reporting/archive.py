@@ -47,8 +47,14 @@ def newest_contests(model: str, until: date) -> dict[str, Any] | None:
         model: Name of the model.
         until: Its as-of date at most: the same night again must not begin them twice.
     """
+    newest = newest_with_contests(model, until)
+    return newest["contests"] if newest else None
+
+
+def newest_with_contests(model: str, until: date) -> Report | None:
+    """The report of the newest night that kept contests, up to an as-of date."""
     past = (report for report in _newest_first(model) if report["as_of"] <= until.isoformat())
-    return next((kept for report in past if (kept := report.get("contests"))), None)
+    return next((report for report in past if report.get("contests")), None)
 
 
 def keep_days(model: str, as_of: date, days: Mapping[date, str]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tasks.monitoring.live_days import Live
     from tasks.predictions.publish import Predictions
     from tasks.promotion.checks import Verdict
+    from tasks.promotion.left_out import LeftOut
     from tasks.promotion.shadow import Shadow
     from tasks.registry.anchors import Anchor
     from tasks.registry.versions import Champion
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         DriftPart,
         Estimates,
         FleetPart,
+        LeftOutPart,
         Report,
         Rows,
         ShadowPart,
@@ -84,6 +86,7 @@ class JudgedFacts:
         version: The version that was registered, if any.
         contests: ``Contests`` as JSON, after tonight; None where there are none.
         shadow: The version in its shadow nights, if any.
+        left_out: Recipes that were not fitted.
     """
 
     challenger: str
@@ -95,6 +98,7 @@ class JudgedFacts:
     version: str | None = None
     contests: dict[str, Any] | None = None
     shadow: Shadow | None = None
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ def build_report(night: NightFacts) -> Report:
         "waiting": waiting(night),
         "shadow": shadow(night),
         "candidates": candidates(judged),
+        "left_out": left_out(judged),
         "metrics": comparison(judged),
         "looks": looks(
             judged, night.champion, night.spec.gate.within(night.share).recipe_confidence
@@ -306,6 +311,19 @@ def candidates(judged: JudgedFacts | None) -> dict[str, CandidatePart]:
         name: {"metrics": measured[name], "seconds": fit.seconds, "rows": fit.rows}
         for name, fit in judged.fits.items()
         if name in measured
+    }
+
+
+def left_out(judged: JudgedFacts | None) -> dict[str, LeftOutPart]:
+    """Every recipe that was not fitted: its evidence, and when it is fitted at the latest."""
+    return {
+        name: {
+            "days": found.proof.days,
+            "e_value": found.proof.e_value,
+            "needed": found.proof.needed,
+            "due": found.due.isoformat(),
+        }
+        for name, found in (judged.left_out if judged else {}).items()
     }
 
 

@@ -70,6 +70,15 @@ class CandidatePart(TypedDict):
     rows: int
 
 
+class LeftOutPart(TypedDict):
+    """A recipe that was not fitted: its evidence, and the night that fits it at the latest."""
+
+    days: int
+    e_value: float
+    needed: float
+    due: str
+
+
 class SplitPart(TypedDict):
     """Days to train on and days held out."""
 
@@ -151,6 +160,7 @@ class Report(TypedDict):
     waiting: WaitingPart | None
     shadow: NotRequired[ShadowPart | None]
     candidates: dict[str, CandidatePart]
+    left_out: NotRequired[dict[str, LeftOutPart]]
     metrics: dict[str, Estimates]
     looks: dict[str, Any]
     contests: dict[str, Any] | None

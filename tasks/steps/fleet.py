@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect.cache_policies import NO_CACHE
@@ -35,7 +35,7 @@ from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
 from tasks.steps.state import Cleaned, Examples, Judged, Night
 from tasks.steps.task_runner import spread
-from tasks.steps.train import fit_candidate, refit_challenger
+from tasks.steps.train import find_left_out, fit_candidate, refit_challenger
 from tasks.steps.waiting import wait_for_person
 from tasks.store import files, frames
 from tasks.store.leases import LeaseLostError
@@ -43,8 +43,11 @@ from tasks.store.state_database import StateOutageError
 from tasks.training import stored_fits
 
 if TYPE_CHECKING:
+    from datetime import date
+
     import pandas as pd
 
+    from tasks.promotion.left_out import LeftOut
     from tasks.reporting.report_schema import FleetPart, PartitionRow
     from tasks.spec.model_spec import ModelSpec
 
@@ -71,6 +74,7 @@ class Plan:
         why: The reason, as a sentence.
         champion: Version of its champion, if any.
         rows: Its examples in training and holdout.
+        left_out: Recipes that are not fitted tonight.
     """
 
     value: str
@@ -80,6 +84,7 @@ class Plan:
     why: str = ""
     champion: str | None = None
     rows: int = 0
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -205,7 +210,7 @@ def fit_partitions(night: Night, clean: Cleaned, examples: Examples, part: Seque
     for plan in part:
         member = _member(night, clean, examples, plan, by_value[plan.value])
         training = member.examples.of(member.examples.split.train)
-        for name in examples.candidates:
+        for name in member.examples.candidates:
             with suppress(Exception):
                 stored_fits.fit_and_keep(load_spec(member.night.model), name, training)
 
@@ -319,29 +324,39 @@ def _plan(
         return replace(plan, status=Status.HELD, why=why)
     if thin:
         return replace(plan, status=Status.KEPT, why=f"{thin}; its champion stays")
-    return plan
+    return replace(plan, left_out=find_left_out(_night_of(night, plan), examples))
+
+
+def _night_of(night: Night, plan: Plan) -> Night:
+    return replace(
+        night,
+        model=f"{full_name(night.model)}@{plan.value}",
+        name=plan.name,
+        key=hashlib.sha256(f"{night.key} {plan.name}".encode()).hexdigest(),
+        share=plan.share,
+    )
 
 
 def _member(
     night: Night, clean: Cleaned, examples: Examples, plan: Plan, parts: pd.DataFrame
 ) -> _Member:
-    key = hashlib.sha256(f"{night.key} {plan.name}".encode()).hexdigest()
-    own = replace(
-        night,
-        model=f"{full_name(night.model)}@{plan.value}",
-        name=plan.name,
-        key=key,
-        share=plan.share,
-    )
     refs = partitions.part_refs(parts, clean.refs, examples=False)
     made = partitions.part_refs(parts, examples.refs, examples=True)
     rows = sum(ref.rows for ref in refs.values())
     counts = {"rows_in": rows, "accepted": rows, "quarantined": 0, "duplicates": 0}
     return _Member(
-        own,
+        _night_of(night, plan),
         replace(clean, refs=refs, rows=counts, rejected={}),
-        replace(examples, refs=made, done=time.time()),
+        _examples_of(examples, plan, made, tuple(load_spec(night.model).candidates)),
     )
+
+
+def _examples_of(
+    common: Examples, plan: Plan, refs: dict[date, frames.Ref], candidates: tuple[str, ...]
+) -> Examples:
+    """The partition's examples, with those of the spec's candidates that it fits."""
+    own = replace(common, refs=refs, done=time.time(), candidates=candidates)
+    return own.without(plan.left_out)
 
 
 def _judge(
@@ -351,12 +366,9 @@ def _judge(
     night, examples = member.night, member.examples
     spec, client = load_spec(night.model), open_registry()
     grade_predictions.fn(night, member.clean)  # keeps the anchor
-    made: list[Any] = []
-    for name in examples.candidates:
-        try:
-            made.append(fit_candidate.fn(night, examples, name))
-        except NightlyError as error:
-            made.append(error)
+    made = _fits(night, examples, examples.candidates)
+    if not any(isinstance(one, dict) for one in made):
+        made += _fits(night, examples, tuple(examples.left_out))
     champion = score_champion.fn(night, examples)
     judged = judge_night.fn(night, examples, made, champion, signs, drawn=False)
     child = runs.log_night(client, partition_run(night, judged, run))
@@ -368,6 +380,17 @@ def _judge(
     client.set_terminated(child)
     log.info("fleet     %s: version %s is registered", spec.name, version)
     return Registered(night, examples, judged, shipped, version)
+
+
+def _fits(night: Night, examples: Examples, names: Sequence[str]) -> list[Any]:
+    """Each candidate's fit, or the error it raised."""
+    made: list[Any] = []
+    for name in names:
+        try:
+            made.append(fit_candidate.fn(night, examples, name))
+        except NightlyError as error:
+            made.append(error)
+    return made
 
 
 def _checked(made: Sequence[Registered]) -> list[Judged | Exception]:

@@ -26,6 +26,7 @@ from tasks.promotion.anchor import (
 from tasks.promotion.contests import Contests
 from tasks.promotion.gate import too_large
 from tasks.promotion.holds import held_candidates
+from tasks.promotion.left_out import told
 from tasks.registry import anchors, holds, versions
 from tasks.registry.client import list_versions, open_registry
 from tasks.reporting.archive import last_judged, newest_contests, past_reports
@@ -218,6 +219,7 @@ def judge_night(
     fits, faults = usable_fits(made)
     evidence = _read_evidence(spec, examples, fits, incumbent)
     found = settled(night, examples, list(fits))
+    left_out = {name: one for name, one in examples.left_out.items() if name not in fits}
     decided = verdict.decide(
         spec,
         evidence,
@@ -225,7 +227,7 @@ def judge_night(
         checked,
         retired=incumbent.retired,
         refused=_too_large(spec, fits) | _refused(night, examples, found, incumbent),
-        notes=(*_searched(found), *faults),
+        notes=(*_searched(found), *faults, *told(left_out)),
         contests=_contests_before(night),
         code=digest(spec),
         anchors=_anchors_of(spec, night, incumbent),
@@ -245,6 +247,7 @@ def judge_night(
         done=done,
         prediction_interval=decided.prediction_interval,
         contests=decided.contests.to_json() if decided.contests else None,
+        left_out=left_out,
     )
 
 

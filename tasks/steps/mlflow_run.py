@@ -87,6 +87,7 @@ def _verdict_tags(spec: ModelSpec, judged: Judged) -> dict[str, str]:
         "verdict": judged.verdict.status,
         "challenger": judged.challenger,
         "spec_digest": digest(spec),
+        **({"left_out": ", ".join(judged.left_out)} if judged.left_out else {}),
     }
 
 

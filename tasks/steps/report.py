@@ -160,6 +160,7 @@ def judged_facts(
         prediction_interval=judged.prediction_interval,
         contests=judged.contests,
         shadow=judged.shadow,
+        left_out=judged.left_out,
         run=run,
         version=version,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from tasks.training import fit
 
 if TYPE_CHECKING:
     from tasks.promotion.checks import Verdict
+    from tasks.promotion.left_out import LeftOut
     from tasks.promotion.shadow import Shadow
     from tasks.registry.anchors import Anchor
     from tasks.registry.holds import Hold
@@ -100,6 +101,8 @@ class Examples:
         candidates: Names of the recipes to fit.
         seconds: Seconds spent.
         done: When they were ready, in seconds since the epoch.
+        left_out: The other recipes, which are not fitted tonight.
+        drifted: Whether a column has drifted far, so that every recipe is fitted.
     """
 
     refs: dict[date, frames.Ref]
@@ -108,10 +111,17 @@ class Examples:
     candidates: tuple[str, ...]
     seconds: float
     done: float
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
+    drifted: bool = False
 
     def of(self, days: tuple[date, ...]) -> list[frames.Ref]:
         """References to the examples of these days."""
         return [self.refs[day] for day in days]
+
+    def without(self, left_out: Mapping[str, LeftOut]) -> Examples:
+        """The same, with these of the recipes left out."""
+        fitted = tuple(name for name in self.candidates if name not in left_out)
+        return replace(self, candidates=fitted, left_out=left_out)
 
 
 @dataclass(frozen=True)
@@ -171,6 +181,7 @@ class Judged:
         prediction_interval: Prediction interval of the primary metric on a live day.
         contests: Contests of other recipes with the champion's, after tonight, as JSON.
         shadow: The version in its shadow nights, or that has ended them tonight, if any.
+        left_out: The recipes that were not fitted.
     """
 
     verdict: Verdict
@@ -184,6 +195,7 @@ class Judged:
     prediction_interval: dict[str, float] | None = None
     contests: dict[str, Any] | None = None
     shadow: Shadow | None = None
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
 
 
 def seconds_since(started: float) -> float:

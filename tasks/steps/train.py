@@ -5,10 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from prefect.context import TaskRunContext
 
+from tasks.promotion import left_out
+from tasks.promotion.contests import Contests
+from tasks.registry import versions
+from tasks.registry.client import open_registry
+from tasks.reporting.archive import newest_with_contests
+from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
 from tasks.steps.caching import cached_task, if_whole
 from tasks.steps.task_runner import on_workers
@@ -16,6 +23,10 @@ from tasks.store import frames, models
 from tasks.training import fit, stored_fits, tuning
 
 if TYPE_CHECKING:
+    from prefect.futures import PrefectFuture
+
+    from tasks.monitoring.drift import Drifted
+    from tasks.promotion.left_out import LeftOut
     from tasks.spec.model_spec import ModelSpec
     from tasks.steps.state import Examples, Judged, Night
 
@@ -90,6 +101,62 @@ def fit_candidate(night: Night, examples: Examples, candidate: str) -> dict[str,
     )
     log.info("fit       %s on %s examples in %.1f s", candidate, f"{made.rows:,}", made.seconds)
     return asdict(made)
+
+
+def leave_out(night: Night, examples: Examples, drift: Drifted) -> Examples:
+    """The examples without the recipes that are not fitted tonight; none where inputs drifted."""
+    if any(shift.alarming for shift in drift.shifts):
+        return replace(examples, drifted=True)
+    found = find_left_out(night, examples)
+    for line in left_out.told(found):
+        log.info("fit       %s", line)
+    return examples.without(found)
+
+
+def find_left_out(night: Night, examples: Examples) -> dict[str, LeftOut]:
+    """The recipes that tonight could not promote (``tasks.promotion.left_out``).
+
+    What nights before tonight have recorded decides, so that the same night again leaves out the
+    same. There are none where the champion is not the one that the last of them left; a backfill
+    does as the night did, whoever is champion now.
+    """
+    spec = load_spec(night.model)
+    last = newest_with_contests(night.name, night.as_of - timedelta(days=1))
+    if last is None or last["contests"] is None or examples.drifted:
+        return {}
+    calendar = spec.calendar_of(night.days)
+
+    def night_in(nights: int) -> date:
+        found = night.as_of
+        for _ in range(nights):
+            found = calendar.next_open(found)
+        return found
+
+    found = left_out.leave_out(
+        spec,
+        Contests.from_json(last["contests"]),
+        recipe=last["champion"]["candidate"],
+        code=digest(spec),
+        held_out=examples.split.holdout,
+        night_in=night_in,
+        share=night.share,
+    )
+    if not found or night.backfill:
+        return found
+    champion = versions.read_champion(open_registry(), night.name, before_night=night.key)
+    same = champion is not None and champion.version == last["champion"]["version"]
+    return found if same else {}
+
+
+def collect_fits(
+    night: Night, examples: Examples, fits: Sequence[PrefectFuture[Any]]
+) -> list[dict[str, Any] | BaseException]:
+    """What came of each fit; where none succeeded, the recipes left out are fitted after all."""
+    made = [fit.result(raise_on_failure=False) for fit in fits]
+    if any(isinstance(one, dict) for one in made):
+        return made
+    late = [fit_candidate.submit(night, examples, name) for name in examples.left_out]
+    return made + [fit.result(raise_on_failure=False) for fit in late]
 
 
 def spec_and_refs(

@@ -22,8 +22,9 @@ from tasks.evaluation.evaluate import evaluate_days
 from tasks.features import cleaning
 from tasks.features.examples import prepare_examples
 from tasks.metrics.base import Floats
-from tasks.promotion.betting import e_values
+from tasks.promotion.betting import ALIKE, e_values
 from tasks.promotion.contests import YEAR, needed, share_of
+from tasks.promotion.left_out import FEWEST, wait_of
 from tasks.spec import Gate
 from tasks.spec.loading import load_spec
 from tasks.store import files, frames
@@ -92,10 +93,8 @@ def main() -> None:
         gain = sign * (honest - daily[name])
         found = np.isfinite(gain)
         for count in (1, 4, 8):
-            first = promoted_on(
-                *draw(gain[found], daily[name][found], given.years, NIGHTS, random),
-                share_of(1, count),
-            )
+            drawn = draw(gain[found], daily[name][found], given.years, NIGHTS, random)
+            first = promoted_on(*drawn, share_of(1, count))
             month = share(int((first < MONTH).sum()), given.years)
             print(
                 f"| {gain[found].mean() / daily[name][found].mean():.1%} "
@@ -103,6 +102,18 @@ def main() -> None:
                 f"| {np.median(first) + 1:g} |",
                 flush=True,
             )
+    print("\n| recipe | promoted | on another night where left out | nights fitted |")
+    print("|---|---|---|---|")
+    part = share_of(1, 4)
+    for step in np.linspace(-1, 1, 9) * gap.std():
+        gains, base = draw(gap - gap.mean() + step, level, given.years, NIGHTS, random)
+        fitted = fitted_on(gains, part)
+        first, rarely = promoted_on(gains, base, part), promoted_on(gains, base, part, fitted)
+        print(
+            f"| {step / level.mean():+.1%} | {np.isfinite(first).mean():.1%} "
+            f"| {(first != rarely).sum()} | {fitted.mean():.0%} |",
+            flush=True,
+        )
 
 
 def errors(
@@ -144,11 +155,38 @@ def draw(
     return gains[at], level[at]
 
 
-def promoted_on(gains: Floats, level: Floats, share: float) -> Floats:
-    """The night, from 0, on which each year's recipe is promoted; infinite where it never is."""
+def promoted_on(
+    gains: Floats, level: Floats, share: float, fitted: np.ndarray | bool = True
+) -> Floats:
+    """The night, from 0, on which each year's recipe is promoted; infinite where it never is.
+
+    Args:
+        gains: How much better it was, day by day.
+        level: The metric that they are gains over.
+        share: Its share of the year.
+        fitted: Nights on which it is fitted.
+    """
     proven = e_values(gains)[:, HOLDOUT - 1 :] >= needed(share, GATE.recipe_confidence)
-    passed = proven & (over_holdout(gains) / over_holdout(level) >= GATE.gain)
+    passed = proven & (over_holdout(gains) / over_holdout(level) >= GATE.gain) & fitted
     return np.where(passed.any(axis=1), passed.argmax(axis=1), math.inf)
+
+
+def fitted_on(gains: Floats, share: float) -> np.ndarray:
+    """On which nights each year's recipe is fitted (``tasks.promotion.left_out``)."""
+    capital = np.pad(e_values(gains), ((0, 0), (1, 0)), constant_values=1.0)
+    rows, nights = np.arange(len(gains)), gains.shape[1] - HOLDOUT + 1
+    asked, wait = needed(share, GATE.recipe_confidence), wait_of(HOLDOUT)
+    counted = np.zeros(len(gains), int)
+    found = np.zeros((len(gains), nights), bool)
+    for night in range(nights):
+        newest = night + HOLDOUT
+        waiting = np.minimum(newest - counted, HOLDOUT)
+        stands = capital[rows, counted]
+        highest = stands * np.exp(waiting * np.log(2) / ALIKE)
+        behind = (counted >= FEWEST) & (stands < 1) & (highest < asked)
+        found[:, night] = ~(behind & (waiting < wait))
+        counted = np.where(found[:, night], newest, counted)
+    return found
 
 
 def formerly_promoted(gains: Floats, level: Floats) -> np.ndarray:

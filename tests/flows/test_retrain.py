@@ -13,6 +13,7 @@ from uuid import UUID
 import pandas as pd
 import pytest
 
+from tasks.reporting.archive import report_folder
 from tasks.spec import Gate
 from tests import nights
 from tests.nights import (
@@ -255,8 +256,18 @@ def test_a_harmed_store_is_made_again(place: Place) -> None:
     assert after["days"]["new"] == 41
 
 
-def test_an_altered_twin_keeps_the_champion(place: Place) -> None:
+def test_an_altered_twin_keeps_the_champion_and_recipes_without_a_chance_are_left_out(
+    place: Place,
+) -> None:
+    from tasks.registry.client import open_registry
+
     champion = champion_of()
+    file = report_folder("toy", nth_day(41)) / "report.json"
+    before = json.loads(file.read_text())
+    for contest in before["contests"]["running"]:
+        assert contest["recipe"] in {"constant", "tree"}
+        contest["capital"]["days"] = 14
+    file.write_text(json.dumps(before))
     for file in (place.home / "artifacts").rglob("twin/model.skops"):
         file.write_bytes(file.read_bytes()[:-1])
     write_more(place.days, 42, 42)
@@ -265,6 +276,14 @@ def test_an_altered_twin_keeps_the_champion(place: Place) -> None:
     assert f"The champion, version {champion}, cannot be scored" in report["reasons"][0]
     assert "was altered" in report["reasons"][0]
     assert champion_of() == champion
+    assert set(report["candidates"]) == {"logistic"}
+    assert {name: found["due"] for name, found in report["left_out"].items()} == dict.fromkeys(
+        ("constant", "tree"), str(nth_day(44))
+    )
+    assert report["reasons"][-1].startswith("Not fitted tonight, because no new day could prove")
+    run = open_registry().get_run(report["challenger"]["run_id"])
+    assert run.data.tags["left_out"] == "constant, tree"
+    assert report["contests"]["running"] == before["contests"]["running"]
 
 
 def test_changed_content_and_code_are_seen(place: Place) -> None:
