@@ -2,31 +2,46 @@
 
     PYTHONPATH=. python tests/benchmarks/live.py --model flights --nights 30 --home /tmp/live
 
-Runs ``flows/retrain.py`` once for each as-of date, and once more for the last day's labels, against
-one Prefect server. The home is kept, with the page of its nights under ``reports/``; a run that was
-cut off goes on where it was.
+The retrain flow runs once for each as-of date, and once more for the last day's labels, in this
+process and without Prefect's engine (``tests/inline.py``); packages are loaded in clean processes
+as ever. The home is kept, with the page of its nights under ``reports/``; a run that was cut off
+goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.compare import NIGHT, measure, prefect_server
-
 
 def run_nights(model: str, first: date, nights: int, home: Path) -> Iterator[dict[str, Any]]:
     """The report of each night, in turn."""
-    with tempfile.TemporaryDirectory() as place, prefect_server(Path(place)) as server:
-        places = {"NIGHTLY_HOME": str(home), "PREFECT_HOME": place, "PREFECT_API_URL": server.url}
+    os.environ |= {
+        "NIGHTLY_HOME": str(home),
+        "OMP_NUM_THREADS": "1",
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_LOGGING_LEVEL": "ERROR",
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    }
+    from tasks.clean_process.template import leave_template
+    from tasks.cli.environment import set_defaults
+
+    set_defaults()
+    leave_template()
+
+    from flows.retrain import retrain
+    from tasks.steps.config import RetrainConfig
+    from tests.inline import without_engine
+
+    with without_engine():
         for number in range(nights):
             as_of = first + timedelta(days=number)
-            cost = measure([NIGHT, "--model", model, "--as-of", as_of, "--json"], places)
-            yield cost.found
+            state = retrain(RetrainConfig(model=model, as_of=as_of), return_state=True)
+            yield state.result()
 
 
 def to_line(report: Mapping[str, Any], lived: Mapping[str, Any] | None) -> str:
