@@ -156,12 +156,13 @@ def build_model(content: bytes, trusted: Sequence[str], where: str) -> Any:
         TypesError: Where it holds another type, or cannot be built again.
     """
     import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
 
-    unknown = untrusted_types(content, trusted)
-    if unknown:
-        raise TypesError(f"{where}: {way_out(unknown)}")
     try:
         return skops.io.loads(content, trusted=list(trusted))
+    except UntrustedTypesFoundException as error:
+        unknown = untrusted_types(content, trusted)
+        raise TypesError(f"{where}: {way_out(unknown)}") from error
     except Exception as error:
         raise TypesError(
             f"{where} cannot be built again: {type(error).__name__}: {error}."
