@@ -44,12 +44,13 @@ def separations(truths: np.ndarray, values: np.ndarray) -> np.ndarray:
     Returns:
         Areas from 0.5 to 1, shape (outcomes, columns); 0.5 where there is only one outcome.
     """
-    from scipy.stats import rankdata
-
     yes, there = truths.astype(np.float64), np.isfinite(values)
-    ranks = np.where(there, rankdata(np.where(there, values, np.inf), axis=0), 0.0)
     positive, known = yes.T @ there, there.sum(axis=0)
-    wins = yes.T @ ranks - positive * (positive + 1) / 2
+    sums = [
+        _rank_sums(truths[some], column[some])
+        for some, column in zip(there.T, values.T, strict=True)
+    ]
+    wins = np.reshape(sums, positive.T.shape).T - positive * (positive + 1) / 2
     area = _ratio(wins, positive * (known - positive), 0.5)
     every = yes.sum(axis=0)[:, None]
     present = _ratio(positive, every, 0.0) - _ratio(known - positive, len(yes) - every, 0.0)
@@ -57,6 +58,17 @@ def separations(truths: np.ndarray, values: np.ndarray) -> np.ndarray:
     alone = np.where(both, 0.5 + np.abs(present) / 2, 0.5)
     best: np.ndarray = np.maximum.reduce([area, 1 - area, alone])
     return best
+
+
+def _rank_sums(truths: np.ndarray, column: np.ndarray) -> list[float]:
+    """Each outcome's sum of ranks, counted from 1; equal values share the mean of theirs."""
+    ordered = np.sort(column)
+
+    def rank_sum(part: np.ndarray) -> float:
+        ends = [np.searchsorted(ordered, part, side).sum() for side in ("left", "right")]
+        return float(sum(ends) + len(part)) / 2
+
+    return [rank_sum(np.sort(column[yes])) for yes in truths.astype(bool).T]
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, otherwise: float) -> np.ndarray:
