@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -494,11 +495,59 @@ def _read_parquet(file: Path, what: str) -> Any:
 
     try:
         with pq.ParquetFile(file) as opened:
-            return opened.read(use_threads=False)
+            named = opened.schema_arrow
+            if (kept := _of_any_length(named)) == named:
+                return opened.read(use_threads=False)
+        with pq.ParquetFile(file, metadata=_without_arrow_types(file)) as opened:
+            return opened.read(use_threads=False).cast(kept)
     except (OSError, pa.ArrowException) as error:
         said = str(error).splitlines()[0].rstrip(".")
         broken = _broken(what, f"nothing that can be read ({said})")
         raise disk_fault(f"{what}: cannot be read", error) or broken from error
+
+
+def _of_any_length(schema: Any) -> Any:
+    """The schema with lists of any length for those of a fixed one.
+
+    Arrow cannot read a fixed one from a file where a list is missing.
+    """
+    import pyarrow as pa
+
+    def loose(kind: Any) -> Any:
+        if pa.types.is_struct(kind):
+            return pa.struct([field.with_type(loose(field.type)) for field in kind])
+        if pa.types.is_map(kind):
+            return pa.map_(loose(kind.key_type), loose(kind.item_type))
+        item = kind.value_field if _is_list(kind) else None
+        if item is None:
+            return kind
+        large = pa.types.is_large_list(kind)
+        return (pa.large_list if large else pa.list_)(item.with_type(loose(item.type)))
+
+    fields = [field.with_type(loose(field.type)) for field in schema]
+    return pa.schema(fields, metadata=schema.metadata)
+
+
+def _is_list(kind: Any) -> bool:
+    import pyarrow as pa
+
+    types = pa.types
+    return any(
+        is_one(kind) for is_one in (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    )
+
+
+def _without_arrow_types(file: Path) -> Any:
+    """The metadata of a Parquet file, without the types that Arrow notes beside Parquet's own."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with file.open("rb") as opened:
+        opened.seek(-8, os.SEEK_END)
+        length = int.from_bytes(opened.read(4), "little")
+        opened.seek(-8 - length, os.SEEK_END)
+        footer = opened.read().replace(b"ARROW:schema", b"arrow:schema")
+    return pq.read_metadata(pa.BufferReader(b"PAR1" + footer))
 
 
 def _column(parts: Sequence[Any], name: str) -> Any:

@@ -147,10 +147,12 @@ def _prepare(connection: Connection) -> None:
 def _read_infinity(connection: Connection) -> None:
     """Let psycopg read times that Python has not: infinite ones as the ends of Python's range.
 
-    Others, of years that Python does not have, come as the text that the database says.
+    Others, of years that Python does not have, come as the text that the database says; so do times
+    of day with an offset, which a column of times would lose.
     """
     from psycopg import DataError
     from psycopg.types import datetime as times
+    from psycopg.types.string import TextLoader
 
     first = datetime.min.replace(tzinfo=UTC)
     last = datetime.max.replace(tzinfo=UTC)
@@ -172,6 +174,7 @@ def _read_infinity(connection: Connection) -> None:
         return type(f"Endless{loader.__name__}", (loader,), {"load": load})
 
     driver: Any = connection.connection.driver_connection
+    driver.adapters.register_loader("timetz", TextLoader)
     for name, (loader, low, high) in kinds.items():
         driver.adapters.register_loader(name, endless(loader, low, high))
 

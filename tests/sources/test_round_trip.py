@@ -24,6 +24,7 @@ from pandas.testing import assert_frame_equal
 
 from tasks.features.contract import accept_rows
 from tasks.sources import ColumnsError, CsvDays, DataFrameDays, ParquetDays, Source, SqlDays
+from tasks.sources.files import _read_parquet
 from tasks.spec.values import plain_types
 from tests.samples import samples
 
@@ -39,6 +40,7 @@ def whole(low: int, high: int) -> st.SearchStrategy[int]:
 moments = st.datetimes(*map(dt.datetime.fromisoformat, ("1700-01-01", "2200-01-01")))
 seconds = moments.map(lambda moment: moment.replace(microsecond=0))
 texts = st.sampled_from(["", "a", "00042", "1", "1.0", "ä", "NULL"])
+CATEGORY = arrow.dictionary(arrow.int32(), arrow.string())
 LONG = st.sampled_from([None, ID, 7, -(2**63)])
 TYPES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "int8": (arrow.int8(), whole(-(2**7), 2**7 - 1)),
@@ -55,7 +57,7 @@ TYPES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "bool": (arrow.bool_(), st.booleans()),
     "string": (arrow.string(), texts),
     "large_string": (arrow.large_string(), texts),
-    "category": (arrow.dictionary(arrow.int32(), arrow.string()), texts),
+    "category": (CATEGORY, texts),
     "decimal": (arrow.decimal128(30, 2), whole(-(10**28), 10**28).map(lambda n: Decimal(n) / 100)),
     "date32": (arrow.date32(), st.dates(dt.date(1, 1, 1), dt.date(9999, 12, 31))),
     "date64": (arrow.date64(), st.dates(dt.date(1, 1, 1), dt.date(9999, 12, 31))),
@@ -268,6 +270,21 @@ def test_gaps_of_postgresql_change_no_list_and_no_type(postgres: str) -> None:
     engine.dispose()
     whole, parts = together_and_alone(SqlDays(postgres, table="t", time="at"), 2)
     assert {part["x"].dtype for part in parts} == {whole["x"].dtype}
+
+
+def test_lists_of_a_fixed_length_are_read_where_one_is_missing(tmp_path: Path) -> None:
+    pair = arrow.list_(arrow.int64(), 2)
+    source = as_parquet(tmp_path, [[[ID, None], None], [[7, 8]]], pair)
+    whole, parts = together_and_alone(source, 2)
+    assert plain(whole["x"]) == [[ID, None], None, [7, 8]]
+    assert {part["x"].dtype for part in parts} == {whole["x"].dtype}
+    spans = arrow.list_(arrow.struct({"a": arrow.list_(arrow.duration("us"), 1)}))
+    values = [None, [{"a": None}, {"a": [dt.timedelta(1)]}]]
+    table = arrow.table({"x": arrow.array(values, spans), "y": arrow.array(["b", None], CATEGORY)})
+    pq.write_table(table, tmp_path / "spans.parquet")
+    found = _read_parquet(tmp_path / "spans.parquet", "spans")
+    assert found.to_pylist() == table.to_pylist()
+    assert found.schema.field("y").equals(table.schema.field("y"))
 
 
 def test_ids_beside_a_day_of_floats_keep_every_digit() -> None:

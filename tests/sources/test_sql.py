@@ -466,6 +466,7 @@ def test_endless_times_are_the_ends_of_time(postgres: str) -> None:
         "CREATE TABLE t (at timestamp, until timestamp, zoned timestamptz, day_ date)",
         "INSERT INTO t VALUES ('2026-11-20', 'infinity', '-infinity', 'infinity')",
         "INSERT INTO t VALUES ('2026-11-20', '2026-11-21', '2026-11-21 10:00Z', '2026-11-21')",
+        "ALTER TABLE t ADD opens timetz DEFAULT '08:30+05:45'",
     )
     source = SqlDays(postgres, "t", time="at")
     rows = source.read_days([*source.list_days(date.max)])
@@ -475,6 +476,7 @@ def test_endless_times_are_the_ends_of_time(postgres: str) -> None:
     ]
     assert rows["zoned"].dt.year.tolist() == [1, 2026]
     assert rows["day_"].dt.year.tolist() == [9999, 2026]
+    assert rows["opens"].tolist() == ["08:30:00+05:45"] * 2
 
 
 @pytest.mark.parametrize("value", ["infinity", "-infinity", "10001-01-01", "0044-03-15 BC"])
