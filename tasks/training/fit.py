@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import NightlyError
 from tasks.problems.input_form import FormedEstimator
+from tasks.shown import few
 from tasks.spec.fingerprint import code_files, digest
 from tasks.spec.tuned import Tuned
 from tasks.store import frames, models
@@ -97,16 +98,22 @@ def fit(
     from threadpoolctl import threadpool_limits
 
     estimator = on_one_thread(clone(estimator_of(spec, candidate)))
+    inputs = spec.problem.inputs(examples)
     try:
         estimator.set_params(**parameters or {})
         with threadpool_limits(1):
-            return FormedEstimator(estimator).fit(
-                spec.problem.inputs(examples), examples["target"].to_numpy()
-            )
+            return FormedEstimator(estimator).fit(inputs, examples["target"].to_numpy())
     except Exception as error:
+        gone = [name for name in inputs if inputs[name].isna().all()]
+        advice = "Correct this candidate in the spec."
+        if gone:
+            advice = (
+                "Not every estimator takes an input that is missing in all training rows: "
+                f"{few(gone)}. Leave it out in features, or give it a value."
+            )
         raise FitError(
             f"Candidate {candidate!r} of model {spec.name}: fit on {len(examples):,} rows raised "
-            f"{type(error).__name__}: {error}. Correct this candidate in the spec."
+            f"{type(error).__name__}: {error}. {advice}"
         ) from error
 
 

@@ -223,6 +223,18 @@ def test_a_candidate_that_fails_says_which_and_why(
     assert message in str(found.value)
 
 
+def test_an_input_that_is_missing_in_all_training_rows_is_named_where_a_fit_fails(
+    refs: list[frames.Ref],
+) -> None:
+    examples = frames.read_days(refs[:3]).assign(usual=np.nan)
+    with pytest.raises(fitting.FitError, match="missing in all training rows: usual"):
+        fitting.fit(
+            dataclasses.replace(toy, candidates={"c": HistGradientBoostingClassifier(max_iter=2)}),
+            "c",
+            examples,
+        )
+
+
 def test_a_candidate_takes_one_thread_unless_it_names_a_number() -> None:
     several = fitting.on_one_thread(
         VotingClassifier([("a", LGBMClassifier()), ("b", RandomForestClassifier(n_jobs=2))])
