@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -225,9 +227,32 @@ def folder_of(model: str) -> Path:
 
 
 def last_published(model: str) -> dict[str, Any] | None:
-    """The record of what the app reads now: ``as_of``, ``day``, ``version``, ``rows``."""
+    """The record of what the app reads now: ``as_of``, ``day``, ``version``, ``rows``.
+
+    ``model`` names the model's file where it is now, if it was moved together with the state or the
+    project.
+    """
     records = sorted(folder_of(model).glob("????-??-??.json"))
-    return dict(files.read_json(records[-1])) if records else None
+    if not records:
+        return None
+    record = dict(files.read_json(records[-1]))
+    beside, named = record.pop("beside", ()), record.get("model", "")
+    file = model_file(named)
+    moved = [(place / name).resolve() for place, name in zip(_places(), beside, strict=False)]
+    if file and not file.is_file() and (there := [each for each in moved if each.is_file()]):
+        record["model"] = f"{there[0]}{named.removeprefix(str(file))}"
+    return record
+
+
+def model_file(named: str) -> Path | None:
+    """The file by which a model was named, ``FILE.py`` or ``FILE.py@PARTITION``, if it was."""
+    found = re.fullmatch(r"(.+\.py)(@.*)?", named)
+    return Path(found[1]) if found else None
+
+
+def _places() -> tuple[Path, Path]:
+    """What a model's file may be moved with."""
+    return settings.home(), settings.PROJECT
 
 
 def read_record(file: Path) -> dict[str, Any]:
@@ -287,7 +312,9 @@ def publish(
         for name in (*others, made):  # the last one says that all are there
             files.move(folder / NEXT / name, folder / name)
     files.point_to(folder / CURRENT, made)
-    files.write_json(folder / f"{as_of}.json", record)
+    file = model_file(record.get("model", ""))
+    beside = [os.path.relpath(file, place) for place in _places()] if file else []
+    files.write_json(folder / f"{as_of}.json", {**record, "beside": beside})
     _share(folder / f"{as_of}.json")
 
 

@@ -12,7 +12,7 @@ from prefect.context import FlowRunContext
 
 from tasks import settings
 from tasks.clean_process import version_answers
-from tasks.errors import SpecError, to_message
+from tasks.errors import NightlyError, SpecError, to_message
 from tasks.features.contract import as_declared
 from tasks.predictions import publish, sql_table
 from tasks.registry import aliases, anchors, versions, waiting
@@ -247,7 +247,8 @@ def publish_anew(
         return deliver_predictions(night, clean_days(night))
     except Exception as error:  # a model file and a source may raise anything
         shown = publish.Predictions(day, fault=to_message(error))
-        log.warning("predict   nothing is published: %s", shown.fault, exc_info=error)
+        unknown = None if isinstance(error, NightlyError) else error
+        log.warning("predict   nothing is published: %s", shown.fault, exc_info=unknown)
         announce(name, until, {"nightly.predictions.refused": say_published(name, shown)})
         return shown
 
@@ -268,12 +269,15 @@ def say_published(name: str, shown: publish.Predictions | None) -> str:
         by = f"by version {shown.version}{also_by(shown.own)}"
         made = f"{shown.rows:,} predictions for {shown.day} {by}"
         return f"The app reads {made} now."
+    named = str(last.get("model", name))
+    if (file := publish.model_file(named)) and not file.is_file():
+        named = "PATH_OF_THE_MODEL_FILE"
     tags = versions.read_withdrawn(open_registry(), name)
     withdrawn = ", which was withdrawn" if last["version"] in tags else ""
     return (
         f"The app still reads the predictions of version {last['version']}{withdrawn}: "
         f"{str(shown.fault).removesuffix('.')}. Mend that, then publish anew: "
-        f"python flows/predict.py --model {last.get('model', name)}"
+        f"python flows/predict.py --model {named}"
     )
 
 

@@ -194,20 +194,28 @@ def test_the_night_after_a_champion_was_retired_promotes_a_new_one_and_the_app_r
     assert np.array_equal(found["probability"], champion_says(asked))
 
 
-def break_code(model: Path, _place: Path) -> None:
-    model.write_text(model.read_text().replace("toy = ModelSpec(", "toy = ModelSpec(ports,"))
-
-
 def lose_source(model: Path, place: Path) -> None:
     model.write_text(model.read_text().replace(f"{place}/days", f"{place}/nowhere"))
 
 
+def lose_file(model: Path, _place: Path) -> None:
+    model.unlink()
+
+
 @pytest.mark.parametrize(
     ("harm", "fault"),
-    [(break_code, "name 'ports' is not defined"), (lose_source, "nowhere")],
+    [
+        (lose_source, "nowhere"),
+        (lose_file, "not found from"),
+    ],
 )
 def test_where_nothing_can_be_published_the_rollback_stands_and_says_so(
-    after: Path, tmp_path: Path, harm: Any, fault: str, monkeypatch: pytest.MonkeyPatch
+    after: Path,
+    tmp_path: Path,
+    harm: Any,
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     said: dict[str, str] = {}
     monkeypatch.setattr("tasks.steps.predict.announce", lambda *told: said.update(told[2]))
@@ -215,13 +223,16 @@ def test_where_nothing_can_be_published_the_rollback_stands_and_says_so(
     moved.write_text(after.read_text())
     harm(moved, after.parent)
     record = publish.folder_of("toy") / f"{nth_day(31)}.json"
-    files.write_json(record, files.read_json(record) | {"model": str(moved)})
+    files.write_json(record, files.read_json(record) | {"model": str(moved), "beside": []})
     ended = run_rollback()
     assert champion_of() == "1"
     message = str(ended.message)
     assert "The app still reads the predictions of version 2, which was withdrawn" in message
     assert fault in message
-    assert f"python flows/predict.py --model {moved}" in message
+    named = moved if moved.is_file() else "PATH_OF_THE_MODEL_FILE"
+    assert f"python flows/predict.py --model {named}" in message
+    (told,) = (record for record in caplog.records if "nothing is published" in record.message)
+    assert not told.exc_info
     assert {*app()["version"]} == {"2"}
     assert fault in said["nightly.predictions.refused"]
     assert "version 1 (logistic) is the champion" in page()

@@ -68,6 +68,23 @@ def test_what_must_not_reach_the_app_is_told(changes: dict[str, object], fault: 
     assert found == fault
 
 
+def test_a_model_file_that_moved_with_the_state_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "old" / "models" / "shop.py"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / "old" / "home"))
+    publish.keep("shop", date(2026, 11, 22), answers(), None, None)
+    record = {"model": f"{file}@berlin", "version": "1"}
+    publish.publish("shop", date(2026, 11, 22), KEYS, None, record)
+    (tmp_path / "old").rename(tmp_path / "new")
+    monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / "new" / "home"))
+    found = publish.last_published("shop")
+    assert found is not None
+    assert found["model"] == f"{tmp_path / 'new' / 'models' / 'shop.py'}@berlin"
+
+
 def test_none_and_too_few_are_told() -> None:
     assert fault_of(answers().head(0), KEYS, "score", None, 0.5) == "there are no predictions"
     found = fault_of(answers(), KEYS, "score", 81, 0.5)
