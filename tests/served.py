@@ -60,6 +60,14 @@ def served(home: Path, model: str, log: Path, **environment: str) -> Iterator[Se
         log: File for what the server says.
         environment: Variables to add.
     """
+    registry = {"MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}"}
+    with served_from(f"models:/{model}@champion", log, **registry, **environment) as server:
+        yield server
+
+
+@contextmanager
+def served_from(package: str, log: Path, **environment: str) -> Iterator[Server]:
+    """A package, by its address or folder, behind MLflow's own server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -67,10 +75,9 @@ def served(home: Path, model: str, log: Path, **environment: str) -> Iterator[Se
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     activated = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    options = ["-m", f"models:/{model}@champion", "--env-manager", "local", "--port", str(port)]
+    options = ["-m", package, "--env-manager", "local", "--port", str(port)]
     begun = time.monotonic()
     with log.open("wb") as said:
         process = subprocess.Popen(
@@ -99,8 +106,10 @@ def parquet_body(rows: pd.DataFrame) -> bytes:
 
 
 def json_body(rows: pd.DataFrame) -> str:
-    """Rows as ``dataframe_split``, numbers in full and missing values as null."""
-    values = rows.astype(object).where(rows.notna(), None)
+    """Rows as ``dataframe_split``, numbers in full, times in ISO 8601, missing values as null."""
+    times = rows.select_dtypes("datetime")
+    texts = {name: times[name].dt.strftime("%Y-%m-%dT%H:%M:%S.%f") for name in times}
+    values = rows.assign(**texts).astype(object).where(rows.notna(), None)
     return json.dumps({"dataframe_split": values.to_dict(orient="split", index=False)})
 
 

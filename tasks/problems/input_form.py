@@ -15,7 +15,8 @@ whole     int64; float64 with a gap      a double; a long where values are beyon
 truth     bool; float64 with a gap       a double, 0 or 1
 span      float64, seconds               a double, seconds
 text      str                            a text
-time      datetime64[us], in its zone    a time, in UTC where it has a zone
+time      datetime64[us], in its zone    a time, in UTC where it has a zone; a text in ISO 8601
+                                         where training has some before 1678 or after 2261
 category  the categories of training     a text, double or time, as the categories are
 ========  =============================  =======================================================
 
@@ -69,6 +70,7 @@ class Column(TypedDict, total=False):
         dtype: Of numbers: ``float64`` or ``float32``.
         large: Of whole numbers: whether some are beyond ``EXACT``.
         zone: Of times: their time zone, or None.
+        far: Of times: whether some lie beyond what a time of a signature holds.
         categories: Of a category: its categories in order, times as texts.
         ordered: Of a category: whether the order means something.
     """
@@ -78,6 +80,7 @@ class Column(TypedDict, total=False):
     dtype: Any
     large: bool
     zone: str | None
+    far: bool
     categories: list[Any]
     ordered: bool
 
@@ -151,6 +154,8 @@ def posted_type(column: Column) -> str:
     """The type of a posted column: ``double``, ``long``, ``string`` or ``datetime``."""
     if column["kind"] == "whole" and column["large"]:
         return "long"
+    if column.get("far"):  # a champion of an earlier form has not noted it
+        return "string"
     return {"text": "string", "time": "datetime"}.get(column["kind"], "double")
 
 
@@ -192,7 +197,8 @@ def _column(name: Any, values: pd.Series[Any]) -> Column:
         return {"name": name, "kind": kind, "dtype": "float32" if single else "float64"}
     elif kind == "time":
         zone = getattr(values.dtype, "tz", None) or getattr(values.dropna().max(), "tzinfo", None)
-        return {"name": name, "kind": kind, "zone": str(zone) if zone else None}
+        zone = str(zone) if zone else None
+        return {"name": name, "kind": kind, "zone": zone, "far": _are_far(values, zone)}
     elif kind == "whole" or kind == "truth":
         most = int(values.dropna().abs().max()) if kind == "whole" and values.notna().any() else 0
         if most > EXACT and (values.isna().any() or most >= 2**63):
@@ -210,6 +216,14 @@ def _column(name: Any, values: pd.Series[Any]) -> Column:
         f"features: found type {values.dtype} in column {name!r}; expected numbers, truth values, "
         "texts, times, durations, or a category of one of these. Convert it in features"
     )
+
+
+def _are_far(values: pd.Series[Any], zone: str | None) -> bool:
+    """Whether some times lie beyond what 64 bits of nanoseconds hold, as a signature counts."""
+    import pandas as pd
+
+    known = _times(values, zone, posted=True).dropna()
+    return not bool(known.between(pd.Timestamp.min, pd.Timestamp.max).all())
 
 
 def _kind(values: pd.Series[Any]) -> str | None:
@@ -231,7 +245,8 @@ def _estimators(column: Column, values: pd.Series[Any]) -> pd.Series[Any]:
         return _times(values, column["zone"])
     if kind not in EXACTLY:
         return _numbers(values).astype(column.get("dtype", "float64"))
-    if values.dtype.kind in EXACTLY[kind][0] and not values.isna().any():
+    same = values.dtype.kind in EXACTLY[kind][0] and not values.isna().any()
+    if same and (column.get("large") or values.between(-EXACT, EXACT).all()):
         return values.astype(EXACTLY[kind][1])
     numbers = _numbers(values)
     if not numbers.between(-EXACT, EXACT).all():
@@ -245,7 +260,8 @@ def _posted(column: Column, values: pd.Series[Any]) -> pd.Series[Any]:
     if kind == "text":
         return plain.astype("str")
     if kind == "time":
-        return _times(plain, column["zone"], posted=True)
+        times = _times(plain, column["zone"], posted=True)
+        return times.astype("str") if posted_type(column) == "string" else times
     if posted_type(column) == "long" and plain.dtype.kind in "iu" and not plain.isna().any():
         return plain.astype("int64")
     return _numbers(plain)
@@ -286,7 +302,8 @@ def _times(values: pd.Series[Any], zone: str | None, *, posted: bool = False) ->
     """Times in their zone; posted, they are in UTC and have none."""
     import pandas as pd
 
-    found = values if values.dtype.kind == "M" else pd.to_datetime(values, utc=bool(zone))
+    given = values.dtype.kind == "M"
+    found = values if given else pd.to_datetime(values, utc=bool(zone), format="ISO8601")
     if zone is None:
         return found.astype("datetime64[us]")
     if found.dt.tz is None:

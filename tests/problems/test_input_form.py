@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,15 +14,14 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from tasks.clean_process.package_check import check_package
-from tasks.problems.input_form import FormedEstimator, as_posted, form_of, in_form
+from tasks.clean_process.package_check import Shipped, check_package, check_packages
+from tasks.problems.input_form import FormedEstimator, as_posted, form_of, in_form, posted_type
 from tasks.registry import packages
 from tasks.spec import Gate, SpecError
 from tasks.store import arrow_blocks, models
-from tasks.store.trusted_types import TRUSTED_TYPES
+from tests.feature_frames import TRUSTED, Frames, Packaged, packaged, random_frames
 from tests.nights import MLFLOW_WARNINGS
 from tests.samples import samples
 from tests.served import JSON, PARQUET, json_body, parquet_body
@@ -32,153 +30,70 @@ pytestmark = [
     *(pytest.mark.filterwarnings(text) for text in MLFLOW_WARNINGS),
     pytest.mark.filterwarnings("ignore:Series.values returning"),  # pyarrow's, of zoned times
 ]
-TRUSTED = [*TRUSTED_TYPES, "tasks.problems.input_form.FormedEstimator"]
-SEEN, UNSEEN = pd.Timestamp("2026-03-29 01:30"), pd.Timestamp("2031-01-01 00:00:01")
-VALUES: dict[str, tuple[list[Any], bool]] = {
-    "float16": ([0.1, -2.5, 3.0], True),
-    "float32": ([0.1, 1e-7, -3.3], True),
-    "float64": ([0.1, 1e300, -3.3], True),
-    "int8": ([-7, 0, 8], False),
-    "int32": ([-7, 0, 70_000], False),
-    "int64": ([-7, 0, 2**52 + 1], False),
-    "uint16": ([7, 0, 65_535], False),
-    "uint64": ([7, 0, 2**40], False),
-    "Int64": ([-7, 0, 2**52 + 1], True),
-    "UInt8": ([7, 0, 255], True),
-    "Float32": ([0.1, 7.0, -1.5], True),
-    "bool": ([True, False], False),
-    "boolean": ([True, False], True),
-    "str": (["a", "b", "ä"], True),
-    "string": (["a", "1", ""], True),
-    "object": (["a", "b", "c"], True),
-    "datetime64[s]": ([SEEN, SEEN + timedelta(days=9)], True),
-    "datetime64[us]": ([SEEN, SEEN + timedelta(microseconds=1)], True),
-    "datetime64[ns]": ([SEEN, SEEN + timedelta(days=9)], True),
-    "datetime64[us, America/New_York]": ([SEEN.tz_localize("UTC")], True),
-    "timedelta64[s]": ([timedelta(days=3), timedelta(seconds=-1)], True),
-    "timedelta64[ns]": ([timedelta(days=3), timedelta(microseconds=1)], True),
-    "int64[pyarrow]": ([-7, 0, 2**52 + 1], True),
-    "string[pyarrow]": (["a", "b", ""], True),
-    "category of texts": (["a", "b", "c"], True),
-    "category of numbers": ([1, 2, 30], True),
-    "category of floats": ([0.5, 2.0, -1.0], True),
-    "category of truths": ([True, False], True),
-    "category of times": ([SEEN, SEEN + timedelta(days=9)], True),
-}
-"""Type to some of its values, and whether one may be missing."""
-NEW: dict[str, Any] = {"texts": "new", "numbers": 5, "floats": 0.25, "times": UNSEEN}
 
 
-class Fingerprint(BaseEstimator):  # type: ignore[misc]
-    """Predicts a number that changes with each value, type, category and place of a row."""
-
-    def fit(self, X: pd.DataFrame, y: np.ndarray) -> Fingerprint:
-        return self
-
-    def predict(self, X: pd.DataFrame) -> np.ndarray:
-        return sum(  # type: ignore[return-value]
-            _hash(X[name]) * (place + 1) for place, name in enumerate(X)
-        )
-
-
-def _hash(values: pd.Series[Any]) -> np.ndarray:
-    kind = values.dtype
-    shown: Any = values.astype(object).where(values.notna(), None).map(repr)
-    if isinstance(kind, pd.CategoricalDtype):
-        shown = shown + f"{kind.categories.dtype}{kind.categories.tolist()}{kind.ordered}"
-    elif kind.kind not in "fib":  # whole numbers with a gap cannot keep their type
-        shown = shown + str(kind)
-    else:
-        shown = values.astype("float64").map(repr)
-    return np.asarray(pd.util.hash_array(shown.to_numpy(dtype=object)) % 2**32, dtype=np.float64)
-
-
-def column(kind: str, values: list[Any]) -> pd.Series[Any]:
-    if not kind.startswith("category"):
-        return pd.Series(values, dtype=kind)
-    return pd.Series(pd.array(values, dtype=object)).astype("category")
-
-
-@st.composite
-def asked(draw: st.DrawFn) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training inputs, and inputs of another day: other gaps, other values, another order."""
-    kinds = draw(st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=8, unique=True))
-    training, later = {}, {}
-    for kind in kinds:
-        values, gaps = VALUES[kind]
-        training[kind] = column(kind, [*values, *draw(some(values, gaps, 3))])
-        if not gaps and draw(st.booleans()):  # the gap comes later: pandas makes it another type
-            values, gaps, kind = [*values], True, {"b": "boolean"}.get(kind[0], "Int64")
-        elif kind.partition(" of ")[2] in NEW:
-            values = [*values, NEW[kind.partition(" of ")[2]]]
-        later[list(training)[-1]] = column(kind, draw(some(values, gaps, 4)))
-    length = max(map(len, training.values()))
-    made = pd.DataFrame(
-        {n: s.reindex(np.arange(length) % len(s)).array for n, s in training.items()}
-    )
-    return made, pd.DataFrame(later)[draw(st.permutations(list(later)))]
-
-
-def some(values: list[Any], gaps: bool, count: int) -> st.SearchStrategy[list[Any]]:
-    each = st.sampled_from(values)
-    return st.lists(st.one_of(each, st.none()) if gaps else each, min_size=count, max_size=count)
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
+@pytest.mark.usefixtures("warm_processes")
 @settings(
-    max_examples=samples(8),
+    max_examples=samples(4),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(frames=asked())
-def test_stored_posted_and_reordered_inputs_get_the_same_numbers(
-    frames: tuple[pd.DataFrame, pd.DataFrame], place: Path
-) -> None:
+@given(several=st.lists(random_frames(), min_size=2, max_size=2))
+def test_stored_posted_and_reordered_inputs_get_the_same_numbers(several: list[Frames]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        made = [packaged(frames, Path(folder) / str(place)) for place, frames in enumerate(several)]
+        for frames, package in zip(several, made, strict=True):
+            assert_same_when_stored(frames, package, Path(folder))
+            assert_same_when_served(package)
+        shipped = [Shipped(each.folder, each.posted, each.expected) for each in made]
+        for checks in check_packages(shipped, trusted=TRUSTED, gate=Gate(latency_ms=60_000)):
+            assert all(check.passed for check in checks), checks
+
+
+def assert_same_when_stored(frames: Frames, package: Packaged, folder: Path) -> None:
+    form, training = package.fitted.form_, frames.training
+    again = in_form(form, as_posted(form, training))
+    assert in_form(form, training).dtypes.to_dict() == again.dtypes.to_dict()
+    days = {"a": training, "b": frames.later[list(training)]}
+    (folder / "days.arrow").write_bytes(arrow_blocks.to_block("examples", days)[0])
+    batches = arrow_blocks.read_block(folder / "days.arrow", [1], None)
+    stored = arrow_blocks.to_frame(batches, None)
+    assert_same(packages.answer(package.fitted, stored), package.expected)
+
+
+def assert_same_when_served(package: Packaged) -> None:
+    """By MLflow's own functions, in this process."""
     import mlflow
     from mlflow.pyfunc.scoring_server import invocations
 
-    training, later = frames
-    target = np.arange(len(training)) % 2
-    fitted = FormedEstimator(Fingerprint()).fit(training, target)
-    expected = packages.answer(fitted, later)
-    assert in_form(fitted.form_, training).dtypes.to_dict() == expected_types(fitted, training)
-    kept, _ = arrow_blocks.to_block("examples", {"a": training, "b": later[list(training)]})
-    (place / "days.arrow").write_bytes(kept)
-    batches = arrow_blocks.read_block(place / "days.arrow", [1], None)
-    assert_same(packages.answer(fitted, arrow_blocks.to_frame(batches, None)), expected)
-
-    trusted = [*TRUSTED, f"{Fingerprint.__module__}.Fingerprint"]
-    package = Path(tempfile.mkdtemp(dir=place)) / "model"
-    packages.save_package(
-        package, fitted, training, code={}, trusted=trusted, requirements=["scikit-learn"]
-    )
-    model = mlflow.pyfunc.load_model(str(package))
-    posted = packages.posted(fitted, later)
-    assert_same(model.predict(posted), expected)
-    schema = model.metadata.get_input_schema()
-    bodies = {PARQUET: parquet_body(posted), JSON: json_body(in_json(posted))}
+    model = mlflow.pyfunc.load_model(str(package.folder))
+    assert_same(model.predict(package.posted), package.expected)
+    bodies = {PARQUET: parquet_body(package.posted), JSON: json_body(package.posted)}
     for content_type, body in bodies.items():
-        answered = invocations(body, content_type, model, schema)
+        answered = invocations(body, content_type, model, model.metadata.get_input_schema())
         assert answered.status == 200, answered.response
-        assert_same(np.array(json.loads(answered.response)["predictions"]), expected)
-
-
-def expected_types(fitted: FormedEstimator, training: pd.DataFrame) -> dict[str, Any]:
-    return in_form(fitted.form_, as_posted(fitted.form_, training)).dtypes.to_dict()
-
-
-def in_json(posted: pd.DataFrame) -> pd.DataFrame:
-    times = posted.select_dtypes("datetime")
-    return posted.assign(**{n: times[n].dt.strftime("%Y-%m-%dT%H:%M:%S.%f") for n in times})
+        assert_same(np.array(json.loads(answered.response)["predictions"]), package.expected)
 
 
 def assert_same(found: Any, expected: np.ndarray) -> None:
     np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+def test_a_number_beyond_a_double_is_the_same_number_by_post_as_in_a_frame() -> None:
+    form = form_of(pd.DataFrame({"x": [1, 2]}))
+    later = pd.DataFrame({"x": [2**53 + 1, 3]})
+    pd.testing.assert_frame_equal(in_form(form, later), in_form(form, as_posted(form, later)))
+
+
+@pytest.mark.parametrize("zone", [None, "Asia/Kathmandu"])
+def test_a_time_that_no_signature_holds_is_posted_as_text(zone: str | None) -> None:
+    times = pd.Series(["9999-12-31 00:00:00.0", None, "2026-03-29 01:30:00.000001"])
+    frame = pd.DataFrame({"until": pd.to_datetime(times, utc=True).dt.tz_convert(zone)})
+    form = form_of(frame)
+    posted = as_posted(form, frame)
+    assert (posted_type(form[0]), posted["until"].dtype) == ("string", "str")
+    pd.testing.assert_frame_equal(in_form(form, posted), in_form(form, frame))
+    assert posted_type(form_of(frame.tail(1))[0]) == "datetime"
 
 
 @pytest.mark.parametrize(
