@@ -28,7 +28,7 @@ from tests.served import JSON, PARQUET, json_body, parquet_body
 
 pytestmark = [
     *(pytest.mark.filterwarnings(text) for text in MLFLOW_WARNINGS),
-    pytest.mark.filterwarnings("ignore:Series.values returning"),  # pyarrow's, of zoned times
+    pytest.mark.filterwarnings("ignore:(Series|DatetimeIndex).values returning"),  # pyarrow's
 ]
 
 
