@@ -11,31 +11,28 @@ Parquet and as JSON to ``mlflow models serve`` and to the server of ``deployment
 
 from __future__ import annotations
 
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from unittest.mock import patch
+
+import httpx
+import hypothesis
+import numpy as np
+
 from tasks.clean_process import template
-
-template.leave_template()
-
-import argparse  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-import traceback  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
-from contextlib import contextmanager, suppress  # noqa: E402
-from pathlib import Path  # noqa: E402
-from unittest.mock import patch  # noqa: E402
-
-import httpx  # noqa: E402
-import hypothesis  # noqa: E402
-import numpy as np  # noqa: E402
-
-from tasks.clean_process.package_check import check_package  # noqa: E402
-from tasks.clean_process.run import clean_environment  # noqa: E402
-from tasks.serving import package_server  # noqa: E402
-from tasks.spec import Gate  # noqa: E402
-from tests.feature_frames import TRUSTED, Frames, Packaged, packaged, random_frames  # noqa: E402
-from tests.served import JSON, PARQUET, json_body, parquet_body, served_from  # noqa: E402
+from tasks.clean_process.package_check import check_package
+from tasks.clean_process.run import clean_environment
+from tasks.serving import package_server
+from tasks.spec import Gate
+from tests.feature_frames import TRUSTED, Frames, Packaged, packaged, random_frames
+from tests.served import JSON, PARQUET, json_body, parquet_body, served_from
 
 
 def main() -> int:
@@ -46,6 +43,8 @@ def main() -> int:
     parser.add_argument("--anew", type=int, default=10)
     parser.add_argument("--served", type=int, default=10)
     given = parser.parse_args()
+    template.leave_template()
+    assert template._waiting, "no fork of this process would be clean"
     faults, anew, made = list[str](), 0, list[Packaged]()
 
     @hypothesis.seed(given.seed)
