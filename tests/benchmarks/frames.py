@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("--served", type=int, default=10)
     given = parser.parse_args()
     template.leave_template()
-    assert template._waiting, "no fork of this process would be clean"
+    assert template._waiting, "it has other threads: set OMP_NUM_THREADS=1"
     faults, anew, made = list[str](), 0, list[Packaged]()
 
     @hypothesis.seed(given.seed)
