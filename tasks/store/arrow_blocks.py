@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,9 @@ def _rounded(values: Any) -> bool:
     kind = values.type
     if pa.types.is_map(kind):
         inner = [values.items]
-    elif pa.types.is_struct(kind) or pa.types.is_nested(kind):
+    elif pa.types.is_fixed_size_list(kind):  # the items of a missing list are missing ones
+        inner = [values.values]
+    elif pa.types.is_nested(kind):
         inner = values.flatten() if pa.types.is_struct(kind) else [values.flatten()]
     else:
         return False
@@ -177,16 +180,45 @@ def to_frame(batches: Sequence[Any], columns: Sequence[str] | None) -> pd.DataFr
     Raises:
         ValueError: Where the batches differ in types or ordered categories.
     """
+    import pandas as pd
     import pyarrow as pa
 
     tables = [pa.Table.from_batches([batch]) for batch in batches]
     whole = _unified(_concat("these days", tables))
-    frame = _with_plain_categories(whole.to_pandas())
+    unnamed = _unnamed_types(whole)
+    frame = _with_plain_categories(_without_types(whole, unnamed).to_pandas())
     gaps = _nullable(tables) | {name for name in whole.column_names if _has_gaps(whole[name])}
     for name in gaps:  # whole numbers with gaps would be read as floats
         frame[name] = whole[name].to_pandas(types_mapper=nullable_types().get)
     frame = with_whole_numbers(frame, whole)
+    frame = frame.assign(**{name: pd.array(whole[name], kind) for name, kind in unnamed.items()})
     return frame[list(columns)] if columns is not None else frame
+
+
+def _unnamed_types(table: Any) -> dict[str, Any]:
+    """Columns that a frame held in a type of Arrow that pandas cannot find again by its name."""
+    import pandas as pd
+
+    found = {}
+    for column in (table.schema.pandas_metadata or {}).get("columns", ()):
+        name, kind = column["field_name"], column["numpy_type"]
+        if kind.endswith("[pyarrow]") and name in table.column_names:
+            try:
+                pd.api.types.pandas_dtype(kind)
+            except (TypeError, ValueError, NotImplementedError):
+                found[name] = pd.ArrowDtype(table.schema.field(name).type)
+    return found
+
+
+def _without_types(table: Any, names: Collection[str]) -> Any:
+    """The table without what its metadata say of these columns' types in pandas."""
+    if not names:
+        return table
+    noted = table.schema.pandas_metadata
+    for column in noted["columns"]:
+        if column["field_name"] in names:
+            column["numpy_type"] = "object"
+    return table.replace_schema_metadata({**table.schema.metadata, b"pandas": json.dumps(noted)})
 
 
 def _has_gaps(column: Any) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -274,10 +275,12 @@ def test_gaps_of_postgresql_change_no_list_and_no_type(postgres: str) -> None:
 
 def test_lists_of_a_fixed_length_are_read_where_one_is_missing(tmp_path: Path) -> None:
     pair = arrow.list_(arrow.int64(), 2)
-    source = as_parquet(tmp_path, [[[ID, None], None], [[7, 8]]], pair)
-    whole, parts = together_and_alone(source, 2)
-    assert plain(whole["x"]) == [[ID, None], None, [7, 8]]
-    assert {part["x"].dtype for part in parts} == {whole["x"].dtype}
+    days = [[[ID, None], None], [[7, 8], None]]
+    for source in (as_parquet(tmp_path, days, pair), as_frames(days, pair)):
+        whole, parts = together_and_alone(source, 2)
+        alone = [value for part in parts for value in plain(part["x"])]
+        assert plain(whole["x"]) == alone == [[ID, None], None, [7, 8], None]
+        assert all(isinstance(each, Integral) for each in plain(parts[1]["x"])[0])
     spans = arrow.list_(arrow.struct({"a": arrow.list_(arrow.duration("us"), 1)}))
     values = [None, [{"a": None}, {"a": [dt.timedelta(1)]}]]
     table = arrow.table({"x": arrow.array(values, spans), "y": arrow.array(["b", None], CATEGORY)})

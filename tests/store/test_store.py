@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -186,6 +187,28 @@ def test_whole_numbers_within_lists_keep_every_digit_beside_a_gap() -> None:
     first, second = read_days([ref])["x"]
     assert [first["n"], *first["of"]] == [long, long, None]
     assert second == kept[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pa.list_(pa.int64()), [2**60 + 1, None]),
+        (pa.list_(pa.int64(), 2), [2**60 + 1, None]),
+        (pa.struct({"a": pa.int64()}), {"a": 2**60 + 1}),
+        (pa.map_(pa.string(), pa.int64()), [("a", 1)]),
+        (pa.binary(3), b"abc"),
+        (pa.dictionary(pa.int32(), pa.string()), "a"),
+    ],
+    ids=str,
+)
+def test_columns_of_types_that_pandas_cannot_name_come_back_as_they_were(
+    kind: Any, value: Any
+) -> None:
+    rows = pd.DataFrame({"x": pd.array([value, None], pd.ArrowDtype(kind)), "n": [1, 2]})
+    refs = write_days("clean", {"a": rows, "b": rows[::-1].reset_index(drop=True)})
+    assert_frame_equal(read_days([refs["a"]]), rows)
+    together = pd.concat([rows[::-1], rows], ignore_index=True)
+    assert_frame_equal(read_days([refs["b"], refs["a"]]), together)
 
 
 def test_ordered_categories_stay_and_must_agree() -> None:
