@@ -18,6 +18,8 @@ from tasks.reporting.archive import newest_with_contests
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
 from tasks.steps.caching import cached_task, if_whole
+from tasks.steps.retries import OUTSIDE
+from tasks.steps.spoken import task
 from tasks.steps.task_runner import on_workers
 from tasks.store import frames, models
 from tasks.training import fit, stored_fits, tuning
@@ -103,6 +105,7 @@ def fit_candidate(night: Night, examples: Examples, candidate: str) -> dict[str,
     return asdict(made)
 
 
+@task(task_run_name="leave out recipes without a chance", **OUTSIDE)
 def leave_out(night: Night, examples: Examples, drift: Drifted) -> Examples:
     """The examples without the recipes that are not fitted tonight; none where inputs drifted."""
     if any(shift.alarming for shift in drift.shifts):

@@ -58,20 +58,20 @@ def asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def fitted(drift: Any = CALM) -> tuple[str, ...]:
-    return train.leave_out(NIGHT, EXAMPLES, drift).candidates
+    return train.leave_out.fn(NIGHT, EXAMPLES, drift).candidates
 
 
 def test_a_night_leaves_out_what_it_could_not_promote_and_the_same_again(asked: list[Any]) -> None:
     assert fitted() == EXAMPLES.candidates
     keep(40, through=39)
-    found = train.leave_out(NIGHT, EXAMPLES, CALM)  # type: ignore[arg-type]
+    found = train.leave_out.fn(NIGHT, EXAMPLES, CALM)  # type: ignore[arg-type]
     assert (found.candidates, set(found.left_out)) == (("logistic",), {"constant", "tree"})
     assert found.left_out["tree"].due == nth_day(42)
     keep(41, through=41)  # tonight's own report, as after a kill or with a revised day
-    assert train.leave_out(NIGHT, EXAMPLES, CALM) == found  # type: ignore[arg-type]
+    assert train.leave_out.fn(NIGHT, EXAMPLES, CALM) == found  # type: ignore[arg-type]
     assert set(asked) == {"key"}
     backfill = replace(NIGHT, backfill="later nights are decided", key="another")
-    assert train.leave_out(backfill, EXAMPLES, CALM) == found  # type: ignore[arg-type]
+    assert train.leave_out.fn(backfill, EXAMPLES, CALM) == found  # type: ignore[arg-type]
     assert set(asked) == {"key"}
 
 
@@ -82,7 +82,7 @@ def test_all_are_fitted_where_inputs_drifted_or_the_champion_is_another(asked: l
     keep(39, through=39)
     assert fitted() == ("logistic",)
     assert fitted(DRIFTED) == EXAMPLES.candidates
-    drifted = train.leave_out(NIGHT, EXAMPLES, DRIFTED)  # type: ignore[arg-type]
+    drifted = train.leave_out.fn(NIGHT, EXAMPLES, DRIFTED)  # type: ignore[arg-type]
     assert train.find_left_out(NIGHT, drifted) == {}  # as the partitions of a fleet ask
 
 
@@ -101,7 +101,7 @@ def test_where_no_fit_succeeds_those_left_out_are_fitted_after_all(
     asked: list[Any], monkeypatch: pytest.MonkeyPatch, came: Sequence[Any], late: list[str]
 ) -> None:
     keep(40, through=39)
-    examples = train.leave_out(NIGHT, EXAMPLES, CALM)  # type: ignore[arg-type]
+    examples = train.leave_out.fn(NIGHT, EXAMPLES, CALM)  # type: ignore[arg-type]
     future = {"raise_on_failure": False}
 
     def submit(_night: Any, _examples: Any, name: str) -> Any:
@@ -120,5 +120,5 @@ def test_the_next_fit_is_told_by_the_models_calendar(
     spec = replace(load_spec(MODEL), calendar=open_on)
     monkeypatch.setattr(train, "load_spec", lambda _: spec)
     monkeypatch.setattr(train, "digest", lambda _: digest(load_spec(MODEL)))
-    found = train.leave_out(NIGHT, EXAMPLES, CALM).left_out["tree"]  # type: ignore[arg-type]
+    found = train.leave_out.fn(NIGHT, EXAMPLES, CALM).left_out["tree"]  # type: ignore[arg-type]
     assert found.due == nth_day(44)
