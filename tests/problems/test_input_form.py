@@ -32,6 +32,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("warm_processes")
 @settings(
     max_examples=samples(4),
