@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -14,6 +13,7 @@ import numpy as np
 
 from tasks import settings
 from tasks.predictions.sql_table import PublishError, replace_table, table_name
+from tasks.spec.loading import file_of
 from tasks.store import files
 
 if TYPE_CHECKING:
@@ -236,18 +236,12 @@ def last_published(model: str) -> dict[str, Any] | None:
     if not records:
         return None
     record = dict(files.read_json(records[-1]))
-    beside, named = record.pop("beside", ()), record.get("model", "")
-    file = model_file(named)
+    beside = record.pop("beside", ())
+    file, partition = file_of(record.get("model", ""))
     moved = [(place / name).resolve() for place, name in zip(_places(), beside, strict=False)]
     if file and not file.is_file() and (there := [each for each in moved if each.is_file()]):
-        record["model"] = f"{there[0]}{named.removeprefix(str(file))}"
+        record["model"] = f"{there[0]}{partition}"
     return record
-
-
-def model_file(named: str) -> Path | None:
-    """The file by which a model was named, ``FILE.py`` or ``FILE.py@PARTITION``, if it was."""
-    found = re.fullmatch(r"(.+\.py)(@.*)?", named)
-    return Path(found[1]) if found else None
 
 
 def _places() -> tuple[Path, Path]:
@@ -312,7 +306,7 @@ def publish(
         for name in (*others, made):  # the last one says that all are there
             files.move(folder / NEXT / name, folder / name)
     files.point_to(folder / CURRENT, made)
-    file = model_file(record.get("model", ""))
+    file, _ = file_of(record.get("model", ""))
     beside = [os.path.relpath(file, place) for place in _places()] if file else []
     files.write_json(folder / f"{as_of}.json", {**record, "beside": beside})
     _share(folder / f"{as_of}.json")

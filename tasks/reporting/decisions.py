@@ -25,6 +25,7 @@ from tasks.registry.champion_alias import champion_now
 from tasks.shown import hide
 from tasks.sources.serialize import source_from_json, source_to_json
 from tasks.spec.fleet import fleet_of
+from tasks.spec.loading import file_of
 from tasks.store.files import read_json, remove, write_json
 
 if TYPE_CHECKING:
@@ -183,10 +184,8 @@ def _folder(model: str) -> Path:
 
 def full_name(model: str) -> str:
     """How a model was named, from any working directory."""
-    file, at, partition = model.partition(".py@")
-    if at:
-        return f"{Path(f'{file}.py').resolve()}@{partition}"
-    return str(Path(model).resolve()) if model.endswith(".py") else model
+    file, partition = file_of(model)
+    return f"{file.resolve()}{partition}" if file else model
 
 
 def portable(file: Path) -> str:

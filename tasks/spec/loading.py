@@ -68,6 +68,13 @@ def load_spec(model: str) -> ModelSpec:
     return _only_spec(_import_module(f"deployments.{model}", model), model)
 
 
+def file_of(model: str) -> tuple[Path | None, str]:
+    """The file by which a model is named, if it is, and the ``@VALUE`` of a partition after it."""
+    named = PARTITION.fullmatch(model)
+    fleet = named["fleet"] if named else model
+    return (Path(fleet), model.removeprefix(fleet)) if fleet.endswith(".py") else (None, "")
+
+
 def address_of(spec: ModelSpec) -> str:
     """The name by which ``load_spec`` finds this spec, also in another process.
 

@@ -21,7 +21,7 @@ from tasks.reporting.decisions import full_name
 from tasks.reporting.wording import also_by
 from tasks.shown import all_shown
 from tasks.spec.fleet import fleet_of, value_of
-from tasks.spec.loading import load_spec
+from tasks.spec.loading import file_of, load_spec
 from tasks.steps.ending import end_run
 from tasks.steps.events import announce
 from tasks.steps.prepare import clean_days
@@ -270,7 +270,7 @@ def say_published(name: str, shown: publish.Predictions | None) -> str:
         made = f"{shown.rows:,} predictions for {shown.day} {by}"
         return f"The app reads {made} now."
     named = str(last.get("model", name))
-    if (file := publish.model_file(named)) and not file.is_file():
+    if (file := file_of(named)[0]) and not file.is_file():
         named = "PATH_OF_THE_MODEL_FILE"
     tags = versions.read_withdrawn(open_registry(), name)
     withdrawn = ", which was withdrawn" if last["version"] in tags else ""

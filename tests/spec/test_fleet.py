@@ -18,7 +18,7 @@ from tasks.reporting.decisions import full_name
 from tasks.spec import Gate, Tuned
 from tasks.spec.fingerprint import code_paths, digest
 from tasks.spec.fleet import PATTERN, fleet_of, model_name, spec_of, value_of
-from tasks.spec.loading import load_spec
+from tasks.spec.loading import file_of, load_spec
 from tests.fleets import write_fleet
 from tests.samples import samples
 from tests.toy import toy
@@ -94,3 +94,9 @@ def test_a_partition_is_found_by_its_address(tmp_path: Path) -> None:
 def test_what_does_not_go_with_partitions_is_refused(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(SpecError, match=re.escape(told)):
         replace(FLEET, **changes)
+
+
+def test_a_partition_may_end_like_a_file() -> None:
+    assert file_of("a/shops.py@x.py") == (Path("a/shops.py"), "@x.py")
+    assert file_of("v1.py/shops.py") == (Path("v1.py/shops.py"), "")
+    assert file_of("shops@x.py") == file_of("tests.toy:toy") == (None, "")
