@@ -163,7 +163,8 @@ def predict_ahead(
         )
         means: dict[str, float] = {}
         if usual and inputs is not None:
-            named = inputs[[str(column["name"]) for column in estimator.form_]]
+            rows = explanation.explained_rows(spec.problem, found, inputs)
+            named = rows[[str(column["name"]) for column in estimator.form_]]
             why, means = explanation.explain(spec.problem, estimator, named, usual)
             found = found.assign(**{name: why[name].to_numpy() for name in explanation.COLUMNS})
     if inputs is not None:

@@ -123,6 +123,7 @@ class NightFacts:
         links: Name to address or path.
         share: The model's share of the error that a fleet's models share (``Gate.within``).
         fleet: What became of the partitions of a fleet.
+        named: How the model was named, as on the command line; None where that is its name.
     """
 
     spec: ModelSpec
@@ -142,6 +143,7 @@ class NightFacts:
     links: dict[str, str] = field(default_factory=dict)
     share: float = 1.0
     fleet: FleetPart | None = None
+    named: str | None = None
 
 
 def build_report(night: NightFacts) -> Report:
@@ -149,6 +151,7 @@ def build_report(night: NightFacts) -> Report:
     problem, judged, live = night.spec.problem, night.judged, night.live
     found = {
         "model": night.spec.name,
+        "named": night.named or night.spec.name,
         "question": night.spec.question,
         "as_of": night.as_of.isoformat(),
         "verdict": night.verdict.status,

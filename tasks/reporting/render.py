@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,7 +162,8 @@ def to_do(report: Report) -> str:
     if report.get("reverted"):
         todo.append("find out why the gate had passed the version that did worse on live days.")
     if made and not made["current"] and report["champion"].get("version"):
-        todo.append(f"repair the predictions, then python flows/predict.py --model {model}.")
+        named = shlex.quote(report.get("named", model))
+        todo.append(f"repair the predictions, then python flows/predict.py --model {named}.")
     return " ".join(map(capitalized, todo)) or NOTHING_TO_DO
 
 

@@ -145,6 +145,7 @@ class Report(TypedDict):
     """One night in plain JSON types; reports of older versions lack some of the keys."""
 
     model: str
+    named: NotRequired[str]
     question: str
     as_of: str
     verdict: str

@@ -75,7 +75,7 @@ class ModelSpec:
         explain: Whether each published row names the three inputs that moved it most, and by how
             much (``moved_1``, ``moved_1_by``, ...): each input in turn is set to its usual value,
             the median or most frequent one of the newest training days. It costs one scoring of
-            all rows for each input. For problems with a column as target that have ``requests``.
+            all published rows for each input.
         drift_limit: Population stability index (``tasks.monitoring.drift``) above which a column
             whose newest week is far from usual keeps the champion until a person has looked; None
             for never.
@@ -213,11 +213,11 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
             "has one row, its date alone does"
         )
     expect("explain", type(spec.explain) is bool, "True or False")
-    aim = spec.problem.target_column if problem_ok else None
-    if spec.explain is True and (spec.requests is None or aim is None):
+    published = spec.requests is not None or (problem_ok and spec.problem.user_column is not None)
+    if spec.explain is True and not published:
         faults.append(
-            "explain: found True, allowed only where requests are predicted and the problem has a "
-            "column as target. Define requests, or leave explain out"
+            "explain: found True, allowed only where predictions are published. Define requests, "
+            "or leave explain out"
         )
     types_ok = isinstance(spec.trusted, tuple) and all(map(is_dotted, spec.trusted))
     expect("trusted", types_ok, "a tuple of full names such as 'lightgbm.basic.Booster'")

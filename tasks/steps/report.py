@@ -93,6 +93,7 @@ def publish_report(
         links=mlflow_run.links(folder, history, run, runs.run_page(client, run) if run else None),
         share=night.share,
         fleet=fleet,
+        named=night.model,
     )
     found = night_report.build_report(facts)
     before = archive.past_reports(night.name, night.as_of - timedelta(days=1), NIGHTS_SHOWN)

@@ -26,7 +26,7 @@ COLUMNS = tuple(f"moved_{place}{end}" for place in range(1, TOP + 1) for end in 
 """Columns of the published table: the name of an input, and by how much it moved the row."""
 USUAL_ROWS = 20_000
 """Newest training rows, about, that say what is usual."""
-SCORED = 5_000_000
+SCORED = 10_000_000
 """Most rows scored for it: of a larger night the first rows are explained, and the others not."""
 
 
@@ -66,6 +66,25 @@ def recent_usual(spec: ModelSpec, fingerprints: Mapping[date, str], as_of: date)
         if keys[day] in refs and sum(ref.rows for ref in taken) < USUAL_ROWS:
             taken.append(refs[keys[day]])
     return usual_values(spec.problem.inputs(frames.read_days(taken))) if taken else {}
+
+
+def explained_rows(problem: Problem, found: pd.DataFrame, inputs: pd.DataFrame) -> pd.DataFrame:
+    """The inputs of each published row; of a user's item candidates, those of the items shown.
+
+    Args:
+        problem: What is predicted.
+        found: The predictions, as from ``Problem.answers``.
+        inputs: What they were made from, with the columns that name a row.
+
+    Returns:
+        As many rows as ``found``, in its order, with a RangeIndex.
+    """
+    if problem.user_column is None:
+        return inputs
+    keys = [problem.user_column, *problem.label_columns[:1]]
+    places = inputs[keys].drop_duplicates(keys).reset_index(names="at")
+    shown = found[keys].merge(places, how="left", on=keys)["at"]
+    return inputs.loc[shown].reset_index(drop=True)
 
 
 def explain(

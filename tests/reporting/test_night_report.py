@@ -141,6 +141,11 @@ def test_what_to_do_is_mostly_nothing() -> None:
     assert "no day was read" in to_markdown(build_report(unread), {})
     refused = {**build_report(PROMOTED), "predictions": {"current": False}}
     assert to_do(refused) == "Repair the predictions, then python flows/predict.py --model toy."
+    of_file = {
+        **refused,
+        "named": build_report(replace(PROMOTED, named="my models/toy.py"))["named"],
+    }
+    assert to_do(of_file).endswith("python flows/predict.py --model 'my models/toy.py'.")
     nobody = {**refused, "champion": {**refused["champion"], "version": None}}
     assert to_do(nobody) == "Nothing.", "predictions come with the first champion"
 

@@ -10,10 +10,11 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from tasks.problems import Multiclass, Regression
+from tasks.problems import Multiclass, Recommendation, Regression
 from tasks.problems.input_form import FormedEstimator
+from tasks.recommend.rankers import RankBy
 from tasks.training import explanation
-from tasks.training.explanation import COLUMNS, explain, usual_values
+from tasks.training.explanation import COLUMNS, explain, explained_rows, usual_values
 
 
 def table(rows: int = 200) -> pd.DataFrame:
@@ -70,3 +71,39 @@ def test_rows_beyond_the_limit_have_no_explanation(monkeypatch: Any) -> None:
     assert len(found) == 200
     assert found["moved_1"].notna().sum() == 50
     assert found["moved_1_by"].dtype == "float64"
+
+
+def test_each_recommendation_is_explained_by_the_inputs_it_was_ranked_from() -> None:
+    """Two users with three items each, those for everyone else, and only the best two are shown."""
+    problem = Recommendation("user", "item", "often", k=2, recall_k=2)
+    inputs = pd.DataFrame(
+        {
+            "user": pd.array([7, 7, 7, 5, 5, 5, pd.NA], dtype="Int64"),
+            "item": ["a", "b", "c", "a", "b", "c", "a"],
+            "often": [1.0, 4.0, 2.0, 9.0, 0.0, 3.0, 6.0],
+        }
+    )
+    ranker = FormedEstimator(RankBy("often")).fit(
+        inputs[["often"]], np.array([0, 1, 0, 1, 0, 0, 1])
+    )
+    found = pd.DataFrame(
+        {
+            "user": pd.array([7, 7, 5, 5, pd.NA], dtype="Int64"),
+            "place": [1, 2, 1, 2, 1],
+            "item": ["b", "c", "a", "c", "a"],
+        }
+    )
+    rows = explained_rows(problem, found, inputs)
+    assert rows["often"].tolist() == [4.0, 2.0, 9.0, 3.0, 6.0]
+    assert rows.index.tolist() == found.index.tolist()
+    why, _ = explain(problem, ranker, rows[["often"]], {"often": 2.0})
+    assert [name if name == "often" else None for name in why["moved_1"]] == [
+        "often",
+        None,
+        "often",
+        "often",
+        "often",
+    ]
+    assert why["moved_1_by"].rank(na_option="keep").tolist()[::2] == [2.0, 4.0, 3.0]
+    plain = pd.DataFrame({"size": [1.0, 2.0]})
+    assert explained_rows(Regression("y"), found, plain) is plain
