@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from tasks.clean_process.template import leave_template
+from tasks.cli import prefect_failures
 from tasks.cli.embedded_server import embedded_server
 from tasks.cli.environment import set_defaults
 from tasks.cli.exits import end_failed, fail, own_stdout, print_text
-from tasks.cli.interrupt import end_on_interrupt
+from tasks.cli.interrupt import AGAIN, end_on_interrupt
 from tasks.cli.parsers import (
     approve_parser,
     backtest_parser,
@@ -160,8 +161,7 @@ def run_retrain(retrain: Callable[..., Any], began: float | None = None) -> None
     _import_model(asked.model)  # what is wrong with it is said before a server is started
     _check_workers()
     config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of, look=asked.look)
-    with own_stdout(), embedded_server(), shown_progress(asked.verbose):
-        state = retrain(config, return_state=True)
+    state = _run_flow(retrain, config, verbose=asked.verbose)
     sys.exit(_end(state, asked, began))
 
 
@@ -215,8 +215,7 @@ def _run_change(
         ended: Its outcomes where it did what was asked.
         wrong: Error that says what the person must ask instead.
     """
-    with own_stdout(), embedded_server(), shown_progress(verbose):
-        state = change(config, return_state=True)
+    state = _run_flow(change, config, verbose=verbose)
     from tasks.steps.ending import outcome_of, said_of
 
     found = state.result(raise_on_failure=False)
@@ -245,9 +244,8 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
     if asked.against:
         sys.exit(_review(asked))
     _check_workers()
-    with own_stdout(), embedded_server(), shown_progress(asked.verbose):
-        state = backtest(config, return_state=True)
-    found = state.result(raise_on_failure=False)
+    state = _run_flow(backtest, config, verbose=asked.verbose)
+    found: Any = state.result(raise_on_failure=False)
     if outcome_of(state) != REPLAYED:
         code = found.exit_code if isinstance(found, NightlyError) else 1
         sys.exit(fail(to_message(found), code))
@@ -293,13 +291,25 @@ def _run_named(
     asked = parser.parse_args()
     _import_model(asked.model)
     config = _settings(RetrainConfig, model=asked.model, as_of=asked.as_of)
-    with own_stdout(), embedded_server(), shown_progress(asked.verbose):
-        state = flow(config, return_state=True)
+    state = _run_flow(flow, config, verbose=asked.verbose)
     ends = {**codes, Status.HELD: Status.HELD.exit_code}
     if (outcome := outcome_of(state)) in ends:
         print_text(state.message or "")
         sys.exit(ends[outcome])
     sys.exit(end_failed(state.result(raise_on_failure=False)))
+
+
+def _run_flow(flow: Callable[..., Any], config: Any, *, verbose: bool) -> State:
+    """Run a flow beside its server; its last state.
+
+    An error of the flow is in that state. What is raised here is of Prefect: its server failed.
+    """
+    with own_stdout(), embedded_server(), shown_progress(verbose):
+        try:
+            state: State = flow(config, return_state=True)
+        except Exception as error:
+            sys.exit(fail(prefect_failures.in_words(error), 1, AGAIN))
+    return state
 
 
 def _settings(kind: type[Settings], **given: object) -> Settings:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
+from tasks.cli import prefect_failures
 from tasks.cli.interrupt import AGAIN
 from tasks.errors import NightlyError, to_message
 from tasks.registry.client import outage
@@ -59,6 +60,8 @@ def fail_outside(error: BaseException) -> int:
     failed = outage(error)
     if failed:
         return fail(failed, 1, OUTAGE)
+    if told := prefect_failures.of_server(error):
+        return fail(told, 1, AGAIN)
     if isinstance(error, OSError) and error.errno in files.FAILED and error.filename:
         return fail(files.unwritable(error.filename, error), 1, AGAIN)
     return fail(to_message(error), 1, AGAIN)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 
 import httpx
@@ -152,6 +152,52 @@ def test_a_server_that_is_configured_and_does_not_answer_is_one_clear_line(
     said = refused("http://127.0.0.1:9/api", capsys)
     assert said.startswith("nightly: The Prefect server at http://127.0.0.1:9/api does not answer")
     assert "put PREFECT_API_URL= before the command" in said
+
+
+API = "http://127.0.0.1:4200/api"
+
+
+def failed(code: int) -> Exception:
+    request = httpx.Request("POST", f"{API}/flow_runs/")
+    answer = httpx.Response(code, request=request)
+    return httpx.HTTPStatusError("Server error", request=request, response=answer)
+
+
+def unreachable() -> Exception:
+    error = RuntimeError(f"Failed to reach API at {API}")
+    error.__cause__ = httpx.ConnectError("refused", request=httpx.Request("GET", f"{API}/version"))
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (failed(500), "answers POST /api/flow_runs/ with 500. Look at its log."),
+        (failed(401), "answers POST /api/flow_runs/ with 401. Check PREFECT_API_AUTH_STRING."),
+        (unreachable(), "does not answer GET /api/version (ConnectError). Look at its log."),
+        (ValueError("no\nJSON"), "gives an answer that is not Prefect's (ValueError: no"),
+    ],
+)
+def test_a_prefect_server_that_fails_meanwhile_is_one_clear_line(
+    error: Exception,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a flow raises is in its last state; what its call raises is of Prefect."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    def flow(_: object, *, return_state: bool) -> None:
+        raise error
+
+    monkeypatch.setattr(commands, "embedded_server", nullcontext)
+    with temporary_settings({PREFECT_API_URL: API}), pytest.raises(SystemExit) as ended:
+        commands._run_flow(flow, None, verbose=False)
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert said.startswith(f"nightly: The Prefect server at {API} {words}"), said
+    assert said.count("\n") == 2
+    assert "Run the same command again" in said
 
 
 def test_its_own_server_has_a_database_here_and_says_when_that_is_of_a_newer_prefect(
