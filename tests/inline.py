@@ -18,7 +18,7 @@ import pytest
 from prefect.client import orchestration
 from prefect.client.schemas.objects import State, StateType
 
-from tasks.steps import approve, predict, report, rollback, spoken
+from tasks.steps import approve, ending, predict, spoken
 
 
 @contextmanager
@@ -33,8 +33,7 @@ def without_engine() -> Iterator[None]:
         patch.setattr(orchestration, "get_client", MagicMock())
         patch.setattr(approve, "FlowRunContext", context)
         patch.setattr(predict, "FlowRunContext", context)
-        for step in (approve, report, rollback):
-            patch.setattr(step, "create_markdown_artifact", lambda **_: None)
+        patch.setattr(ending, "create_markdown_artifact", lambda **_: None)
         patch.setattr("prefect.events.emit_event", lambda **_: None)
         yield
 

@@ -213,6 +213,7 @@ def use_no_server() -> None:
     from tasks.reporting import plots, problem_plots
     from tasks.steps import (
         approve,
+        ending,
         judge,
         monitor,
         opening,
@@ -260,8 +261,8 @@ def use_no_server() -> None:
         pass
 
     rooms = (
-        approve, judge, monitor, opening, predict, prepare, progress, release, report, rollback,
-        shadow, train, waiting,
+        approve, ending, judge, monitor, opening, predict, prepare, progress, release, report,
+        rollback, shadow, train, waiting,
     )  # fmt: skip
     for room in rooms:
         for name, found in list(vars(room).items()):

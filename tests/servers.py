@@ -113,22 +113,13 @@ def _start_keeper(place: Path, pytest_process: int, addresses: Path) -> None:
 
 def keep(place: Path, pytest_process: int) -> None:
     """Start both, write down where they are, and end them when pytest has ended."""
-    from prefect.settings import PREFECT_API_URL, get_current_settings
-    from prefect.testing import utilities
+    from prefect.settings import get_current_settings
 
     from tasks.cli.environment import DEFAULTS, QUIET
     from tests import warm
 
-    def with_database(*_: Any, **__: Any) -> str:
-        folder = mkdtemp(prefix="prefect-")
-        make_prefect_database(Path(folder) / "prefect-test.db")
-        return folder
-
     with ExitStack() as stack:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(utilities, "mkdtemp", with_database)
-        stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=600))
-        server = str(PREFECT_API_URL.value())
+        server = stack.enter_context(served_prefect())
         used = get_current_settings().server.database.connection_url
         assert used
         database = used.get_secret_value().partition("///")[2]
@@ -139,6 +130,23 @@ def keep(place: Path, pytest_process: int) -> None:
         written.rename(place / "addresses.json")
         while psutil.pid_exists(pytest_process):
             time.sleep(0.5)
+
+
+@contextmanager
+def served_prefect() -> Iterator[str]:
+    """A real Prefect server, which this process uses meanwhile; the address of its API."""
+    from prefect.settings import PREFECT_API_URL
+    from prefect.testing import utilities
+
+    def with_database(*_: Any, **__: Any) -> str:
+        folder = mkdtemp(prefix="prefect-")
+        make_prefect_database(Path(folder) / "prefect-test.db")
+        return folder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utilities, "mkdtemp", with_database)
+        with utilities.prefect_test_harness(server_startup_timeout=600):
+            yield str(PREFECT_API_URL.value())
 
 
 if __name__ == "__main__":

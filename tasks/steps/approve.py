@@ -6,8 +6,6 @@ import logging
 from datetime import UTC, date
 from typing import TYPE_CHECKING, Any
 
-from prefect import runtime
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
@@ -22,7 +20,7 @@ from tasks.registry.holds import read_holds
 from tasks.reporting.decisions import forget
 from tasks.reporting.waited import note_decision
 from tasks.spec.fleet import fleet_of
-from tasks.steps.ending import artifact_key, end_run
+from tasks.steps.ending import end_run, name_run, show_page
 from tasks.steps.events import announce
 from tasks.steps.predict import publish_after_rollback, publish_anew, say_published
 from tasks.steps.rollback import draw_history_anew
@@ -49,15 +47,12 @@ def choose_waiting(config: ApproveConfig) -> str:
     Raises:
         ApprovalError: Where none waits, or another than is meant, or it cannot be promoted.
     """
-    from prefect.client.orchestration import get_client
-
     client = open_registry()
     if ended := aliases.finish_change(client, config.model):
         log.warning("decide    %s", ended.told)
     version = _chosen(client, config)
-    with get_client(sync_client=True) as server:
-        name = f"{config.model} · {'refuse' if config.refuse else 'approve'} version {version}"
-        server.update_flow_run(runtime.flow_run.id, name=name)
+    asked = "refuse" if config.refuse else "approve"
+    name_run(f"{config.model} · {asked} version {version}")
     return version
 
 
@@ -155,11 +150,8 @@ def _note(
     as_of = waiting.read_waited(client, model, version).as_of
     forget(model)
     note_decision(model, as_of, version, decision)
-    create_markdown_artifact(
-        key=artifact_key("decision", model),
-        markdown=f"# {model}\n\n{text}\n",
-        description=f"{model} · version {version} was {outcome}",
-    )
+    said = f"{model} · version {version} was {outcome}"
+    show_page("decision", model, f"# {model}\n\n{text}\n", said)
     announce(model, date.fromisoformat(as_of), {f"nightly.version.{outcome}": text})
     draw_history_anew(model)
     log.info("decide    %s", text)

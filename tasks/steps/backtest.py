@@ -9,7 +9,6 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from prefect import runtime
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
@@ -18,7 +17,7 @@ from tasks.backtest import replay, report
 from tasks.features.as_of import day_start_of, last_complete_day
 from tasks.features.cleaning import clean_keys
 from tasks.spec.loading import load_spec
-from tasks.steps.ending import end_run
+from tasks.steps.ending import end_run, name_run, show_page
 from tasks.steps.prepare import clean_ahead, extract_ahead
 from tasks.steps.progress import tell_progress
 from tasks.steps.retries import OUTSIDE
@@ -43,8 +42,6 @@ def prepare_nights(config: BacktestConfig) -> replay.Plan:
     Raises:
         BacktestError: Where there is too little history; says how much there is.
     """
-    from prefect.client.orchestration import get_client
-
     spec = load_spec(config.model)
     due, begins = runtime.flow_run.scheduled_start_time, day_start_of(spec.source)
     until = config.as_of or last_complete_day(due, spec.timezone, begins)
@@ -53,9 +50,7 @@ def prepare_nights(config: BacktestConfig) -> replay.Plan:
         raise replay.BacktestError(f"The source of {spec.name} has no day up to {until}.")
     as_of = max(listed)
     dates = replay.list_nights(listed, spec.label_delay, config.nights, config.every)
-    with get_client(sync_client=True) as client:
-        name = f"{spec.name} · {config.nights} nights to {as_of}"
-        client.update_flow_run(runtime.flow_run.id, name=name)
+    name_run(f"{spec.name} · {config.nights} nights to {as_of}")
     tell = tell_progress("prepare", "days")
     _prepare_ahead(spec, config.model, dates, as_of)
     nights = replay.prepare_nights(spec, dates, config.every, as_of, tell)
@@ -179,11 +174,8 @@ def publish_backtest(
     folder = settings.home() / "reports" / spec.name / "backtest" / dates
     found["folder"] = str(folder)
     report.write_review(folder, found, picture)
-    create_markdown_artifact(
-        key=f"backtest-{spec.name}".replace("_", "-"),
-        markdown=report.to_markdown(found, picture),
-        description=f"{spec.name} · {len(plan.nights)} nights to {plan.as_of}",
-    )
+    said = f"{spec.name} · {len(plan.nights)} nights to {plan.as_of}"
+    show_page("backtest", spec.name, report.to_markdown(found, picture), said)
     files.remove(replay.nights_file(plan.file))
     log.info("report    %s", folder / "backtest.md")
     return found

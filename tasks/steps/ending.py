@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext
 
 from tasks.shown import shown
+
+log = logging.getLogger("nightly")
 
 
 def end_run(outcome: str, run: str, said: str, data: Any = None, *, failed: bool = False) -> State:
@@ -24,13 +30,46 @@ def end_run(outcome: str, run: str, said: str, data: Any = None, *, failed: bool
         data: The flow's result.
         failed: Whether a person has to look.
     """
-    context = FlowRunContext.get()
-    if context and context.flow_run:
-        tags = sorted({*context.flow_run.tags, outcome})
-        with get_client(sync_client=True) as client:
-            client.update_flow_run(context.flow_run.id, name=f"{run} · {outcome}", tags=tags)
+    name_run(f"{run} · {outcome}", outcome)
     kind = StateType.FAILED if failed else StateType.COMPLETED
     return State(type=kind, message=f"{outcome}. {shown(said)}", data=data)
+
+
+def name_run(name: str, *tags: str) -> None:
+    """Name the run on Prefect's pages, and add tags to it."""
+    context = FlowRunContext.get()
+    if context and context.flow_run:
+        every = sorted({*context.flow_run.tags, *tags})
+        with only_shown("the run is not named"), get_client(sync_client=True) as client:
+            client.update_flow_run(context.flow_run.id, name=name, tags=every)
+
+
+def is_deployed() -> bool:
+    """Whether the run is of a deployment; Prefect's own answer asks the server each time."""
+    context = FlowRunContext.get()
+    return bool(context and context.flow_run and context.flow_run.deployment_id)
+
+
+def show_page(kind: str, model: str, markdown: str, description: str) -> None:
+    """Show a page about a model beside the run, as Prefect's artifact."""
+    with only_shown(f"the page of {description} is not shown"):
+        key = artifact_key(kind, model)
+        create_markdown_artifact(key=key, markdown=markdown, description=description)
+
+
+@contextmanager
+def only_shown(what: str) -> Iterator[None]:
+    """What is done here for Prefect's pages alone does not stop a run where the server fails.
+
+    Args:
+        what: What is missing then.
+    """
+    import httpx
+
+    try:
+        yield
+    except httpx.HTTPError as error:
+        log.warning("server    %s: %s", what, type(error).__name__)
 
 
 def artifact_key(kind: str, model: str) -> str:

@@ -16,6 +16,7 @@ from tasks.shown import as_markdown, hide, shown
 from tasks.spec.fingerprint import digest
 from tasks.spec.loading import load_spec
 from tasks.spec.tuned import PLAIN
+from tasks.steps.ending import is_deployed
 from tasks.steps.train import settled
 from tasks.training.fit import estimator_of
 
@@ -110,7 +111,7 @@ def _children(
 
 def _note(reasons: Sequence[str]) -> str:
     """The description of the run: the reasons, and the link to its run in Prefect."""
-    page = runtime.flow_run.ui_url if runtime.deployment.id else None
+    page = runtime.flow_run.ui_url if is_deployed() else None
     told = as_markdown(shown(" ".join(reasons)))
     return told + (f"\n\n[Log and report in Prefect]({page})" if page else "")
 
@@ -136,7 +137,7 @@ def links(folder: Path, history: Path, run: str | None, run_page: str | None) ->
         "history": str(history),
     }
     flow_run = runtime.flow_run.ui_url
-    if flow_run and runtime.deployment.id:
+    if flow_run and is_deployed():
         found["prefect"] = flow_run
     if run:
         uri, pages = settings.tracking_uri(), settings.mlflow_pages()

@@ -32,7 +32,7 @@ from tasks.sources.base import SourceError, SourceOutageError, SourceSettingsErr
 from tasks.spec.fingerprint import digest, policy_text
 from tasks.spec.fleet import fleet_of
 from tasks.spec.loading import load_spec
-from tasks.steps.ending import end_run
+from tasks.steps.ending import end_run, name_run
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
 from tasks.steps.state import Night
@@ -70,8 +70,6 @@ def open_night(config: RetrainConfig) -> Night:
         SourceSettingsError: Where a person must correct the source's settings.
         SourceOutageError: Where the file system or database does not answer.
     """
-    from prefect.client.orchestration import get_client
-
     reach_server()
     spec, context = load_spec(config.model), FlowRunContext.get()
     due = runtime.flow_run.scheduled_start_time
@@ -97,8 +95,7 @@ def open_night(config: RetrainConfig) -> Night:
     earlier = recall(config.model, as_of, due)
     superseded = earlier is not None and was_due < as_of
     name = f"{spec.name} · {was_due if superseded else as_of}"
-    with get_client(sync_client=True) as client:
-        client.update_flow_run(runtime.flow_run.id, name=name)
+    name_run(name)
     later = [] if held or listed else list(spec.source.list_days(date.max))
     held = held or reasons_to_hold(days, calendar.without(spec.skip).last_open(as_of), later)
     log.info("open      %s as of %s: %d days in the source", spec.name, as_of, len(days))

@@ -11,7 +11,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
@@ -32,7 +31,7 @@ from tasks.reporting.night_plots import draw_drift, draw_nights
 from tasks.spec.fingerprint import code_files
 from tasks.spec.loading import load_spec
 from tasks.steps import mlflow_run
-from tasks.steps.ending import end_run
+from tasks.steps.ending import end_run, show_page
 from tasks.steps.events import announce
 from tasks.steps.history import draw_history
 from tasks.steps.spoken import task
@@ -191,11 +190,8 @@ def _draw(
 def _publish(night: Night, folder: Path, found: Report, plots: Mapping[str, bytes]) -> None:
     render.write_report(folder, found, plots)
     kind = "backfill" if night.backfill else "report"
-    create_markdown_artifact(
-        key=f"{kind}-{night.name}".replace("_", "-"),
-        markdown=render.to_markdown(found, render.inside(plots), titled=False),
-        description=f"{night.name} · {night.as_of} · {found['verdict']}",
-    )
+    page = render.to_markdown(found, render.inside(plots), titled=False)
+    show_page(kind, night.name, page, f"{night.name} · {night.as_of} · {found['verdict']}")
 
 
 def _record(night: Night, folder: Path, found: Report) -> None:

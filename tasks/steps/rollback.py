@@ -12,8 +12,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import runtime
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
 
@@ -28,7 +26,7 @@ from tasks.reporting.archive import past_reports
 from tasks.reporting.decisions import forget
 from tasks.spec.gate import Revert
 from tasks.steps.config import RollbackConfig
-from tasks.steps.ending import artifact_key, end_run
+from tasks.steps.ending import end_run, name_run, show_page
 from tasks.steps.events import announce
 from tasks.steps.history import draw_history
 from tasks.steps.spoken import task
@@ -59,8 +57,6 @@ def choose_version(config: RollbackConfig) -> str:
     Raises:
         RollbackError: Where there is none, or it is the champion already, or was rolled back.
     """
-    from prefect.client.orchestration import get_client
-
     client = open_registry()
     begun = aliases.unfinished_rollback(client, config.model)
     if begun and config.to in (None, int(begun)):
@@ -83,9 +79,7 @@ def choose_version(config: RollbackConfig) -> str:
         )
     if target == champion:
         raise RollbackError(f"{config.model}: version {target} is already the champion.")
-    with get_client(sync_client=True) as server:
-        name = f"{config.model} · back to version {target}"
-        server.update_flow_run(runtime.flow_run.id, name=name)
+    name_run(f"{config.model} · back to version {target}")
     return target
 
 
@@ -145,11 +139,8 @@ def restore_champion(
         "why": config.why,
         "held": told(config.model, hold) if hold else "",
     }
-    create_markdown_artifact(
-        key=artifact_key("rollback", config.model),
-        markdown=f"# {config.model}\n\n{to_text(found)}\n",
-        description=f"{config.model} · version {version} is the champion again",
-    )
+    said = f"{config.model} · version {version} is the champion again"
+    show_page("rollback", config.model, f"# {config.model}\n\n{to_text(found)}\n", said)
     restored = versions.read_champion(client, config.model)
     as_of = restored.as_of if restored else None
     announce(config.model, as_of, {"nightly.champion.rolled-back": to_text(found)})
@@ -272,11 +263,8 @@ def retire_champion(config: RollbackConfig, known_until: date | None) -> dict[st
         f"put the version back: python flows/rollback.py --model {config.model} --to {version}. "
         f"Why: {config.why}"
     )
-    create_markdown_artifact(
-        key=artifact_key("rollback", config.model),
-        markdown=f"# {config.model}\n\n{text}\n",
-        description=f"{config.model} · version {version} is retired",
-    )
+    said = f"{config.model} · version {version} is retired"
+    show_page("rollback", config.model, f"# {config.model}\n\n{text}\n", said)
     announce(config.model, None, {"nightly.champion.rolled-back": text})
     draw_history_anew(config.model)
     log.info("retire    %s", text)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tasks import settings
+from tasks.steps.ending import only_shown
 from tasks.steps.spoken import errors_shown, guard_logs
 from tasks.store import file_locks, locks, scratch
 
@@ -72,14 +73,9 @@ def end_dead_runs(*, alone: bool) -> list[str]:
 
 def _sweep_quietly() -> None:
     """A server that does not answer the sweep does not stop the night."""
-    import httpx
-    from prefect.exceptions import PrefectHTTPStatusError
-
-    try:
+    with only_shown("runs without a process are not ended"):
         for line in end_dead_runs(alone=False):
             log.warning("sweep     %s", line)
-    except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-        log.warning("sweep     not done: %s", type(error).__name__)
 
 
 def _begun(client: SyncPrefectClient) -> Sequence[FlowRun]:

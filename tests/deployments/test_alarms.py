@@ -35,7 +35,7 @@ from prefect.settings import (
 from prefect.states import Completed, Crashed, Failed, Running, State
 
 from deployments import alarms
-from tests.faults.proxy import Fault, Proxy, What
+from tests.faults.proxy import Fault, What, passed_on
 from tests.nights import PROJECT
 from tests.servers import make_prefect_database
 
@@ -458,17 +458,11 @@ def test_a_request_of_the_set_up_that_fails_leaves_nothing_twice(
         for one in ours[1::2]:
             old = one.model_dump(exclude={"id", "owner_resource"}) | {"description": "old"}
             client.update_automation(one.id, AutomationCore(**old))
-    proxy = Proxy(urlsplit(server["PREFECT_API_URL"]).port or 0)
-    threading.Thread(target=proxy.serve_forever, daemon=True).start()
-    api = f"{proxy.address}/api"
     fault = Fault(".", what, 1, after=number - 1)
-    with (
-        proxy.spoiled(fault),
-        temporary_settings({PREFECT_API_URL: api, PREFECT_CLIENT_MAX_RETRIES: 0}),
-    ):
-        assert alarms.main([]) == 1
-    proxy.shutdown()
-    proxy.server_close()
+    with passed_on(urlsplit(server["PREFECT_API_URL"]).port or 0) as proxy, proxy.spoiled(fault):
+        api = f"{proxy.address}/api"
+        with temporary_settings({PREFECT_API_URL: api, PREFECT_CLIENT_MAX_RETRIES: 0}):
+            assert alarms.main([]) == 1
     assert fault.met >= number
     said = capsys.readouterr().err
     assert re.fullmatch(rf"nightly: ({api} answers 500\.|No Prefect server answers at .*)\n", said)

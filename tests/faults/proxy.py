@@ -1,4 +1,4 @@
-"""A proxy that stands between a night and its MLflow server and spoils chosen requests."""
+"""A proxy that stands between a night and a server and spoils chosen requests."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from select import select
 from typing import Literal, TypeAlias
 
-What: TypeAlias = Literal["hang", "fail", "lose", "cut"]
+What: TypeAlias = Literal["hang", "fail", "lose", "cut", "deny", "babble", "busy", "gone"]
+STATUS = {"deny": 401, "babble": 200, "busy": 503}
+AWAY = 20.0
+"""Seconds for which a server that is gone does not listen."""
+BUSY = 8.0
 FRAMING = ("Content-Length", "Transfer-Encoding", "Connection")
 
 
@@ -29,7 +34,9 @@ class Fault:
 
     ``hang``: never answered; ``fail``: answered with 500 and not passed on; ``lose``: passed on,
     and answered with 500 when the server has done it; ``cut``: passed on, and the connection closed
-    in the middle of the answer.
+    in the middle of the answer; ``deny``: answered with 401; ``babble``: answered with a page that
+    is no JSON; ``busy``: answered with 503, and so is every request for 8 seconds; ``gone``:
+    nothing listens for 20 seconds.
 
     Attributes:
         where: Pattern.
@@ -55,6 +62,9 @@ class Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.port, self.ended = port, threading.Event()
         self.faults: tuple[Fault, ...] = ()
+        self.seen: list[str] = []
+        self.busy_until = 0.0
+        self.away = False
 
     @property
     def address(self) -> str:
@@ -70,11 +80,26 @@ class Proxy(ThreadingHTTPServer):
             self.faults = ()
             self.ended.set()
 
+    def serve(self) -> None:
+        """Pass requests on until told to end; while it is away nothing listens."""
+        self.serve_forever(0.05)
+        while self.away:
+            self.socket.close()
+            time.sleep(AWAY)
+            self.socket = socket.create_server(self.server_address[:2])
+            self.away = False
+            self.serve_forever(0.05)
+
     def meet(self, request: str) -> What | None:
+        self.seen.append(request)
+        if time.monotonic() < self.busy_until:
+            return "busy"
         for fault in self.faults:
             if re.search(fault.where, request):
                 fault.met += 1
                 spoiled = fault.after < fault.met <= fault.after + fault.times
+                if spoiled and fault.what == "busy":
+                    self.busy_until = time.monotonic() + BUSY
                 return fault.what if spoiled else None
         return None
 
@@ -100,20 +125,29 @@ def served_registry(place: Path, empty_registry: Path) -> Iterator[Proxy]:
             stdout=log,
             stderr=log,
         )
-    proxy = Proxy(port)
-    threading.Thread(target=proxy.serve_forever, daemon=True).start()
     try:
         deadline = time.monotonic() + 600
         while not _answers(port):
             assert server.poll() is None, (place / "log").read_text()
             assert time.monotonic() < deadline, (place / "log").read_text()
             time.sleep(0.2)
+        with passed_on(port) as proxy:
+            yield proxy
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+@contextmanager
+def passed_on(port: int) -> Iterator[Proxy]:
+    """A proxy in front of the server at this port."""
+    proxy = Proxy(port)
+    threading.Thread(target=proxy.serve, daemon=True).start()
+    try:
         yield proxy
     finally:
         proxy.shutdown()
         proxy.server_close()
-        server.terminate()
-        server.wait(60)
 
 
 def _answers(port: int) -> bool:
@@ -137,10 +171,17 @@ class Handler(BaseHTTPRequestHandler):
         what = self.server.meet(f"{self.command} {self.path}")
         if what == "hang":
             self.server.ended.wait()
+        if what == "gone" and not self.server.away:
+            self.server.away = True
+            self.server.shutdown()
+        if what == "hang" or self.server.away:
             self.close_connection = True
             return
-        status, answer, kept = 500, b"spoiled by the proxy", []
-        if what != "fail":
+        if what is None and self.headers.get("Upgrade"):
+            self.pass_bytes_on()
+            return
+        status, answer, kept = STATUS.get(what or "", 500), b"spoiled by the proxy", []
+        if what in (None, "lose", "cut"):
             onward = HTTPConnection("127.0.0.1", self.server.port, timeout=60)
             headers = {name: text for name, text in self.headers.items() if name not in FRAMING}
             onward.request(self.command, self.path, content, headers)
@@ -159,6 +200,19 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
+
+    def pass_bytes_on(self) -> None:
+        """Pass on what both sides say, without looking at it."""
+        self.close_connection = True
+        with socket.create_connection(("127.0.0.1", self.server.port)) as onward:
+            headers = "".join(f"{name}: {text}\r\n" for name, text in self.headers.items())
+            onward.sendall(self.raw_requestline + headers.encode() + b"\r\n")
+            sides = {onward: self.connection, self.connection: onward}
+            while True:
+                for side in select(sides, [], [])[0]:
+                    if not (said := side.recv(65536)):
+                        return
+                    sides[side].sendall(said)
 
     def read_content(self) -> bytes:
         if "Transfer-Encoding" not in self.headers:

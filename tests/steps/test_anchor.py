@@ -51,7 +51,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollback, "check_again", lambda *_, **__: ())
     monkeypatch.setattr(predict, "_started", lambda: datetime(2026, 3, 1, tzinfo=UTC))
     for step in (report, rollback):
-        monkeypatch.setattr(step, "create_markdown_artifact", lambda **_: None)
+        monkeypatch.setattr(step, "show_page", lambda *_: None)
     for step in (monitor, predict, report, rollback):
         monkeypatch.setattr(step, "announce", lambda *_: None)
     for name in ("prove_version", "restore_champion"):

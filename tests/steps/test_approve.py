@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -46,15 +45,10 @@ def client(registry_home: Path) -> MlflowClient:
 def heard(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What is announced; what needs a Prefect server is left out."""
     events: dict[str, str] = {}
-    server = SimpleNamespace(update_flow_run=lambda *_, **__: None)
     started = SimpleNamespace(start_time=datetime(2026, 2, 20, 6, tzinfo=UTC))
     monkeypatch.setattr(approve, "announce", lambda *told: events.update(told[2]))
-    monkeypatch.setattr(approve, "create_markdown_artifact", lambda **_: None)
+    monkeypatch.setattr(approve, "show_page", lambda *_: None)
     monkeypatch.setattr(approve, "FlowRunContext", SimpleNamespace(get=lambda: started))
-    monkeypatch.setattr(approve, "runtime", SimpleNamespace(flow_run=SimpleNamespace(id=None)))
-    monkeypatch.setattr(
-        "prefect.client.orchestration.get_client", lambda **_: contextlib.nullcontext(server)
-    )
     return events
 
 
