@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,10 @@ AS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Makes MLflow show an experiment as model training; its default is generative AI."""
 TRAINING_PAGES = "workflowType=machine_learning"
 """In an address: MLflow's pages for model training instead of those for generative AI."""
+NIGHTS = "nights"
+"""Name of the view that lists the nights of a model."""
+COLUMNS = ("as_of", "interval", "verdict")
+"""Tags of a night's run that this list shows."""
 
 
 @dataclass(frozen=True)
@@ -171,16 +176,57 @@ def close_run(client: MlflowClient, run_id: str, folder: Path, night: str, verdi
     client.set_terminated(run_id)
 
 
-def describe_nights(client: MlflowClient, run_id: str, text: str) -> None:
-    """Set the description of the experiment a run is in, Markdown of 5,000 characters at most."""
+def describe_nights(client: MlflowClient, run_id: str, text: str, metric: str) -> None:
+    """Set the description of the experiment a run is in, and the columns of its list of nights.
+
+    Args:
+        client: The registry's client.
+        run_id: The run.
+        text: Markdown, of which 5,000 characters are kept.
+        metric: The primary metric, which is a column with its interval.
+    """
     experiment = client.get_run(run_id).info.experiment_id
     client.set_experiment_tag(experiment, "mlflow.note.content", text[:5000])
+    client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{NIGHTS}", _columns(metric))
 
 
-def run_page(client: MlflowClient, run_id: str) -> str:
-    """The page of a run, below the address of MLflow's pages."""
-    experiment = client.get_run(run_id).info.experiment_id
-    return f"#/experiments/{experiment}/runs/{run_id}?{TRAINING_PAGES}"
+def _columns(metric: str) -> str:
+    """The list of nights with date, verdict, and the metric with its interval.
+
+    MLflow's pages read it in place of a reader's own view, so all that such a view has is here
+    (``ExperimentPageUIState`` in MLflow's source).
+    """
+    view = {
+        "selectedColumns": [f"metrics.`{metric}`", *(f"tags.`{name}`" for name in COLUMNS)],
+        "columnOrder": [],
+        "columnWidths": {},
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": False,
+        "autoRefreshEnabled": True,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "globalLineChartConfig": {
+            "xAxisKey": "step",
+            "lineSmoothness": 0,
+            "selectedXAxisMetricKey": "",
+        },
+    }
+    return json.dumps(view)
+
+
+def run_pages(client: MlflowClient, run_id: str) -> tuple[str, str]:
+    """The page of a run, and the list of all nights, below the address of MLflow's pages."""
+    runs = f"#/experiments/{client.get_run(run_id).info.experiment_id}/runs"
+    every = f"{runs}?{TRAINING_PAGES}&viewStateShareKey={NIGHTS}"
+    return f"{runs}/{run_id}?{TRAINING_PAGES}", every
 
 
 def _experiment(client: MlflowClient, model: str) -> str:

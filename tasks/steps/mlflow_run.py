@@ -83,7 +83,10 @@ def _tags(spec: ModelSpec, judged: Judged) -> dict[str, str]:
 
 
 def _verdict_tags(spec: ModelSpec, judged: Judged) -> dict[str, str]:
+    measured = judged.figures["metrics"] if judged.figures else {}
+    own = measured.get(judged.challenger, {}).get(spec.problem.primary)
     return {
+        **({"interval": f"{own['low']:.3f} to {own['high']:.3f}"} if own else {}),
         "judged": judged.verdict.status,
         "verdict": judged.verdict.status,
         "challenger": judged.challenger,
@@ -123,14 +126,16 @@ def _params(estimator: Any, found: tuning.Settled) -> dict[str, str]:
     return told | ({"searched": f"{found.searched}"} if found.searched else {})
 
 
-def links(folder: Path, history: Path, run: str | None, run_page: str | None) -> dict[str, str]:
+def links(
+    folder: Path, history: Path, run: str | None, run_pages: tuple[str, str] | None
+) -> dict[str, str]:
     """Links to the report's file and to the runs in Prefect and MLflow.
 
     Args:
         folder: Folder of the report.
         history: The page of all nights.
         run: The MLflow run, if any.
-        run_page: Its page, below the address of MLflow's pages.
+        run_pages: Its page and the list of all nights, below the address of MLflow's pages.
     """
     found = {
         "report": str(folder / "report.md"),
@@ -139,10 +144,12 @@ def links(folder: Path, history: Path, run: str | None, run_page: str | None) ->
     flow_run = runtime.flow_run.ui_url
     if flow_run and is_deployed():
         found["prefect"] = flow_run
-    if run:
-        uri, pages = settings.tracking_uri(), settings.mlflow_pages()
+    if run and run_pages:
+        pages = settings.mlflow_pages()
         found["mlflow_run"] = run
-        found["mlflow_ui"] = (
-            f"{pages}/{run_page}" if pages else f"mlflow ui --backend-store-uri {hide(uri)}"
-        )
+        if pages:
+            found["mlflow_ui"], found["mlflow_nights"] = (f"{pages}/{page}" for page in run_pages)
+        else:
+            uri = hide(settings.tracking_uri())
+            found["mlflow_ui"] = f"mlflow ui --backend-store-uri {uri}"
     return found

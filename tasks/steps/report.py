@@ -89,7 +89,7 @@ def publish_report(
         delivered=delivered,
         revised=archive.revised_days(night.name, night.as_of, night.days),
         seconds=_seconds(clean, examples, judged),
-        links=mlflow_run.links(folder, history, run, runs.run_page(client, run) if run else None),
+        links=mlflow_run.links(folder, history, run, runs.run_pages(client, run) if run else None),
         share=night.share,
         fleet=fleet,
         named=night.model,
@@ -205,7 +205,7 @@ def _record(night: Night, folder: Path, found: Report) -> None:
 def _close_run(client: Client, run: str, folder: Path, found: Report) -> None:
     runs.close_run(client, run, folder, f"{found['model']} {found['as_of']}", found["verdict"])
     newest = archive.past_reports(found["model"], date.max, NIGHTS_LISTED)
-    runs.describe_nights(client, run, render.nights_table(newest))
+    runs.describe_nights(client, run, render.nights_table(newest), found["metric"])
 
 
 def _seconds(

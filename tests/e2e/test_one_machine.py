@@ -192,8 +192,10 @@ def test_the_run_in_mlflow(served: Served, night: dict[str, Any], page: Page) ->
     page.goto(str(back.get_attribute("href")))
     expect(page.get_by_text("PROMOTED").first).to_be_visible()
     expect(page.get_by_text("retrain-groceries").first).to_be_visible()
-    page.goto(address.rsplit("/", 1)[0])
+    page.goto(report["links"]["mlflow_nights"])
     expect(page.get_by_text(f"toy {YESTERDAY} PROMOTED").first).to_be_visible()
+    for column in ("average_precis", "as_of", "interval", "verdict"):
+        expect(page.get_by_text(column).first).to_be_visible()
     expect(page.get_by_text(f"{YESTERDAY}: PROMOTED, version 1").first).to_be_visible()
     shoot(page, "mlflow_nights")
     page.goto(f"http://127.0.0.1:{served.mlflow_port}/#/models/toy/versions/1")
