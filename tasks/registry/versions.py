@@ -21,6 +21,7 @@ from tasks.store import changes
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
     from tasks.features.split import Split
     from tasks.spec.model_spec import ModelSpec
@@ -220,6 +221,25 @@ def read_rolled_back(client: MlflowClient, model: str, listed: Versions = None) 
         for version in found
         if {"rolled_back", "shipped_key"} <= set(version.tags)
     }
+
+
+def coming_twins(listed: Sequence[ModelVersion], code: str, since: date) -> list[str]:
+    """Shipped models that tonight or a later night judges as the twin of the same recipe.
+
+    Args:
+        listed: Versions of a model.
+        code: Digest of the spec.
+        since: First night whose shipped model has seen all training days of tonight's twin.
+
+    Returns:
+        Their content keys.
+    """
+    return [
+        version.tags["shipped_key"]
+        for version in listed
+        if version.tags.get("spec_digest") == code
+        and version.tags.get("as_of", "") >= since.isoformat()
+    ]
 
 
 def read_retired(

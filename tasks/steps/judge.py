@@ -82,6 +82,8 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
     spec, client, held_out = load_spec(night.model), open_registry(), examples.split.holdout
     champion = versions.read_champion(client, spec.name, before_night=night.key)
     listed = list_versions(client, spec.name)
+    since = examples.split.train[-1] + spec.label_delay
+    models.note_use("models", versions.coming_twins(listed, digest(spec), since), time.time())
     rolled_back = versions.read_rolled_back(client, spec.name, listed)
     held = tuple(holds.read_holds(client, spec.name, listed))
     if champion is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,19 @@ def fetch_model(kind: str, key: str) -> tuple[Path, str]:
     path, sha256 = model_file(kind, key)
     blobs.is_whole(f"{kind}/{path.name}", sha256)
     return path, sha256
+
+
+def note_use(kind: str, keys: Iterable[str], now: float) -> None:
+    """Keep models that later nights will look for from going because of their age.
+
+    Args:
+        kind: Folder of the store.
+        keys: Of the models; one that is not there is passed over.
+        now: The current time, in seconds.
+    """
+    for key in keys:
+        with suppress(StoreError, OSError):
+            os.utime(model_file(kind, key)[0], (now, now))
 
 
 def read_model(kind: str, key: str, trusted: Sequence[str]) -> Any:

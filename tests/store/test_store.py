@@ -527,6 +527,16 @@ def test_clean_up_keeps_the_models_needed() -> None:
     assert not models.has_model("models", "other")
 
 
+def test_a_model_that_a_night_will_look_for_does_not_grow_old() -> None:
+    for key in ("coming", "past"):
+        models.write_model("models", key, boosted()[0], TRUSTED_TYPES)
+    written, days = models.model_file("models", "past")[0].stat().st_mtime, 86_400.0
+    models.note_use("models", ["coming", "not there"], written + 10 * days)
+    cleanup.clean_up({}, 10**9, now=written + 15 * days)
+    assert models.has_model("models", "coming")
+    assert not models.has_model("models", "past")
+
+
 HOLDER = (
     "from tasks.store import locks\nwith locks.lock('night'):\n print('held', flush=True)\n input()"
 )

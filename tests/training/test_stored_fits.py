@@ -1,0 +1,85 @@
+"""The model that was shipped before the holdout began is tonight's twin, and is still there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from datetime import date, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks.features.split import Split, split_days
+from tasks.registry.versions import coming_twins, night_tags
+from tasks.spec import EXPANDING, days
+from tasks.spec.fingerprint import digest
+from tasks.store import cleanup
+from tasks.store.frames import Ref
+from tasks.training.fit import model_key
+from tests.toy import toy
+
+FIRST = date(2026, 1, 5)
+
+
+def weekday(day: date) -> bool:
+    return day.weekday() < 5
+
+
+def business_day(day: date) -> bool:
+    return weekday(day) and day != date(2026, 4, 6)
+
+
+def any_day(day: date) -> bool:
+    return day.year == 2026
+
+
+@pytest.mark.parametrize(
+    ("open_on", "delay", "window", "fewest"),
+    [
+        (any_day, 0, days(60), 30),
+        (any_day, 7, EXPANDING, 30),
+        (business_day, 0, days(60), 30),
+        (weekday, 7, EXPANDING, 30),
+        (weekday, 1, days(60), 24),  # after a weekend one more day of the window is too late
+    ],
+)
+def test_a_twin_is_the_model_shipped_before_its_holdout_and_is_still_in_the_store(
+    open_on: Callable[[date], bool], delay: int, window: timedelta, fewest: int
+) -> None:
+    spec = dataclasses.replace(
+        toy, lookback=days(7), holdout=days(14), label_delay=days(delay), window=window
+    )
+    listed = [day for day in (FIRST + days(n) for n in range(160)) if open_on(day)]
+    versions: list[Any] = []
+    used: dict[str, date] = {}
+    found = 0
+    for night in listed[-60:]:
+        split = split_days(spec, [day for day in listed if day <= night], night)
+        found += night >= listed[-30] and key_of(split.train) in used
+        since = split.train[-1] + spec.label_delay
+        used |= dict.fromkeys(used.keys() & coming_twins(versions, digest(toy), since), night)
+        key = key_of(split.refit)
+        used[key] = night
+        versions.append(version_of(split, night, key))
+        used = {key: last for key, last in used.items() if night - last < cleanup.LEFT}
+    assert found == fewest
+    assert len(used) < 40, "what no night will look for goes"
+
+
+def key_of(training: tuple[date, ...]) -> str:
+    return model_key(toy, "logistic", [Ref("", "", 0, 9, content=f"{day}") for day in training])
+
+
+def version_of(split: Split, night: date, key: str) -> Any:
+    """The version that a night has registered."""
+    tags = night_tags(
+        toy,
+        split,
+        night=f"{night}",
+        as_of=night,
+        candidate="logistic",
+        shipped_key=key,
+        prediction_interval=None,
+    )
+    return SimpleNamespace(tags=tags)
