@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks import settings
 from tasks.errors import SpecError
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 DECIDING_LIBRARIES = ("numpy", "pandas", "pandera", "pyarrow", "scikit-learn", "scipy", "skops")
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Fields of a statement that hold statements."""
 FILE_NAME = re.compile(r"\w[\w ./-]{0,150}\.(?!pyc?$)\w{1,8}")
 """A text that may be the name of a file beside the code."""
 HOUSE = "tasks"
@@ -162,7 +164,7 @@ def data_files(spec: ModelSpec) -> dict[str, Path]:
             )
         found[str(PurePosixPath(own.path).parent / name)] = file
     for module in _packaged(spec):
-        for name in () if _is_below(module.name, (HOUSE,)) else _read(module).names:
+        for name in () if _is_below(module.name, (HOUSE,)) else _file_names(module):
             file = module.file.parent / name
             if file.is_file() and file.name not in source:
                 found.setdefault(str(PurePosixPath(module.path).parent / name), file)
@@ -272,14 +274,12 @@ class _Code(NamedTuple):
         imports: Its imports.
         is_face: Whether it only re-exports names of others.
         lazily: Digest of how such a module finds names lazily.
-        names: Texts in it that may be names of files.
     """
 
     code: str
     imports: tuple[_Import, ...]
     is_face: bool
     lazily: str
-    names: tuple[str, ...]
 
 
 def _own_module(spec: ModelSpec) -> _Module:
@@ -417,50 +417,91 @@ def _read(module: _Module) -> _Code:
 
 @functools.lru_cache(maxsize=1000)
 def _read_once(module: _Module, *state: int) -> _Code:  # noqa: ARG001
-    tree = _WhatRuns().visit(ast.parse(module.file.read_bytes(), filename=str(module.file)))
+    tree = _what_runs(module)
     return _Code(
         code=_hash(tree),
         imports=(*_imports(tree, module), *_lazy_imports(tree, module)),
         is_face=_is_face(tree),
         lazily=_hash(*filter(_is_getter, tree.body)),
-        names=tuple(_file_names(tree)),
     )
 
 
-def _file_names(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _file_names(module: _Module) -> Iterator[str]:
+    """Texts in a module that may be names of files."""
+    waiting: list[ast.AST] = [_what_runs(module)]
+    while waiting:
+        node = waiting.pop()
         text = node.value if isinstance(node, ast.Constant) else None
         if isinstance(text, str) and FILE_NAME.fullmatch(text) and ".." not in text:
             yield text
+        policy = _policy(node)
+        waiting += [child for child in ast.iter_child_nodes(node) if child not in policy]
 
 
 def _hash(*nodes: ast.AST) -> str:
-    return hashlib.sha256("\n".join(map(ast.dump, nodes)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(map(_dump, nodes)).encode()).hexdigest()
 
 
-class _WhatRuns(ast.NodeTransformer):
-    """Leaves out docstrings, code for type checkers and what a spec names in ``POLICY``."""
+def _dump(node: object) -> str:
+    """What ``ast.dump`` gives, in half the time, without what a spec names in ``POLICY``."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    kind, found, policy = type(node), [], _policy(node)
+    for name in kind._fields:
+        value = getattr(node, name)
+        if value is None and getattr(kind, name, ...) is None:
+            continue
+        if policy and name == "keywords":
+            value = [each for each in value if each not in policy]
+        found.append(f"{name}={_dump(value)}")
+    return f"{kind.__name__}({', '.join(found)})"
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        if ast.unparse(node.func).rpartition(".")[2] == "ModelSpec":
-            node.keywords = [each for each in node.keywords if each.arg not in POLICY]
-        return node
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if text else self.generic_visit(node)
+def _policy(node: ast.AST) -> list[ast.keyword]:
+    """What a spec that is made here names in ``POLICY``."""
+    if isinstance(node, ast.Call) and _last_name(node.func) == "ModelSpec":
+        return [each for each in node.keywords if each.arg in POLICY]
+    return []
 
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        self.generic_visit(node)
-        test = node.test
-        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-            return node.body if _is_type_checking(test.operand) else node
-        return node.orelse if _is_type_checking(test) else node
+
+def _what_runs(module: _Module) -> ast.Module:
+    """The code of a module without docstrings and code for type checkers."""
+    tree = ast.parse(module.file.read_bytes(), filename=str(module.file))
+    return ast.Module(_that_run(tree.body), tree.type_ignores)
+
+
+def _that_run(statements: Sequence[ast.stmt]) -> list[Any]:
+    found: list[Any] = []
+    for statement in statements:
+        if isinstance(statement, ast.Expr) and _is_text(statement.value):
+            continue
+        for name in BLOCKS:
+            if inside := getattr(statement, name, None):
+                setattr(statement, name, _that_run(inside))
+        chosen: Sequence[ast.stmt] = [statement]
+        if isinstance(statement, ast.If):
+            test = statement.test
+            if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+                chosen = statement.body if _is_type_checking(test.operand) else chosen
+            elif _is_type_checking(test):
+                chosen = statement.orelse
+        found += chosen
+    return found
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _is_type_checking(node: ast.expr) -> bool:
-    return ast.unparse(node).rpartition(".")[2] == "TYPE_CHECKING"
+    return _last_name(node) == "TYPE_CHECKING"
+
+
+def _last_name(node: ast.expr) -> str:
+    """``name`` of ``name`` and of ``any.thing.name``; empty for all else."""
+    return getattr(node, "id", getattr(node, "attr", ""))
 
 
 def _imports(tree: ast.AST, module: _Module) -> Iterator[_Import]:
@@ -481,7 +522,8 @@ def _imports(tree: ast.AST, module: _Module) -> Iterator[_Import]:
                 taken = None if alias.name == "*" else alias.name
                 yield _Import(base, taken, alias.asname or alias.name, late)
         late = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        waiting += [(child, late) for child in reversed(list(ast.iter_child_nodes(node)))]
+        inside = [child for name in BLOCKS for child in getattr(node, name, ())]
+        waiting += [(child, late) for child in reversed(inside)]
 
 
 def _base_of(name: str, level: int, module: _Module) -> str:
