@@ -10,6 +10,7 @@ environment and the folder that a new interpreter would get.
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
 import importlib
 import json
@@ -179,9 +180,10 @@ def _forget_ours(hidden: set[str]) -> None:
             *site.getsitepackages(),
         }
     )
+    real = functools.cache(os.path.realpath)
     for name, module in list(sys.modules.items()):
         file = vars(module).get("__file__") if module is not None else None
-        place = os.path.realpath(file) if isinstance(file, str) else ""
+        place = real(file.rpartition(os.sep)[0]) + os.sep if isinstance(file, str) else ""
         below = any(place.startswith(folder + os.sep) for folder in hidden)
         if name.split(".")[0] in OURS or (below and not place.startswith(libraries)):
             del sys.modules[name]

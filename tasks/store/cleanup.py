@@ -53,7 +53,7 @@ def clean_up(
         if key in keys
     }
     for kind, keys in keep.items():
-        for key in keys:
+        for key in {record.stem for record in (root() / kind).glob("*.json")} & set(keys):
             with suppress(StoreError):
                 kept.add(model_file(kind, key)[0])
     write_json(root() / KEPT / f"{owner}.json", sorted(str(p.relative_to(root())) for p in kept))
