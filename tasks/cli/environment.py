@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -33,6 +34,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"
 def set_defaults() -> None:
     """Set what Prefect and MLflow read from the environment, before they are imported."""
     gc.set_threshold(COLLECT_AFTER)
+    atexit.register(gc.freeze)  # last of all: it would look through a million objects, to free none
     stand_any_terminal()
     pass_proxy_by()
     verbose = {"-v", "--verbose"} & set(sys.argv[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib.metadata
 import importlib.util
@@ -90,6 +91,22 @@ def import_ahead(*, stores: bool = True) -> None:
     if stores and settings.tracking_uri().startswith("sqlite:"):
         import mlflow.store.model_registry.sqlalchemy_store
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+        _close_at_exit()
+
+
+@functools.cache
+def _close_at_exit() -> None:
+    """Leave a local database whole in its one file, also where no object is freed at the end."""
+    from mlflow.store.model_registry import sqlalchemy_store as registry
+    from mlflow.store.tracking import sqlalchemy_store as tracking
+
+    def close() -> None:
+        for store in (registry.SqlAlchemyStore, tracking.SqlAlchemyStore):
+            for engine in store._engine_map.values():
+                engine.dispose()
+
+    atexit.register(close)
 
 
 def reach_server() -> None:

@@ -41,7 +41,7 @@ from tests.benchmarks.compare import (
 
 MODEL = Path(__file__).with_name("delays.py")
 BARE = Path(__file__).with_name("delays_bare.py")
-FIRST = date(2013, 12, 1)
+FIRST = date(2013, 12, 2)
 LATE = f"{LEAN}, last night"
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     """Run all cases and print the table."""
     parser = argparse.ArgumentParser(description="Nights against the work of the peers.")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--nights", type=int, default=2, help="nights in a row, at most 31")
+    parser.add_argument("--nights", type=int, default=2, help="nights in a row, at most 29")
     parser.add_argument("--server", choices=("running", "embedded", "both"), default="both")
     parser.add_argument("--copies", type=int, default=1, help="30 makes 10 million rows")
     asked = parser.parse_args()

@@ -29,4 +29,5 @@ def test_a_loud_model_is_promoted_and_its_report_is_json(
     )
     ended = run_command(registry_home, model, "--as-of", str(nth_day(40)), "--json")
     assert ended.report["verdict"] == "PROMOTED", ended.err
+    assert not (registry_home / "mlflow.db-wal").exists(), "the registry is whole in its one file"
     assert "imported" in ended.err
