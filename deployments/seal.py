@@ -48,11 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         every = client.search_model_versions(f"name = '{asked.model}'")
     except NightlyError as error:
         return fail(str(error), error.exit_code)
-    sealed = {str(version.version): seals.seal_fault(version) is None for version in every}
-    for number, whole in sorted(sealed.items(), key=lambda one: int(one[0])):
-        role = " champion" if number == champion else ""
-        print(f"version {number}: {'sealed' if whole else 'not sealed'}{role}")
-    return 0 if champion and sealed.get(champion) else 1
+    whole = False
+    for version in sorted(every, key=lambda one: int(one.version)):
+        fault, role = seals.seal_fault(version), ""
+        if str(version.version) == champion:
+            whole = seals.champion_fault(version) is None
+            role = " champion" if whole or fault else " champion, but never promoted here"
+        print(f"version {version.version}: {'not sealed' if fault else 'sealed'}{role}")
+    return 0 if whole else 1
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from tasks.features import partitions, scoring
 from tasks.features.cleaning import clean_keys
 from tasks.features.contract import accept_rows
 from tasks.registry import packages, versions
+from tasks.registry.seals import SealError
 from tasks.spec.fingerprint import digest
 from tasks.spec.fleet import PartitionSpec, spec_of
 from tasks.spec.values import days
@@ -212,7 +213,7 @@ def predict_for_partitions(
             continue
         part = spec_of(spec, value)
         try:
-            champion = versions.read_version(client, part.name, version)
+            champion = versions.read_promoted(client, part.name, version)
             if inputs is None or champion.digest != digest(spec):
                 asks = replace(ahead, requests=ahead.requests[own].reset_index(drop=True))
                 scores = predict_ahead(client, part, champion, asks)[0][columns].to_numpy()
@@ -411,7 +412,10 @@ def check_unaltered(version: Champion, package: Path) -> None:
 
     Raises:
         AlignError: Where a file differs.
+        SealError: Where the version must not be loaded.
     """
+    if version.unsealed:
+        raise SealError(version.unsealed)
     if files_digest(package) != version.files_sha256:
         raise AlignError("a file of its package was altered since it was checked")
 

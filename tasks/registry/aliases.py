@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.errors import RegistryError
+from tasks.registry import seals
 from tasks.registry.champion_alias import ChampionMovedError, move_champion
 from tasks.registry.client import to_error
 from tasks.registry.holds import HELD_UNTIL
@@ -79,13 +80,15 @@ def promote(
         RegistryError: Where there is no such version; nothing was changed.
     """
     finish_change(client, model)
-    _must_exist(client, model, version)
+    made = _must_exist(client, model, version)
     before = version_by_alias(client, model, CHAMPION)
     replaced = str(before.version) if before else None
     if replaced == version:
+        _sign_promotion(client, made)
         return
     if judged_against not in (WHATEVER, replaced):
         raise ChampionMovedError(model, judged_against, replaced)
+    _sign_promotion(client, made)
     intent = {"champion": version, "previous": replaced, "replaced": replaced}
     if decision:
         intent[DECIDED] = decision.to_json()
@@ -145,6 +148,7 @@ def roll_back(
     target = _must_exist(client, model, version)
     if same:
         return begun["rolled_back"]
+    _sign_promotion(client, target)
     now = version_by_alias(client, model, CHAMPION)
     replaced = find_by_number(client, model, target.tags.get("replaced"))
     rejected = str(now.version) if now else None
@@ -229,6 +233,14 @@ def finish_change(client: MlflowClient, model: str) -> Ended | None:
         stays,
         f"A change of champion was cut off, and version {begun['champion']} of {model}, {told}",
     )
+
+
+def _sign_promotion(client: MlflowClient, version: Any) -> None:
+    """Before the journal is written: what that says is done, whoever has written it."""
+    if seals.is_waiting(version):
+        check_now()
+        seal = seals.promotion_seal(version)
+        client.set_model_version_tag(version.name, version.version, seals.PROMOTED, seal)
 
 
 def _must_exist(client: MlflowClient, model: str, version: str) -> Any:

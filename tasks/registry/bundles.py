@@ -170,7 +170,7 @@ def register_bundle(client: MlflowClient, bundle: Bundle) -> str:
         if why := read_withdrawn(client, bundle.model).get(there):
             raise BundleError(f"Version {there} of {bundle.model} was withdrawn here: {why}")
         if seals.seal_fault(client.get_model_version(bundle.model, there)):
-            packages.seal_version(client, bundle.model, there, bundle.tags)  # it was cut off
+            packages.seal_version(client, bundle.model, there, bundle.tags, waits=True)  # cut off
         return there
     run = NightRun(
         model=bundle.model,
@@ -195,7 +195,7 @@ def register_bundle(client: MlflowClient, bundle: Bundle) -> str:
             tags=tags,
             description=bundle.description,
         )
-        packages.seal_version(client, bundle.model, version, bundle.tags)
+        packages.seal_version(client, bundle.model, version, bundle.tags, waits=True)
     except RegistryError:
         raise
     except Exception as error:

@@ -319,6 +319,7 @@ def seal(
     trusted: Sequence[str],
     probe: pd.DataFrame,
     predictions: np.ndarray,
+    waits: bool = False,
 ) -> None:
     """Record a version's checks in its tags, so that a rollback can repeat them without its code.
 
@@ -330,6 +331,7 @@ def seal(
         trusted: Types it may hold.
         probe: A few rows of inputs.
         predictions: What it predicts for them.
+        waits: Whether it is no champion before it is promoted.
     """
     found = _read_made(client, model, version)
     run = str(found.run_id)
@@ -339,19 +341,32 @@ def seal(
         client.log_artifact(run, str(file), PROBE)
     client.log_dict(run, {"predictions": predictions.tolist()}, f"{PROBE}/predictions.json")
     checked = {"trusted_types": json.dumps(list(trusted)), "files_sha256": sha256}
-    seal_version(client, model, version, checked)
+    seal_version(client, model, version, checked, waits=waits)
 
 
 def seal_version(
-    client: MlflowClient, model: str, version: str, checked: Mapping[str, str]
+    client: MlflowClient,
+    model: str,
+    version: str,
+    checked: Mapping[str, str],
+    *,
+    waits: bool,
 ) -> None:
     """Note what a version was checked to be, in ``seals.CHECKED``, and sign it.
+
+    Args:
+        client: From ``open_registry``.
+        model: Registered model.
+        version: The checked version.
+        checked: The tags.
+        waits: Whether it is no champion before it is promoted.
 
     Raises:
         SealError: Where it is not as it was registered.
     """
     noted = {name: checked[name] for name in seals.CHECKED}
-    seal = seals.full_seal(_read_made(client, model, version), noted)
+    signed_as = seals.WAITS if waits else seals.SEAL
+    seal = seals.full_seal(_read_made(client, model, version), noted, signed_as=signed_as)
     for name, value in {**noted, seals.SEAL: seal}.items():
         client.set_model_version_tag(model, version, name, value)
 

@@ -28,6 +28,10 @@ MADE = "nightly.made"
 """Tag of a version: a night with the key has registered it."""
 SEAL = "nightly.seal"
 """Tag of a version: its package has passed the checks of such a night."""
+WAITS = "nightly.seal.waits"
+"""What the seal of a version is signed as that somebody has yet to decide on."""
+PROMOTED = "nightly.promoted"
+"""Tag of such a version: a night with the key, or a person there, has promoted it."""
 NOTED = (
     "night", "as_of", "candidate", "spec_digest", "shipped_key", "judged_from",
     "twin_learned_through", "spec_module", "spec_file", "lookback", "promised", "hold",
@@ -60,11 +64,19 @@ def is_made(version: Any) -> bool:
     return is_signed(version.tags.get(MADE, ""), wanted)
 
 
-def full_seal(version: Any, checked: Mapping[str, str], key: str | None = None) -> str:
-    """The tag ``SEAL`` of a version with these ``CHECKED`` tags."""
+def full_seal(
+    version: Any, checked: Mapping[str, str], key: str | None = None, signed_as: str = SEAL
+) -> str:
+    """The tag ``SEAL`` of a version with these ``CHECKED`` tags, signed as that or ``WAITS``."""
     tags = {**version.tags, **checked}
-    named = [SEAL, version.name, str(version.version), version.source, version.run_id or ""]
+    named = [signed_as, version.name, str(version.version), version.source, version.run_id or ""]
     return _sign([*named, *_values(tags, (*NOTED, *CHECKED))], key)
+
+
+def promotion_seal(version: Any) -> str:
+    """The tag ``PROMOTED`` of a version."""
+    named = [PROMOTED, version.name, str(version.version), version.source, version.run_id or ""]
+    return _sign(named, None)
 
 
 def shadow_seal(version: Any, against: str | None, nights: int) -> str:
@@ -89,7 +101,7 @@ def is_signed(found: str, wanted: str) -> bool:
 def seal_fault(version: Any) -> str | None:
     """Why a version must not be loaded; None where its seal is valid."""
     found = version.tags.get(SEAL)
-    if found and is_signed(found, full_seal(version, {})):
+    if _is_sealed(version, SEAL) or is_waiting(version):
         return None
     named = f"Version {version.version} of {version.name}"
     why = (
@@ -102,6 +114,27 @@ def seal_fault(version: Any) -> str | None:
         f"{named} is not loaded, because {why}. Go back to a version that is sealed. If you know "
         "who made it and vouch for its code: "
         f"python deployments/seal.py --model {version.name} --version {version.version}"
+    )
+
+
+def is_waiting(version: Any) -> bool:
+    """Whether a version was sealed to wait: no champion before it is promoted."""
+    return _is_sealed(version, WAITS)
+
+
+def champion_fault(version: Any) -> str | None:
+    """Why a version must not be loaded as the champion; None where it may be."""
+    if fault := seal_fault(version):
+        return fault
+    if not is_waiting(version) or is_signed(
+        version.tags.get(PROMOTED, ""), promotion_seal(version)
+    ):
+        return None
+    return (
+        f"Version {version.version} of {version.name} is not loaded as the champion, because no "
+        "night and no person here has promoted it: somebody else has moved the alias. Go back to "
+        "a version that was champion: "
+        f"python flows/rollback.py --model {version.name} --to VERSION"
     )
 
 
@@ -172,6 +205,11 @@ def _is_same(url: str, mark: str) -> bool:
     """Asked once of a database: a night opens the registry many times."""
     del url
     return state_database.first_fact(SEAL, mark) == mark
+
+
+def _is_sealed(version: Any, signed_as: str) -> bool:
+    found = version.tags.get(SEAL)
+    return bool(found) and is_signed(found, full_seal(version, {}, signed_as=signed_as))
 
 
 def _values(tags: Mapping[str, str], names: Iterable[str]) -> list[str | None]:

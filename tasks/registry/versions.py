@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,20 @@ def read_champion(
     version = version_by_alias(client, model, CHAMPION)
     if version is not None and before_night and version.tags.get("night") == before_night:
         version = version_by_alias(client, model, PREVIOUS)
-    return _champion(model, version) if version is not None else None
+    if version is None:
+        return None
+    return replace(_champion(model, version), unsealed=seals.champion_fault(version))
+
+
+def read_promoted(client: MlflowClient, model: str, version: str) -> Champion:
+    """A version that is to be loaded as the champion; ``unsealed`` where it must not be.
+
+    Raises:
+        RegistryError: Where there is no such version, or a night did not make it.
+    """
+    found = find_by_number(client, model, version)
+    fault = seals.champion_fault(found) if found is not None else None
+    return replace(read_version(client, model, version), unsealed=fault)
 
 
 def read_version(client: MlflowClient, model: str, version: str) -> Champion:

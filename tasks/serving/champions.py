@@ -230,7 +230,7 @@ async def start_version(model: str, version: str) -> Answering:
 def _fetch(model: str, version: str, place: Path) -> Seal:
     """Put a version's package here, sealed and unaltered, and give the record of its checks."""
     client = open_registry()
-    found = versions.read_version(client, model, version)
+    found = versions.read_promoted(client, model, version)
     with packages.downloaded(client, model, version) as package:
         check_unaltered(found, package)
         shutil.copytree(package, place)

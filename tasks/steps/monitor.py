@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
+from tasks.errors import RegistryError
 from tasks.metrics.base import title
 from tasks.monitoring import champion_line, drift, live_days, live_performance
 from tasks.predictions import publish
@@ -143,8 +144,10 @@ def revert_champion(night: Night, live: live_days.Live) -> live_days.Live:
     config = RollbackConfig(model=night.name, to=int(to), why=why)
     target = str(config.to)
     try:
+        if fault := versions.read_promoted(open_registry(), night.name, target).unsealed:
+            raise rollback.RollbackError(fault)
         rollback.prove_version(config, target)
-    except rollback.RollbackError as error:
+    except (rollback.RollbackError, RegistryError) as error:
         text = (
             f"Version {live.champion} should be reverted ({why}), but version {target} is not "
             f"usable: {error}"

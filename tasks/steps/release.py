@@ -16,6 +16,7 @@ from tasks import settings
 from tasks.clean_process.package_check import Shipped, check_packages, files_digest
 from tasks.features import cleaning
 from tasks.features.examples import example_keys
+from tasks.promotion.checks import Status
 from tasks.promotion.gate import confirm, overtaken
 from tasks.registry import aliases, packages, runs, versions
 from tasks.registry.champion_alias import ChampionMovedError
@@ -142,6 +143,7 @@ def check_versions(made: Sequence[Registered]) -> list[Judged]:
                 trusted=trusted,
                 probe=each.probe,
                 predictions=each.expected,
+                waits=verdict.status is not Status.PROMOTED,
             )
         told = " ".join(check.detail for check in checks)
         log.info("check     version %s of %s: %s", one.version, one.night.name, told)

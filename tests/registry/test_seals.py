@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from mlflow import MlflowClient
 
 from deployments import seal as command
 from tasks import settings
+from tasks.clean_process.version_answers import check_unaltered
 from tasks.errors import RegistryError
-from tasks.registry import packages, seals, versions
+from tasks.registry import aliases, packages, seals, versions
 from tasks.registry import runs as run_records
 from tasks.registry.client import open_registry
+from tasks.serving import champions as serving
 from tasks.store import mirror
 from tests.registry.test_versions import NIGHT, TRUSTED, X, register
 
@@ -124,6 +127,46 @@ def test_a_version_of_somebody_else(client: MlflowClient, sealed: str, copied: s
     refused(client, str(made.version))
     assert versions.find_version(client, "toy", "night-1") == sealed
     assert command.main(["--model", "toy"]) == 1
+
+
+def test_a_version_that_waits_is_no_champion_before_a_night_or_a_person_promotes_it(
+    client: MlflowClient, tmp_path: Path
+) -> None:
+    """Sealed, so that it can be looked at; an alias and tags that others move make it no more."""
+    version = register(client, run_records.log_night(client, NIGHT))
+    packages.seal(
+        client,
+        "toy",
+        version,
+        sha256="f",
+        trusted=TRUSTED,
+        probe=X,
+        predictions=X.to_numpy(),
+        waits=True,
+    )
+    packages.read_seal(client, "toy", version)
+    assert versions.read_version(client, "toy", version).unsealed is None
+    intent = {"champion": version, "previous": None, aliases.EXPECTED: None}
+    client.set_registered_model_tag("toy", versions.JOURNAL, json.dumps(intent))
+    client.set_model_version_tag("toy", version, seals.PROMOTED, "mine")
+    aliases.finish_change(client, "toy")
+    champion = versions.read_champion(client, "toy")
+    assert champion is not None
+    assert champion.unsealed
+    assert f"Version {version} of toy is not loaded as the champion" in champion.unsealed
+    with pytest.raises(RegistryError, match="no night and no person"):
+        packages.read_twin(client, champion, TRUSTED)
+    with pytest.raises(RegistryError, match="no night and no person"):
+        check_unaltered(champion, tmp_path)
+    with pytest.raises(RegistryError, match="no night and no person"):
+        serving._fetch("toy", version, tmp_path / "package")
+    assert command.main(["--model", "toy"]) == 1
+    client.delete_registered_model_alias("toy", versions.CHAMPION)
+    aliases.promote(client, "toy", version)
+    champion = versions.read_champion(client, "toy")
+    assert champion is not None
+    assert champion.unsealed is None
+    assert command.main(["--model", "toy"]) == 0
 
 
 def test_a_version_altered_while_it_is_checked_is_not_sealed(client: MlflowClient) -> None:
