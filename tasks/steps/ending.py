@@ -68,7 +68,7 @@ def only_shown(what: str) -> Iterator[None]:
 
     try:
         yield
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ValueError) as error:  # ValueError: an answer that is no JSON
         log.warning("server    %s: %s", what, type(error).__name__)
 
 
