@@ -218,7 +218,7 @@ def _run_change(
     state = _run_flow(change, config, verbose=verbose)
     from tasks.steps.ending import outcome_of, said_of
 
-    found = state.result(raise_on_failure=False)
+    found = _result_of(state)
     if outcome_of(state) in ended:
         print_text(said_of(state))
         sys.exit(0)
@@ -245,11 +245,11 @@ def run_backtest(backtest: Callable[..., Any]) -> None:
         sys.exit(_review(asked))
     _check_workers()
     state = _run_flow(backtest, config, verbose=asked.verbose)
-    found: Any = state.result(raise_on_failure=False)
+    found = _result_of(state)
     if outcome_of(state) != REPLAYED:
         code = found.exit_code if isinstance(found, NightlyError) else 1
         sys.exit(fail(to_message(found), code))
-    print_text(to_terminal(found))
+    print_text(to_terminal(found) if found else state.message or "")
     sys.exit(0)
 
 
@@ -363,13 +363,31 @@ def _import_model(model: str) -> None:
 def _end(state: State, asked: argparse.Namespace, began: float | None) -> int:
     from tasks.steps.ending import outcome_of
 
-    found = state.result(raise_on_failure=False)
-    if outcome_of(state) == NOTHING:
+    found, outcome = _result_of(state), outcome_of(state)
+    if outcome == NOTHING:
         print_text(state.message or "")
         return 0
-    if outcome_of(state) in set(Status) and isinstance(found, dict):
-        return _show(cast("Report", found), asked, again=False, began=began)
+    if outcome in set(Status):
+        now = datetime.now(ZoneInfo("UTC"))
+        report = found if isinstance(found, dict) else recall(asked.model, asked.as_of, now)
+        if report:
+            return _show(cast("Report", report), asked, again=False, began=began)
+        print_text(state.message or "")
+        return Status(outcome).exit_code
     return end_failed(found)
+
+
+def _result_of(state: State) -> Any:
+    """What a flow gave; None where its last state was read from the server, as after a lost answer.
+
+    An error where it failed.
+    """
+    from prefect.exceptions import MissingResult
+
+    try:
+        return state.result(raise_on_failure=False)
+    except MissingResult:
+        return None
 
 
 def _show(

@@ -251,6 +251,8 @@ class Nights:
 
     def lost_next(self, number: int) -> Iterator[str]:
         """What must hold when the night of a day has run again undisturbed."""
+        while self.proxy.away:
+            time.sleep(0.2)
         again = self.run(number)
         if not again.promoted:
             yield f"the next run ended {again.code}: {again.said}"

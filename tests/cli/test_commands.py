@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -198,6 +199,23 @@ def test_a_prefect_server_that_fails_meanwhile_is_one_clear_line(
     assert said.startswith(f"nightly: The Prefect server at {API} {words}"), said
     assert said.count("\n") == 2
     assert "Run the same command again" in said
+
+
+@pytest.mark.parametrize("kept", [None, {"verdict": "PROMOTED"}])
+def test_a_night_whose_last_answer_was_lost_is_shown_from_what_it_kept(
+    kept: dict[str, str] | None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Prefect then reads the last state from its server, which has no result of it."""
+    from prefect.client.schemas.objects import State, StateType
+
+    state = State(type=StateType.COMPLETED, message="PROMOTED. It is better.")
+    asked = argparse.Namespace(model="toy", as_of=None)
+    monkeypatch.setattr(commands, "recall", lambda *_: kept)
+    monkeypatch.setattr(commands, "_show", lambda report, *_, **__: print(report) or 0)
+    assert commands._end(state, asked, None) == 0
+    assert capsys.readouterr().out == f"{kept or state.message}\n"
 
 
 def test_its_own_server_has_a_database_here_and_says_when_that_is_of_a_newer_prefect(
