@@ -33,8 +33,9 @@ from tasks.registry.client import import_ahead
 from tasks.settings import PROJECT
 from tasks.spec.lean_imports import as_if_missing
 
-LIBRARIES = ("skops.io", "pandas", "pyarrow.parquet", "mlflow.pyfunc", "mlflow.sklearn")
-"""skops first: as it is imported, it looks through all modules that are loaded by then."""
+FIRST = ("scipy.special", "skops.io")
+"""skops looks for functions in all modules that are loaded, in their order; most are scipy's."""
+LIBRARIES = ("pandas", "pyarrow.parquet", "mlflow.pyfunc", "mlflow.sklearn")
 OURS = ("deployments", "flows", "tasks", "tests")
 SAFE = "jemalloc_bg_thd"
 """The thread of pyarrow's allocator, which stands a fork: it is started again in it."""
@@ -54,9 +55,10 @@ def leave_template(*, registry: bool = True) -> None:
     if sys.platform != "linux" or _waiting:
         return
     with as_if_missing("dask"):  # that scikit-learn has a module for, and skops asks all modules
-        importlib.import_module(LIBRARIES[0])
+        for name in FIRST:
+            importlib.import_module(name)
     import_ahead(stores=registry)
-    for name in LIBRARIES[1:]:
+    for name in LIBRARIES:
         importlib.import_module(name)
     if any(name != SAFE for name in _other_threads()):
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import importlib.metadata
 import importlib.util
 import os
@@ -97,7 +98,10 @@ def import_ahead(*, stores: bool = True) -> None:
 
 @functools.cache
 def _close_at_exit() -> None:
-    """Leave a local database whole in its one file, also where no object is freed at the end."""
+    """At the end of a process that imported MLflow: leave a local database whole in its one file.
+
+    Then no garbage is looked for: that took longer than a second, and all is freed anyway.
+    """
     from mlflow.store.model_registry import sqlalchemy_store as registry
     from mlflow.store.tracking import sqlalchemy_store as tracking
 
@@ -105,6 +109,7 @@ def _close_at_exit() -> None:
         for store in (registry.SqlAlchemyStore, tracking.SqlAlchemyStore):
             for engine in store._engine_map.values():
                 engine.dispose()
+        gc.freeze()
 
     atexit.register(close)
 

@@ -33,7 +33,8 @@ from tasks.cli.interrupt import end_on_interrupt
 from tasks.clean_process import run, template
 
 end_on_interrupt()
-template.LIBRARIES, template.import_ahead = ("first",), lambda stores: None
+template.FIRST, template.LIBRARIES = ("first",), ()
+template.import_ahead = lambda stores: None
 template.leave_template()
 os.environ["TMPDIR"] = sys.argv[2]
 place = Path(sys.argv[1])
