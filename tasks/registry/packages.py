@@ -17,7 +17,14 @@ from tasks.errors import RegistryError
 from tasks.problems.input_form import as_posted, posted_type
 from tasks.registry import seals, squeezed
 from tasks.registry.client import to_error
-from tasks.registry.versions import PROBE, TWIN, TWIN_FILE, delete_packages, find_version
+from tasks.registry.versions import (
+    PROBE,
+    TWIN,
+    TWIN_FILE,
+    artifacts_at,
+    delete_packages,
+    find_version,
+)
 from tasks.store import files, models
 
 if TYPE_CHECKING:
@@ -443,10 +450,8 @@ def _read(client: MlflowClient, model: str, version: str) -> Any:
 
 def _download(client: MlflowClient, run_id: str, name: str, folder: str) -> Path:
     """An artifact of a run, read from the artifact store: through the run, MLflow hides errors."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    kept = get_artifact_repository(client.get_run(run_id).info.artifact_uri)
-    return Path(kept.download_artifacts(name, folder))  # type: ignore[no-untyped-call]
+    kept = artifacts_at(client.get_run(run_id).info.artifact_uri)
+    return Path(kept.download_artifacts(name, folder))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import settings
-from tasks.registry.versions import delete_packages, versions_of_night
+from tasks.registry.versions import delete_artifacts, delete_packages, versions_of_night
 from tasks.shown import hide
 from tasks.spec.fleet import fleet_of
 
@@ -149,11 +149,10 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
 def _delete_run(client: MlflowClient, run: Run) -> None:
     """Remove a half-written run with its files and its package; MLflow's own call keeps both."""
     from mlflow.exceptions import MlflowException
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     try:
         delete_packages(client, run.info.experiment_id, run.info.run_id)
-        get_artifact_repository(run.info.artifact_uri).delete_artifacts()  # type: ignore[no-untyped-call]
+        delete_artifacts(run.info.artifact_uri)
     except (MlflowException, OSError) as error:
         place = hide(run.info.artifact_uri)
         log.warning("MLflow    files of a half-written run stay at %s: %s", place, error)

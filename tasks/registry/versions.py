@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -15,6 +17,7 @@ from tasks.registry.anchors import ANCHOR, YEARLY
 from tasks.registry.client import Versions, list_versions, to_error
 from tasks.registry.holds import HELD_UNTIL, how_withdrawn
 from tasks.registry.waiting import waits
+from tasks.shown import hide
 from tasks.spec.fingerprint import digest, spec_module, spec_path
 from tasks.spec.fleet import SEPARATOR
 from tasks.store import changes
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
 
 
+log = logging.getLogger("nightly")
+
+OF_ARTIFACTS = r"/([0-9a-f]{32}|models/m-[0-9a-f]{32})/artifacts/?$"
+"""Where MLflow puts the files of a run or of a logged model: at the end of the address."""
 CHAMPION = "champion"
 PREVIOUS = "previous"
 RETIRED, KNOWN_UNTIL = "retired", "known_until"
@@ -326,22 +333,43 @@ def _line(version: str, replaced: Mapping[str, str | None], most: int) -> list[s
 
 def _delete_files(client: MlflowClient, version: Any) -> None:
     """Remove the package and the twin of a deleted version; the run's metrics are kept."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
     if version.source.startswith("models:/"):
         delete_package(client, version.source.removeprefix("models:/"))
     if version.run_id:
-        run = get_artifact_repository(client.get_run(version.run_id).info.artifact_uri)
-        for folder in (TWIN, PROBE):
-            run.delete_artifacts(folder)  # type: ignore[no-untyped-call]
+        delete_artifacts(client.get_run(version.run_id).info.artifact_uri, TWIN, PROBE)
+
+
+def delete_artifacts(place: str, *folders: str) -> None:
+    """Remove what lies at a place of artifacts, or these folders of it."""
+    try:
+        kept = artifacts_at(place)
+    except RegistryError as error:
+        log.warning("clean up  %s Nothing is removed there.", error)
+        return
+    for folder in folders or (None,):
+        kept.delete_artifacts(folder)
+
+
+def artifacts_at(place: str) -> Any:
+    """MLflow's access to the files of a run or of a logged model.
+
+    Raises:
+        RegistryError: Where the place is not of the form that MLflow gives one: who can write the
+            registry could name any folder, to be removed or to be read.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if not re.search(OF_ARTIFACTS, place):
+        raise RegistryError(
+            f"The registry names {hide(place)} as a place of artifacts, and MLflow ends one with "
+            "/artifacts after the number of a run or of a package."
+        )
+    return get_artifact_repository(place)
 
 
 def delete_package(client: MlflowClient, number: str) -> None:
     """Remove a logged model with its files."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    logged = client.get_logged_model(number)
-    get_artifact_repository(logged.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
+    delete_artifacts(client.get_logged_model(number).artifact_location)
     client.delete_logged_model(number)
 
 

@@ -369,6 +369,34 @@ def test_a_retired_version_leaves_no_files(client: MlflowClient, registry_home: 
     assert client.get_run(run).data.metrics["average_precision"] == 0.8
 
 
+@pytest.mark.parametrize(
+    ("table", "column"), [("logged_models", "artifact_location"), ("runs", "artifact_uri")]
+)
+def test_a_place_that_others_have_written_into_the_registry_is_neither_removed_nor_read(
+    table: str,
+    column: str,
+    client: MlflowClient,
+    registry_home: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Else the clean-up would remove any folder of its user, and a packed version hold it."""
+    old = register(client, run := run_records.log_night(client, NIGHT))
+    for number in (2, 3):
+        bare_version(client, **TAGS | {"night": f"night-{number}"})
+    theirs = tmp_path / "theirs"
+    (theirs / versions.TWIN).mkdir(parents=True)
+    (theirs / versions.TWIN / "letter").write_text("mine")
+    with closing(sqlite3.connect(registry_home / "mlflow.db")) as database, database:
+        database.execute(f"UPDATE {table} SET {column} = ?", (theirs.as_uri(),))
+    assert versions.retire(client, "toy", keep=2) == [old]
+    assert (theirs / versions.TWIN / "letter").exists()
+    assert f"names {theirs.as_uri()} as a place of artifacts" in caplog.text
+    if table == "runs":
+        with pytest.raises(RegistryError, match="as a place of artifacts"):
+            packages.download_run(client, run, tmp_path / "read")
+
+
 @pytest.mark.parametrize("steps", range(7))
 def test_a_change_cut_off_anywhere_is_ended(
     steps: int, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
