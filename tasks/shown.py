@@ -114,6 +114,11 @@ def as_markdown(text: str) -> str:
     return re.sub(r"([\[\]|])", r"\\\1", line.replace("<", "&lt;"))
 
 
+def counted(count: int, thing: str) -> str:
+    """How many of a thing: ``1 day``, ``1,234 days``."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def few(names: Iterable[object], most: int = 5) -> str:
     """The first names, and the number of further ones."""
     listed = list(map(str, names))

@@ -24,6 +24,7 @@ from tasks.features.examples import prepare_examples
 from tasks.features.split import HistoryError, Split, split_days
 from tasks.promotion.contests import Contests, count_days, proofs
 from tasks.promotion.verdict import with_baselines
+from tasks.shown import counted
 from tasks.spec.values import EXPANDING
 from tasks.store import frames
 from tasks.store.files import read_json, write_json
@@ -107,9 +108,9 @@ def list_nights(
     final = [day for day in listed if day <= listed[-1] - label_delay]
     if len(final) <= nights * every:
         raise BacktestError(
-            f"The history is too short: the source has {len(final)} day(s) with final labels, but "
-            f"{nights} nights, {every} day(s) from one to the next, need more than "
-            f"{nights * every}. Choose a smaller --nights."
+            f"The history is too short: the source has {counted(len(final), 'day')} with final "
+            f"labels, but {nights} nights, {counted(every, 'day')} from one to the next, need more "
+            f"than {nights * every}. Choose a smaller --nights."
         )
     return final[-1 - nights * every : -every : every]
 

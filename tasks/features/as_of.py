@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from tasks.shown import counted
 from tasks.sources.base import shift_of
 
 
@@ -88,7 +89,9 @@ def reasons_to_hold(
     newest = max(days)
     if newest < as_of:
         late = (as_of - newest).days
-        return (f"The newest day in the source is {newest}, {late} day(s) before {as_of}.",)
+        return (
+            f"The newest day in the source is {newest}, {counted(late, 'day')} before {as_of}.",
+        )
     twins = [day for day, mark in days.items() if day != newest and mark == days[newest]]
     if twins:
         return (f"The data of {newest} is identical to that of {twins[-1]}, byte for byte.",)

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from tasks.errors import WrongInputError
+from tasks.shown import counted
 
 if TYPE_CHECKING:
     from tasks.spec.model_spec import ModelSpec
@@ -118,8 +119,8 @@ def _too_short(spec: ModelSpec, known: Sequence[date], as_of: date) -> str:
     few = fewest_training_days(spec)
     needed = lookback + delay + spec.holdout.days + few
     return (
-        f"Model {spec.name}: the source has {len(known)} day(s), but a night needs at least "
-        f"{needed}: {lookback} of lookback ({spec.lookback.days} calendar days), "
+        f"Model {spec.name}: the source has {counted(len(known), 'day')}, but a night needs at "
+        f"least {needed}: {lookback} of lookback ({spec.lookback.days} calendar days), "
         f"{spec.holdout.days} of holdout, {delay} whose labels are not final on the evening of the "
         f"night or before the holdout ({spec.label_delay.days} calendar days each), and {few} of "
         "training. Add history, or make lookback or holdout shorter in the spec."

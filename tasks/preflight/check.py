@@ -38,7 +38,7 @@ from tasks.preflight.trial_fit import (
     try_candidate,
 )
 from tasks.promotion import leaks
-from tasks.shown import few
+from tasks.shown import counted, few
 from tasks.sources.base import ColumnsError, SourceError, SourceSettingsError
 from tasks.spec.calendar import WEEKDAYS
 from tasks.spec.fingerprint import code_files, data_files
@@ -194,8 +194,8 @@ def _look_at_days(spec: ModelSpec, as_of: date | None, until: date) -> tuple[dic
     notes = []
     if strays := len(days) - len(known):
         notes.append(
-            f"{strays} day(s) lie long before all others, the first {min(days)}: they are not used "
-            "for training. Correct their times, or name them in skip."
+            f"{counted(strays, 'day')} long before all others, from {min(days)} on: not used for "
+            "training. Correct their times, or name them in skip."
         )
     if as_of is None and old > 1:
         notes.append(

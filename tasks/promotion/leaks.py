@@ -20,7 +20,7 @@ from tasks.features.scoring import (
 )
 from tasks.metrics.separation import best_separations
 from tasks.promotion.checks import Check
-from tasks.shown import few
+from tasks.shown import counted, few
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -241,7 +241,7 @@ def _followed_labels(
     if changed := _changed(old, new, list(old.columns)):
         return (
             f"Leak sign: {changed} in the history of {tested} {follow}. Name in late what is final "
-            f"only with them, {spec.label_delay.days} day(s) after its day."
+            f"only with them, {counted(spec.label_delay.days, 'day')} after its day."
         )
     return None
 

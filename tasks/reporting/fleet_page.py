@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tasks.metrics.base import title
 from tasks.promotion.checks import Status
 from tasks.reporting.wording import capitalized, interval
+from tasks.shown import counted
 
 if TYPE_CHECKING:
     from tasks.reporting.report_schema import FleetPart, PartitionRow
@@ -74,7 +75,11 @@ def told(part: FleetPart) -> str:
     """``400 partitions: 380 promoted, 20 kept``."""
     counts = part["counts"]
     each = ", ".join(f"{count:,} {WORDS[status]}" for status, count in counts.items() if count)
-    return f"{_count(sum(counts.values()))}: {each}" if each else "There is no partition."
+    return (
+        f"{counted(sum(counts.values()), 'partition')}: {each}"
+        if each
+        else "There is no partition."
+    )
 
 
 def lines(part: FleetPart) -> list[str]:
@@ -128,9 +133,10 @@ def alarm(model: str, as_of: str, part: FleetPart) -> str:
         return ""
     count, first = part["counts"][Status.WAITING], waiting[0]
     return (
-        f"{model} · {as_of}: of {_count(sum(part['counts'].values()))} {count:,} have a version "
-        f"that waits for a person, such as {first['value']}: {first['why']} To answer: python "
-        f"flows/approve.py --model {model} --partition {shlex.quote(first['value'])}"
+        f"{model} · {as_of}: of {counted(sum(part['counts'].values()), 'partition')} {count:,} "
+        f"have a version that waits for a person, such as {first['value']}: {first['why']} "
+        f"To answer: python flows/approve.py --model {model} "
+        f"--partition {shlex.quote(first['value'])}"
     )
 
 
@@ -192,7 +198,3 @@ def _cells(row: PartitionRow, as_of: date) -> tuple[str, ...]:
         f"{row['rows']:,}",
         escape(row["why"]),
     )
-
-
-def _count(count: int) -> str:
-    return f"{count:,} partition" if count == 1 else f"{count:,} partitions"

@@ -19,6 +19,7 @@ from tasks.reporting.history_charts import bars, live_chart
 from tasks.reporting.history_rows import Row, Standing, as_it_stands, read_rows, rounded
 from tasks.reporting.page_parts import MARKS, mark, style, table
 from tasks.reporting.wording import capitalized, outcome
+from tasks.shown import counted
 from tasks.store.files import write_file
 
 if TYPE_CHECKING:
@@ -104,23 +105,19 @@ def _state(rows: Sequence[Row], newest: Report, name: str, since_then: str) -> s
         else:
             said += f", {escape(outcome(newest))}" if row.verdict in set(Status) else ""
             said += f": {champion}"
-        said += "" if row.age is None else f", <b>{many(row.age, 'day')}</b> old"
+        said += "" if row.age is None else f", <b>{counted(row.age, 'day')}</b> old"
     places = Counter(row.place for row in rows if row.place)
     compared = places.total() - places["no interval"]
     if not compared:
         return f"{said}; no live day {'has a prediction interval' if places else 'is graded'} yet."
     said += f"; live {name} was inside the prediction interval on "
-    said += f"<b>{places['inside']} of {many(compared, 'day')}</b>"
+    said += f"<b>{places['inside']} of {counted(compared, 'day')}</b>"
     outside = [f", {place} on {places[place]}" for place in ("worse", "better") if places[place]]
     return said + "".join(outside) + "."
 
 
 def _nights(rows: Sequence[Row]) -> str:
     return "The first night" if len(rows) == 1 else f"Last {len(rows)} nights"
-
-
-def many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _legend(*meanings: str, said: str = "") -> str:
@@ -203,7 +200,7 @@ def _table(rows: Sequence[Row]) -> str:
             f"{rounded(row.low or 0)} to {rounded(row.high or 0)}" if known else "",
             live,
             escape(row.version or ""),
-            "" if row.age is None else many(row.age, "day"),
+            "" if row.age is None else counted(row.age, "day"),
             counts,
         )
         lines.append(cells)

@@ -12,7 +12,7 @@ from tasks.monitoring import drift
 from tasks.promotion.checks import Status
 from tasks.reporting import fleet_page
 from tasks.reporting.wording import also_by, capitalized, figure, interval, outcome
-from tasks.shown import as_markdown
+from tasks.shown import as_markdown, counted
 from tasks.store import files
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _data_lines(report: Report) -> list[str]:
     if not rows["in"] and not day["rejected"]:
         return ["no day was read"]
     lines = [
-        f"{_days(day['new'] + day['reused'])}: {day['new']} new, {day['reused']} reused, "
+        f"{counted(day['new'] + day['reused'], 'day')}: {day['new']} new, {day['reused']} reused, "
         f"{day['rejected']} rejected"
     ]
     if revised := report.get("revised"):
@@ -289,8 +289,8 @@ def _data_lines(report: Report) -> list[str]:
     if report["split"]:
         split = report["split"]
         lines.append(
-            f"trained on {_days(split['train_days'])} ({split['train_rows']:,} examples), "
-            f"holdout: the {_days(split['holdout_days'])} from {split['holdout_from']}"
+            f"trained on {counted(split['train_days'], 'day')} ({split['train_rows']:,} examples), "
+            f"holdout: the {counted(split['holdout_days'], 'day')} from {split['holdout_from']}"
         )
     return lines
 
@@ -300,7 +300,7 @@ def _told(days: Sequence[str], what: str, shown: int = 5) -> list[str]:
     if not days:
         return []
     more = f" and {len(days) - shown} more" if len(days) > shown else ""
-    return [f"{_days(len(days))} {what}: {', '.join(days[:shown])}{more}"]
+    return [f"{counted(len(days), 'day')} {what}: {', '.join(days[:shown])}{more}"]
 
 
 def _drift_table(found: DriftPart) -> list[str]:
@@ -362,10 +362,6 @@ def _explained(report: Report) -> list[str]:
         f"{said}; **bold** where it is twice or half that of the nights before.",
         "",
     ]
-
-
-def _days(count: int) -> str:
-    return f"{count} day" if count == 1 else f"{count} days"
 
 
 def _time_line(report: Report, outside: float | None = None) -> str:

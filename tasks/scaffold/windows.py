@@ -9,6 +9,7 @@ from datetime import date, timedelta
 
 from tasks.features.split import without_strays
 from tasks.scaffold.profiling import InferError
+from tasks.shown import counted
 
 UNITS = 200
 """Rows the holdout should have, where the history has them."""
@@ -71,8 +72,8 @@ def choose_windows(
     if len(final) < FEWEST_DAYS:
         after = f", {len(final)} of them with final labels" if delay else ""
         raise InferError(
-            f"The history has {len(listed)} day(s){after}; expected at least {FEWEST_DAYS}, for "
-            "training and holdout. Add history."
+            f"The history has {counted(len(listed), 'day')}{after}; expected at "
+            f"least {FEWEST_DAYS}, for training and holdout. Add history."
         )
     length = (final[-1] - final[0]).days + 1
     wanted: float = max(UNITS, math.ceil(RARE / max(rare, 1e-9)))

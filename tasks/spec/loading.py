@@ -12,6 +12,7 @@ from typing import Any
 
 from tasks import settings
 from tasks.errors import SpecError
+from tasks.shown import counted
 from tasks.spec.fleet import spec_of
 from tasks.spec.lean_imports import import_contracts
 from tasks.spec.model_spec import ModelSpec
@@ -182,7 +183,7 @@ def _only_spec(module: Any, model: str) -> ModelSpec:
     found = [v for v in vars(module).values() if isinstance(v, ModelSpec)]
     if len(found) != 1:
         raise SpecError(
-            f"{model}: found {len(found)} ModelSpec(s) in {module.__file__}, expected one. Choose "
-            "one with package.module:NAME."
+            f"{model}: found {counted(len(found), 'ModelSpec')} in {module.__file__}, expected "
+            "one. Choose one with package.module:NAME."
         )
     return found[0]

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import SpecError
+from tasks.shown import counted
 from tasks.spec.calendar import Calendar, learned
 from tasks.spec.gate import Gate, Revert
 from tasks.spec.values import (
@@ -167,7 +168,9 @@ class ModelSpec:
         faults = _spec_faults(self)
         if faults:
             lines = "\n".join(f"  - {fault}" for fault in faults)
-            raise SpecError(f"The spec of model {self.name!r} has {len(faults)} fault(s):\n{lines}")
+            raise SpecError(
+                f"The spec of model {self.name!r} has {counted(len(faults), 'fault')}:\n{lines}"
+            )
         if hasattr(self.source, "with_types"):
             typed = self.source.with_types(plain_types(self.contract))
             object.__setattr__(self, "source", typed)

@@ -10,6 +10,8 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 
+from tasks.shown import counted
+
 if TYPE_CHECKING:
     from tasks.features.cleaning import Progress
 
@@ -62,4 +64,4 @@ def time_left(spent: float, done: int, total: int) -> str:
     minutes = round(spent / done * (total - done) / 60)
     if minutes < 1:
         return ", less than a minute left"
-    return f", about {minutes} {'minute' if minutes == 1 else 'minutes'} left"
+    return f", about {counted(minutes, 'minute')} left"

@@ -28,7 +28,7 @@ REPORT = {
     "question": "Will this visitor buy?",
     "as_of": "2026-02-09",
     "verdict": "HELD",
-    "reasons": ["The newest day in the source is 2026-02-08, 1 day(s) before 2026-02-09."],
+    "reasons": ["The newest day in the source is 2026-02-08, 1 day before 2026-02-09."],
     "checks": [],
     "metric": "average_precision",
     "greater_is_better": True,
@@ -337,7 +337,7 @@ def test_json_is_json_and_the_screen_is_for_people(home: Path) -> None:
 def test_the_screen_says_verdict_and_reason_first(home: Path) -> None:
     lines = shown(home).stdout.splitlines()
     assert lines[0] == "toy · 2026-02-09 · HELD: no fresh data, the champion stays"
-    assert any("1 day(s) before 2026-02-09" in line for line in lines[:5])
+    assert any("1 day before 2026-02-09" in line for line in lines[:5])
     assert max(map(len, lines)) <= 100
 
 

@@ -369,7 +369,7 @@ WRONG: dict[str, tuple[list[str], Callable[[pd.DataFrame], pd.DataFrame] | None,
     "times that are none": (
         [], written, "or an option that says it, such as --time-format '%d-%m-%Y'. Correct",
     ),
-    "too short": ([], lambda rows: rows.head(6), "has 6 day(s); expected at least 10"),
+    "too short": ([], lambda rows: rows.head(6), "has 6 days; expected at least 10"),
     "the target is the time": (["--target", "date"], None, "found the column of --time"),
     "half a recommendation": (["--user", "kind"], None, "Found only one of --user and --item"),
     "no folder": (["--out", "gone/x.py"], None, "there is no folder"),

@@ -115,7 +115,7 @@ BAD_DAYS = {
     "zero bytes": (empty_file, 0, "found 0 bytes"),
     "no rows": (no_rows, 0, "have no usable row: 0 rows in"),
     "same bytes": (same_bytes, 0, "is identical to that of 2026-02-09"),
-    "missing day": (no_day, 0, "The newest day in the source is 2026-02-09, 1 day(s) before"),
+    "missing day": (no_day, 0, "The newest day in the source is 2026-02-09, 1 day before"),
 }
 
 
@@ -224,7 +224,7 @@ def test_too_little_history(
     assert ended.code == 2
     message = one_message(ended)
     print(ended.code, message)
-    assert "the source has 10 day(s), but a night needs at least 17" in message
+    assert "the source has 10 days, but a night needs at least 17" in message
     assert champion_of() == "1"
 
 

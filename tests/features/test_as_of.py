@@ -130,7 +130,7 @@ def test_stale_empty_and_repeated_days_hold() -> None:
     assert reasons_to_hold(fresh, as_of) == ()
     assert reasons_to_hold({}, as_of) == ("The source has no day up to 2026-11-19.",)
     (stale,) = reasons_to_hold(fresh, as_of + 3 * day)
-    assert "newest day in the source is 2026-11-19, 3 day(s) before 2026-11-22" in stale
+    assert "newest day in the source is 2026-11-19, 3 days before 2026-11-22" in stale
     (same,) = reasons_to_hold(fresh | {as_of: "a"}, as_of)
     assert "identical to that of 2026-11-17" in same
     assert reasons_to_hold(fresh | {as_of - day: "a"}, as_of) == ()

@@ -16,6 +16,7 @@ from tasks.features.cleaning import clean_days
 from tasks.features.examples import prepare_examples
 from tasks.features.split import HistoryError, Split, split_days, without_strays
 from tasks.problems import Multiclass
+from tasks.shown import counted
 from tasks.sources import ParquetDays
 from tasks.spec import EXPANDING, ModelSpec, SpecError, days
 from tests.nights import nth_day
@@ -50,7 +51,7 @@ def test_no_training_day_or_label_reaches_a_judging_day(
     try:
         split = split_days(spec, listed, as_of)
     except HistoryError as error:
-        assert f"the source has {len(listed)} day(s)" in str(error)
+        assert f"the source has {counted(len(listed), 'day')}" in str(error)
         return
     final = max(split.train) + spec.label_delay
     assert final < min(split.holdout)
