@@ -62,9 +62,9 @@ def test_many_rows_close_the_window_behind_them() -> None:
 
 
 def test_a_history_too_short_says_how_many_days_are_needed() -> None:
-    with pytest.raises(InferError, match=r"has 9 days; expected at least 10"):
+    with pytest.raises(InferError, match="has 9 days; expected at least 10"):
         choose_windows(history(9), {})
-    with pytest.raises(InferError, match=r"has 30 day\(s\), 3 of them with final labels"):
+    with pytest.raises(InferError, match="has 30 days, 3 of them with final labels"):
         choose_windows(history(30), {}, delay=27)
 
 
