@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -72,7 +73,8 @@ def remove_left(place: Path, now: float) -> None:
     """
     for folder in place.glob(f"{PREFIX}*/"):
         with suppress(OSError):
-            if folder.stat().st_uid == os.geteuid() and not folder.is_symlink():
+            found = folder.lstat()  # asked once: another account may put a link in its place
+            if found.st_uid == os.geteuid() and stat.S_ISDIR(found.st_mode):
                 _remove_if_free(folder)
     home = settings.home()
     for at, folders, names in os.walk(home):
