@@ -39,6 +39,8 @@ NOTED = (
 )  # fmt: skip
 SHADOW = "nightly.shadow"
 """What the note of a version's shadow nights is signed as."""
+MODEL = "nightly.model"
+"""Tag of a version that waits: a night with the key has named its model so."""
 BUNDLE = "nightly.bundle"
 """What a packed version is signed as."""
 CHECKED = ("files_sha256", "trusted_types")
@@ -86,6 +88,12 @@ def shadow_seal(version: Any, against: str | None, nights: int) -> str:
     """
     named = [SHADOW, version.name, str(version.version), version.source, version.run_id or ""]
     return _sign([*named, against, nights], None)
+
+
+def model_seal(version: Any, model: str) -> str:
+    """Signs how the night of a version named its model: a file of that name is run."""
+    named = [MODEL, version.name, str(version.version), version.source, version.run_id or ""]
+    return _sign([*named, model], None)
 
 
 def bundle_seal(sha256: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.registry.client import Versions, list_versions
-from tasks.registry.seals import is_signed, shadow_seal
+from tasks.registry.seals import MODEL, is_signed, model_seal, shadow_seal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +31,8 @@ class Waiting:
         as_of: As-of date of its night.
         against: The champion it was judged against; None where there was none.
         why: Why it waits.
-        model: The model as its night named it.
+        model: The model as its night named it; its name in the registry where no night with the key
+            has signed that.
         shadow: Its shadow nights; 0 for a version that only a person decides on.
         night: Key of its night.
         digest: Digest of the spec it was fitted with.
@@ -148,6 +149,7 @@ def begin_waiting(
     kept: dict[str, Any] = {"against": against, "why": why[:2000], "model": named}
     if shadow:
         kept |= {"shadow": shadow, "seal": shadow_seal(found, against, shadow)}
+    client.set_model_version_tag(model, version, MODEL, model_seal(found, named))
     client.set_model_version_tag(model, version, WAITING, json.dumps(kept, ensure_ascii=False))
 
 
@@ -178,6 +180,8 @@ def end_waiting(client: MlflowClient, model: str, version: str, decision: Decisi
 def _waiting(version: Any) -> Waiting:
     tags, kept = version.tags, json.loads(version.tags[WAITING])
     seal, shadow = kept.pop("seal", ""), kept.get("shadow", 0)
+    if not is_signed(tags.get(MODEL, ""), model_seal(version, kept["model"])):
+        kept["model"] = version.name
     return Waiting(
         version=str(version.version),
         candidate=tags["candidate"],

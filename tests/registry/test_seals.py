@@ -13,10 +13,11 @@ from deployments import seal as command
 from tasks import settings
 from tasks.clean_process.version_answers import check_unaltered
 from tasks.errors import RegistryError
-from tasks.registry import aliases, packages, seals, versions
+from tasks.registry import aliases, packages, seals, versions, waiting
 from tasks.registry import runs as run_records
 from tasks.registry.client import open_registry
 from tasks.serving import champions as serving
+from tasks.steps import approve, predict
 from tasks.store import mirror
 from tests.registry.test_versions import NIGHT, TRUSTED, X, register
 
@@ -167,6 +168,22 @@ def test_a_version_that_waits_is_no_champion_before_a_night_or_a_person_promotes
     assert champion is not None
     assert champion.unsealed is None
     assert command.main(["--model", "toy"]) == 0
+
+
+def test_a_file_that_others_name_in_the_registry_is_not_run(
+    client: MlflowClient, sealed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a person approves a model's first version, its file is the one that its night named."""
+    monkeypatch.setattr(predict, "announce", lambda *_: None)
+    named = tmp_path / "named.py"
+    named.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    note = {"against": None, "why": "better", "model": str(named)}
+    client.set_model_version_tag("toy", sealed, waiting.WAITING, json.dumps(note))
+    approve.publish_after_approval("toy", sealed)
+    assert not (tmp_path / "ran").exists()
+    assert waiting.read_waited(client, "toy", sealed).model == "toy"
+    waiting.begin_waiting(client, "toy", sealed, against=None, why="", named=str(named))
+    assert waiting.read_waited(client, "toy", sealed).model == str(named)
 
 
 def test_a_version_altered_while_it_is_checked_is_not_sealed(client: MlflowClient) -> None:
