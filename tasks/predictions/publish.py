@@ -13,6 +13,7 @@ import numpy as np
 
 from tasks import settings
 from tasks.predictions.sql_table import PublishError, replace_table, table_name
+from tasks.registry import seals
 from tasks.spec.loading import file_of
 from tasks.store import files
 
@@ -230,13 +231,18 @@ def last_published(model: str) -> dict[str, Any] | None:
     """The record of what the app reads now: ``as_of``, ``day``, ``version``, ``rows``.
 
     ``model`` names the model's file where it is now, if it was moved together with the state or the
-    project.
+    project. Where machines share their state it is the model's name in the registry, unless a night
+    with the key has signed it: who could write the shared state could name any file, and it is run.
     """
     records = sorted(folder_of(model).glob("????-??-??.json"))
     if not records:
         return None
     record = dict(files.read_json(records[-1]))
-    beside = record.pop("beside", ())
+    beside, seal = record.pop("beside", ()), record.pop("seal", "")
+    if settings.state_url():
+        wanted = seals.published_seal(model, str(record.get("model", "")), beside)
+        if not seals.is_signed(seal, wanted):
+            record["model"], beside = model, ()
     file, partition = file_of(record.get("model", ""))
     moved = [(place / name).resolve() for place, name in zip(_places(), beside, strict=False)]
     if file and not file.is_file() and (there := [each for each in moved if each.is_file()]):
@@ -308,7 +314,10 @@ def publish(
     files.point_to(folder / CURRENT, made)
     file, _ = file_of(record.get("model", ""))
     beside = [os.path.relpath(file, place) for place in _places()] if file else []
-    files.write_json(folder / f"{as_of}.json", {**record, "beside": beside})
+    signed = {}
+    if named := record.get("model"):
+        signed = {"seal": seals.published_seal(model, named, beside)}
+    files.write_json(folder / f"{as_of}.json", {**record, "beside": beside, **signed})
     _share(folder / f"{as_of}.json")
 
 

@@ -12,7 +12,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,8 @@ SHADOW = "nightly.shadow"
 """What the note of a version's shadow nights is signed as."""
 MODEL = "nightly.model"
 """Tag of a version that waits: a night with the key has named its model so."""
+PUBLISHED = "nightly.published"
+"""What the name of the model file in the record of published predictions is signed as."""
 BUNDLE = "nightly.bundle"
 """What a packed version is signed as."""
 CHECKED = ("files_sha256", "trusted_types")
@@ -94,6 +96,17 @@ def model_seal(version: Any, model: str) -> str:
     """Signs how the night of a version named its model: a file of that name is run."""
     named = [MODEL, version.name, str(version.version), version.source, version.run_id or ""]
     return _sign([*named, model], None)
+
+
+def published_seal(name: str, model: str, beside: Sequence[str]) -> str:
+    """Signs how a night that published named its model, and where that file lay: it is run.
+
+    Args:
+        name: Name of the model in the registry.
+        model: The model as its night named it.
+        beside: Its file as seen from the folders it may be moved with.
+    """
+    return _sign([PUBLISHED, name, model, *beside], None)
 
 
 def bundle_seal(sha256: str) -> str:

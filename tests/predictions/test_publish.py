@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import sqlite3
 import threading
@@ -20,6 +21,7 @@ from tasks.predictions import publish, sql_table
 from tasks.predictions.publish import fault_of
 from tasks.predictions.sql_table import PublishError, replace_table
 
+KEY = "a key that only the machines have"
 KEYS = ("user", "place")
 
 
@@ -74,6 +76,7 @@ def test_a_model_file_that_moved_with_the_state_is_found(
     file = tmp_path / "old" / "models" / "shop.py"
     file.parent.mkdir(parents=True)
     file.touch()
+    monkeypatch.setenv("NIGHTLY_SEAL_KEY", KEY)
     monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / "old" / "home"))
     publish.keep("shop", date(2026, 11, 22), answers(), None, None)
     record = {"model": f"{file}@berlin", "version": "1"}
@@ -426,3 +429,28 @@ def test_two_models_never_share_a_table(tmp_path: Path) -> None:
         publish.publish("a-b", day, KEYS, url, {})
     publish.publish("a_b", day, KEYS, url, {})
     publish.publish("a-b", day, KEYS, None, {})  # as files they are apart
+
+
+def test_on_shared_state_only_a_signed_name_of_a_model_file_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTLY_SEAL_KEY", KEY)
+    file, planted = tmp_path / "shop.py", tmp_path / "other.py"
+    for each in (file, planted):
+        each.touch()
+    publish.keep("toy", date(2026, 11, 21), answers(), None, None)
+    publish.publish("toy", date(2026, 11, 21), KEYS, None, {"model": str(file)})
+    monkeypatch.setenv("NIGHTLY_STATE_URL", "postgresql://shared/state")
+    assert (publish.last_published("toy") or {})["model"] == str(file)
+    record = publish.folder_of("toy") / "2026-11-21.json"
+    kept = record.read_text()
+    for altered in (
+        kept.replace(str(file), str(planted)),
+        kept.replace("../", "../../", 1),
+        json.dumps({"model": str(planted)}),
+    ):
+        assert altered != kept
+        record.write_text(altered)
+        found = publish.last_published("toy") or {}
+        assert found["model"] == "toy", "the name in the registry, which no file is run for"
+        assert "seal" not in found
