@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 
 Settings = TypeVar("Settings", bound="BaseModel")
+log = logging.getLogger("nightly")
 NO_NAME = "expected the name of a model in the registry, such as groceries, or its path/to/file.py"
 
 
@@ -308,6 +310,7 @@ def _run_flow(flow: Callable[..., Any], config: Any, *, verbose: bool) -> State:
         try:
             state: State = flow(config, return_state=True)
         except Exception as error:
+            log.debug("Prefect's error in full", exc_info=error)
             sys.exit(fail(prefect_failures.in_words(error), 1, AGAIN))
     return state
 

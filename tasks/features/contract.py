@@ -455,6 +455,7 @@ def _not_unique(rows: pd.DataFrame, keys: list[list[str]]) -> list[pd.Series[Any
 
 def _validated(rows: pd.DataFrame, schema: Any) -> tuple[pd.DataFrame, list[pd.Series[Any]]]:
     """The rows that fit, and the reasons of the others."""
+    import pandas as pd
     from pandera.errors import SchemaErrors
 
     reasons = []
@@ -468,10 +469,8 @@ def _validated(rows: pd.DataFrame, schema: Any) -> tuple[pd.DataFrame, list[pd.S
             raise _whole_fault(rows, whole.iloc[0]) from error
         reasons.append(_reasons(cases))
         checked = schema.validate(fitting.drop(index=reasons[0].index.unique()), lazy=True)
-    day = rows.loc[checked.index, "day"]
-    checked = checked.drop(columns="day", errors="ignore")
-    checked.insert(0, "day", day)
-    return checked, reasons
+    own = checked.drop(columns="day", errors="ignore")
+    return pd.concat([rows.loc[checked.index, ["day"]], own], axis=1), reasons
 
 
 def _reasons(cases: pd.DataFrame) -> pd.Series[Any]:

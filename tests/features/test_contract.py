@@ -458,3 +458,11 @@ def test_a_contract_of_a_column_day_says_how_it_is_named() -> None:
     rows = pd.DataFrame({"day": pd.to_datetime(["2026-11-20"]), "day_": [20]})
     with pytest.raises(ContractError, match="own column day is 'day_'"):
         accept_rows(rows, Own)
+
+
+def test_a_wide_day_is_checked_without_a_warning_of_pandas() -> None:
+    names = [f"x{number}" for number in range(120)]
+    wide = type("Wide", (Coerced,), {"__annotations__": dict.fromkeys(names, float)})
+    rows = lines(**dict.fromkeys(names, (1, 2, 3)))
+    accepted = accept_rows(rows, wide)
+    assert_frame_equal(accepted.rows, rows.astype(dict.fromkeys(names, "float64")))
