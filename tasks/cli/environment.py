@@ -42,6 +42,11 @@ def set_defaults() -> None:
         os.environ.setdefault(name, value)
     if not verbose and not sys.warnoptions:
         warnings.simplefilter("ignore")  # of libraries: they are no lines of ours
+        warnings.showwarning = _show_none
+
+
+def _show_none(*_: object, **__: object) -> None:
+    """Filters alone let some through: threads of libraries change those of the whole process."""
 
 
 def pass_proxy_by() -> None:

@@ -457,7 +457,8 @@ def test_ctrl_c_ends_a_command_and_all_that_it_started_with_one_line(tmp_path: P
         "with own_folder():\n"
         "    tempfile.mkdtemp()\n"
         "    print(*(child.pid for child in children), flush=True)\n"
-        "    time.sleep(600)\n"
+        "    while True:\n"
+        "        time.sleep(0.1)\n"  # a signal that comes just before a long one does not wake it
     )
     (tmp_path / "temporary").mkdir()
     process = subprocess.Popen(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -43,3 +45,16 @@ def test_garbage_is_looked_for_seldom_while_libraries_are_imported(
         assert gc.get_threshold() == (environment.COLLECT_AFTER, 10, 10)
     finally:
         gc.set_threshold(*before)
+
+
+def test_no_warning_of_a_library_is_printed_also_where_its_threads_change_the_filters() -> None:
+    code = (
+        "from tasks.cli.environment import set_defaults; set_defaults(); import warnings; "
+        "warnings.resetwarnings(); warnings.warn('of a library')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stderr == ""
+    loud = subprocess.run(
+        [sys.executable, "-c", code, "--verbose"], capture_output=True, text=True, check=True
+    )
+    assert "of a library" in loud.stderr
