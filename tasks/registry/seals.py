@@ -73,14 +73,12 @@ def full_seal(
 ) -> str:
     """The tag ``SEAL`` of a version with these ``CHECKED`` tags, signed as that or ``WAITS``."""
     tags = {**version.tags, **checked}
-    named = [signed_as, version.name, str(version.version), version.source, version.run_id or ""]
-    return _sign([*named, *_values(tags, (*NOTED, *CHECKED))], key)
+    return _sign_version(signed_as, version, *_values(tags, (*NOTED, *CHECKED)), key=key)
 
 
 def promotion_seal(version: Any) -> str:
     """The tag ``PROMOTED`` of a version."""
-    named = [PROMOTED, version.name, str(version.version), version.source, version.run_id or ""]
-    return _sign(named, None)
+    return _sign_version(PROMOTED, version)
 
 
 def shadow_seal(version: Any, against: str | None, nights: int) -> str:
@@ -88,14 +86,12 @@ def shadow_seal(version: Any, against: str | None, nights: int) -> str:
 
     What is promoted by itself at the end of them must have been sent there by a night with the key.
     """
-    named = [SHADOW, version.name, str(version.version), version.source, version.run_id or ""]
-    return _sign([*named, against, nights], None)
+    return _sign_version(SHADOW, version, against, nights)
 
 
 def model_seal(version: Any, model: str) -> str:
     """Signs how the night of a version named its model: a file of that name is run."""
-    named = [MODEL, version.name, str(version.version), version.source, version.run_id or ""]
-    return _sign([*named, model], None)
+    return _sign_version(MODEL, version, model)
 
 
 def published_seal(name: str, model: str, beside: Sequence[str]) -> str:
@@ -235,6 +231,11 @@ def _is_sealed(version: Any, signed_as: str) -> bool:
 
 def _values(tags: Mapping[str, str], names: Iterable[str]) -> list[str | None]:
     return [tags.get(name) for name in names]
+
+
+def _sign_version(signed_as: str, version: Any, *more: Any, key: str | None = None) -> str:
+    named = [signed_as, version.name, str(version.version), version.source, version.run_id or ""]
+    return _sign([*named, *more], key)
 
 
 def _sign(parts: list[Any], key: str | None) -> str:

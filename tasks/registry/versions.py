@@ -100,9 +100,7 @@ def read_champion(
     version = version_by_alias(client, model, CHAMPION)
     if version is not None and before_night and version.tags.get("night") == before_night:
         version = version_by_alias(client, model, PREVIOUS)
-    if version is None:
-        return None
-    return replace(_champion(model, version), unsealed=seals.champion_fault(version))
+    return _promoted(model, version) if version is not None else None
 
 
 def read_promoted(client: MlflowClient, model: str, version: str) -> Champion:
@@ -111,9 +109,7 @@ def read_promoted(client: MlflowClient, model: str, version: str) -> Champion:
     Raises:
         RegistryError: Where there is no such version, or a night did not make it.
     """
-    found = find_by_number(client, model, version)
-    fault = seals.champion_fault(found) if found is not None else None
-    return replace(read_version(client, model, version), unsealed=fault)
+    return _promoted(model, _find(client, model, version))
 
 
 def read_version(client: MlflowClient, model: str, version: str) -> Champion:
@@ -122,10 +118,18 @@ def read_version(client: MlflowClient, model: str, version: str) -> Champion:
     Raises:
         RegistryError: Where there is no such version, or a night did not make it.
     """
+    return _champion(model, _find(client, model, version))
+
+
+def _promoted(model: str, version: Any) -> Champion:
+    return replace(_champion(model, version), unsealed=seals.champion_fault(version))
+
+
+def _find(client: MlflowClient, model: str, version: str) -> Any:
     found = find_by_number(client, model, version)
     if found is None:
         raise RegistryError(f"There is no version {version} of {model} any more.")
-    return _champion(model, found)
+    return found
 
 
 def night_tags(

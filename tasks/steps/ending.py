@@ -70,6 +70,7 @@ def only_shown(what: str) -> Iterator[None]:
         yield
     except (httpx.HTTPError, ValueError) as error:  # ValueError: an answer that is no JSON
         log.warning("server    %s: %s", what, type(error).__name__)
+        log.debug("server    in full", exc_info=error)
 
 
 def artifact_key(kind: str, model: str) -> str:
