@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
+import itertools
 import os
 import re
 import sys
@@ -29,6 +32,7 @@ from tasks.scaffold.render_tabular import write_tabular
 from tasks.settings import PROJECT
 from tasks.shown import clean, few, hide, stand_any_terminal
 from tasks.sources import SourceError
+from tasks.sources.csv_reader import NULLS
 from tasks.spec import SpecError
 from tasks.spec.loading import load_spec
 
@@ -38,6 +42,8 @@ DELIMITERS = ",;\t|"
 SETTING = re.compile(r"\b(time_format|query|timezone)=(?=(['\"])?)")
 """How a source names those of its settings that are options of this command."""
 DAY = re.compile(r"(?:day=)?\d{4}-\d\d-\d\d\.")
+COMMA = re.compile(r"\s*[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d+)?\s*")
+"""A whole number, or one with a decimal comma."""
 PARTITION = re.compile(r"\w+=.+")
 OURS = ("tasks", "flows", "deployments", "tests")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -153,12 +159,12 @@ def make(asked: argparse.Namespace, now: datetime) -> tuple[Plan, str, Path]:
         origin=hide(asked.origin),
         source=as_code(arguments),
         imported=imported,
-        time=asked.time,
+        time=None if names_folders(asked) else asked.time,
         target=asked.target,
         problem=asked.problem,
         timezone=asked.timezone,
         today=now.astimezone(ZoneInfo(asked.timezone)).date(),
-        zoned=isinstance(source, sources.SqlDays) and source.names_zone(),
+        zoned=source.names_zone(),
     )
     if asked.user is None:
         whole = looked == len(listed)
@@ -250,7 +256,7 @@ def free_place(asked: argparse.Namespace, name: str) -> Path:
     return out
 
 
-def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
+def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Class and arguments of the source that reads the data.
 
     Raises:
@@ -293,7 +299,13 @@ def describe_source(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
     return "CsvDays", {**place, **time, **_dialect(files[0])}
 
 
-def as_code(arguments: Mapping[str, str]) -> tuple[str, ...]:
+def names_folders(asked: argparse.Namespace) -> bool:
+    """Whether ``--time`` is what the folders of the days are named by, ``date=2026-11-21``."""
+    folders = Path(asked.origin).expanduser().glob("*=*")
+    return any(folder.name.partition("=")[0] == asked.time for folder in folders)
+
+
+def as_code(arguments: Mapping[str, Any]) -> tuple[str, ...]:
     """The arguments of a source as code, the location without a keyword."""
     where, *others = arguments.items()
     return (literal(where[1]), *(f"{key}={literal(value)}" for key, value in others))
@@ -337,7 +349,7 @@ def summary(plan: Plan, text: str, out: Path, today: date) -> str:
         f"{plan.name} · {plan.looked}, {plan.first} to {plan.last}",
         "",
         *(textwrap.fill(f"! {one}", 100, subsequent_indent="  ") for one in plan.warnings),
-        "",
+        *([""] if plan.warnings else []),
         *textwrap.wrap(f"Known ahead  {ahead}", 100, subsequent_indent=" " * 13),
         "             Check that each is known before the day begins. Only you can tell.",
         f"Holdout      the last {plan.windows.holdout} days",
@@ -396,21 +408,36 @@ def _from_project(path: Path) -> str:
     return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
 
 
-def _dialect(file: Path) -> dict[str, str]:
-    """Delimiter and encoding of a CSV file, where they differ from the defaults."""
+def _dialect(file: Path) -> dict[str, Any]:
+    """Delimiter, encoding and decimal commas of a CSV file, where they differ from the defaults."""
     if file.suffix in (".gz", ".zst", ".bz2", ".xz"):
         return {}
-    found = {}
+    found: dict[str, Any] = {}
     with file.open("rb") as opened:
         start = opened.read(1_000_000)
     try:
         text = start.rpartition(b"\n")[0].decode("utf-8")
     except UnicodeDecodeError:
         found["encoding"] = "cp1252"
-        text = start.decode("cp1252", errors="replace")
+        text = start.rpartition(b"\n")[0].decode("cp1252", errors="replace")
     header = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=header.count)
-    return ({"delimiter": delimiter} if delimiter != "," else {}) | found
+    if delimiter == ",":
+        return found
+    commas = _decimal_commas(list(csv.reader(io.StringIO(text), delimiter=delimiter)))
+    types = {"types": dict.fromkeys(commas, "comma")} if commas else {}
+    return {"delimiter": delimiter, **found, **types}
+
+
+def _decimal_commas(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of numbers, some of which have a comma that cannot be one between thousands."""
+    found = []
+    for name, *values in itertools.zip_longest(*rows, fillvalue=""):
+        there = [value for value in values if value not in NULLS]
+        numbers = all(map(COMMA.fullmatch, there))
+        if numbers and any(len(one.partition(",")[2]) not in (0, 3) for one in there):
+            found.append(name)
+    return found
 
 
 if __name__ == "__main__":

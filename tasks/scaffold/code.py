@@ -11,7 +11,9 @@ WIDTH = 100
 
 
 def literal(value: object) -> str:
-    """A text, number or tuple of them as a Python literal, safely quoted."""
+    """A text, number, or tuple or dictionary of them as a Python literal, safely quoted."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{literal(key)}: {literal(one)}' for key, one in value.items())}}}"
     if isinstance(value, tuple):
         inner = ", ".join(map(literal, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"

@@ -213,7 +213,7 @@ def draft_ranking(
     queries = wanted.groupby("day")[log.user].nunique()
     windows = choose_ranking_windows(listed, _counts(queries), len(rows) / looked)
     plan = _plan(asked, columns, windows, rows, listed, looked)
-    found = [f"{again:.0%} of the rows repeat an earlier pair of user and item."]
+    found = [repeat_warning(again)]
     if log.rating is not None:
         found.append(
             f"An item counts as liked from a {log.rating} of {log.liked:g} (the median) on."
@@ -259,6 +259,15 @@ def looked_at(rows: int, looked: int, listed: int) -> str:
     if looked == listed:
         return f"{rows:,} rows of {listed:,} days"
     return f"{rows:,} rows of {looked:,} of {listed:,} days"
+
+
+def repeat_warning(again: float) -> str:
+    """What is said of the share of rows that repeat an earlier pair of user and item."""
+    share = (
+        f"{again:.{0 if again > REPEATS else 1}%} of the rows repeat" if again else "No row repeats"
+    )
+    so = "may" if again > REPEATS else "will not"
+    return f"{share} an earlier pair of user and item: an item {so} be recommended again."
 
 
 def check_column(rows: pd.DataFrame, option: str, name: str) -> None:

@@ -208,7 +208,7 @@ def row_warnings(rows: pd.DataFrame) -> list[str]:
     if commas:
         found.append(
             f"Numbers with a decimal comma are read as text: {', '.join(commas)}. Write them with "
-            "a decimal point."
+            "a decimal point, or name them in the source's types as 'comma'."
         )
     endless = [str(name) for name in rows.select_dtypes("float") if np.isinf(rows[name]).any()]
     if endless:

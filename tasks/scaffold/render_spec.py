@@ -187,7 +187,7 @@ def _limits(column: Column, plan: Plan) -> list[str]:
         return [nested("isin=[", [literal(value) for value in sorted(values, key=str)], 8)]
     if column.kind in ("number", "whole"):
         low, high = bounds(column)
-        if column.role == "id" or column.is_code:
+        if column.role == "id" or column.is_code or column.name in plan.calendar:
             return [f"ge={literal(low)}"]
         return [f"ge={literal(low)}", f"le={literal(high)}"]
     if column.kind == "text":

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -42,12 +42,14 @@ WHOLE = re.compile(r"[ \t]*[+-]?(0[xX][0-9a-fA-F]+|\d+)[ \t]*")
 LONG = r"^\s*[+-]?\d{16,}\s*$"
 """A whole number that a float may not hold."""
 CLOCK = r"^\d\d:\d\d(:\d\d)?$"
+GROUPED = r"^\s*[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?\s*$"
+"""A number with points between thousands, such as 1.234,56."""
 NULLS = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
     *("N/A", "NA", "NULL", "NaN", "n/a", "nan", "null", "\\N"),
 )
 """What stands unquoted for a missing value; the last one in dumps of databases."""
-TYPES = ("str", "int", "float", "bool", "time")
+TYPES = ("str", "int", "float", "comma", "bool", "time")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -129,6 +131,20 @@ def read_names(file: Path, delimiter: str, encoding: str) -> list[str]:
     return list(names[1:] if names[:1] == ("",) else names)
 
 
+def first_values(file: Path, column: str, delimiter: str, encoding: str) -> list[str]:
+    """The values of a column in the first rows of a CSV file, as they are written.
+
+    Raises:
+        SourceError: Where the file cannot be read.
+    """
+    try:
+        with _opened(file) as stream, io.TextIOWrapper(stream, encoding, newline="") as text:
+            rows = csv.DictReader(text, delimiter=delimiter)
+            return [row[column] for row in islice(rows, SOME) if row.get(column)]
+    except (*NO_FILE, UnicodeError, csv.Error) as error:
+        raise _cut_off(file.name, str(error)) from error
+
+
 def to_types(
     texts: list[Any],
     what: str,
@@ -143,8 +159,8 @@ def to_types(
         texts: Emptied as they are converted, which bounds the memory.
         what: Name of the file in messages.
         types: Columns to a word of ``TYPES``; those that are not there are left aside. ``str``
-            keeps each value as it is written; a column in which some value is none of its type is
-            text, or what else all of its values are.
+            keeps each value as it is written, ``comma`` is a number with a decimal comma; a column
+            in which some value is none of its type is text, or what else all of its values are.
         kinds: Arrow types of the other columns.
         spare: As for ``read_texts``.
         only: Column beside which the others are checked and stay texts, for ``day_to_types``.
@@ -355,6 +371,7 @@ def _kinds(said: str | None) -> tuple[Any, ...]:
     return {
         "int": whole,
         "float": (pa.float64(),),
+        "comma": (pa.float64(),),
         "bool": (pa.bool_(),),
         "time": (pa.date32(), *times),
     }.get(
@@ -374,7 +391,7 @@ def _fits(column: Any, kind: Any, said: str | None) -> bool:
         return False
     if not said and _is_number(kind) and _any_like(column, CODE):
         return False
-    if pa.types.is_floating(kind) and said != "float":
+    if pa.types.is_floating(kind) and said not in ("float", "comma"):
         long = column.filter(pc.match_substring_regex(column, LONG)).to_pylist()
         return all(int(text) == float(text) for text in long)
     return True
@@ -388,6 +405,7 @@ def _cast(column: Any, kind: Any, said: str | None) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    column = _with_points(column) if said == "comma" else column
     if kind == pa.string():
         return column
     if pa.types.is_null(kind):
@@ -408,6 +426,15 @@ def _cast(column: Any, kind: Any, said: str | None) -> Any:
         if not pa.types.is_temporal(kind):
             known = pc.ascii_trim(known, characters=" \t")
         return known.cast(kind)
+
+
+def _with_points(column: Any) -> Any:
+    """Texts of numbers with a decimal comma as those with a point; other texts as they are."""
+    import pyarrow.compute as pc
+
+    grouped = pc.match_substring_regex(column, GROUPED)
+    plain = pc.if_else(grouped, pc.replace_substring(column, ".", ""), column)
+    return pc.replace_substring_regex(plain, r"^(\s*[+-]?\d*),(\d+)", r"\1.\2")
 
 
 def _any_like(column: Any, pattern: str) -> bool:

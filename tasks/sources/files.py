@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from tasks.sources import csv_columns, partitions
 from tasks.sources.base import SourceError, SourceSettingsError, check_clock, shift_of
 from tasks.sources.csv_reader import (
+    SOME,
     check_csv_settings,
     check_types,
     day_to_types,
+    first_values,
     in_seconds,
     read_names,
     read_texts,
@@ -34,6 +36,7 @@ from tasks.sources.tables import (
     local_times,
     no_rows,
     with_day,
+    with_offset,
 )
 from tasks.store.files import disk_fault
 
@@ -115,6 +118,23 @@ class _FileDays:
             found = {day: self._fingerprint(parts) for day, parts in files.items() if day <= until}
         return dict(sorted(found.items()))
 
+    def names_zone(self) -> bool:
+        """Whether the first times of the newest larger file name a time zone.
+
+        Raises:
+            SourceError: Where the file cannot be read.
+        """
+        import pandas as pd
+
+        if self.time is None:
+            return False
+        file = self._larger_files()[-1]
+        with tempfile.TemporaryDirectory() as folder, file.local(Path(folder)) as local:
+            times = pd.Series(self._first_times(local, file.shown)).dropna()
+        return isinstance(times.dtype, pd.DatetimeTZDtype) or bool(
+            len(times) and times.dtype == "str" and with_offset(times).all()
+        )
+
     def read_days(self, days: Sequence[date]) -> pd.DataFrame:
         """Rows of these days, one below the other; a day of no row adds none.
 
@@ -147,6 +167,10 @@ class _FileDays:
     def _as_other_parts(self, parts: Sequence[Any], files: Sequence[File]) -> Sequence[Any]:  # noqa: ARG002
         """Parts of larger files in the types that they have in all of these files."""
         return parts
+
+    def _first_times(self, local: Path, what: str) -> Any:
+        """Some values of ``time`` in a file, as they are there."""
+        raise NotImplementedError
 
     def _check_whole(self, content: bytes, what: str) -> None:
         raise NotImplementedError
@@ -342,6 +366,10 @@ class ParquetDays(_FileDays):
     def _reader(self, files: Sequence[File]) -> Reader:  # noqa: ARG002
         return lambda file, local, _: [_read_parquet(local, file.shown)]
 
+    def _first_times(self, local: Path, what: str) -> Any:
+        table = _read_parquet(local, what, [str(self.time)])
+        return table.column(0).slice(0, SOME).to_pandas()
+
     def _check_whole(self, content: bytes, what: str) -> None:
         if len(content) < 12 or not (content.startswith(MAGIC) and content.endswith(MAGIC)):
             raise _broken(what, f"{len(content):,} bytes that do not begin and end with PAR1")
@@ -371,8 +399,9 @@ class CsvDays(_FileDays):
             ``"%d-%m-%Y"``.
         delimiter: The character between two values.
         encoding: Encoding of the text.
-        types: Columns to ``"str"``, ``"int"``, ``"float"``, ``"bool"`` or ``"time"``, such as
-            ``{"zip": "str"}``; a value that is none of its type is left to the contract.
+        types: Columns to ``"str"``, ``"int"``, ``"float"``, ``"comma"`` (a number with a decimal
+            comma, such as 1.234,50), ``"bool"`` or ``"time"``, such as ``{"zip": "str"}``; a value
+            that is none of its type is left to the contract.
         declared: The same from the model's contract; its spec fills it in.
     """
 
@@ -471,6 +500,9 @@ class CsvDays(_FileDays):
         names = {name for _, table in tables for name in table.column_names}
         return join_days(tables, texts={name for name in names if type_of(name, types)})
 
+    def _first_times(self, local: Path, what: str) -> Any:  # noqa: ARG002
+        return first_values(local, str(self.time), self.delimiter, self.encoding)
+
     def _check_whole(self, content: bytes, what: str) -> None:
         if not content:
             raise SourceError(
@@ -489,7 +521,7 @@ def _read_one(file: File, read: Reader, folder: Path) -> Any:
     return table
 
 
-def _read_parquet(file: Path, what: str) -> Any:
+def _read_parquet(file: Path, what: str, columns: list[str] | None = None) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -497,9 +529,10 @@ def _read_parquet(file: Path, what: str) -> Any:
         with pq.ParquetFile(file) as opened:
             named = opened.schema_arrow
             if (kept := _of_any_length(named)) == named:
-                return opened.read(use_threads=False)
+                return opened.read(columns, use_threads=False)
         with pq.ParquetFile(file, metadata=_without_arrow_types(file)) as opened:
-            return opened.read(use_threads=False).cast(kept)
+            table = opened.read(columns, use_threads=False)
+            return table.cast(pa.schema([kept.field(name) for name in table.column_names]))
     except (OSError, pa.ArrowException) as error:
         said = str(error).splitlines()[0].rstrip(".")
         broken = _broken(what, f"nothing that can be read ({said})")

@@ -23,6 +23,7 @@ from deployments import new_model
 from tasks.features.contract import accept_rows
 from tasks.features.examples import build_examples, day_and_history
 from tasks.features.split import split_days
+from tasks.sources import CsvDays
 from tasks.spec import ModelSpec
 from tasks.spec.loading import load_spec
 from tasks.training import fit
@@ -457,6 +458,30 @@ def test_the_folders_of_a_lake_are_days(tmp_path: Path) -> None:
     )
     kind, arguments = new_model.describe_source(asked)
     assert (kind, arguments) == ("ParquetDays", {"path": str(tmp_path / "lake")})
+    assert not new_model.names_folders(asked)
+    asked.time = "dt"
+    assert new_model.names_folders(asked), "as other readers name a column"
+
+
+def test_of_an_export_delimiter_encoding_and_decimal_commas_are_found(tmp_path: Path) -> None:
+    count = range(9)
+    rows = pd.DataFrame({"at": "2026-11-21", "Preis (€)": [n / 4 - 1 for n in count], "n": 7})
+    rows["thousands"] = [f"{n},{n}00" for n in count]
+    rows["code"] = ["1,5", *["a"] * 8]
+    rows["sum"] = [f"{n + 1}.000,5" for n in count]
+    rows.loc[3, "sum"] = None
+    rows.to_csv(tmp_path / "e.csv", sep=";", decimal=",", encoding="cp1252", index=False)
+    asked = argparse.Namespace(
+        origin=str(tmp_path / "e.csv"), table=None, query=None, time="at", time_format=None
+    )
+    _, arguments = new_model.describe_source(asked)
+    assert arguments["types"] == {"Preis (€)": "comma", "sum": "comma"}
+    assert (arguments["delimiter"], arguments["encoding"]) == (";", "cp1252")
+    assert new_model.as_code(arguments)[-1].startswith('types={"Preis (')
+    source = CsvDays(**arguments)
+    read = source.read_days(list(source.list_days(NOW.date())))
+    assert read["Preis (€)"].tolist() == rows["Preis (€)"].tolist()
+    assert read["sum"].dropna().tolist() == [n * 1_000 + 0.5 for n in (1, 2, 3, 5, 6, 7, 8, 9)]
 
 
 @pytest.mark.parametrize(

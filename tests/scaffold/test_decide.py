@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks.scaffold.decide import later_warnings, strong_warnings, time_warnings
+from tasks.scaffold.decide import later_warnings, repeat_warning, strong_warnings, time_warnings
 from tasks.scaffold.profiling import Column
 from tests.scaffold.test_render_spec import plan_of
 
@@ -66,3 +66,13 @@ def test_of_time_zones_only_those_with_times_of_day_are_told(times: Any, told: b
     assert bool(time_warnings([at], rows, "at", "UTC")) is told
     assert not time_warnings([at], rows, "at", "UTC", zoned=True)
     assert not time_warnings([replace(at, zone="UTC")], rows, "at", "UTC")
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.33, "33% of the rows repeat"), (0.004, "0.4% of the rows repeat"), (0.0, "No row repeats")],
+)
+def test_what_repeated_rows_decide_is_told(share: float, said: str) -> None:
+    words = repeat_warning(share)
+    assert words.startswith(said)
+    assert ("may be recommended again" in words) is (share > 0.05)

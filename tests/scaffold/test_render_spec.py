@@ -147,3 +147,12 @@ def test_names_of_its_parts() -> None:
 @pytest.mark.parametrize("name", ["PA", "pd", "INT", "float", "Str", "bool"])
 def test_a_field_never_hides_a_name_that_the_contract_uses(name: str) -> None:
     assert identifier(name, render_spec._TAKEN) == f"{name.lower()}_"
+
+
+def test_a_month_seen_up_to_august_may_be_december() -> None:
+    names = ["aim", "at", "id", "number", "whole", "flag", "later", "text"]
+    plain, month = (write_tabular(plan_of(names, calendar=one)) for one in ((), ("whole",)))
+    (bounded,) = (line for line in plain.splitlines() if line.startswith("    whole:"))
+    (free,) = (line for line in month.splitlines() if line.startswith("    whole:"))
+    assert " le=" in bounded
+    assert " le=" not in free

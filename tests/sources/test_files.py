@@ -287,6 +287,7 @@ def test_zoned_times_are_converted_and_others_are_local(kind: str, tmp_path: Pat
     naive = save(pd.DataFrame({"at": local, "n": [1, 2, 3]}), tmp_path / f"naive.{kind}")
     for file in (zoned, naive):
         source = source_of(file, timezone="America/New_York")
+        assert source.names_zone() is (file == zoned)
         assert list(source.list_days(date.max)) == [FIRST, FIRST + timedelta(days=1)]
         rows = source.read_days(list(source.list_days(date.max)))
         assert rows["at"].dt.hour.tolist() == [23, 0, 9]
@@ -629,6 +630,18 @@ def test_a_word_among_declared_numbers_is_left_to_the_contract(daily: Path) -> N
     rows = CsvDays(str(daily)).with_types(declared).read_days(days)
     assert rows["n"].tolist() == ["1", "x"]
     assert rows["b"].tolist() == ["true", "maybe"]
+
+
+def test_numbers_with_a_decimal_comma_are_read_as_told(daily: Path) -> None:
+    days = [FIRST, FIRST + timedelta(days=1)]
+    texts = ("1,5\n-,25\n1.234.567,5\n12.345\n0.125\n7\n2,5e3\n", "1,5\nabout 2,5\n")
+    for day, text in zip(days, texts, strict=True):
+        (daily / f"{day}.csv").write_text(f"n;x\n{text.replace(chr(10), ';a' + chr(10))}")
+    told = CsvDays(str(daily), delimiter=";", types={"n": "comma"}).with_types({"n": "float"})
+    numbers = told.read_days(days[:1])["n"].tolist()
+    assert numbers == [1.5, -0.25, 1_234_567.5, 12_345, 0.125, 7, 2_500]
+    assert told.read_days(days[1:])["n"].tolist() == ["1.5", "about 2,5"], "left to the contract"
+    assert CsvDays(str(daily), delimiter=";").read_days(days[:1])["n"].tolist()[0] == "1,5"
 
 
 @pytest.mark.parametrize("types", [{"sku": "text"}, {1: "str"}, ["sku"], {"sku": str}])
