@@ -211,11 +211,14 @@ def check_module(out: Path) -> None:
         InferError: Where Python, a library or this project has a module of that name.
     """
     from importlib.metadata import packages_distributions
+    from importlib.util import find_spec
 
     name = out.stem
     owner = "Python" if name in sys.stdlib_module_names else None
     owner = "this project" if name in OURS else owner
-    if owner := owner or next(iter(packages_distributions().get(name, [])), None):
+    if owner is None and name.isidentifier() and (name in sys.modules or find_spec(name)):
+        owner = next(iter(packages_distributions().get(name, [])), None)
+    if owner:
         raise InferError(
             f"{out.name}: found the name of a module of {owner}; expected another, because "
             f"scripts beside the file would import it in place of that. Set --name "

@@ -553,6 +553,7 @@ def quick(server: dict[str, str], receiver: Receiver, tmp_path_factory: Any) -> 
     yield receiver
 
 
+@pytest.mark.long
 def test_each_event_reaches_the_receiver(server: dict[str, str], quick: Receiver) -> None:
     failed = start_run("groceries · 2026-11-21")
     end_run(failed, Failed(message="Flow run encountered an exception: OSError: disk full"))

@@ -141,6 +141,7 @@ def type_in(server: dict[str, str], *arguments: str) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.long
 def test_the_server_itself_schedules_the_nights(server: dict[str, str]) -> None:
     """With SQLAlchemy 2.1 it makes none, while all else looks well."""
     typed = [line for line in SERVERS.splitlines() if line.startswith("prefect ")]

@@ -121,7 +121,13 @@ KINDS: dict[str, tuple[pd.DataFrame, list[str], str, list[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+KIND_CASES = [
+    pytest.param(kind, marks=() if kind in ("binary", "implicit") else pytest.mark.long)
+    for kind in KINDS
+]
+
+
+@pytest.mark.parametrize("kind", KIND_CASES)
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_what_it_writes_is_tidy_and_runs(kind: str, tmp_path: Path) -> None:
     rows, asked, problem, candidates = KINDS[kind]
@@ -138,7 +144,7 @@ def test_what_it_writes_is_tidy_and_runs(kind: str, tmp_path: Path) -> None:
 
 def test_a_column_may_be_taken_out_of_those_known_ahead_and_nowhere_else(tmp_path: Path) -> None:
     file, asked = tmp_path / "orders.py", ["--time", "ordered_at", "--target", "returned"]
-    _, text = make("--from", str(as_parquet(tmp_path, orders(40, 50))), *asked, out=file)
+    _, text = make("--from", str(as_parquet(tmp_path, orders(30, 50))), *asked, out=file)
     assert 'ALIKE = ("town", "shop_id")' in text
     before, after = text.split("KNOWN_AHEAD = ", 1)
     for name in ("shop_id", "vip", "class"):
@@ -237,8 +243,8 @@ def test_a_label_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     rehearse(load_spec(str(tmp_path / "late.py")))
 
 
-@pytest.mark.parametrize("delay", [1, 7])
-@pytest.mark.parametrize("kind", ["binary", "regression"])
+@pytest.mark.parametrize("delay", [pytest.param(1, marks=pytest.mark.long), 7])
+@pytest.mark.parametrize("kind", ["binary", pytest.param("regression", marks=pytest.mark.long)])
 def test_a_label_delay_put_in_by_hand_is_kept_to_by_the_features(
     kind: str, delay: int, tmp_path: Path
 ) -> None:
@@ -294,7 +300,7 @@ def test_long_ids_with_gaps_and_codes_with_zeros_are_what_they_were(tmp_path: Pa
 
 
 def test_whole_numbers_with_gaps_are_inputs_as_they_were(tmp_path: Path) -> None:
-    rows = orders(40, 40)
+    rows = orders(30, 40)
     gone = np.arange(len(rows)) % 7 == 0
     rows["shop_id"] = rows["shop_id"].astype("Int64").mask(gone)
     rows["guests"] = pd.array(np.arange(len(rows)) % 30, "Int64").astype("Int64")

@@ -436,7 +436,9 @@ def test_a_change_cut_off_anywhere_is_ended(
     assert finish_change(client, "toy") is None
 
 
-@pytest.mark.parametrize("steps", range(1, 6))
+@pytest.mark.parametrize(
+    "steps", [1, 3, 5, *(pytest.param(steps, marks=pytest.mark.long) for steps in (2, 4))]
+)
 def test_a_rollback_cut_off_is_ended_and_not_done_twice(
     steps: int, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

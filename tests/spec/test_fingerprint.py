@@ -236,7 +236,6 @@ def edit(file: Path, old: str, new: str) -> None:
 def edit_is_seen(place: Path, line: str, files: Mapping[str, str], what: str) -> bool:
     model = packaged_model(place, line, files)
     before = digest_now(model)
-    assert digest_now(model) == before
     name, _, change = (what or next(iter(files))).partition(": ")
     old, new = change.split(" -> ") if change else EDIT
     edit(place / "acme" / name, old, new)

@@ -65,7 +65,13 @@ def refs(tmp_path: Path) -> list[frames.Ref]:
     return list(frames.write_days("examples", made).values())
 
 
-@pytest.mark.parametrize("name", COMMON)
+SHOWN = ("histogram", "scaled", "stacking")
+COMMON_CASES = [
+    pytest.param(name, marks=() if name in SHOWN else pytest.mark.long) for name in COMMON
+]
+
+
+@pytest.mark.parametrize("name", COMMON_CASES)
 def test_a_common_estimator_is_stored_and_read_without_pickle(
     name: str, refs: list[frames.Ref]
 ) -> None:
