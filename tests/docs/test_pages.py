@@ -30,6 +30,7 @@ HELD_ELSEWHERE = {
     ("deployments/SERVING.md", "curl http"),
     ("deployments/OPERATIONS.md", "export NIGHTLY_"),
     ("deployments/OPERATIONS.md", "dask "),
+    ("deployments/OPERATIONS.md", "docker compose "),
     ("deployments/SECURITY.md", "export DASK_"),
 }
 """How commands of a page start that other tests take apart, here, in test_readme or test_walk."""
