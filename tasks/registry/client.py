@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from tasks import settings
 from tasks.errors import NightlyError, RegistryError
 from tasks.registry import seals
+from tasks.shown import hide
 from tasks.store import locks
 from tasks.store.empty_databases import make_database
 from tasks.store.files import DiskError, disk_fault
@@ -43,10 +44,17 @@ HOW_A_SERVER_FAILS = {
     "": "closed the connection",
 }
 """Words of the client's error to a plain message."""
+DOWNLOAD = re.compile(r"failures occurred while downloading one or more artifacts from (\S+):\n")
+FILE = re.compile(r"##### File (.*) #####\n((?:(?!#####).*\n?)*)")
+"""What MLflow says of each file."""
+MISSING = re.compile(r"\b404\b|NoSuch|[Nn]ot [Ff]ound")
+OF_STORES = ("boto3.", "botocore.", "s3transfer.")
+"""Modules of a store's client, whose errors MLflow hands on as they are."""
 
 
 class OutageError(NightlyError, RuntimeError):
-    """The registry's server cannot be reached or fails: nothing is known of what it holds."""
+    """The registry's server or the store of artifacts cannot be reached or fails: nothing is known
+    of what it holds."""
 
 
 def open_registry() -> MlflowClient:
@@ -171,7 +179,8 @@ def _migrations() -> tuple[str, ...]:
 
 
 def outage(error: BaseException) -> str | None:
-    """How the registry's server failed, in plain words, where an error comes from that."""
+    """How the registry's server or the store of artifacts failed, in plain words, where an error
+    comes from that."""
     causes = list(_causes(error))
     known = next((str(cause) for cause in causes if isinstance(cause, OutageError)), None)
     if known:
@@ -179,16 +188,33 @@ def outage(error: BaseException) -> str | None:
     said = "\n".join(map(str, causes))
     asked = re.search(r"API request to (http\S+) failed", said)
     if asked is None:
-        return None
+        return next(filter(None, map(_store_outage, causes)), None)
     url = urlsplit(asked[1])
     how = next(how for words, how in HOW_A_SERVER_FAILS.items() if re.search(words, said))
     address = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
     return f"The MLflow server at {address} {how.format(path=url.path)}"
 
 
+def _store_outage(cause: BaseException) -> str | None:
+    """How the store of artifacts failed; None where it did not, or has no such file."""
+    said = str(cause)
+    if found := DOWNLOAD.search(said):
+        files = FILE.findall(said[found.end() :])
+        place, failed = hide(found[1]), [each for each in files if not MISSING.search(each[1])]
+        if place.startswith("file:") or not failed:
+            return None
+        name, why = failed[0]
+        what = f"{place} fails for {name}"
+    elif type(cause).__module__.startswith(OF_STORES) and not MISSING.search(said):
+        what, why = "fails", said
+    else:
+        return None
+    return f"The store of artifacts {what}: {' '.join(hide(why).split())}"
+
+
 def to_error(what: str, error: Exception) -> OutageError | RegistryError | DiskError:
-    """The error to raise for an MLflow error: OutageError where the server failed, DiskError where
-    this machine's disk did.
+    """The error to raise for an MLflow error: OutageError where the server or the store of
+    artifacts failed, DiskError where this machine's disk did.
 
     Args:
         what: What cannot be done, as the start of the message.

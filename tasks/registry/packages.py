@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import RegistryError
 from tasks.problems.input_form import as_posted, posted_type
 from tasks.registry import seals, squeezed
-from tasks.registry.client import to_error
+from tasks.registry.client import MISSING, to_error
 from tasks.registry.versions import (
     PROBE,
     TWIN,
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
 
     from tasks.registry.versions import Champion
+
+
+SOON = 0.5
+"""Seconds after which a store is asked again for a file that it has not."""
 
 
 @dataclass(frozen=True)
@@ -301,7 +307,8 @@ def downloaded(
     with tempfile.TemporaryDirectory() as folder:
         try:
             uri = client.get_model_version_download_uri(model, version)
-            place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+            read = functools.partial(mlflow.artifacts.download_artifacts, uri, dst_path=folder)
+            place = Path(_look_twice(read))
             for compiled in list(place.rglob("__pycache__")):
                 shutil.rmtree(compiled)
             (place / "registered_model_meta").unlink(missing_ok=True)
@@ -451,7 +458,18 @@ def _read(client: MlflowClient, model: str, version: str) -> Any:
 def _download(client: MlflowClient, run_id: str, name: str, folder: str) -> Path:
     """An artifact of a run, read from the artifact store: through the run, MLflow hides errors."""
     kept = artifacts_at(client.get_run(run_id).info.artifact_uri)
-    return Path(kept.download_artifacts(name, folder))
+    return Path(_look_twice(lambda: kept.download_artifacts(name, folder)))
+
+
+def _look_twice(read: Callable[[], str]) -> str:
+    """Read artifacts, once more where a store says that it has not what was just put there."""
+    try:
+        return read()
+    except Exception as error:
+        if not MISSING.search(str(error)):
+            raise
+    time.sleep(SOON)
+    return read()
 
 
 @contextmanager

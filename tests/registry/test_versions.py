@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import zipfile
 from contextlib import closing
@@ -576,6 +577,71 @@ def test_an_outage_in_plain_words(said: str, expected: str) -> None:
     assert expected in str(found)
     assert outage(found) == str(found)
     assert outage(RegistryError("no MLmodel")) is None
+
+
+DOWNLOAD = "The following failures occurred while downloading one or more artifacts from "
+
+
+def answered(status: int, code: str) -> Exception:
+    """What the client of an object store raises for an answer."""
+    from botocore.exceptions import ClientError
+
+    given: Any = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}}
+    return ClientError(given, "GetObject")
+
+
+def many(*failures: Exception | str, place: str = "s3://nights/toy/m-1/artifacts") -> Exception:
+    """What MLflow raises where files cannot be downloaded."""
+    said = "\n".join(f"##### File code/{n} #####\n{each}" for n, each in enumerate(failures))
+    return Exception(f"{DOWNLOAD}{place}:\n{said}")
+
+
+def test_a_store_of_artifacts_that_fails_is_an_outage_and_a_missing_file_is_none() -> None:
+    """Else a champion would be told as broken, and the night as kept, for good."""
+    from botocore.exceptions import EndpointConnectionError
+
+    what, missing, fails = "Version 2", answered(404, "NoSuchKey"), answered(500, "InternalError")
+    nobody = EndpointConnectionError(endpoint_url="http://s3")
+    for error in (fails, answered(503, "SlowDown"), nobody, many(fails), many(missing, nobody)):
+        found = to_error(what, error)
+        assert isinstance(found, OutageError), error
+        assert str(found).startswith("The store of artifacts ")
+        assert "\n" not in str(found)
+    told = (
+        "The store of artifacts s3://nights/toy/m-1/artifacts fails for code/0: An error occurred"
+    )
+    assert str(to_error(what, many(fails))).startswith(told)
+    here = many("No space left", place="file:///home/toy/m-1/artifacts")
+    for error in (missing, many(missing), many(missing, missing), here):
+        assert isinstance(to_error(what, error), RegistryError), error
+
+
+def test_a_file_that_a_store_has_a_moment_later_is_no_missing_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [many(answered(404, "NoSuchKey"))]
+
+    def download(_: str, folder: str) -> str:
+        if said:
+            raise said.pop()
+        (Path(folder) / packages.TWIN_FILE).write_bytes(b"twin")
+        return folder
+
+    kept = SimpleNamespace(download_artifacts=download)
+    monkeypatch.setattr(packages, "artifacts_at", lambda _: kept)
+    monkeypatch.setattr(packages, "SOON", 0.0)
+    run: Any = SimpleNamespace(info=SimpleNamespace(artifact_uri="s3://nights"))
+    client: Any = SimpleNamespace(get_run=lambda _: run)
+    digest = hashlib.sha256(b"twin").hexdigest()
+    champion: Any = SimpleNamespace(unsealed="", run_id="1", twin_sha256=digest, version="2")
+    with packages.downloaded_twin(client, champion) as file:
+        assert file.read_bytes() == b"twin"
+    said += [many(answered(404, "NoSuchKey"))] * 2
+    with (
+        pytest.raises(RegistryError, match=r"version 2 cannot be downloaded"),
+        packages.downloaded_twin(client, champion),
+    ):
+        pass
 
 
 def test_files_of_a_state_directory_that_was_moved_are_told_with_what_to_do(home: Path) -> None:
