@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -164,7 +165,7 @@ class PastNight:
                 f"{self}: the store has no {KINDS[kind]} of {missing[0]} and {len(missing) - 1:,} "
                 "more: the model's code has been edited since, the night rejected them, or the "
                 "store has cleared them away. Take the code of that night, or run the night again: "
-                f"python flows/retrain.py --model {self.named} --as-of {self.as_of}"
+                f"python flows/retrain.py --model {shlex.quote(self.named)} --as-of {self.as_of}"
             )
         return {name: refs[key] for name, key in keys.items()}
 

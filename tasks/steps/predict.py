@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -277,7 +278,7 @@ def say_published(name: str, shown: publish.Predictions | None) -> str:
     return (
         f"The app still reads the predictions of version {last['version']}{withdrawn}: "
         f"{str(shown.fault).removesuffix('.')}. Mend that, then publish anew: "
-        f"python flows/predict.py --model {named}"
+        f"python flows/predict.py --model {shlex.quote(named)}"
     )
 
 

@@ -282,8 +282,8 @@ def test_a_night_is_read_into_frames_by_the_three_lines_of_the_page(after_40: Pa
 def test_a_night_of_edited_code_says_why_its_rows_are_not_there(after_40: Path) -> None:
     from tasks.reporting import past_night
 
-    edited = after_40.with_name("edited.py")
+    edited = after_40.with_name("edited toy.py")
     edited.write_text(after_40.read_text().replace("fillna(0.5)", "fillna(0.4)"))
     with pytest.raises(past_night.PastNightError, match="no clean rows of 2026-01-01") as told:
         _ = past_night.open_night(str(edited), nth_day(40)).clean
-    assert f"python flows/retrain.py --model {edited} --as-of {nth_day(40)}" in str(told.value)
+    assert f"python flows/retrain.py --model '{edited}' --as-of {nth_day(40)}" in str(told.value)

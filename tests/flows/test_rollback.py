@@ -219,7 +219,7 @@ def test_where_nothing_can_be_published_the_rollback_stands_and_says_so(
 ) -> None:
     said: dict[str, str] = {}
     monkeypatch.setattr("tasks.steps.predict.announce", lambda *told: said.update(told[2]))
-    moved = tmp_path / "toy.py"
+    moved = tmp_path / "my toy.py"
     moved.write_text(after.read_text())
     harm(moved, after.parent)
     record = publish.folder_of("toy") / f"{nth_day(31)}.json"
@@ -229,7 +229,7 @@ def test_where_nothing_can_be_published_the_rollback_stands_and_says_so(
     message = str(ended.message)
     assert "The app still reads the predictions of version 2, which was withdrawn" in message
     assert fault in message
-    named = moved if moved.is_file() else "PATH_OF_THE_MODEL_FILE"
+    named = f"'{moved}'" if moved.is_file() else "PATH_OF_THE_MODEL_FILE"
     assert f"python flows/predict.py --model {named}" in message
     (told,) = (record for record in caplog.records if "nothing is published" in record.message)
     assert not told.exc_info
