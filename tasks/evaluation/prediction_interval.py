@@ -12,7 +12,9 @@ FEWEST = 3
 
 
 def prediction_interval(
-    daily: Sequence[float], confidence: float, most: float = math.inf
+    daily: Sequence[float],
+    confidence: float,
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> dict[str, float] | None:
     """Where the primary metric of one day to come should fall, from the days of the holdout.
 
@@ -24,7 +26,8 @@ def prediction_interval(
     Args:
         daily: The metric on each day; NaN where a day leaves it undefined.
         confidence: Two-sided level.
-        most: The largest value that the metric can have: no interval ends above it.
+        within: The least and the largest value that the metric can have; no interval reaches
+            beyond them.
 
     Returns:
         ``value`` (the mean), ``low`` and ``high``; None below three days.
@@ -39,4 +42,9 @@ def prediction_interval(
     reach *= math.sqrt(1 + 1 / len(found))
     ends = np.asarray([scaled.mean() - reach, scaled.mean() + reach])
     low, high = np.exp(ends) if (found > 0).all() else ends
-    return {"value": float(found.mean()), "low": float(low), "high": min(float(high), most)}
+    least, most = within
+    return {
+        "value": float(found.mean()),
+        "low": max(float(low), least),
+        "high": min(float(high), most),
+    }

@@ -80,12 +80,14 @@ class BuiltIn:
         title: Its name for people.
         greater_is_better: Orientation.
         at_most_one: Whether no value is above 1.
+        at_least_zero: Whether no value is below 0.
     """
 
     name: str
     title: str
     greater_is_better: bool
     at_most_one: bool = True
+    at_least_zero: bool = True
 
 
 METRICS = {
@@ -118,7 +120,7 @@ METRICS = {
             greater_is_better=False,
             at_most_one=False,
         ),
-        BuiltIn("r2", "R²", greater_is_better=True),
+        BuiltIn("r2", "R²", greater_is_better=True, at_least_zero=False),
         BuiltIn(
             "mean_absolute_percentage_error",
             "mean absolute percentage error",
@@ -177,10 +179,12 @@ def greater_is_better(metric: str, own: Sequence[Metric] = ()) -> bool:
     return METRICS[general].greater_is_better
 
 
-def largest(metric: str) -> float:
-    """The largest value that a metric can have: 1 of most, no bound of errors and custom ones."""
+def range_of(metric: str) -> tuple[float, float]:
+    """The least and the largest value that a metric can have: a custom one has no bounds."""
     general, _ = _without_places(metric)
-    return 1.0 if general in METRICS and METRICS[general].at_most_one else math.inf
+    known = METRICS.get(general)
+    least = 0.0 if known and known.at_least_zero else -math.inf
+    return least, 1.0 if known and known.at_most_one else math.inf
 
 
 def _without_places(metric: str) -> tuple[str, str]:

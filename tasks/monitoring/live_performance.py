@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tasks.errors import JudgementError, SpecError
 from tasks.monitoring.coverage import COVERAGE
 from tasks.problems.columns import slice_name
+from tasks.shown import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -333,7 +334,9 @@ def to_text(record: Mapping[str, Any], metric: str, title: str) -> str:
     if metric in record.get("shadow", {}):
         shadow = record["shadow"][metric]
         said += f"; version {record['shadow_version']} had {shadow:.3f} in the shadow"
-    return f"{said} ({record['labelled']:,} of {record['asked']:,} predictions have a label)"
+    asked = counted(record["asked"], "prediction")
+    have = "has" if record["labelled"] == 1 else "have"
+    return f"{said} ({record['labelled']:,} of {asked} {have} a label)"
 
 
 def _measure(

@@ -14,6 +14,7 @@ import numpy as np
 from tasks import settings
 from tasks.predictions.sql_table import PublishError, replace_table, table_name
 from tasks.registry import seals
+from tasks.shown import counted
 from tasks.spec.loading import file_of
 from tasks.store import files
 
@@ -215,8 +216,8 @@ def fault_of(
         return f"all {len(scores):,} are the same, {scores[0]:g}"
     if before and len(predictions) < least * before:
         return (
-            f"{len(predictions):,} rows, but {before:,} the last time; expected at least "
-            f"{least:.0%} of that"
+            f"{counted(len(predictions), 'row')}, but {before:,} the last time; expected at least "
+            f"{least:.0%} of that (least_answers)"
         )
     twice = int(predictions.duplicated(list(keys)).sum())
     return f"{twice:,} rows have the same {', '.join(keys)} as another" if twice else None

@@ -161,7 +161,8 @@ def _trial_lines(found: Checkup) -> list[str]:
 
 
 def _block(label: str, texts: Iterable[str]) -> list[str]:
-    wrapped = [line for text in texts for line in textwrap.wrap(text, 86, break_long_words=False)]
+    wrap = textwrap.TextWrapper(86, break_long_words=False, break_on_hyphens=False).wrap
+    wrapped = [line for text in texts for line in wrap(text)]
     return [f"{label if i == 0 else '':<10}  {line}" for i, line in enumerate(wrapped)]
 
 

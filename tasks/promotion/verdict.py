@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tasks.errors import JudgementError
 from tasks.evaluation.evaluate import evaluate, evaluate_days, evaluate_slices
 from tasks.evaluation.prediction_interval import prediction_interval
-from tasks.metrics.base import largest
+from tasks.metrics.base import range_of
 from tasks.promotion.anchor import AnchorFacts, check_anchor
 from tasks.promotion.checks import Status, Verdict
 from tasks.promotion.contests import Contests, count_days, proofs
@@ -279,7 +279,7 @@ def _judge(
     if figures is None or challenger not in figures.metrics:
         return Decision(verdict, challenger, contests=contests)
     interval = prediction_interval(
-        list(daily[challenger].values()), spec.gate.confidence, largest(spec.problem.primary)
+        list(daily[challenger].values()), spec.gate.confidence, range_of(spec.problem.primary)
     )
     return Decision(verdict, challenger, figures, slices.get(challenger, ()), interval, contests)
 

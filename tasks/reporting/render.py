@@ -192,7 +192,8 @@ def _champion_line(report: Report) -> str:
 def _block(label: str, texts: Sequence[str]) -> list[str]:
     import textwrap
 
-    wrapped = [line for text in texts for line in textwrap.wrap(text, 86, break_long_words=False)]
+    wrap = textwrap.TextWrapper(86, break_long_words=False, break_on_hyphens=False).wrap
+    wrapped = [line for text in texts for line in wrap(text)]
     return [f"{label if i == 0 else '':<10}  {line}" for i, line in enumerate(wrapped)]
 
 
@@ -306,11 +307,11 @@ def _told(days: Sequence[str], what: str, shown: int = 5) -> list[str]:
 def _drift_table(found: DriftPart) -> list[str]:
     fields = drift.Shift.__dataclass_fields__
     shifts = [drift.Shift(**{n: shift[n] for n in fields}) for shift in found["shifts"]]
-    counted = found["rows"]
+    rows = found["rows"]
     said = (
-        f"{counted['rows']:,} rows on the newest day; {counted['low']:,} to {counted['high']:,} on "
-        f"that weekday before{': **odd**' if counted['odd'] else ''}."
-        if counted
+        f"{rows['rows']:,} rows on the newest day; {rows['low']:,} to {rows['high']:,} on "
+        f"that weekday before{': **odd**' if rows['odd'] else ''}."
+        if rows
         else "Too few weeks to compare the number of rows."
     )
     left = found.get("columns", len(shifts)) - DRIFTED
@@ -328,7 +329,7 @@ def _prediction_lines(report: Report) -> list[str]:
             f"the champion of {value} failed, the common model stands in: {why}"
             for value, why in list(made.get("failed_parts", {}).items())[:WORST]
         ]
-        return [f"{made['rows']:,} rows for {made['day']}, {by}", *failed]
+        return [f"{counted(made['rows'], 'row')} for {made['day']}, {by}", *failed]
     stays = (
         (f"the app still reads those made as of {made['stays']}")
         if made["stays"]

@@ -245,7 +245,19 @@ def _plan(
         looked=looked_at(len(rows), looked, len(listed)),
         timezone=asked.timezone,
         rows=len(rows) / looked,
+        fewest=fewest_rows(rows["day"]),
     )
+
+
+def fewest_rows(days: pd.Series[Any]) -> float:
+    """Rows of a day as a share of those of the day before, as low as on one day in a hundred.
+
+    Args:
+        days: The day of each row.
+    """
+    counts = days.value_counts().sort_index()
+    shares = (counts / counts.shift()).dropna()
+    return float(shares.quantile(0.01)) if len(shares) else 1.0
 
 
 def _counts(by_day: pd.Series[int]) -> dict[date, int]:

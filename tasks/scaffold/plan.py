@@ -36,6 +36,7 @@ class Plan:
         alike: Categories whose past becomes a feature.
         user: Column of the user, for a recommendation.
         rows: Rows of a usual day.
+        fewest: Rows of a day beside those of the day before, as low as on one day in a hundred.
         calendar: Inputs that follow the calendar.
         baseline: The naive forecast that the candidates have to beat; None for a constant.
     """
@@ -58,6 +59,7 @@ class Plan:
     alike: tuple[str, ...] = ()
     user: str = ""
     rows: float = 1_000.0
+    fewest: float = 1.0
     baseline: Baseline | None = None
     calendar: tuple[str, ...] = ()
 

@@ -17,6 +17,7 @@ from tasks.scaffold.render_spec import (
     variable,
     windows,
 )
+from tasks.spec.model_spec import ModelSpec
 
 if TYPE_CHECKING:
     from tasks.scaffold.plan import Plan
@@ -259,6 +260,14 @@ def _problem(plan: Plan) -> list[str]:
     return call(head, parts, 4, ",")
 
 
+def _least_answers(plan: Plan) -> list[str]:
+    """A lower bound of the predictions where half as many rows as the day before are usual."""
+    if plan.fewest >= ModelSpec.least_answers:
+        return []
+    least = literal(round(plan.fewest / 2, 2))
+    return [f"    least_answers={least},  # of the last time: rows a day vary"]
+
+
 def _spec(plan: Plan) -> list[str]:
     return [
         f"{variable(plan.name)} = ModelSpec(",
@@ -275,6 +284,7 @@ def _spec(plan: Plan) -> list[str]:
         *(f"    {part}" for part in windows(plan)),
         *([f"    timezone={literal(plan.timezone)},"] if plan.timezone != "UTC" else []),
         *(["    drift_ignored=CALENDAR,"] * bool(plan.calendar)),
+        *_least_answers(plan),
         *gate(plan, *(["strong_features=PAST"] * bool(_past(plan)))),
         ")",
     ]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.evaluation.prediction_interval import prediction_interval
-from tasks.metrics.base import largest
+from tasks.metrics.base import range_of
 from tests.samples import samples
 
 
@@ -47,11 +47,16 @@ def test_too_few_days_have_none() -> None:
     assert prediction_interval([0.3, math.nan, 0.4], 0.9) is None
 
 
-def test_no_metric_is_promised_above_its_largest_value() -> None:
+def test_no_metric_is_promised_beyond_the_values_it_can_have() -> None:
     daily = [0.97, 0.99, 0.6, 0.98]
     assert prediction_interval(daily, 0.9)["high"] > 1  # type: ignore[index]
-    assert prediction_interval(daily, 0.9, largest("average_precision"))["high"] == 1.0  # type: ignore[index]
-    for metric in ("roc_auc", "ndcg_10", "recall_20_from_repeats", "r2", "f1_macro"):
-        assert largest(metric) == 1.0
-    for metric in ("log_loss", "mean_absolute_error", "interval_width", "profit"):
-        assert largest(metric) == math.inf
+    assert prediction_interval(daily, 0.9, range_of("average_precision"))["high"] == 1.0  # type: ignore[index]
+    exact = [0.0, 6.0, 1.0, 2.0]
+    assert prediction_interval(exact, 0.9)["low"] < 0  # type: ignore[index]
+    assert prediction_interval(exact, 0.9, range_of("mean_absolute_error"))["low"] == 0  # type: ignore[index]
+    for metric in ("roc_auc", "ndcg_10", "recall_20_from_repeats", "f1_macro"):
+        assert range_of(metric) == (0, 1)
+    for metric in ("log_loss", "mean_absolute_error", "interval_width"):
+        assert range_of(metric) == (0, math.inf)
+    assert range_of("r2") == (-math.inf, 1)
+    assert range_of("profit") == (-math.inf, math.inf)

@@ -91,7 +91,7 @@ def test_a_model_file_that_moved_with_the_state_is_found(
 def test_none_and_too_few_are_told() -> None:
     assert fault_of(answers().head(0), KEYS, "score", None, 0.5) == "there are no predictions"
     found = fault_of(answers(), KEYS, "score", 81, 0.5)
-    assert found == "40 rows, but 81 the last time; expected at least 50% of that"
+    assert found == "40 rows, but 81 the last time; expected at least 50% of that (least_answers)"
     assert fault_of(answers(), KEYS, "score", 80, 0.5) is None
 
 

@@ -146,6 +146,10 @@ def test_what_to_do_is_mostly_nothing() -> None:
         "named": build_report(replace(PROMOTED, named="my models/toy.py"))["named"],
     }
     assert to_do(of_file).endswith("python flows/predict.py --model 'my models/toy.py'.")
+    stays = {"current": False, "day": "2026-11-22", "fault": "none", "stays": None}
+    named = "/srv/a-folder/with-hyphens/and-a-long/path-to/a-model.py"
+    long = cast("Report", {**refused, "predictions": stays, "named": named})
+    assert named in to_terminal(long), "a command to be copied"
     nobody = {**refused, "champion": {**refused["champion"], "version": None}}
     assert to_do(nobody) == "Nothing.", "predictions come with the first champion"
 

@@ -9,7 +9,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks.scaffold.decide import later_warnings, repeat_warning, strong_warnings, time_warnings
+from tasks.scaffold.decide import (
+    fewest_rows,
+    later_warnings,
+    repeat_warning,
+    strong_warnings,
+    time_warnings,
+)
 from tasks.scaffold.profiling import Column
 from tests.scaffold.test_render_spec import plan_of
 
@@ -76,3 +82,10 @@ def test_what_repeated_rows_decide_is_told(share: float, said: str) -> None:
     words = repeat_warning(share)
     assert words.startswith(said)
     assert ("may be recommended again" in words) is (share > 0.05)
+
+
+def test_the_fewest_rows_of_a_day_are_beside_those_of_the_day_before() -> None:
+    even = DAYS.repeat(9)
+    assert fewest_rows(even) == 1
+    assert fewest_rows(even[:-6]) == pytest.approx(1 / 3)
+    assert fewest_rows(DAYS[:1]) == 1

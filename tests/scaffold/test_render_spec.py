@@ -156,3 +156,11 @@ def test_a_month_seen_up_to_august_may_be_december() -> None:
     (free,) = (line for line in month.splitlines() if line.startswith("    whole:"))
     assert " le=" in bounded
     assert " le=" not in free
+
+
+def test_where_rows_a_day_vary_few_predictions_are_no_fault() -> None:
+    names = ["aim", "at", "id", "number", "whole", "flag", "later", "text"]
+    assert "least_answers" not in write_tabular(plan_of(names, fewest=0.6))
+    assert "    least_answers=0.08,  # of the last time" in write_tabular(
+        plan_of(names, fewest=0.16)
+    )
