@@ -133,9 +133,11 @@ def keep(
         anchor: What the anchor predicts for them, if anything.
         shadow: What a version that waits predicts for them, if anything. The app never reads it.
     """
-    folder = folder_of(model) / NEXT
-    made = zip(_names(as_of), (rows, inputs, previous, anchor, shadow), strict=True)
-    for name, frame in made:
+    folder, names = folder_of(model) / NEXT, _names(as_of)
+    for left in folder.glob("*"):  # of a night that was cut off before it published
+        if left.name not in names:
+            left.unlink()
+    for name, frame in zip(names, (rows, inputs, previous, anchor, shadow), strict=True):
         if frame is None:
             (folder / name).unlink(missing_ok=True)
         else:

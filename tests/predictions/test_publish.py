@@ -403,6 +403,16 @@ def test_inputs_and_predecessor_of_an_earlier_try_never_stay_beside_other_predic
     assert len(pd.read_parquet(folder / "2026-11-21.parquet")) == 1
 
 
+def test_what_a_night_kept_and_never_published_goes_with_the_next() -> None:
+    night, rows = date(2026, 11, 22), answers().assign(number=1.0)
+    cut_off = date(2026, 11, 23)
+    publish.keep("toy", cut_off, rows, inputs=rows[["number"]], previous=rows)
+    publish.keep("toy", night, rows, inputs=None, previous=None)
+    publish.publish("toy", night, KEYS, None, {"version": "1"})
+    assert not list((publish.folder_of("toy") / publish.NEXT).iterdir())
+    assert not list(publish.folder_of("toy").glob(f"{cut_off}*"))
+
+
 def test_recent_predictions_are_drawn_by_day_and_those_of_another_problem_left_out() -> None:
     for day, column in (("19", "probability"), ("20", "score"), ("21", "probability")):
         night = date.fromisoformat(f"2026-11-{day}")
