@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+SAME = 10
+"""Fewest predictions that are not all the same by chance."""
+
+
 @dataclass(frozen=True)
 class Predictions:
     """The predictions of a night for the app.
@@ -192,7 +196,13 @@ def forget_old(model: str, label_delay: timedelta) -> None:
 
 
 def fault_of(
-    predictions: pd.DataFrame, keys: Sequence[str], column: str, before: int | None, least: float
+    predictions: pd.DataFrame,
+    keys: Sequence[str],
+    column: str,
+    before: int | None,
+    least: float,
+    *,
+    naive: bool = False,
 ) -> str | None:
     """Why these predictions must not be published, as a sentence; None where they may.
 
@@ -202,6 +212,7 @@ def fault_of(
         column: The score.
         before: Rows published the last time, if ever.
         least: Share of these below which the predictions are too few.
+        naive: Whether they are the baseline's, which may forecast one number for a whole day.
     """
     if absent := [name for name in (*keys, column) if name not in predictions]:
         return (
@@ -214,7 +225,7 @@ def fault_of(
         return "there are no predictions"
     if broken:
         return f"{broken:,} of {len(scores):,} are not finite"
-    if len(scores) > 1 and (scores == scores[0]).all():
+    if not naive and len(scores) >= SAME and (scores == scores[0]).all():
         return f"all {len(scores):,} are the same, {scores[0]:g}"
     if before and len(predictions) < least * before:
         return (

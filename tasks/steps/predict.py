@@ -78,7 +78,7 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
         found = found.assign(**explanation.no_explanation(len(found)))
     if spec.partition is not None:
         return _predict_fleet(client, night, ahead, made, champion, (found, inputs), last)
-    fault = _fault_of(spec, night, found, last)
+    fault = _fault_of(spec, night, found, last, champion.candidate)
     if fault is None:
         rows = publish.stamped(found, day, champion.version, _started(), night.as_of)
         previous = version_answers.predict_by_previous(client, spec, ahead)
@@ -115,7 +115,7 @@ def _predict_fleet(
     own = {str(value_of(name)): version for name, version in those.items()}
     rows, failed = version_answers.predict_for_partitions(client, spec, own, ahead, found, inputs)
     rows["version"] = rows["version"].replace("", common.version)
-    fault = _fault_of(spec, night, rows, last)
+    fault = _fault_of(spec, night, rows, last, common.candidate)
     if fault is None:
         kept = publish.stamped(rows, made.day, common.version, _started(), night.as_of)
         publish.keep(night.name, night.as_of, kept.assign(version=rows["version"]), inputs, None)
@@ -325,11 +325,16 @@ def _version_of(predictions: pd.DataFrame | None) -> str | None:
 
 
 def _fault_of(
-    spec: ModelSpec, night: Night, found: pd.DataFrame, last: dict[str, Any] | None
+    spec: ModelSpec,
+    night: Night,
+    found: pd.DataFrame,
+    last: dict[str, Any] | None,
+    candidate: str,
 ) -> str | None:
     before = last["rows"] if last and last["as_of"] < night.as_of.isoformat() else None
     keys, column = spec.problem.answer_keys, spec.problem.answer_column
-    return publish.fault_of(found, keys, column, before, spec.least_answers)
+    naive = candidate == spec.baseline
+    return publish.fault_of(found, keys, column, before, spec.least_answers, naive=naive)
 
 
 def _started() -> datetime:

@@ -95,6 +95,13 @@ def test_none_and_too_few_are_told() -> None:
     assert fault_of(answers(), KEYS, "score", 80, 0.5) is None
 
 
+def test_predictions_that_are_all_the_same_may_be_those_of_few_rows_or_of_the_baseline() -> None:
+    same = answers().assign(score=0.5)
+    assert fault_of(same.head(9), KEYS, "score", None, 0.5) is None
+    assert fault_of(same, KEYS, "score", None, 0.5) == "all 40 are the same, 0.5"
+    assert fault_of(same, KEYS, "score", None, 0.5, naive=True) is None
+
+
 def test_a_table_is_made_and_replaced_with_every_value(url: str) -> None:
     for version in ("1", "2"):
         replace_table(url, "groceries_predictions", answers(version=version), KEYS)
