@@ -553,4 +553,4 @@ def _share(relative: float) -> str:
 def _number(value: float) -> str:
     """Three decimals; five for less than 0.001, none from 1,000 on."""
     size = abs(value)
-    return f"{value:,.{0 if size >= 1000 else 5 if 0 < size < 0.001 else 3}f}"
+    return f"{value:z,.{0 if size >= 1000 else 5 if 0 < size < 0.001 else 3}f}"

@@ -152,6 +152,13 @@ TABLE = [
         "PROMOTED",
         "worse by 0.004 (90 % interval 0.",
     ),
+    (
+        "refit, down to nothing",
+        _evaluation(-0.005, 0.005),
+        {},
+        "PROMOTED",
+        "(90 % interval 0.000 to",
+    ),
     ("refit, at the bound", _evaluation(-0.02, 0.0), {}, "PROMOTED", "2.0% worse"),
     ("refit, beyond the bound", _evaluation(-0.03), {}, "KEPT", "beyond the bound of 2.0% worse"),
     ("refit, too uncertain", _evaluation(0.01, 0.05), {}, "KEPT", "but uncertain"),
