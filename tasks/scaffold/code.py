@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Sequence
 
 WIDTH = 100
+SIGNS = "€£¥§°²³µ±‰"
+"""Signs in names of columns, such as units, that are like no other character."""
 
 
 def literal(value: object) -> str:
@@ -82,8 +84,9 @@ def is_plain(name: str) -> bool:
 
 
 def told(text: str) -> str:
-    """Text for a docstring: only Latin letters, digits and harmless punctuation."""
-    return "".join(c if c in " _-.,:;%/()[]'=?!<>+*&@#" or _is_latin(c) else "?" for c in text)
+    """Text for a docstring: only Latin letters, digits, harmless punctuation and signs of units."""
+    fine = f" _-.,:;%/()[]'=?!<>+*&@#{SIGNS}"
+    return "".join(c if c in fine or _is_latin(c) else "?" for c in text)
 
 
 def _is_latin(character: str) -> bool:
@@ -101,7 +104,7 @@ def _quoted(text: str) -> str:
             found += "\\" + c
         elif c == "\n":
             found += "\\n"
-        elif (c.isascii() and c.isprintable()) or _is_latin(c):
+        elif (c.isascii() and c.isprintable()) or c in SIGNS or _is_latin(c):
             found += c
         else:
             code = ord(c)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import keyword
+import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.scaffold.code import WIDTH, call, constant, identifier, literal, nested, told
+from tasks.scaffold.code import SIGNS, WIDTH, call, constant, identifier, literal, nested, told
 
 TEXT = st.text(max_size=40)
 
@@ -24,7 +25,7 @@ def test_a_text_comes_back_from_its_literal(text: str) -> None:
 @given(TEXT)
 def test_signs_that_look_like_others_are_escaped(text: str) -> None:
     for character in literal(text):
-        assert character.isascii() or ("LATIN " in __import__("unicodedata").name(character))
+        assert character.isascii() or character in SIGNS or "LATIN " in unicodedata.name(character)
 
 
 @pytest.mark.parametrize("value", [0, -3, 12_345, 0.25, 1e300, -1.5e-7, True, None, ("a",), (1, 2)])
@@ -36,6 +37,8 @@ def test_quotes_are_those_the_formatter_chooses() -> None:
     assert literal('say "hi"') == "'say \"hi\"'"
     assert literal("it's") == '"it\'s"'
     assert literal("plain") == '"plain"'
+    for unit in ("Preis (€)", "Temp °C", "m²", "µg/m³"):
+        assert (literal(unit), told(unit)) == (f'"{unit}"', unit)
 
 
 @given(st.lists(TEXT, min_size=1, max_size=8))
