@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tasks.errors import WrongInputError
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 HOLE, FEW = timedelta(days=60), 20
-"""Days before a hole of this length are strays where they are one in so many at most."""
+"""Days before a longer hole are strays where they are one in so many at most."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,17 @@ def fewest_training_days(spec: ModelSpec) -> int:
 def without_strays(listed: Sequence[date]) -> list[date]:
     """The days without those few that lie long before all others.
 
+    A hole as long as others that come later, such as a break between seasons, sets no day apart.
+
     Args:
         listed: Days of a source, ascending.
     """
     days = list(listed)
-    first = 0
-    for at in range(1, len(days) // FEW + 1):
-        if days[at] - days[at - 1] > HOLE:
+    first, few = 0, len(days) // FEW
+    later = (after - before for before, after in pairwise(days[few:]))
+    hole = max(later, default=HOLE)
+    for at in range(1, few + 1):
+        if days[at] - days[at - 1] > max(hole, HOLE):
             first = at
     return days[first:]
 

@@ -117,6 +117,8 @@ def test_a_row_of_1970_changes_no_split() -> None:
         assert split_days(toy, [*strays, *listed], listed[-1]) == expected
     assert without_strays(listed[:30] + listed[40:]) == listed[:30] + listed[40:]
     assert without_strays([]) == []
+    seasons = [date(2010 + year, 3, 1) + timedelta(days=n) for year in range(30) for n in range(9)]
+    assert without_strays(seasons) == seasons, "such a hole is in every year"
 
 
 @pytest.fixture
