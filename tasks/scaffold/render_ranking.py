@@ -105,6 +105,7 @@ def _spec(plan: Plan, log: Feedback) -> list[str]:
     parts += ['repeat="count"'] if log.repeats else []
     parts += ["rating=RATING", "liked=LIKED"] if log.rating is not None else []
     names = ["popularity", "neighbours", *(["frequency"] if log.repeats else [])]
+    baseline = "frequency" if log.repeats else "popularity"
     return [
         f"{variable(plan.name)} = ModelSpec(",
         f'    name="{plan.name}",',
@@ -124,7 +125,7 @@ def _spec(plan: Plan, log: Feedback) -> list[str]:
         "            )",
         "        ),",
         "    },",
-        *(['    baseline="frequency",  # what the others have to beat'] * log.repeats),
+        f'    baseline="{baseline}",  # what the others have to beat',
         *(f"    {part}" for part in windows(plan)),
         *([f"    timezone={literal(plan.timezone)},"] if plan.timezone != "UTC" else []),
         *gate(plan, "feature_auc=0.9", note="  # items are chosen by such scores"),

@@ -132,7 +132,9 @@ def test_where_users_take_again_what_they_took_that_is_what_a_model_has_to_beat(
         n.value for n in found if isinstance(n, ast.Assign) and isinstance(n.value, ast.Call)
     )
     named = {each.arg: ast.unparse(each.value) for each in spec.keywords}
-    assert named.get("baseline") == ("'frequency'" if repeats else None)
+    baseline = "'frequency'" if repeats else "'popularity'"
+    assert named["baseline"] == baseline, "it serves where nothing beats it"
+    assert f"{baseline}: RankBy({baseline})" in named["candidates"]
     assert ("'frequency': RankBy('frequency')" in named["candidates"]) is repeats
 
 
