@@ -120,6 +120,8 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
     tags = {**night.tags, "nightly.night": night.night, "as_of": night.as_of.isoformat()}
     if night.parent:
         tags["mlflow.parentRunId"] = night.parent
+    else:
+        _end_killed(client, experiment, night.night)
     name = f"{night.model} {night.as_of}"
     parent: str = client.create_run(experiment, run_name=name, tags=tags).info.run_id
     _log(client, parent, night.params, night.metrics)
@@ -144,6 +146,13 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
         if not whole and run.info.run_id not in made:
             _delete_run(client, run)
     return parent
+
+
+def _end_killed(client: MlflowClient, experiment: str, night: str) -> None:
+    """End the runs of other nights that still run: only one night of a model is alive at a time."""
+    wanted = f"attributes.status = 'RUNNING' AND tags.`nightly.night` != '{night}'"
+    for run in client.search_runs([experiment], wanted):
+        client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _delete_run(client: MlflowClient, run: Run) -> None:

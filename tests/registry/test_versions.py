@@ -554,6 +554,16 @@ def test_runs_made_twice_are_one(client: MlflowClient, monkeypatch: pytest.Monke
     assert sorted(run.info.run_id == parent for run in runs(client)) == [False, True]
 
 
+def test_the_run_of_a_killed_night_that_nobody_runs_again_is_ended_by_the_next(home: Path) -> None:
+    client = open_registry()
+    killed = run_records.log_night(client, NIGHT)
+    whole = run_records.log_night(client, replace(NIGHT, night="night-2"))
+    part = replace(NIGHT, model="toy.north", night="night-2 north", parent=whole)
+    child = run_records.log_night(client, part)
+    found = {run: client.get_run(run).info.status for run in (killed, whole, child)}
+    assert found == {killed: "KILLED", whole: "RUNNING", child: "RUNNING"}
+
+
 REQUEST = "API request to http://someone:secret@mlflow:5000/api/2.0/runs/get failed with "
 
 
