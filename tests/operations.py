@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
+from select import select
 from types import SimpleNamespace
 from typing import Any
 
@@ -333,10 +334,11 @@ class Place:
     """Where the runs of a scenario happen; ``states`` holds what they begin with."""
 
     root: Path
+    machine: str = "home"
 
     @property
     def home(self) -> Path:
-        return self.root / "live" / "home"
+        return self.root / "live" / self.machine
 
     @property
     def live(self) -> Path:
@@ -522,7 +524,7 @@ def make_states(place: Place, empty_registry: Path, wanted: Collection[str]) -> 
         for run, ends in made.runs:
             ended = forked(place, run)
             assert ended.state == ends, (name, ended.code, ended.state, ended.said)
-            _import_as_forks_did(place)
+            import_as_forks_did(place)
         place.keep_as(name)
         kept.add(name)
 
@@ -530,7 +532,8 @@ def make_states(place: Place, empty_registry: Path, wanted: Collection[str]) -> 
         make(name)
 
 
-def _import_as_forks_did(place: Place) -> None:
+def import_as_forks_did(place: Place) -> None:
+    """Import here what the last fork has imported, so that the next one need not."""
     for module in json.loads((place.root / "modules.json").read_text()):
         if module not in sys.modules:
             with suppress(Exception):
@@ -554,6 +557,7 @@ def forked(
     run: Callable[[Path], str],
     fails: int = 0,
     error: int | None = errno.EIO,
+    kill_after: float | None = None,
 ) -> Ended:
     """Run in a fork of this process.
 
@@ -562,17 +566,26 @@ def forked(
         run: What runs.
         fails: Number of the operation that fails; 0 for none.
         error: Number of the error that it fails with; None where the run is killed at it.
+        kill_after: Seconds after which it is killed with all processes of its group.
     """
     with tempfile.TemporaryFile() as told:
         child = os.fork()
         if not child:
             code = 1
+            if kill_after is not None:
+                os.setpgid(0, 0)
             try:
                 code = _as_child(place, run, fails, error, told)
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(code)
+        if kill_after is not None:
+            with suppress(PermissionError):  # it has done it itself
+                os.setpgid(child, child)
+            if not select([pidfd := os.pidfd_open(child)], [], [], kill_after)[0]:
+                os.killpg(child, signal.SIGKILL)
+            os.close(pidfd)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         told.seek(0)
         found = json.loads(told.read() or b"{}")
@@ -710,7 +723,7 @@ def walk(place: Place, scenario: Scenario, every: int = 1, first: int = 1) -> It
     """
     place.begin_with(scenario.begins)
     calm = forked(place, scenario.run)
-    _import_as_forks_did(place)
+    import_as_forks_did(place)
     assert (calm.state, calm.broken) == (scenario.ends, ()), (calm.state, calm.said, calm.broken)
     count = len(calm.seen) + 1
     errors = itertools.cycle(ERRORS)

@@ -3,6 +3,7 @@
     PYTHONPATH=. python tests/benchmarks/http_faults.py --every 1
     PYTHONPATH=. python tests/benchmarks/http_faults.py --to prefect --every 1
     PYTHONPATH=. python tests/benchmarks/http_faults.py --to prefect --worker --every 1
+    PYTHONPATH=. python tests/benchmarks/http_faults.py --to store --every 1
 
 To MLflow: nights follow one another on a real MLflow server behind a proxy. In each the n-th
 request is answered with 500, or done and answered with 500, or done and its connection cut in the
@@ -14,6 +15,13 @@ server behind a proxy. The n-th request is spoiled in one of the ways of ``tests
 Prefect's client tries again as it does by itself. A night that is not promoted must say why in one
 line, and nothing of it may run on. Then the night is run again undisturbed, and its state and the
 server's looked at.
+
+To the store: nights follow one another on two machines that share a PostgreSQL and moto's emulator
+of S3 behind a proxy (``tests/benchmarks/machines.py``). The n-th request is spoiled, and its client
+does not try again by itself; only what asks for an object can be told that there is none. A night
+that is not promoted must say why in one line. Then it is run again on the other machine, and both
+are looked at. At the end all nights are run once more on one machine without any of this: figures
+and digests must be equal.
 
 Exit code 1 where anything was lost. See ``tests/operations.py``.
 """
@@ -38,12 +46,14 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import psutil
+import pytest
 
 from tasks.settings import PROJECT
 from tasks.steps.sweep import _begun
 from tests import warm
+from tests.benchmarks.machines import two_machines
 from tests.benchmarks.operations import warm_processes
-from tests.faults.proxy import Fault, Proxy, What, passed_on, served_registry
+from tests.faults.proxy import Fault, Proxy, What, passed_on, served_registry, served_store
 from tests.nights import COMMAND, nth_day, write_more
 from tests.operations import (
     FIRST,
@@ -61,6 +71,8 @@ UNSEEN = -1
 """No operation fails, and what is left is not looked at: that sends requests too."""
 KINDS: tuple[What, ...] = ("fail", "lose", "cut")
 PREFECT_KINDS: tuple[What, ...] = (*KINDS, "deny", "babble", "busy", "gone")
+STORE_KINDS: tuple[What, ...] = ("fail", "lose", "cut", "reset", "busy", "miss", "slow")
+OBJECT = r"^(GET|HEAD) /nights/[^?]"
 ID = "[0-9a-f-]{36}"
 
 
@@ -79,14 +91,14 @@ def night(proxy: Proxy, number: int) -> Callable[[Path], str]:
 def main() -> int:
     """Walk, and print a line for each point and a last one for all."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--to", choices=("mlflow", "prefect"), default="mlflow")
+    parser.add_argument("--to", choices=("mlflow", "prefect", "store"), default="mlflow")
     parser.add_argument("--worker", action="store_true", help="as a worker starts a night")
     parser.add_argument("--every", type=int, default=1, help="only each so-manieth request")
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--kinds", nargs="*", help="of faults; all by turns where none is named")
     parser.add_argument("--for-ever", action="store_true", help="every later request fails too")
     asked = parser.parse_args()
-    walk = walk_prefect if asked.to == "prefect" else walk_mlflow
+    walk = {"mlflow": walk_mlflow, "prefect": walk_prefect, "store": walk_store}[asked.to]
     done, lost = Counter[str](), 0
     for what, found in walk(asked):
         done[what] += 1
@@ -158,6 +170,67 @@ def walk_prefect(asked: argparse.Namespace) -> Iterator[tuple[What, list[str]]]:
             found = nights.lost_at(request, what, FIRST + 2 + number)
             if found is not None:
                 yield what, found
+
+
+@contextmanager
+def use_s3(address: str) -> Iterator[None]:
+    """Meanwhile S3 is what answers under this address, and no client tries again by itself."""
+    from s3fs import S3FileSystem
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(S3FileSystem, "retries", 1)
+        patch.setenv("AWS_MAX_ATTEMPTS", "1")
+        patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL", address)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secretword")
+        yield
+
+
+def walk_store(asked: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
+    """Spoil a request to the store after another; what was done, and what was lost."""
+    kinds = itertools.cycle(asked.kinds or STORE_KINDS)
+    with (
+        warm_processes(),
+        place_of_runs({"no night"}, None) as place,
+        tempfile.TemporaryDirectory(prefix="nightly-s3-") as folder,
+        served_store(Path(folder)) as proxy,
+        use_s3(proxy.address),
+        two_machines(place, "s3://nights/shared") as both,
+    ):
+        day = FIRST + 1
+        proxy.seen.clear()
+        calm = both.night(0, day)
+        assert calm.state == "PROMOTED", calm
+        seen = list(proxy.seen)
+        assert not (found := list(both.goes_on(1, day))), found
+        print(f"a night: {len(seen)} requests: {Counter(one.split()[0] for one in seen)}")
+        for number in range(asked.first, len(seen) + 1, asked.every):
+            day, what = day + 1, next(kinds)
+            where, before = ".", number - 1
+            if what == "miss":
+                where, before = OBJECT, sum(bool(re.search(OBJECT, s)) for s in seen[:before])
+            fault = Fault(where, what, float("inf") if asked.for_ever else 1, after=before)
+            proxy.seen.clear()
+            with proxy.spoiled(fault):
+                failed = both.night(day, day)
+            met = fault.met > before
+            spoiled = proxy.seen[number - 1] if what != "miss" and met else f"{before}"
+            while time.monotonic() < proxy.busy_until:
+                time.sleep(0.2)
+            found = [f"the run ended with {failed.code}"] if failed.code else []
+            if failed.state == "raised" and (
+                TRACE.search(failed.said) or failed.said.strip().count("\n") > 1
+            ):
+                found.append(f"no reason in words: {failed.said}")
+            found += both.goes_on(day + 1, day)
+            print(f"{number} {what} {spoiled[:90]}: {failed.state} {failed.said.splitlines()[:1]}")
+            print(f"  {'; '.join(found) or 'nothing lost'}", flush=True)
+            if met:
+                yield what, found
+        other = list(both.alone(range(FIRST, day + 1)))
+        print(f"{day - FIRST + 1} nights on one machine: {'; '.join(other) or 'equal'}", flush=True)
+        yield "alone", other
 
 
 @dataclass(frozen=True)

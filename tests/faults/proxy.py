@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -20,11 +21,18 @@ from pathlib import Path
 from select import select
 from typing import Literal, TypeAlias
 
-What: TypeAlias = Literal["hang", "fail", "lose", "cut", "deny", "babble", "busy", "gone"]
-STATUS = {"deny": 401, "babble": 200, "busy": 503}
+What: TypeAlias = Literal[
+    "hang", "fail", "lose", "cut", "deny", "babble", "busy", "gone", "slow", "reset", "miss"
+]
+STATUS = {"deny": 401, "babble": 200, "busy": 503, "miss": 404}
+SAID = {"busy": "SlowDown", "miss": "NoSuchKey"}
+"""What S3 says in the words of its answer; else InternalError."""
 AWAY = 20.0
 """Seconds for which a server that is gone does not listen."""
 BUSY = 8.0
+SLOW = 30.0
+AT_ONCE = struct.pack("ii", 1, 0)
+"""How a socket is closed: with a reset."""
 FRAMING = ("Content-Length", "Transfer-Encoding", "Connection")
 
 
@@ -34,9 +42,10 @@ class Fault:
 
     ``hang``: never answered; ``fail``: answered with 500 and not passed on; ``lose``: passed on,
     and answered with 500 when the server has done it; ``cut``: passed on, and the connection closed
-    in the middle of the answer; ``deny``: answered with 401; ``babble``: answered with a page that
-    is no JSON; ``busy``: answered with 503, and so is every request for 8 seconds; ``gone``:
-    nothing listens for 20 seconds.
+    in the middle of the answer, or before it where it is empty; ``deny``: answered with 401;
+    ``babble``: answered with a page that is no JSON; ``busy``: answered with 503, and so is every
+    request for 8 seconds; ``gone``: nothing listens for 20 seconds; ``slow``: passed on 30 seconds
+    later; ``reset``: the connection is reset and nothing passed on; ``miss``: answered with 404.
 
     Attributes:
         where: Pattern.
@@ -107,9 +116,7 @@ class Proxy(ThreadingHTTPServer):
 @contextmanager
 def served_registry(place: Path, empty_registry: Path) -> Iterator[Proxy]:
     """A real MLflow server on a database in this folder, and a proxy in front of it."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = _free_port()
     shutil.copyfile(empty_registry, place / "mlflow.db")
     options = {
         "--workers": "1",
@@ -118,21 +125,45 @@ def served_registry(place: Path, empty_registry: Path) -> Iterator[Proxy]:
         "--backend-store-uri": f"sqlite:///{place / 'mlflow.db'}",
         "--artifacts-destination": str(place / "artifacts"),
     }
-    with (place / "log").open("w") as log:
+    command = ["mlflow", "server", *(x for option in options.items() for x in option)]
+    with _served(command, port, "health", place / "log"), passed_on(port) as proxy:
+        yield proxy
+
+
+@contextmanager
+def served_store(place: Path) -> Iterator[Proxy]:
+    """moto's emulator of S3 with an empty bucket ``nights``, and a proxy in front of it."""
+    port = _free_port()
+    command = ["moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with _served(command, port, "moto-api/", place / "log"), passed_on(port) as proxy:
+        bucket = urllib.request.Request(f"http://127.0.0.1:{port}/nights", method="PUT")
+        urllib.request.urlopen(bucket, timeout=60).close()
+        yield proxy
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def _served(module: list[str], port: int, alive: str, log: Path) -> Iterator[None]:
+    """``python -m MODULE ...`` from when it answers under a path until the block ends."""
+    with log.open("w") as said:
         server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *(x for o in options.items() for x in o)],
+            [sys.executable, "-m", *module],
             env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=log,
-            stderr=log,
+            stdout=said,
+            stderr=said,
         )
     try:
         deadline = time.monotonic() + 600
-        while not _answers(port):
-            assert server.poll() is None, (place / "log").read_text()
-            assert time.monotonic() < deadline, (place / "log").read_text()
+        while not _answers(f"http://127.0.0.1:{port}/{alive}"):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-        with passed_on(port) as proxy:
-            yield proxy
+        yield
     finally:
         server.terminate()
         server.wait(60)
@@ -150,9 +181,9 @@ def passed_on(port: int) -> Iterator[Proxy]:
         proxy.server_close()
 
 
-def _answers(port: int) -> bool:
+def _answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+        with urllib.request.urlopen(address, timeout=2):
             return True
     except OSError:
         return False
@@ -174,13 +205,20 @@ class Handler(BaseHTTPRequestHandler):
         if what == "gone" and not self.server.away:
             self.server.away = True
             self.server.shutdown()
-        if what == "hang" or self.server.away:
+        if what == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        if what == "reset" or what == "hang" or self.server.away:
             self.close_connection = True
             return
+        if what == "slow":
+            self.server.ended.wait(SLOW)
+            what = None
         if what is None and self.headers.get("Upgrade"):
             self.pass_bytes_on()
             return
-        status, answer, kept = STATUS.get(what or "", 500), b"spoiled by the proxy", []
+        status, kept = STATUS.get(what or "", 500), list[tuple[str, str]]()
+        code = SAID.get(what or "", "InternalError")
+        answer = f"<Error><Code>{code}</Code><Message>spoiled</Message></Error>".encode()
         if what in (None, "lose", "cut"):
             onward = HTTPConnection("127.0.0.1", self.server.port, timeout=60)
             headers = {name: text for name, text in self.headers.items() if name not in FRAMING}
@@ -189,17 +227,22 @@ class Handler(BaseHTTPRequestHandler):
             if what in (None, "cut"):
                 status, answer, kept = found.status, found.read(), found.getheaders()
             onward.close()
-        if what == "cut":
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + answer[:50])
+        if what == "cut" and not answer:
             self.close_connection = True
             return
+        head = self.command == "HEAD"
+        size = dict(kept).get("Content-Length", "0") if head else str(len(answer))
         self.send_response_only(status)
         for name, text in kept:
             if name.title() not in FRAMING:
                 self.send_header(name, text)
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", size)
         self.end_headers()
-        self.wfile.write(answer)
+        if what == "cut":
+            self.close_connection = True
+            answer = answer[: len(answer) // 2]
+        if not head:
+            self.wfile.write(answer)
 
     def pass_bytes_on(self) -> None:
         """Pass on what both sides say, without looking at it."""
