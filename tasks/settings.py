@@ -129,6 +129,11 @@ def keep_versions() -> int:
     return _whole_number("NIGHTLY_KEEP_VERSIONS", 30, 2)
 
 
+def keep_nights() -> int:
+    """How many of the newest nights keep report and decision: ``NIGHTLY_KEEP_NIGHTS``, else 400."""
+    return _whole_number("NIGHTLY_KEEP_NIGHTS", 400, 60)
+
+
 def store_bytes() -> int:
     """How large the store of prepared days may grow: ``NIGHTLY_STORE_GB``, else 20."""
     return _whole_number("NIGHTLY_STORE_GB", 20, 1) * 10**9

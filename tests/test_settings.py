@@ -122,9 +122,10 @@ def test_who_reads_the_predictions_is_checked_at_the_start(
 @pytest.mark.parametrize(
     ("name", "read", "default", "found"),
     [
-        ("NIGHTLY_KEEP_VERSIONS", settings.keep_versions, 30, 5),
-        ("NIGHTLY_STORE_GB", settings.store_bytes, 20 * 10**9, 5 * 10**9),
-        ("NIGHTLY_LEASE_SECONDS", settings.lease_seconds, 120, 5),
+        ("NIGHTLY_KEEP_VERSIONS", settings.keep_versions, 30, 500),
+        ("NIGHTLY_KEEP_NIGHTS", settings.keep_nights, 400, 500),
+        ("NIGHTLY_STORE_GB", settings.store_bytes, 20 * 10**9, 500 * 10**9),
+        ("NIGHTLY_LEASE_SECONDS", settings.lease_seconds, 120, 500),
     ],
 )
 def test_limits(
@@ -135,7 +136,7 @@ def test_limits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert read() == default
-    monkeypatch.setenv(name, "5")
+    monkeypatch.setenv(name, "500")
     assert read() == found
     for wrong in ("0", "-3", "many", ""):
         monkeypatch.setenv(name, wrong)

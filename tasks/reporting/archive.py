@@ -119,6 +119,25 @@ def fleet_page(model: str) -> Path:
     return _folder(model) / "partitions.html"
 
 
+def forget_old(model: str, as_of: date, count: int) -> None:
+    """Remove the reports of all nights but the newest ones, and the night that runs.
+
+    Args:
+        model: Name of the model.
+        as_of: The night that runs; that of an early date may be among the oldest.
+        count: How many nights stay.
+    """
+    for folder in sorted(_folder(model).glob("????-??-??"))[:-count]:
+        if folder.name == as_of.isoformat():
+            continue
+        for place in sorted(folder.rglob("*"), reverse=True):
+            if place.is_dir():
+                place.rmdir()
+            else:
+                files.remove(place)
+        folder.rmdir()
+
+
 def _folder(model: str) -> Path:
     return settings.home() / "reports" / model
 

@@ -107,6 +107,17 @@ def forget(name: str) -> None:
             remove(file)
 
 
+def forget_old(model: str, count: int) -> None:
+    """Drop all but the newest decided nights of a model; an older one runs again where asked for.
+
+    Args:
+        model: The model as named on the command line.
+        count: How many stay.
+    """
+    for file in sorted(_folder(model).glob("*.json"))[:-count]:
+        remove(file)
+
+
 def recall(model: str, as_of: date | None, now: datetime) -> Report | None:
     """The report of this night, or None where anything is new, changed or uncertain.
 

@@ -21,6 +21,7 @@ from tasks.promotion.gate import confirm, overtaken
 from tasks.registry import aliases, packages, runs, versions
 from tasks.registry.champion_alias import ChampionMovedError
 from tasks.registry.client import open_registry
+from tasks.reporting import archive, decisions
 from tasks.shown import as_markdown, shown
 from tasks.spec.fingerprint import libraries, packaged_code
 from tasks.spec.loading import load_spec
@@ -181,7 +182,7 @@ def promote_version(night: Night, version: str, judged: Judged) -> Judged:
 
 @task(task_run_name="clean up after {night.name}", cache_policy=NO_CACHE)
 def clean_up(night: Night) -> None:
-    """Keep store and registry within their limits; a failure here does not fail the night."""
+    """Keep store, registry and reports within their limits; a failure does not fail the night."""
     spec = load_spec(night.model)
     clean = cleaning.clean_keys(spec, night.days)
     keep = {"clean": clean.values(), "counts": clean.values()}
@@ -192,6 +193,8 @@ def clean_up(night: Night) -> None:
         files = cleanup.clean_up(keep, settings.store_bytes(), night.name, time.time())
         files += cleanup.remove_unused(settings.store_bytes(), time.time())
         retired = versions.retire(open_registry(), night.name, settings.keep_versions())
+        archive.forget_old(night.name, night.as_of, settings.keep_nights())
+        decisions.forget_old(night.model, settings.keep_nights())
         if files or retired:
             log.info("clean up  %d files, versions %s", len(files), ", ".join(retired) or "none")
     except Exception:

@@ -170,6 +170,7 @@ def test_its_defaults_are_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     assert defaults == {
         "NIGHTLY_KEEP_VERSIONS": settings.keep_versions(),
+        "NIGHTLY_KEEP_NIGHTS": settings.keep_nights(),
         "NIGHTLY_STORE_GB": settings.store_bytes() // 10**9,
         "NIGHTLY_LEASE_SECONDS": settings.lease_seconds(),
     }

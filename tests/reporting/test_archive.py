@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from tasks.reporting.archive import (
+    forget_old,
     keep_days,
     last_judged,
     newest_contests,
@@ -34,6 +35,20 @@ def test_reports_come_in_order_up_to_a_date(home: Path) -> None:
     assert [report["as_of"][-2:] for report in past_reports("toy", FIRST, 9)] == ["01"]
     assert len(past_reports("toy", date.max, 2)) == 2
     assert past_reports("another", date.max) == []
+
+
+def test_the_newest_nights_stay_and_the_one_that_runs(home: Path) -> None:
+    nights = [FIRST + timedelta(days=age) for age in range(4)]
+    for night in nights:
+        keep(night, "KEPT", backfill=True)
+        keep_days("toy", night, {night: "mark"})
+    forget_old("toy", nights[0], 2)
+    left = sorted(folder.name for folder in report_folder("toy", FIRST).parent.iterdir())
+    assert left == [night.isoformat() for night in (nights[0], *nights[2:])]
+    forget_old("toy", nights[3], 2)
+    forget_old("never seen", FIRST, 2)
+    assert not report_folder("toy", nights[0]).exists()
+    assert (report_folder("toy", nights[2], backfill=True) / "report.json").is_file()
 
 
 def test_the_last_judged_night_is_one_with_a_challenger(home: Path) -> None:

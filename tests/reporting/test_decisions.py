@@ -122,6 +122,17 @@ def test_without_a_date_the_newest_complete_day_counts(place: Place) -> None:
     assert decisions.recall(place.model, None, NOW) is not None, "and the day before is still known"
 
 
+def test_the_newest_decisions_stay(place: Place) -> None:
+    for days in range(4):
+        remember(place, AS_OF - timedelta(days=days))
+    decisions.forget_old(place.model, 2)
+    assert decisions.recall(place.model, AS_OF, NOW)
+    (folder,) = (settings.home() / "decisions").iterdir()
+    kept = [AS_OF - timedelta(days=1), AS_OF]
+    assert sorted(file.stem for file in folder.iterdir()) == list(map(str, kept))
+    decisions.forget_old("never seen", 2)
+
+
 def test_a_day_left_out_by_a_person_counts(place: Place) -> None:
     remember(place, skip=(FIRST,))
     assert decisions.recall(place.model, AS_OF, NOW) is not None
