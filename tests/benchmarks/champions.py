@@ -18,6 +18,7 @@ import numpy.typing as npt
 from tasks.evaluation.bootstrap import day_counts, interval
 from tasks.evaluation.estimates import Difference, Estimate, Evaluation
 from tasks.evaluation.prediction_interval import prediction_interval
+from tasks.metrics.base import range_of
 from tasks.monitoring import champion_line, live_performance
 from tasks.promotion.anchor import (
     ANCHOR,
@@ -37,7 +38,7 @@ from tasks.registry.holds import Hold
 from tasks.spec import Gate, Revert
 
 FIRST, HOLDOUT, LIVE_DAYS = date(2026, 1, 1), 14, 60
-RECIPE, METRIC, LARGEST = "recipe", "average_precision", 1.0
+RECIPE, METRIC = "recipe", "average_precision"
 GATE, REVERT = Gate(resamples=200), Revert()
 COUNTS = day_counts(HOLDOUT, GATE.resamples, 0)
 Daily = npt.NDArray[np.float64]
@@ -266,4 +267,4 @@ def to_report(
 
 
 def _interval(daily: Daily) -> dict[str, float]:
-    return prediction_interval(daily.tolist(), GATE.confidence, LARGEST)
+    return prediction_interval(daily.tolist(), GATE.confidence, range_of(METRIC))

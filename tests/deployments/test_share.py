@@ -56,6 +56,7 @@ def test_a_laptop_becomes_two_machines_and_one_again(
     client = open_registry()
     run = run_records.log_night(client, NIGHT)
     version = register(client, run)
+    client.set_terminated(run)
     with packages.downloaded(client, "toy", version, unchecked=True) as place:
         kept = sorted(each.name for each in place.iterdir())
     seals.vouch_for(client, [client.get_model_version("toy", version)])
