@@ -119,6 +119,15 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
+def block(label: str, texts: Iterable[str]) -> list[str]:
+    """Lines of texts for a terminal, wrapped, beside a label; a command is broken at no hyphen."""
+    import textwrap
+
+    wrap = textwrap.TextWrapper(86, break_long_words=False, break_on_hyphens=False).wrap
+    wrapped = [line for text in texts for line in wrap(text)]
+    return [f"{label if i == 0 else '':<10}  {line}" for i, line in enumerate(wrapped)]
+
+
 def few(names: Iterable[object], most: int = 5) -> str:
     """The first names, and the number of further ones."""
     listed = list(map(str, names))

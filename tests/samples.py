@@ -8,6 +8,8 @@ depends on the code and not on the machine. ``NIGHTLY_CI=1 pytest`` draws and ru
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,11 @@ LATER = f"takes long and is run in CI; run it here with: {REQUIRED}=1 pytest"
 def samples(count: int) -> int:
     """Examples of a property."""
     return count if ALL else max(4, count // PART)
+
+
+def in_part(cases: Iterable[str], *always: str) -> list[Any]:
+    """Cases to parametrize a test with: these run always, the others only where all is proven."""
+    return [pytest.param(case, marks=() if case in always else pytest.mark.long) for case in cases]
 
 
 def skip_long(item: pytest.Item, *, everything: bool = ALL) -> None:

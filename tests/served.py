@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 import httpx
 import pandas as pd
 import psutil
+
+from tests.servers import free_port
 
 JSON, PARQUET = "application/json", "application/vnd.apache.parquet"
 PATIENCE = 600.0
@@ -68,9 +69,7 @@ def served(home: Path, model: str, log: Path, **environment: str) -> Iterator[Se
 @contextmanager
 def served_from(package: str, log: Path, **environment: str) -> Iterator[Server]:
     """A package, by its address or folder, behind MLflow's own server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     ours = ("PREFECT_", "MLFLOW_", "NIGHTLY_", "PYTHON")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     activated = {

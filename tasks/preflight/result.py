@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
 import traceback
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import settings
 from tasks.metrics.base import title
 from tasks.promotion.checks import Status
+from tasks.shown import block
 from tasks.spec.fingerprint import code_files
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def to_text(found: Checkup) -> str:
         ("Held", "held"),
         ("Look at", "notes"),
     ):
-        lines += _block(label, [f"- {text}" for text in found.all(kind)])
+        lines += block(label, [f"- {text}" for text in found.all(kind)])
     if lines[-1]:
         lines.append("")
     shown = False
@@ -128,7 +127,7 @@ def to_text(found: Checkup) -> str:
         if part.label == "Candidates" and found.trials:
             lines += ["", *_trial_lines(found), ""]
             shown = True
-        lines += _block(part.label, part.lines)
+        lines += block(part.label, part.lines)
     if found.trials and not shown:
         lines += ["", *_trial_lines(found)]
     lines += ["", f"Checked in {found.seconds:.1f} s. Nothing was written."]
@@ -158,12 +157,6 @@ def _trial_lines(found: Checkup) -> list[str]:
         "   ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
         for row in rows
     ]
-
-
-def _block(label: str, texts: Iterable[str]) -> list[str]:
-    wrap = textwrap.TextWrapper(86, break_long_words=False, break_on_hyphens=False).wrap
-    wrapped = [line for text in texts for line in wrap(text)]
-    return [f"{label if i == 0 else '':<10}  {line}" for i, line in enumerate(wrapped)]
 
 
 def to_json(found: Checkup) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tasks.monitoring import drift
 from tasks.promotion.checks import Status
 from tasks.reporting import fleet_page
 from tasks.reporting.wording import also_by, capitalized, figure, interval, outcome
-from tasks.shown import as_markdown, counted
+from tasks.shown import as_markdown, block, counted
 from tasks.store import files
 
 if TYPE_CHECKING:
@@ -58,21 +58,21 @@ def to_terminal(report: Report, *, again: bool = False, outside: float | None = 
     """
     lines = [f"{_title(report)}: {_headline(report)}"]
     lines += [report["question"], ""]
-    lines += _block("Why", report["reasons"])
-    lines += _block("To do", [to_do(report)])
-    lines += _block("Champion", [_champion_line(report)])
+    lines += block("Why", report["reasons"])
+    lines += block("To do", [to_do(report)])
+    lines += block("Champion", [_champion_line(report)])
     if report["candidates"]:
         lines += ["", *_candidate_lines(report)]
     if fleet := report.get("fleet"):
         told = [*fleet_page.lines(fleet), *fleet_page.worst_lines(fleet), fleet["page"]]
-        lines += ["", *_block("Partitions", told)]
-    lines += ["", *_block("Live", report.get("live_lines", []))]
-    lines += _block("Predicted", _prediction_lines(report))
-    lines += _block("Data", _data_lines(report))
-    lines += _block("Time", [_time_line(report, outside)])
-    lines += _block("Report", [report["links"]["report"]])
+        lines += ["", *block("Partitions", told)]
+    lines += ["", *block("Live", report.get("live_lines", []))]
+    lines += block("Predicted", _prediction_lines(report))
+    lines += block("Data", _data_lines(report))
+    lines += block("Time", [_time_line(report, outside)])
+    lines += block("Report", [report["links"]["report"]])
     if "mlflow_ui" in report["links"]:
-        lines += _block("MLflow", [report["links"]["mlflow_ui"]])
+        lines += block("MLflow", [report["links"]["mlflow_ui"]])
     if again:
         lines += [
             "",
@@ -187,14 +187,6 @@ def _champion_line(report: Report) -> str:
         return "none yet"
     made = f", made as of {champion['since']}" if champion.get("since") else ""
     return f"version {champion['version']} ({champion['candidate']}){made}"
-
-
-def _block(label: str, texts: Sequence[str]) -> list[str]:
-    import textwrap
-
-    wrap = textwrap.TextWrapper(86, break_long_words=False, break_on_hyphens=False).wrap
-    wrapped = [line for text in texts for line in wrap(text)]
-    return [f"{label if i == 0 else '':<10}  {line}" for i, line in enumerate(wrapped)]
 
 
 def _candidate_lines(report: Report) -> list[str]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -37,6 +36,7 @@ from tasks.serving.front import VERSION
 from tasks.spec.loading import load_spec
 from tests.benchmarks.single import CALLERS, draw
 from tests.served import PARQUET, parquet_body
+from tests.servers import free_port
 
 EQUAL = 1e-12
 """How far a row may be from the same row in a batch: summing order."""
@@ -61,9 +61,7 @@ def main() -> int:
     names = names_of(given.model, first)
     drawn = draw(spec, rows, given.requests)
     bodies = [parquet_body(rows.loc[places, names]) for places in drawn]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [sys.executable, answer.__file__, "--port", str(port)]
     process = subprocess.Popen(command)
     done, changed = threading.Event(), list[float]()

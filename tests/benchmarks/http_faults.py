@@ -108,9 +108,18 @@ def main() -> int:
     return 1 if lost else 0
 
 
+def requests_to_spoil(
+    asked: argparse.Namespace, count: int, kinds: tuple[What, ...]
+) -> Iterator[tuple[int, What, float]]:
+    """Number and kind of each request to spoil, of so many, and how often it fails."""
+    numbers = range(asked.first, count + 1, asked.every)
+    times = float("inf") if asked.for_ever else 1
+    for number, what in zip(numbers, itertools.cycle(asked.kinds or kinds), strict=False):
+        yield number, what, times
+
+
 def walk_mlflow(asked: argparse.Namespace) -> Iterator[tuple[What, list[str]]]:
     """Spoil a request to MLflow after another; what was done, and what was lost."""
-    kinds = itertools.cycle(asked.kinds or KINDS)
     with (
         warm_processes(),
         place_of_runs({"no night"}, None) as place,
@@ -126,10 +135,9 @@ def walk_mlflow(asked: argparse.Namespace) -> Iterator[tuple[What, list[str]]]:
         assert calm.state == "PROMOTED", calm
         print(f"a night: {counting.met} requests", flush=True)
         day = FIRST + 1
-        for number in range(asked.first, counting.met + 1, asked.every):
-            day, what = day + 1, next(kinds)
+        for number, what, times in requests_to_spoil(asked, counting.met, KINDS):
+            day += 1
             write_more(place.root / "days", day, day)
-            times = float("inf") if asked.for_ever else 1
             fault = Fault(".", what, times, after=number - 1)
             found = point(place, proxy, day, fault)
             print(f"{number} {what}: {'; '.join(found) or 'nothing lost'}", flush=True)
@@ -189,7 +197,6 @@ def use_s3(address: str) -> Iterator[None]:
 
 def walk_store(asked: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
     """Spoil a request to the store after another; what was done, and what was lost."""
-    kinds = itertools.cycle(asked.kinds or STORE_KINDS)
     with (
         warm_processes(),
         place_of_runs({"no night"}, None) as place,
@@ -205,12 +212,12 @@ def walk_store(asked: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
         seen = list(proxy.seen)
         assert not (found := list(both.goes_on(1, day))), found
         print(f"a night: {len(seen)} requests: {Counter(one.split()[0] for one in seen)}")
-        for number in range(asked.first, len(seen) + 1, asked.every):
-            day, what = day + 1, next(kinds)
+        for number, what, times in requests_to_spoil(asked, len(seen), STORE_KINDS):
+            day += 1
             where, before = ".", number - 1
             if what == "miss":
                 where, before = OBJECT, sum(bool(re.search(OBJECT, s)) for s in seen[:before])
-            fault = Fault(where, what, float("inf") if asked.for_ever else 1, after=before)
+            fault = Fault(where, what, times, after=before)
             proxy.seen.clear()
             with proxy.spoiled(fault):
                 failed = both.night(day, day)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -37,7 +36,7 @@ from prefect.states import Completed, Crashed, Failed, Running, State
 from deployments import alarms
 from tests.faults.proxy import Fault, What, passed_on
 from tests.nights import PROJECT
-from tests.servers import make_prefect_database
+from tests.servers import free_port, make_prefect_database
 
 TEXT = alarms.FILE.read_text()
 ENTRIES: dict[str, dict[str, Any]] = {one["name"]: one for one in yaml.safe_load(TEXT)}
@@ -312,9 +311,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A real server with a password, as it should be; the environment of a client of it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     home = tmp_path_factory.mktemp("prefect")
     make_prefect_database(home / "prefect.db")
     api = f"http://127.0.0.1:{port}/api"

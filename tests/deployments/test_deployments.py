@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from prefect.cli.deploy import _models as known
 
 from tests import pages
 from tests.nights import PROJECT
-from tests.servers import make_prefect_database
+from tests.servers import free_port, make_prefect_database
 
 SERVERS = pages.section("deployments/OPERATIONS.md", "On servers of your own")
 FILE: dict[str, Any] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())
@@ -85,9 +84,7 @@ def test_a_wrong_parameter_is_refused(wrong: dict[str, str]) -> None:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A real server with its scheduler; the environment of a client of it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     api, home = f"http://127.0.0.1:{port}/api", tmp_path_factory.mktemp("prefect")
     make_prefect_database(home / "prefect.db")
     environment = os.environ | {

@@ -28,6 +28,7 @@ from tasks.spec import ModelSpec
 from tasks.spec.loading import load_spec
 from tasks.training import fit
 from tests.nights import PROJECT
+from tests.samples import in_part
 from tests.tables import NASTY, demand, orders, ratings, weather, write_daily
 
 NOW = datetime(2027, 6, 1, tzinfo=UTC)
@@ -121,13 +122,7 @@ KINDS: dict[str, tuple[pd.DataFrame, list[str], str, list[str]]] = {
 }  # fmt: skip
 
 
-KIND_CASES = [
-    pytest.param(kind, marks=() if kind in ("binary", "implicit") else pytest.mark.long)
-    for kind in KINDS
-]
-
-
-@pytest.mark.parametrize("kind", KIND_CASES)
+@pytest.mark.parametrize("kind", in_part(KINDS, "binary", "implicit"))
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_what_it_writes_is_tidy_and_runs(kind: str, tmp_path: Path) -> None:
     rows, asked, problem, candidates = KINDS[kind]
@@ -244,7 +239,7 @@ def test_a_label_that_comes_late_is_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("delay", [pytest.param(1, marks=pytest.mark.long), 7])
-@pytest.mark.parametrize("kind", ["binary", pytest.param("regression", marks=pytest.mark.long)])
+@pytest.mark.parametrize("kind", in_part(["binary", "regression"], "binary"))
 def test_a_label_delay_put_in_by_hand_is_kept_to_by_the_features(
     kind: str, delay: int, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ import skops.io
 from tests import nights, pages
 from tests.nights import nth_day, write_model, write_more
 from tests.served import JSON, PARQUET, Server, json_body, parquet_body, served
+from tests.servers import free_port
 
 pytestmark = [
     pytest.mark.e2e,
@@ -268,9 +269,7 @@ def one_address() -> Iterator[httpx.Client]:
     from tasks.serving.champions import Champions
     from tasks.serving.front import make_app
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     app = make_app(Champions(), "nightly:p")
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)

@@ -13,13 +13,15 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from select import select
 from typing import Literal, TypeAlias
+
+from tests.servers import free_port
 
 What: TypeAlias = Literal[
     "hang", "fail", "lose", "cut", "deny", "babble", "busy", "gone", "slow", "reset", "miss"
@@ -116,7 +118,7 @@ class Proxy(ThreadingHTTPServer):
 @contextmanager
 def served_registry(place: Path, empty_registry: Path) -> Iterator[Proxy]:
     """A real MLflow server on a database in this folder, and a proxy in front of it."""
-    port = _free_port()
+    port = free_port()
     shutil.copyfile(empty_registry, place / "mlflow.db")
     options = {
         "--workers": "1",
@@ -133,18 +135,12 @@ def served_registry(place: Path, empty_registry: Path) -> Iterator[Proxy]:
 @contextmanager
 def served_store(place: Path) -> Iterator[Proxy]:
     """moto's emulator of S3 with an empty bucket ``nights``, and a proxy in front of it."""
-    port = _free_port()
+    port = free_port()
     command = ["moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with _served(command, port, "moto-api/", place / "log"), passed_on(port) as proxy:
         bucket = urllib.request.Request(f"http://127.0.0.1:{port}/nights", method="PUT")
         urllib.request.urlopen(bucket, timeout=60).close()
         yield proxy
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from tests.nights import (
     write_model,
     write_more,
 )
+from tests.samples import in_part
 from tests.toy import write_day
 
 pytestmark = [
@@ -119,13 +120,10 @@ BAD_DAYS = {
 }
 
 
-SHOWN = ("broken rows", "truncated file", "same bytes", "missing day")
-BAD_CASES = [
-    pytest.param(case, marks=() if case in SHOWN else pytest.mark.long) for case in BAD_DAYS
-]
+ALWAYS = ("broken rows", "truncated file", "same bytes", "missing day")
 
 
-@pytest.mark.parametrize("case", BAD_CASES)
+@pytest.mark.parametrize("case", in_part(BAD_DAYS, *ALWAYS))
 def test_a_bad_day_trains_nothing(
     case: str,
     place: Path,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tests.nights import (
     write_more,
 )
 from tests.sequences import ONE_RECIPE
+from tests.servers import free_port
 
 pytestmark = [
     pytest.mark.long,
@@ -70,12 +70,6 @@ class Night:
         assert [run.info.status for run in runs] == ["FINISHED"] * 2
         parents = {run.data.tags.get("mlflow.parentRunId", run.info.run_id) for run in runs}
         assert parents == {self.client.get_model_version("toy", new).run_id}
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

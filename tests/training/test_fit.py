@@ -37,6 +37,7 @@ from tasks.store.trusted_types import TRUSTED_TYPES
 from tasks.training import fit as fitting
 from tasks.training import stored_fits, votes
 from tests.nights import nth_day
+from tests.samples import in_part
 from tests.toy import toy, write_day
 
 COMMON: dict[str, Callable[[], Any]] = {
@@ -65,13 +66,7 @@ def refs(tmp_path: Path) -> list[frames.Ref]:
     return list(frames.write_days("examples", made).values())
 
 
-SHOWN = ("histogram", "scaled", "stacking")
-COMMON_CASES = [
-    pytest.param(name, marks=() if name in SHOWN else pytest.mark.long) for name in COMMON
-]
-
-
-@pytest.mark.parametrize("name", COMMON_CASES)
+@pytest.mark.parametrize("name", in_part(COMMON, "histogram", "scaled", "stacking"))
 def test_a_common_estimator_is_stored_and_read_without_pickle(
     name: str, refs: list[frames.Ref]
 ) -> None:
