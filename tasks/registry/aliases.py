@@ -81,8 +81,7 @@ def promote(
     """
     finish_change(client, model)
     made = _must_exist(client, model, version)
-    before = version_by_alias(client, model, CHAMPION)
-    replaced = str(before.version) if before else None
+    replaced = read_alias(client, model, CHAMPION)
     if replaced == version:
         _sign_promotion(client, made)
         return
@@ -352,11 +351,24 @@ def _undo(client: MlflowClient, model: str, intent: Mapping[str, str | None]) ->
 
 def _close(client: MlflowClient, model: str, previous: str | None) -> None:
     check_now()
-    if previous and find_by_number(client, model, previous):
-        client.set_registered_model_alias(model, PREVIOUS, previous)
-    elif version_by_alias(client, model, PREVIOUS):
+    if not (previous and _point_at(client, model, previous)) and read_alias(
+        client, model, PREVIOUS
+    ):
         client.delete_registered_model_alias(model, PREVIOUS)
     _end_change(client, model)
+
+
+def _point_at(client: MlflowClient, model: str, previous: str) -> bool:
+    """Make a version the previous one; False where there is none of that number any more."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.set_registered_model_alias(model, PREVIOUS, previous)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    return True
 
 
 def _end_change(client: MlflowClient, model: str) -> None:

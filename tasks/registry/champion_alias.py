@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.errors import RegistryError
-from tasks.registry.client import open_registry
+from tasks.registry.client import database_of, open_registry
 from tasks.registry.versions import CHAMPION, champions, read_alias
 from tasks.store.leases import check_now
 
@@ -76,13 +76,14 @@ def move_champion(client: MlflowClient, model: str, version: str, expected: str 
         ChampionMovedError: Where another version is the champion; the alias was not changed.
         LeaseLostError: Where the lease of this process has run out; neither was it.
     """
-    now = read_alias(client, model, CHAMPION)
-    if now == version:
-        return
-    if now != expected:
-        raise ChampionMovedError(model, expected, now)
-    check_now()  # who has lost its lease must not set what was the champion twice
     store = _database(client)
+    if store is None:
+        now = read_alias(client, model, CHAMPION)
+        if now == version:
+            return
+        if now != expected:
+            raise ChampionMovedError(model, expected, now)
+    check_now()  # who has lost its lease must not set what was the champion twice
     if store is not None:
         _move_in_one_statement(store, model, version, expected)
     else:
@@ -94,14 +95,13 @@ def move_champion(client: MlflowClient, model: str, version: str, expected: str 
 
 def _database(client: MlflowClient) -> Any:
     """MLflow's own access to the registry's database; None where the registry is a server."""
-    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
-
-    store = client._get_registry_client().store  # type: ignore[no-untyped-call]
-    return store if isinstance(store, SqlAlchemyStore) else None
+    return database_of(client._get_registry_client().store)  # type: ignore[no-untyped-call]
 
 
 def _move_in_one_statement(store: Any, model: str, version: str, expected: str | None) -> None:
     """An UPDATE with the expected version in its condition, or an INSERT where there is none.
+
+    Where it points at the version already, neither changes anything.
 
     A second one waits for the first to commit and then changes no row, or breaks the primary key.
     What it did not do is seen afterwards: the alias is read again.

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from tasks import settings
@@ -51,6 +51,9 @@ MISSING = re.compile(r"\b404\b|NoSuch|[Nn]ot [Ff]ound")
 OF_STORES = ("boto3.", "botocore.", "s3transfer.")
 """Modules of a store's client, whose errors MLflow hands on as they are."""
 
+_whole: set[tuple[str, int]] = set()
+"""Local databases that were found to be complete: path and inode."""
+
 
 class OutageError(NightlyError, RuntimeError):
     """The registry's server or the store of artifacts cannot be reached or fails: nothing is known
@@ -67,21 +70,25 @@ def open_registry() -> MlflowClient:
     check_now()
     uri = settings.tracking_uri()
     settings.ensure_home()
-    check_schema()
+    place = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    ready = place is None or _is_whole(place)
     import_ahead()
     import mlflow
 
+    from tasks.registry.model_client import ModelClient
+
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", uri))
-    if not uri.startswith("sqlite:///") or _writes_ahead(Path(uri.removeprefix("sqlite:///"))):
-        client = mlflow.MlflowClient()
+    if ready:
+        client = ModelClient()
         seals.adopt_once(client)
         return client
+    assert place is not None
     with locks.lock("mlflow", wait=300):
-        make_database(Path(uri.removeprefix("sqlite:///")), "mlflow")
-        client = mlflow.MlflowClient()
+        make_database(place, "mlflow")
+        client = ModelClient()
         client.search_experiments(max_results=1)
-        _write_ahead(uri.removeprefix("sqlite:///"))
+        _write_ahead(str(place))
     seals.adopt_once(client)
     return client
 
@@ -165,6 +172,20 @@ def check_schema() -> None:
     )
 
 
+def database_of(store: Any) -> Any:
+    """MLflow's own access to the database of runs or of versions; None where that is a server."""
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Versions
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as Runs
+
+    return store if isinstance(store, (Runs, Versions)) else None
+
+
+def repeats_requests(client: MlflowClient) -> bool:
+    """Whether the client repeats a request whose answer was lost, which can make a thing twice."""
+    runs, versions = client._tracking_client.store, client._get_registry_client().store  # type: ignore[no-untyped-call]
+    return database_of(runs) is None or database_of(versions) is None
+
+
 def list_versions(client: MlflowClient, model: str) -> list[ModelVersion]:
     """Every version of a model, with its tags; what several questions can be answered from."""
     return list(client.search_model_versions(f"name = '{model}'"))
@@ -243,14 +264,29 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def _is_whole(database: Path) -> bool:
+    """Whether the database is complete and this MLflow's; asked once of each file in a process.
+
+    Raises:
+        SettingsError: Where another MLflow has made it.
+    """
+    if not database.is_file():
+        return False
+    named = (str(database), database.stat().st_ino)
+    if named not in _whole:
+        check_schema()
+        if not _writes_ahead(database):
+            return False
+        _whole.add(named)
+    return True
+
+
 def _writes_ahead(database: Path) -> bool:
     """Whether the database is complete: the journal mode is set last.
 
     Asked of SQLite, never of the file: closing it here would drop the locks of MLflow's open
     connections, and another process would then delete the log they still write to.
     """
-    if not database.is_file():
-        return False
     with closing(sqlite3.connect(database)) as connection:
         return bool(connection.execute("PRAGMA journal_mode").fetchone() == ("wal",))
 

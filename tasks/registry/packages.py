@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -18,14 +19,16 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import RegistryError
 from tasks.problems.input_form import as_posted, posted_type
 from tasks.registry import seals, squeezed
-from tasks.registry.client import MISSING, to_error
+from tasks.registry.client import MISSING, database_of, repeats_requests, to_error
 from tasks.registry.versions import (
+    OF_ARTIFACTS,
     PROBE,
     TWIN,
     TWIN_FILE,
     artifacts_at,
     delete_packages,
     find_version,
+    local_folder,
 )
 from tasks.store import files, models
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.models import Model, ModelSignature
 
     from tasks.registry.versions import Champion
@@ -98,17 +102,14 @@ def register_version(
     Returns:
         The version just made.
     """
+    run = client.get_run(run_id)
     with tempfile.TemporaryDirectory() as folder:
         named = shutil.copyfile(twin, Path(folder) / TWIN_FILE)
-        client.log_artifact(run_id, str(named), TWIN)
+        artifacts_at(run.info.artifact_uri).log_artifact(str(named), TWIN)
     with _as_package(estimator, inputs, code, trusted, requirements) as package:
         package["input_example"] = posted(estimator, inputs)
-        with (
-            _logged_model(client, run_id) as (number, described),
-            tempfile.TemporaryDirectory() as folder,
-        ):
-            squeezed.save_model(f"{folder}/model", mlflow_model=described, **package)
-            client.log_model_artifacts(number, f"{folder}/model")
+        with _logged_model(client, run) as (number, described), _place_of(client, described) as at:
+            squeezed.save_model(str(at), mlflow_model=described, **package)
     noted = {**tags, "twin_sha256": twin_sha256}
     return _create_version(client, run_id, number, model, noted, description)
 
@@ -123,7 +124,7 @@ def register_folder(
     description: str,
 ) -> str:
     """Upload a package as it is and register the version, with the tags that its night noted."""
-    with _logged_model(client, run_id) as (number, _):
+    with _logged_model(client, client.get_run(run_id)) as (number, _):
         client.log_model_artifacts(number, str(folder))
     return _create_version(client, run_id, number, model, tags, description)
 
@@ -136,17 +137,29 @@ def _create_version(
     tags: Mapping[str, str],
     description: str,
 ) -> str:
+    from mlflow.exceptions import MlflowException
+
     source = f"models:/{number}"
-    _ensure_model(client, model)
     noted = {**tags, seals.MADE: seals.made_seal(model, source, run_id, tags)}
-    made = client.create_model_version(
-        model, source, run_id, tags=noted, description=description, model_id=number
-    )
-    return find_version(client, model, tags["night"]) or str(made.version)
+
+    def create() -> Any:
+        return client.create_model_version(
+            model, source, run_id, tags=noted, description=description, model_id=number
+        )
+
+    try:
+        made = create()
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        _ensure_model(client, model)
+        made = create()
+    again = find_version(client, model, tags["night"]) if repeats_requests(client) else None
+    return again or str(made.version)
 
 
 @contextmanager
-def _logged_model(client: MlflowClient, run_id: str) -> Iterator[tuple[str, Model]]:
+def _logged_model(client: MlflowClient, run: Run) -> Iterator[tuple[str, Model]]:
     """A logged model to upload a package to, and its description, as MLflow's ``Model.log`` has.
 
     That asks for the history of every figure of the run one by one, and loads the package in this
@@ -156,7 +169,7 @@ def _logged_model(client: MlflowClient, run_id: str) -> Iterator[tuple[str, Mode
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
     from mlflow.models import Model
 
-    run = client.get_run(run_id)
+    run_id = run.info.run_id
     delete_packages(client, run.info.experiment_id, run_id)  # of a step that was cut off
     made = mlflow.initialize_logged_model(
         name="model",
@@ -169,13 +182,31 @@ def _logged_model(client: MlflowClient, run_id: str) -> Iterator[tuple[str, Mode
     figures = [
         Metric(k, v, 0, 0, model_id=number, run_id=run_id) for k, v in run.data.metrics.items()
     ]
-    client.log_batch(run_id, figures)
+    if database := database_of(client._tracking_client.store):
+        # The run has them already: to log them there again breaks the key of that table.
+        database._log_model_metrics(run_id, figures, experiment_id=run.info.experiment_id)
+    else:
+        client.log_batch(run_id, figures)
     status = LoggedModelStatus.FAILED
     try:
         yield number, Model(made.artifact_location, run_id, model_uuid=number, model_id=number)
         status = LoggedModelStatus.READY
     finally:
         client.finalize_logged_model(number, status)
+
+
+@contextmanager
+def _place_of(client: MlflowClient, described: Model) -> Iterator[Path]:
+    """Where the package of a logged model is written: its own place, or a folder to upload.
+
+    Killed meanwhile, the logged model is not ready and no version names it.
+    """
+    if own := local_folder(artifacts_at(str(described.artifact_path))):
+        yield own
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "model"
+        client.log_model_artifacts(str(described.model_id), f"{folder}/model")
 
 
 def save_package(
@@ -299,16 +330,13 @@ def downloaded(
         RegistryError: Where there is no such version, it is not sealed, or its files are missing.
         OutageError: Where the server fails.
     """
-    import mlflow
-
     found = _read(client, model, version)
     if not (unchecked and seals.is_made(found)):
         seals.check_seal(found)
     with tempfile.TemporaryDirectory() as folder:
         try:
             uri = client.get_model_version_download_uri(model, version)
-            read = functools.partial(mlflow.artifacts.download_artifacts, uri, dst_path=folder)
-            place = Path(_look_twice(read))
+            place = _copied(uri, Path(folder))
             for compiled in list(place.rglob("__pycache__")):
                 shutil.rmtree(compiled)
             (place / "registered_model_meta").unlink(missing_ok=True)
@@ -322,6 +350,21 @@ def downloaded(
                 "MLmodel."
             )
         yield place
+
+
+def _copied(uri: str, folder: Path) -> Path:
+    """Copy a package to a folder below this one."""
+    import mlflow
+
+    if re.search(OF_ARTIFACTS, uri):
+        own = local_folder(artifacts_at(uri))
+        if own and own.is_dir():
+            left = shutil.ignore_patterns("__pycache__", "registered_model_meta")
+            return shutil.copytree(
+                own, folder / "model", ignore=left, copy_function=shutil.copyfile
+            )
+    read = functools.partial(mlflow.artifacts.download_artifacts, uri, dst_path=str(folder))
+    return Path(_look_twice(read))
 
 
 def seal(
@@ -355,7 +398,7 @@ def seal(
         client.log_artifact(run, str(file), PROBE)
     client.log_dict(run, {"predictions": predictions.tolist()}, f"{PROBE}/predictions.json")
     checked = {"trusted_types": json.dumps(list(trusted)), "files_sha256": sha256}
-    seal_version(client, model, version, checked, waits=waits)
+    _seal(client, found, checked, waits=waits)
 
 
 def seal_version(
@@ -378,11 +421,14 @@ def seal_version(
     Raises:
         SealError: Where it is not as it was registered.
     """
+    _seal(client, _read_made(client, model, version), checked, waits=waits)
+
+
+def _seal(client: MlflowClient, made: Any, checked: Mapping[str, str], *, waits: bool) -> None:
     noted = {name: checked[name] for name in seals.CHECKED}
-    signed_as = seals.WAITS if waits else seals.SEAL
-    seal = seals.full_seal(_read_made(client, model, version), noted, signed_as=signed_as)
+    seal = seals.full_seal(made, noted, signed_as=seals.WAITS if waits else seals.SEAL)
     for name, value in {**noted, seals.SEAL: seal}.items():
-        client.set_model_version_tag(model, version, name, value)
+        client.set_model_version_tag(made.name, made.version, name, value)
 
 
 def read_seal(client: MlflowClient, model: str, version: str) -> Seal:

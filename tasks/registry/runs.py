@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import settings
+from tasks.registry.client import repeats_requests
 from tasks.registry.versions import delete_artifacts, delete_packages, versions_of_night
 from tasks.shown import hide
 from tasks.spec.fleet import fleet_of
@@ -109,9 +110,11 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
     from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401
 
     experiment = _experiment(client, fleet_of(night.model))
-    registered = {version.run_id for version in versions_of_night(client, night.model, night.night)}
     wanted = f"tags.`nightly.night` = '{night.night}'"
-    for run in client.search_runs([experiment], wanted):
+    found = list(client.search_runs([experiment], wanted))
+    made_before = versions_of_night(client, night.model, night.night) if found else []
+    registered = {version.run_id for version in made_before}
+    for run in found:
         same = run.data.tags.get("judged") == night.tags["judged"]
         if same and run.info.run_id in registered:
             if night.parent:
@@ -141,7 +144,9 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
         _log(client, fitted, child.params, child.metrics)
         client.set_terminated(fitted)
         made.add(fitted)
-    for run in client.search_runs([experiment], wanted):
+    if repeats_requests(client):
+        found = list(client.search_runs([experiment], wanted))
+    for run in found:
         whole = {run.data.tags.get("mlflow.parentRunId"), run.info.run_id} & registered
         if not whole and run.info.run_id not in made:
             _delete_run(client, run)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import settings
@@ -220,6 +221,17 @@ def read_alias(client: MlflowClient, model: str, alias: str) -> str | None:
     return str(found.version) if found else None
 
 
+def local_folder(kept: Any) -> Path | None:
+    """Where artifacts lie, where that is a folder of this machine.
+
+    Args:
+        kept: From ``artifacts_at``.
+    """
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    return Path(kept.artifact_dir) if isinstance(kept, LocalArtifactRepository) else None
+
+
 def find_by_number(client: MlflowClient, model: str, version: str | None) -> Any:
     """A version, or None where there is none of that number, as after ``retire``."""
     from mlflow.exceptions import MlflowException
@@ -236,7 +248,7 @@ def find_by_number(client: MlflowClient, model: str, version: str | None) -> Any
 
 def read_rolled_back(client: MlflowClient, model: str, listed: Versions = None) -> dict[str, str]:
     """Models that must not be promoted again: content key of the shipped model to the reason."""
-    found = listed or list_versions(client, model)
+    found = list_versions(client, model) if listed is None else listed
     return {
         version.tags["shipped_key"]: (
             f"Version {version.version}, made from the same code and the same data, was "
@@ -272,7 +284,7 @@ def read_retired(
     """The champion that was given up last, where a night of this date is held to its figures."""
     found = [
         version
-        for version in listed or list_versions(client, model)
+        for version in (list_versions(client, model) if listed is None else listed)
         if RETIRED in version.tags and version.tags.get(KNOWN_UNTIL, "") >= as_of.isoformat()
     ]
     newest = max(found, key=lambda version: int(version.version), default=None)
@@ -281,7 +293,7 @@ def read_retired(
 
 def read_withdrawn(client: MlflowClient, model: str, listed: Versions = None) -> dict[str, str]:
     """Versions that were rolled back, reverted, refused or retired, each with the reason."""
-    found = listed or list_versions(client, model)
+    found = list_versions(client, model) if listed is None else listed
     marks = ("rolled_back", RETIRED)
     return {str(v.version): v.tags[mark] for v in found for mark in marks if mark in v.tags}
 

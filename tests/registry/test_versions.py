@@ -17,6 +17,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.models import Model
 from sklearn.linear_model import LogisticRegression
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from tasks import settings
 from tasks.errors import RegistryError
@@ -550,6 +552,7 @@ def test_runs_made_twice_are_one(client: MlflowClient, monkeypatch: pytest.Monke
         return create(*args, **kwargs)
 
     monkeypatch.setattr(MlflowClient, "create_run", twice)
+    monkeypatch.setattr(run_records, "repeats_requests", lambda _: True)
     parent = run_records.log_night(client, NIGHT)
     assert sorted(run.info.run_id == parent for run in runs(client)) == [False, True]
 
@@ -663,3 +666,32 @@ def test_files_of_a_state_directory_that_was_moved_are_told_with_what_to_do(home
         f"{what}: MLflow expects its files in /gone/home, which is not there. Where this state "
         f"directory was moved, put it back, or leave a link: ln -s {home} /gone/home"
     )
+
+
+def test_a_version_is_made_and_promoted_in_few_statements(client: MlflowClient) -> None:
+    """A fleet does this for each of its partitions, and a statement costs it a millisecond."""
+    spoken: list[str] = []
+
+    def hear(*given: Any) -> None:
+        spoken.append(given[2])
+
+    event.listen(Engine, "before_cursor_execute", hear)
+    try:
+        for night in ("night-1", "night-2"):
+            spoken.clear()
+            run = run_records.log_night(client, replace(NIGHT, night=night))
+            version = register(client, run, night=night)
+            packages.seal(
+                client,
+                "toy",
+                version,
+                sha256="f",
+                trusted=TRUSTED,
+                probe=X,
+                predictions=X.to_numpy(),
+            )
+            promote(client, "toy", version)
+            assert sum(not each.startswith("PRAGMA") for each in spoken) <= 145
+            assert sum("INSERT INTO metrics" in each for each in spoken) == 2, "run and candidate"
+    finally:
+        event.remove(Engine, "before_cursor_execute", hear)
