@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import psutil
+import yaml
 
 from deployments import answer
 from tasks import settings
@@ -49,6 +50,8 @@ LIVED = 60.0
 """Seconds after its start from which on a process that ends is started again."""
 GRACE = 15.0
 """Seconds a process may take to end after it is told to."""
+RUNS = "runs"
+"""The process that forks for each run: without it they only start slower."""
 
 
 class ServeError(NightlyError, RuntimeError):
@@ -143,7 +146,7 @@ class _Processes:
             ServeError: Where one has ended.
         """
         for name, process in self.running.items():
-            if process.poll() is not None:
+            if process.poll() is not None and name != RUNS:
                 raise ServeError(
                     f"{name} ended with exit code {process.returncode}. {self.tail(name)}"
                 )
@@ -160,6 +163,9 @@ class _Processes:
             started, start = self.again[name]
             if time.monotonic() - started < LIVED:
                 self.check()
+                del self.running[name]
+                print(f"{name} ended, and runs start slower. {self.tail(name)}", flush=True)
+                continue
             if name != "worker":  # what it had started holds its port
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -230,6 +236,9 @@ def _serve(processes: _Processes, asked: argparse.Namespace, folder: Path) -> No
     if alarmed:
         _run([sys.executable, "deployments/alarms.py"], environment)
     worker = [*PREFECT, "worker", "start", "--pool", POOL, "--limit", str(AT_ONCE)]
+    if not joined and sys.platform == "linux":
+        warm = [sys.executable, "-m", "tasks.cli.warm_process", str(folder)]
+        processes.start(RUNS, warm, environment | variables_of_runs())
     processes.start("worker", worker, environment, shown=True)
     if "mlflow" in processes.running:
         _wait_for(f"{mlflow_pages}/health", "mlflow", processes)
@@ -285,6 +294,14 @@ def _environment(asked: argparse.Namespace, folder: Path) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     }
+
+
+def variables_of_runs() -> dict[str, str]:
+    """Variables that prefect.yaml gives the runs of its first deployment, and so of most."""
+    found = yaml.safe_load((settings.PROJECT / "prefect.yaml").read_text(encoding="utf-8"))
+    with suppress(KeyError, IndexError, TypeError, AttributeError):  # it gives none
+        return dict(found["deployments"][0]["work_pool"]["job_variables"]["env"])
+    return {}
 
 
 def _make_database(environment: Mapping[str, str]) -> None:
@@ -422,7 +439,7 @@ def _end_processes(note: Path) -> None:
     worker's flow runs end first, so that they can still report to the server.
     """
     noted = files.read_json(note) if note.exists() else {}
-    for name in ("worker", "answers", "mlflow", "prefect"):
+    for name in ("worker", RUNS, "answers", "mlflow", "prefect"):
         try:
             process = psutil.Process(int(noted[name]["pid"]))
             if not _is_same(process, noted[name]):

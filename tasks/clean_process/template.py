@@ -54,16 +54,11 @@ def leave_template(*, registry: bool = True) -> None:
     """
     if sys.platform != "linux" or _waiting:
         return
-    with as_if_missing("dask"):  # that scikit-learn has a module for, and skops asks all modules
-        for name in FIRST:
-            importlib.import_module(name)
-    import_ahead(stores=registry)
-    for name in LIBRARIES:
-        importlib.import_module(name)
-    if any(name != SAFE for name in _other_threads()):
+    import_libraries(registry=registry)
+    if other_threads():
         return
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    hidden = _hidden_folders()
+    hidden = hidden_folders()
     template = os.fork()
     if template == 0:
         ours.close()
@@ -71,6 +66,20 @@ def leave_template(*, registry: bool = True) -> None:
     theirs.close()
     _waiting.append(ours)
     atexit.register(_end, template)
+
+
+def import_libraries(*, registry: bool = True) -> None:
+    """Import what a night needs of the libraries, skops before what it would look through.
+
+    Args:
+        registry: Whether the registry will be opened.
+    """
+    with as_if_missing("dask"):  # that scikit-learn has a module for, and skops asks all modules
+        for name in FIRST:
+            importlib.import_module(name)
+    import_ahead(stores=registry)
+    for name in LIBRARIES:
+        importlib.import_module(name)
 
 
 def run_in_fork(
@@ -135,14 +144,15 @@ def _end(template: int) -> None:
         return
 
 
-def _other_threads() -> list[str]:
-    """Names of the other threads of this process, also of those that Python does not know."""
+def other_threads() -> list[str]:
+    """Names of the other threads of this process that a fork would lose, unknown to Python too."""
     own = str(threading.get_native_id())
     tasks = Path("/proc/self/task").iterdir()
-    return [(task / "comm").read_text().strip() for task in tasks if task.name != own]
+    names = [(task / "comm").read_text().strip() for task in tasks if task.name != own]
+    return [name for name in names if name != SAFE]
 
 
-def _hidden_folders() -> set[str]:
+def hidden_folders() -> set[str]:
     """Folders that a new interpreter with ``-P`` and without ``PYTHONPATH`` has not on its path."""
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     script = Path(sys.argv[0]).resolve().parent
@@ -155,7 +165,7 @@ def _wait_for_jobs(command: socket.socket, hidden: set[str]) -> NoReturn:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     gc.freeze()
     try:
-        _forget_ours(hidden)
+        forget_project(hidden)
         while True:
             text, files, _, _ = socket.recv_fds(command, 1 << 20, 2)
             if not text:
@@ -173,7 +183,7 @@ def _wait_for_jobs(command: socket.socket, hidden: set[str]) -> NoReturn:
         os._exit(0)
 
 
-def _forget_ours(hidden: set[str]) -> None:
+def forget_project(hidden: set[str]) -> None:
     """Forget every module that is not a library's, and where those of this project lie."""
     libraries = tuple(
         os.path.realpath(folder) + os.sep

@@ -36,7 +36,9 @@ def in_words(error: BaseException) -> str:
 
     first = str(error).partition("\n")[0]
     other = f"gives an answer that is not Prefect's ({type(error).__name__}: {first})"
-    return of_server(error) or _told(PREFECT_API_URL.value() or "of this command", other)
+    unread = isinstance(error, ValueError)  # it answered; what failed before was dealt with
+    told = None if unread else of_server(error)
+    return told or _told(PREFECT_API_URL.value() or "of this command", other)
 
 
 def _told(address: str, what: str, advice: str = "Look at its log.") -> str:

@@ -1,6 +1,7 @@
 """Nights against the lean bare script on the work that other tools were measured on.
 
     PYTHONPATH=. python tests/benchmarks/peers.py --repeats 3 --nights 2 --server both
+    PYTHONPATH=. python tests/benchmarks/peers.py --repeats 3 --nights 2 --server served
 
 365 daily files of flights joined with weather; three candidates, evaluated on the last 14 days
 (``delays.py`` as a model file, ``delays_bare.py`` as a script). Every repeat runs all cases in
@@ -8,23 +9,30 @@ turn: the script, then in a fresh home the nights in a row, once for each kind o
 script as of the last night. The script has its MLflow database already; the nights make theirs.
 What a night does beyond the script is not taken off: the refit of the winner on all days, checks of
 leaks and drift, pictures, the check of the package in a clean process. From night 15 on the twin is
-the model that was shipped before its holdout began. A ratio is to the script of its own repeat;
-memory is that of the largest process.
+the model that was shipped before its holdout began. ``served`` nights are those that the worker of
+``deployments/serve.py`` starts, and what the worker used meanwhile counts too. A ratio is to the
+script of its own repeat; memory is that of the largest process.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import math
+import os
+import re
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from tests.benchmarks.compare import (
     LEAN,
@@ -38,11 +46,13 @@ from tests.benchmarks.compare import (
     shown,
     warm_up,
 )
+from tests.one_machine import Served, start
 
 MODEL = Path(__file__).with_name("delays.py")
 BARE = Path(__file__).with_name("delays_bare.py")
 FIRST = date(2013, 12, 2)
 LATE = f"{LEAN}, last night"
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 def main() -> None:
@@ -50,7 +60,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Nights against the work of the peers.")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--nights", type=int, default=2, help="nights in a row, at most 29")
-    parser.add_argument("--server", choices=("running", "embedded", "both"), default="both")
+    parser.add_argument(
+        "--server", choices=("running", "embedded", "both", "served"), default="both"
+    )
     parser.add_argument("--copies", type=int, default=1, help="30 makes 10 million rows")
     asked = parser.parse_args()
     kinds = ("running", "embedded") if asked.server == "both" else (asked.server,)
@@ -107,6 +119,9 @@ def run_all(
         if kind == "embedded":
             yield from run_nights(place, nights, None)
             continue
+        if kind == "served":
+            yield from run_served(place, nights)
+            continue
         with prefect_server(place) as server:
             yield from run_nights(place, nights, server)
     yield LATE, measure([BARE, "--as-of", FIRST + timedelta(days=nights)], environment)
@@ -129,6 +144,45 @@ def run_nights(place: Path, nights: int, server: Server | None) -> Iterator[tupl
             yield f"{name}, {kind}", cost
             if server and number < nights:
                 yield f"  the server, {name}", Cost(math.nan, server.cpu() - before)
+
+
+def run_served(place: Path, nights: int) -> Iterator[tuple[str, Cost]]:
+    """Nights in a row that a worker starts, in a fresh home."""
+    os.environ["DELAYS_DAYS"] = str(place / "days")  # of the worker, not of the deployment
+    with tempfile.TemporaryDirectory(dir=place) as home:
+        served = start(Path(home))
+        try:
+            for number in range(nights):
+                as_of = FIRST + timedelta(days=number)
+                yield f"night {number + 1}, served", serve_night(served, as_of)
+        finally:
+            served.process.send_signal(signal.SIGTERM)
+            served.process.communicate(timeout=120)
+
+
+def serve_night(served: Served, as_of: date) -> Cost:
+    """Ask the worker for a night, and wait for its end."""
+    deployment = served.ask("deployments/name/retrain/retrain-flights")
+    parameters = {"config": {"model": str(MODEL), "as_of": str(as_of)}}
+    before, begun = worker_cpu(served), time.perf_counter()
+    asked = f"deployments/{deployment['id']}/create_flow_run"
+    run = served.ask(asked, {"parameters": parameters})["id"]
+    while (found := served.ask(f"flow_runs/{run}"))["state_type"] not in ENDED:
+        time.sleep(0.5)
+    assert found["state_type"] == "COMPLETED", found["state"]
+    wall = time.perf_counter() - begun
+    time.sleep(3)  # until the worker has taken note
+    return Cost(wall, worker_cpu(served) - before)
+
+
+def worker_cpu(served: Served) -> float:
+    """CPU seconds of the worker, of the runs that it started, and of those that were forks."""
+    note = json.loads((served.home / "serve" / "processes.json").read_text())
+    used = psutil.Process(note["worker"]["pid"]).cpu_times()
+    own = used.user + used.system + used.children_user + used.children_system
+    log = served.home / "serve" / "runs.log"
+    forks = re.findall(r": ([\d.]+) CPU s", log.read_text() if log.exists() else "")
+    return float(own + sum(map(float, forks)))
 
 
 if __name__ == "__main__":

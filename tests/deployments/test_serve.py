@@ -12,10 +12,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from deployments import serve
 from tasks import settings
 from tasks.cli.passwords import ensure_password
+from tests.nights import PROJECT
 
 
 @pytest.mark.parametrize("left", [None, "", "\n"])
@@ -100,6 +102,24 @@ def test_what_ends_by_itself_is_started_again_unless_it_ends_at_once(
     assert processes.running["prefect"] is again
     serve._end_processes(tmp_path / "processes.json")
     again.wait()
+
+
+def test_without_the_process_that_forks_runs_start_slower(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    processes = serve._Processes(tmp_path)
+    processes.start(serve.RUNS, ["sh", "-c", "echo no room; exit 3"], {})
+    processes.running[serve.RUNS].wait()
+    processes.check()
+    processes.keep_up()
+    assert not processes.running
+    assert capsys.readouterr().out.startswith("runs ended, and runs start slower. Its log is ")
+
+
+def test_it_has_the_variables_of_every_deployment() -> None:
+    found = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
+    for one in found:
+        assert one["work_pool"]["job_variables"]["env"] == serve.variables_of_runs()
 
 
 def test_a_process_that_took_the_number_of_another_is_left_alone(tmp_path: Path) -> None:

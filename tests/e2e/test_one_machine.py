@@ -109,6 +109,12 @@ def test_the_run_ends_with_the_verdict(night: dict[str, Any]) -> None:
     assert {"nightly", "groceries", "PROMOTED"} <= set(night["tags"])
 
 
+@pytest.mark.usefixtures("night")
+def test_it_was_a_fork_of_the_process_that_has_the_libraries(served: Served) -> None:
+    said = (served.home / "serve" / "runs.log").read_text()
+    assert re.fullmatch(r"\d+ ended with 0: [\d.]+ CPU s\n", said), said
+
+
 def test_its_tasks_say_what_happened(served: Served, night: dict[str, Any]) -> None:
     wanted = {"flow_runs": {"id": {"any_": [night["id"]]}}}
     names = {task["name"] for task in served.ask("task_runs/filter", wanted)}
