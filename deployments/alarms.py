@@ -11,6 +11,7 @@ if __name__ == "__main__":
     environment.set_defaults()
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -36,6 +37,7 @@ from prefect.types import SecretDict
 from pydantic import BaseModel, ValidationError
 
 from tasks import settings
+from tasks.cli import prefect_failures
 from tasks.errors import WrongInputError
 from tasks.shown import hide, shown
 from tasks.spec import SpecError
@@ -363,6 +365,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = error.response.status_code
         hint = " Check PREFECT_API_AUTH_STRING." if code == httpx.codes.UNAUTHORIZED else ""
         return _fail(f"{hide(str(PREFECT_API_URL.value()))} answers {code}.{hint}", 1)
+    except (json.JSONDecodeError, ValidationError) as error:
+        return _fail(hide(prefect_failures.in_words(error)), 1)
     except (httpx.HTTPError, RuntimeError):
         return _fail(
             f"No Prefect server answers at {hide(str(PREFECT_API_URL.value()))}. Start it, or "

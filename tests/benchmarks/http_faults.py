@@ -4,6 +4,7 @@
     PYTHONPATH=. python tests/benchmarks/http_faults.py --to prefect --every 1
     PYTHONPATH=. python tests/benchmarks/http_faults.py --to prefect --worker --every 1
     PYTHONPATH=. python tests/benchmarks/http_faults.py --to store --every 1
+    PYTHONPATH=. python tests/benchmarks/http_faults.py --to alarms --every 1
 
 To MLflow: nights follow one another on a real MLflow server behind a proxy. In each the n-th
 request is answered with 500, or done and answered with 500, or done and its connection cut in the
@@ -22,6 +23,10 @@ does not try again by itself; only what asks for an object can be told that ther
 that is not promoted must say why in one line. Then it is run again on the other machine, and both
 are looked at. At the end all nights are run once more on one machine without any of this: figures
 and digests must be equal.
+
+By the alarms' set-up: the n-th request to Prefect's server is spoiled in each of the ways while
+half of the automations are missing, the others old and one too many. It must end with one line, and
+the next set-up must leave each automation once, as it is in the file.
 
 Exit code 1 where anything was lost. See ``tests/operations.py``.
 """
@@ -91,14 +96,15 @@ def night(proxy: Proxy, number: int) -> Callable[[Path], str]:
 def main() -> int:
     """Walk, and print a line for each point and a last one for all."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--to", choices=("mlflow", "prefect", "store"), default="mlflow")
+    parser.add_argument("--to", choices=("mlflow", "prefect", "store", "alarms"), default="mlflow")
     parser.add_argument("--worker", action="store_true", help="as a worker starts a night")
     parser.add_argument("--every", type=int, default=1, help="only each so-manieth request")
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--kinds", nargs="*", help="of faults; all by turns where none is named")
     parser.add_argument("--for-ever", action="store_true", help="every later request fails too")
     asked = parser.parse_args()
-    walk = {"mlflow": walk_mlflow, "prefect": walk_prefect, "store": walk_store}[asked.to]
+    walks = {"mlflow": walk_mlflow, "prefect": walk_prefect, "store": walk_store}
+    walk = (walks | {"alarms": walk_alarms})[asked.to]
     done, lost = Counter[str](), 0
     for what, found in walk(asked):
         done[what] += 1
@@ -178,6 +184,23 @@ def walk_prefect(asked: argparse.Namespace) -> Iterator[tuple[What, list[str]]]:
             found = nights.lost_at(request, what, FIRST + 2 + number)
             if found is not None:
                 yield what, found
+
+
+def walk_alarms(asked: argparse.Namespace) -> Iterator[tuple[What, list[str]]]:
+    """Spoil a request of the alarms' set-up after another; what was done, and what was lost."""
+    from tests.faults import set_up_of_alarms
+
+    os.environ["NIGHTLY_WEBHOOK_URL"] = "http://127.0.0.1:9/"  # nothing is sent
+    with served_prefect() as api, passed_on(urlsplit(api).port or 0) as proxy:
+        for what in asked.kinds or PREFECT_KINDS:
+            for number in itertools.count(asked.first, asked.every):
+                fault = Fault(".", what, 1, after=number - 1)
+                found = [*set_up_of_alarms.lost_at(proxy, fault)]
+                if fault.met < number:
+                    break
+                print(f"{number} {what}: {'; '.join(found) or 'nothing lost'}", flush=True)
+                yield what, found
+            print(f"a set-up: {number - 1} requests", flush=True)
 
 
 @contextmanager
