@@ -137,6 +137,7 @@ def test_what_it_writes_is_tidy_and_runs(kind: str, tmp_path: Path) -> None:
     assert examples["target"].nunique() > 1
 
 
+@pytest.mark.long
 def test_a_column_may_be_taken_out_of_those_known_ahead_and_nowhere_else(tmp_path: Path) -> None:
     file, asked = tmp_path / "orders.py", ["--time", "ordered_at", "--target", "returned"]
     _, text = make("--from", str(as_parquet(tmp_path, orders(30, 50))), *asked, out=file)
@@ -206,6 +207,7 @@ def test_nothing_from_the_data_becomes_code(tmp_path: Path) -> None:
     assert harm in load_spec(str(tmp_path / "bad.py")).known_ahead
 
 
+@pytest.mark.long
 def test_a_table_of_a_database_is_named_in_the_source(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "shop.db") as database:
         orders(30, 20).drop(columns=[NASTY]).to_sql("orders", database, index=False)
@@ -331,6 +333,7 @@ def test_a_model_may_be_called_like_a_word_of_its_file(tmp_path: Path) -> None:
     assert "table_model = ModelSpec(" in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rows", "limit"), [(weather(), 0.5), (orders(30, 60), 0.05)])
 def test_few_rows_a_day_may_have_a_bad_one(
     rows: pd.DataFrame, limit: float, tmp_path: Path
@@ -393,7 +396,7 @@ def say(
     return code, said.out + said.err
 
 
-@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("case", in_part(WRONG))
 def test_a_mistake_gets_one_message(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tasks.reporting.history_page import to_html
 from tests.reporting.test_history_page import GRADED, SIXTY, night
 from tests.reporting.test_history_year import LIVE, YEAR
+from tests.samples import in_part
 
 pytestmark = pytest.mark.e2e
 
@@ -36,7 +37,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 360, 768, 1280])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", in_part(PAGES, "sixty nights", "long words"))
 def test_the_page_is_never_wider_than_the_screen(
     browser: Browser,
     tmp_path: Path,

@@ -32,6 +32,7 @@ from tasks.problems.quantiles import QuantileRegressors
 from tasks.sources import ParquetDays
 from tasks.spec import EXPANDING, ModelSpec, days
 from tests.nights import MLFLOW_WARNINGS, nth_day, write_model, write_more
+from tests.samples import in_part
 from tests.toy import features, toy, write_day
 
 pytestmark = [pytest.mark.filterwarnings(text) for text in MLFLOW_WARNINGS]
@@ -268,7 +269,7 @@ FAULTY: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTY)
+@pytest.mark.parametrize("name", in_part(FAULTY))
 def test_what_is_wrong_is_named(name: str, folder: Path) -> None:
     changes, message = FAULTY[name]
     found = look(folder, **changes)

@@ -20,6 +20,7 @@ from tasks.serving import champions as serving
 from tasks.steps import approve, predict
 from tasks.store import mirror
 from tests.registry.test_versions import NIGHT, TRUSTED, X, register
+from tests.samples import in_part
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Operation with range"),
@@ -88,7 +89,7 @@ def test_a_sealed_version_is_loaded(client: MlflowClient, sealed: str) -> None:
     assert versions.find_version(client, "toy", "night-1") == sealed
 
 
-@pytest.mark.parametrize("name", [*seals.NOTED, *seals.CHECKED])
+@pytest.mark.parametrize("name", in_part([*seals.NOTED, *seals.CHECKED]))
 def test_one_tag_altered(client: MlflowClient, sealed: str, name: str) -> None:
     """The seal is over all of them; asked of the seal alone, which is what every way asks."""
     altered = {"as_of": "2026-02-07", "twin_learned_through": "2026-01-31"}

@@ -27,7 +27,7 @@ from tasks.features.contract import accept_rows
 from tasks.sources import ColumnsError, CsvDays, DataFrameDays, ParquetDays, Source, SqlDays
 from tasks.sources.files import _read_parquet
 from tasks.spec.values import plain_types
-from tests.samples import samples
+from tests.samples import in_part, samples
 
 FIRST = dt.date(2026, 11, 20)
 ID = 1_234_567_890_123_456_789
@@ -139,7 +139,7 @@ def plain(values: pd.Series[Any]) -> list[Any]:
     return [list(v) if hasattr(v, "tolist") and v.ndim else v for v in kept]
 
 
-@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("name", in_part(TYPES))
 @settings(max_examples=samples(12), deadline=None)
 @given(data=st.data())
 def test_days_read_together_are_the_days_read_alone(name: str, data: st.DataObject) -> None:
