@@ -21,6 +21,7 @@ import pytest
 import yaml
 from playwright.sync_api import Page, expect, sync_playwright
 
+from tasks.cli import start_run
 from tests.nights import PROJECT, write_model
 from tests.one_machine import Served, clean_environment, start, tree
 from tests.toy import write_day
@@ -59,6 +60,9 @@ def parameters(model: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def night(served: Served, model: Path) -> dict[str, Any]:
     """The flow run of a night that a person asked the worker for, as OPERATIONS.md says."""
+    socket, deadline = served.home / "serve" / start_run.SOCKET, time.monotonic() + 120
+    while not socket.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
     command = ["deployment", "run", "retrain/retrain-groceries", "--watch", "--param"]
     config = json.dumps(parameters(model))
     ended = subprocess.run(
@@ -111,8 +115,11 @@ def test_the_run_ends_with_the_verdict(night: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("night")
 def test_it_was_a_fork_of_the_process_that_has_the_libraries(served: Served) -> None:
-    said = (served.home / "serve" / "runs.log").read_text()
-    assert re.fullmatch(r"\d+ ended with 0: [\d.]+ CPU s\n", said), said
+    log = served.home / "serve" / "runs.log"
+    deadline = time.monotonic() + 60  # the run's process ends after its state
+    while not log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert re.match(r"\d+ ended with 0: [\d.]+ CPU s\n", log.read_text()), log.read_text()
 
 
 def test_its_tasks_say_what_happened(served: Served, night: dict[str, Any]) -> None:
