@@ -156,7 +156,8 @@ def _format(folder: Path, trusted: Sequence[str]) -> Check:
 
     name = "format"
     try:
-        described = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        described = yaml.load((folder / "MLmodel").read_text(encoding="utf-8"), loader)
         flavor, loaded = described["flavors"]["sklearn"], described["flavors"]["python_function"]
         stored = folder / str(flavor["pickled_model"])
         asked = set(flavor.get("skops_trusted_types") or [])

@@ -16,7 +16,7 @@ from tasks import settings
 from tasks.errors import RegistryError
 from tasks.registry import seals
 from tasks.registry.champion_alias import ChampionMovedError, move_champion
-from tasks.registry.client import to_error
+from tasks.registry.client import read_registered
 from tasks.registry.holds import HELD_UNTIL
 from tasks.registry.versions import (
     CHAMPION,
@@ -251,16 +251,9 @@ def _must_exist(client: MlflowClient, model: str, version: str) -> Any:
 
 def _read_change(client: MlflowClient, model: str) -> dict[str, str | None]:
     """The intended change of an interrupted promotion or rollback; empty where there is none."""
-    from mlflow.exceptions import MlflowException
-
     if settings.state_url() and (recorded := changes.open_change(model)):
         return dict(json.loads(recorded))
-    try:
-        intent = client.get_registered_model(model).tags.get(JOURNAL)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return {}
-        raise to_error(f"The model {model} cannot be read", error) from error
+    intent = read_registered(client, model).tags.get(JOURNAL)
     return dict(json.loads(intent)) if intent else {}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tasks.registry.client import to_error
+from tasks.registry.client import read_registered
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,7 +40,12 @@ class Anchor:
 
 def read_anchor(client: MlflowClient, model: str, tag: str = ANCHOR) -> Anchor | None:
     """The anchor of a model, or its yearly anchor; None before it has one."""
-    found = _tags(client, model).get(tag)
+    return anchor_in(read_registered(client, model).tags, tag)
+
+
+def anchor_in(tags: Mapping[str, str], tag: str = ANCHOR) -> Anchor | None:
+    """The anchor that the tags of a registered model name, or the yearly one."""
+    found = tags.get(tag)
     if not found:
         return None
     kept = json.loads(found)
@@ -56,14 +62,3 @@ def read_anchor(client: MlflowClient, model: str, tag: str = ANCHOR) -> Anchor |
 def write_anchor(client: MlflowClient, model: str, anchor: Anchor, tag: str = ANCHOR) -> None:
     """Make it the anchor, or the yearly anchor, from now on, in one write."""
     client.set_registered_model_tag(model, tag, json.dumps(asdict(anchor), default=str))
-
-
-def _tags(client: MlflowClient, model: str) -> dict[str, Any]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return dict(client.get_registered_model(model).tags)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return {}
-        raise to_error(f"The model {model} cannot be read", error) from error

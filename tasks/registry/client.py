@@ -10,8 +10,9 @@ import importlib.util
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
@@ -184,6 +185,32 @@ def repeats_requests(client: MlflowClient) -> bool:
     """Whether the client repeats a request whose answer was lost, which can make a thing twice."""
     runs, versions = client._tracking_client.store, client._get_registry_client().store  # type: ignore[no-untyped-call]
     return database_of(runs) is None or database_of(versions) is None
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What the registry notes on a model as a whole.
+
+    Attributes:
+        tags: Its tags.
+        aliases: Alias to version.
+    """
+
+    tags: Mapping[str, str]
+    aliases: Mapping[str, str]
+
+
+def read_registered(client: MlflowClient, model: str) -> Registered:
+    """Tags and aliases of a model, in one read; none before its first version."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_registered_model(model)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return Registered({}, {})
+        raise to_error(f"The model {model} cannot be read", error) from error
+    return Registered(dict(found.tags), {name: str(v) for name, v in found.aliases.items()})
 
 
 def list_versions(client: MlflowClient, model: str) -> list[ModelVersion]:

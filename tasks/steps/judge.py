@@ -28,7 +28,7 @@ from tasks.promotion.gate import too_large
 from tasks.promotion.holds import held_candidates
 from tasks.promotion.left_out import told
 from tasks.registry import anchors, holds, versions
-from tasks.registry.client import list_versions, open_registry
+from tasks.registry.client import list_versions, open_registry, read_registered
 from tasks.reporting.archive import last_judged, newest_contests, past_reports
 from tasks.reporting.night_plots import draw_plots
 from tasks.spec.fingerprint import digest
@@ -116,8 +116,8 @@ def score_champion(night: Night, examples: Examples) -> Incumbent:
     found = Incumbent(champion, None if fault else key, added, fault, rolled_back, held)
     if fault:
         return found
-    anchor = anchors.read_anchor(client, spec.name)
-    yearly = anchors.read_anchor(client, spec.name, anchors.YEARLY)
+    tags = read_registered(client, spec.name).tags
+    anchor, yearly = anchors.anchor_in(tags), anchors.anchor_in(tags, anchors.YEARLY)
     if anchor:
         found = _score_anchor(client, night, examples, found, ANCHOR, anchor)
     if anchor and yearly and yearly.version != anchor.version:

@@ -17,7 +17,7 @@ from tasks.monitoring import champion_line, drift, live_days, live_performance
 from tasks.predictions import publish
 from tasks.promotion.anchor import NIGHTS
 from tasks.registry import aliases, anchors, versions
-from tasks.registry.client import open_registry
+from tasks.registry.client import list_versions, open_registry, read_registered
 from tasks.reporting.archive import past_reports
 from tasks.shown import all_shown
 from tasks.spec.loading import load_spec
@@ -32,7 +32,7 @@ from tasks.store.files import write_json
 from tasks.training import fit
 
 if TYPE_CHECKING:
-    from tasks.registry.client import Client
+    from tasks.registry.client import Client, Registered
     from tasks.steps.state import Cleaned, Examples, Night
 
 
@@ -51,8 +51,8 @@ def grade_predictions(night: Night, clean: Cleaned) -> live_days.Live:
     spec, client = load_spec(night.model), open_registry()
     if not night.backfill and (ended := aliases.finish_change(client, night.name)):
         log.warning("champion  %s", ended.told)
-    champion = versions.read_alias(client, night.name, versions.CHAMPION)
-    previous = versions.read_alias(client, night.name, versions.PREVIOUS)
+    registered = read_registered(client, night.name)
+    champion, previous = map(registered.aliases.get, (versions.CHAMPION, versions.PREVIOUS))
     if night.backfill:
         days = live_days.past_days(night.name, night.as_of)
         return live_days.Live((), tuple(days), champion, previous)
@@ -65,7 +65,7 @@ def grade_predictions(night: Night, clean: Cleaned) -> live_days.Live:
         write_json(live_days.live_folder(night.name) / f"{found['day']}.json", found)
         log.info("grade     %s", live_performance.to_text(found, *live_days.metric_shown(spec)))
     days = live_days.past_days(night.name, night.as_of)
-    line = _compare_line(client, night, days, champion)
+    line = _compare_line(client, night, days, registered)
     both = [d for d in days if (d["version"], d["previous_version"]) == (champion, previous)]
     loss = live_performance.compare(
         both, spec.problem.primary, spec.problem.greater_is_better, spec.revert
@@ -74,20 +74,21 @@ def grade_predictions(night: Night, clean: Cleaned) -> live_days.Live:
 
 
 def _compare_line(
-    client: Client, night: Night, days: Sequence[Mapping[str, Any]], champion: str | None
+    client: Client, night: Night, days: Sequence[Mapping[str, Any]], registered: Registered
 ) -> live_days.Line | None:
     """Lay the line of champions beside the anchor; anchors are renewed where they have to be."""
-    spec, now = load_spec(night.model), anchors.read_anchor(client, night.name)
-    kept = anchors.read_anchor(client, night.name, anchors.YEARLY)
+    spec, listed = load_spec(night.model), list_versions(client, night.name)
+    now = anchors.anchor_in(registered.tags)
+    kept = anchors.anchor_in(registered.tags, anchors.YEARLY)
     anchor, yearly, line = champion_line.follow(
         now,
         kept,
-        champion,
+        registered.aliases.get(versions.CHAMPION),
         night.as_of,
         graded=days,
         reports=past_reports(night.name, night.as_of, NIGHTS),
-        withdrawn=versions.read_withdrawn(client, night.name),
-        exists=lambda version: versions.find_by_number(client, night.name, version) is not None,
+        withdrawn=versions.read_withdrawn(client, night.name, listed),
+        exists=lambda version: version in {str(each.version) for each in listed},
         metric=spec.problem.primary,
         greater=spec.problem.greater_is_better,
         policy=spec.revert,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib.metadata import version as version_of
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from prefect.cache_policies import NO_CACHE
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("nightly")
+version_of = functools.cache(metadata.version)
 PROBE_ROWS = 100
 """Rows on which a packaged model must predict the same as the trained one."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tasks.store.trusted_types import TRUSTED_TYPES
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from threadpoolctl import ThreadpoolController
 
     from tasks.spec.model_spec import ModelSpec
 
@@ -95,13 +97,12 @@ def fit(
         FitError: Where the estimator raises; names the candidate, the rows and the fault.
     """
     from sklearn.base import clone
-    from threadpoolctl import threadpool_limits
 
     estimator = on_one_thread(clone(estimator_of(spec, candidate)))
     inputs = spec.problem.inputs(examples)
     try:
         estimator.set_params(**parameters or {})
-        with threadpool_limits(1):
+        with _native_libraries(len(sys.modules)).limit(limits=1):
             return FormedEstimator(estimator).fit(inputs, examples["target"].to_numpy())
     except Exception as error:
         gone = [name for name in inputs if inputs[name].isna().all()]
@@ -115,6 +116,19 @@ def fit(
             f"Candidate {candidate!r} of model {spec.name}: fit on {len(examples):,} rows raised "
             f"{type(error).__name__}: {error}. {advice}"
         ) from error
+
+
+@functools.lru_cache(maxsize=1)
+def _native_libraries(modules: int) -> ThreadpoolController:
+    """The native libraries that compute in threads; looked for where a module was imported since.
+
+    Args:
+        modules: How many modules this process has imported.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    del modules
+    return ThreadpoolController()
 
 
 def on_one_thread(estimator: Any) -> Any:
@@ -147,10 +161,9 @@ def score(spec: ModelSpec, name: str, estimator: Any, examples: pd.DataFrame) ->
         FitError: Where a score is missing or infinite, with how many.
     """
     import numpy as np
-    from threadpoolctl import threadpool_limits
 
     try:
-        with threadpool_limits(1):
+        with _native_libraries(len(sys.modules)).limit(limits=1):
             scores = np.asarray(spec.problem.score(estimator, spec.problem.inputs(examples)))
     except Exception as error:
         raise FitError(
