@@ -400,14 +400,11 @@ def _checked(made: Sequence[Registered]) -> list[Judged | Exception]:
     """
     if not made:
         return []
-    try:
-        found = check_versions(made)
-    except files.DiskError:
-        raise
-    except Exception as error:
-        if len(made) == 1:
-            return [error]
-        log.info("fleet     each version is checked by itself: %s", to_message(error))
+    found = _attempt(check_versions, made)
+    if isinstance(found, Exception):
+        if len(made) == 1 or isinstance(found, OutageError):
+            return [found] * len(made)
+        log.info("fleet     each version is checked by itself: %s", to_message(found))
         found = []
     failed = [one for one in found if not one.verdict.status.registers]
     if len(made) > 1 and (not found or len(failed) == len(made)):
@@ -422,7 +419,8 @@ def _release(plan: Plan, member: _Member, made: Registered, judged: Judged) -> P
         judged = promote_version.fn(night, made.version, judged)
     elif judged.verdict.status is Status.WAITING:
         judged = wait_for_person.fn(night, judged, made.version)
-    versions.retire(client, night.name, settings.keep_versions())
+    if int(made.version) > settings.keep_versions():  # else there cannot be as many
+        versions.retire(client, night.name, settings.keep_versions())
     return _report(plan, member, judged, made.version)
 
 
