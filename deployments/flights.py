@@ -1,8 +1,8 @@
 """Which flight out of New York will arrive late, known the night before.
 
-What is known when: the plan of a day (departures, carriers, routes) weeks before; the weather at an
-airport at each hour, so that of the evening by midnight; whether a flight was late when it has
-arrived, so that of yesterday's flights before the night at half past three.
+What is known when: the plan of a day (departures, carriers, routes) weeks before; the weather of an
+hour at its end; that a flight was not cancelled when it has departed, and whether it was late when
+it has landed. The night runs at half past three, when about six flights of the day are in the air.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tasks.problems import Classification
 from tasks.sources import PackageDays, Replay
 from tasks.spec import EXPANDING, Gate, ModelSpec, days
 
-LATE_AFTER = 15  # minutes
+LATE_AFTER, TAXI = 15, 30  # minutes
 USUALLY_LATE = 0.23
 AIR = ("temp", "dewp", "humid", "wind_speed", "precip", "visib", "pressure")
 WEATHER = (*AIR, "wind_dir")
@@ -99,9 +99,11 @@ def clean(rows: pd.DataFrame) -> pd.DataFrame:
     """The schedule, the keys of its history, the weather, and the outcome of each flight.
 
     ``late`` is 1 after more than 15 minutes, missing where a flight never arrived as planned. Wind
-    is where it blows to, in parts to the east and to the north.
+    is where it blows to, in parts to the east and to the north. What did not depart or arrive is
+    known as not having done so when it should have departed.
     """
     departure = rows["sched_dep"].dt
+    departed = rows["sched_dep"] + _minutes(rows["dep_delay"])
     plan = rows.assign(hour=departure.hour.astype("int64"))
     hashed = {name: _hashed(plan[name]) for name in {*chain(*KEYS.values())}}
     kept = plan[["day", "hour", *PLAN, *AIR]]
@@ -113,7 +115,14 @@ def clean(rows: pd.DataFrame) -> pd.DataFrame:
         late=(delay > LATE_AFTER).astype("float64").where(delay.notna()),
         delay=delay.clip(-30, 120).fillna(0.0),
         cancelled=rows["dep_time"].isna().astype("float64"),
+        departed=departed,
+        landed=departed + _minutes(rows["air_time"] + TAXI),
+        observed=departure.floor("h") + pd.Timedelta(hours=1),
     )
+
+
+def _minutes(counts: pd.Series[float]) -> np.ndarray:
+    return counts.fillna(0.0).to_numpy().astype("timedelta64[m]")
 
 
 def requests(as_of: date) -> pd.DataFrame:
@@ -127,7 +136,7 @@ def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     age = (today - history["day"]).dt.days.to_numpy()
     arrived = history["late"].notna().to_numpy(dtype="float64")
     late = history["late"].fillna(0.0).to_numpy()
-    delay, cancelled = history["delay"].to_numpy(), history["cancelled"].to_numpy()
+    delay, cancelled = history["delay"].fillna(0.0).to_numpy(), history["cancelled"].to_numpy()
     yesterday = (age == 1) * arrived
     weights = {length: decay(age, length) for length in (7, 30, 200)}
     found: dict[str, object] = {}
@@ -144,7 +153,9 @@ def features(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
             found[f"{name}_yesterday"] = past.mean(late, yesterday, USUALLY_LATE, 10)
         if name == "flight":
             found["flight_count"] = past.total(weights[30] * arrived)
-    evening = _evening(history[age == 1]).reindex(day["origin"])
+    evening = _evening(history.loc[age == 1, ["origin", "hour", *AIR, *WIND]]).reindex(
+        day["origin"]
+    )
     found |= {name: evening[name].to_numpy() for name in EVENING}
     departure = day["sched_dep"].dt
     hour = (departure.hour + departure.minute / 60).astype("float64")
@@ -237,6 +248,9 @@ flights = ModelSpec(
     },
     window=EXPANDING,
     holdout=days(14),
+    late={"late": "landed", "delay": "landed", "cancelled": "departed"}
+    | dict.fromkeys((*AIR, *WIND), "observed"),
+    night_start="03:30",
     slices=("origin", "carrier"),
     timezone="America/New_York",
     gate=Gate(),

@@ -19,6 +19,7 @@ from tasks.errors import NightlyError, RegistryError, to_message
 from tasks.features import partitions, scoring
 from tasks.features.cleaning import clean_keys
 from tasks.features.contract import accept_rows
+from tasks.features.examples import labelled
 from tasks.registry import packages, versions
 from tasks.registry.seals import SealError
 from tasks.spec.fingerprint import digest
@@ -107,14 +108,14 @@ def score_champion(
     ):
         said = ask_champion(champion, spec.whole.name, package, twin, accepted, held_out)
     kept = _kept_rows(spec, {day: fingerprints[day] for day in held_out})
-    more, scores = align(spec, holdout, kept, accepted, said)
+    more, scores = align(spec, holdout, kept, accepted, said, held_out[-1])
     return more, scores[_own(spec, kept)] if isinstance(spec, PartitionSpec) else scores
 
 
 def _own(spec: PartitionSpec, kept: pd.DataFrame) -> np.ndarray:
     """Which examples of a fleet are of this partition: the rows it was made of, with a label."""
-    labelled = kept[kept[spec.problem.target_column].notna()]
-    texts = partitions.as_text(labelled[str(spec.partition)])
+    asked = kept[labelled(spec, kept)]
+    texts = partitions.as_text(asked[str(spec.partition)])
     return (texts == spec.value).to_numpy(dtype=np.bool_)
 
 
@@ -432,6 +433,7 @@ def align(
     kept: pd.DataFrame,
     accepted: pd.DataFrame,
     said: pd.DataFrame,
+    newest: date | None = None,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Match the champion's predictions with tonight's examples.
 
@@ -447,6 +449,7 @@ def align(
         kept: The clean rows of the holdout they were made of.
         accepted: The raw rows both were made of.
         said: From ``ask_champion``.
+        newest: Last day of the holdout; None where all of its labels are known.
 
     Returns:
         Examples to add (none for most problems), and the champion's score of each example, the
@@ -466,7 +469,7 @@ def align(
             "it predicts other classes or other quantiles than tonight's spec. Use another model "
             "name: a new name starts without a champion"
         )
-    place = _places(spec, kept, accepted, said)
+    place = _places(spec, kept, accepted, said, newest)
     given = said[[name for name in columns if name in said]].reindex(
         columns=columns, fill_value=0.0
     )
@@ -486,17 +489,21 @@ def pad(scores: np.ndarray, count: int) -> np.ndarray:
 
 
 def _places(
-    spec: ModelSpec, kept: pd.DataFrame, accepted: pd.DataFrame, said: pd.DataFrame
+    spec: ModelSpec,
+    kept: pd.DataFrame,
+    accepted: pd.DataFrame,
+    said: pd.DataFrame,
+    newest: date | None,
 ) -> np.ndarray:
     """Position in the champion's predictions of each of tonight's examples; -1 where none.
 
     Raises:
         AlignError: Where they can be told apart neither by their raw rows nor by their keys.
     """
-    labelled = kept[spec.problem.target_column].notna().to_numpy()
+    is_example = labelled(spec, kept, newest)
     origin, why = _origins(spec, kept, accepted)
     if origin is not None and (said["row"] >= 0).all():
-        return _position(said["row"].to_numpy(), origin[labelled])
+        return _position(said["row"].to_numpy(), origin[is_example])
     if origin is not None:
         why = "its clean makes new rows of the raw ones"
     named = [name for name in getattr(spec.problem, "key", ()) if name in kept]
@@ -514,7 +521,7 @@ def _places(
             f"({', '.join(named)}) is not unique within each day. Name in key of the problem what "
             "tells the rows of a day apart"
         )
-    return _position(mine, wanted[labelled])
+    return _position(mine, wanted[is_example])
 
 
 def _origins(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,7 +13,7 @@ from tasks import settings
 from tasks.errors import SpecError
 from tasks.features import partitions
 from tasks.features.contract import accept_rows, over_limit
-from tasks.features.scoring import clean_each
+from tasks.features.scoring import clean_each, late_columns
 from tasks.shown import NAMED_COLUMNS, few
 from tasks.spec.fingerprint import digest
 from tasks.store import files, frames
@@ -111,7 +111,7 @@ def clean_days(
         made = clean_each(spec, accepted.rows)
         if spec.partition is not None:
             made = {day: partitions.in_order(spec, rows) for day, rows in made.items()}
-        check_named_columns(spec, {*accepted.rows}.union(*made.values()))
+        check_named_columns(spec, accepted.rows, list(made.values()))
         refused |= _label_faults(spec, made)
         rejected |= refused
         good = {day: keys[day] for day in batch if day not in refused}
@@ -202,14 +202,30 @@ def _days_at_once(rows: float, columns: int) -> int:
     return max(1, min(DAYS_AT_ONCE, int(most / max(rows, 1.0))))
 
 
-def check_named_columns(spec: ModelSpec, columns: Collection[str]) -> None:
-    """Raise SpecError where the spec names a column that is neither raw nor clean."""
+def check_named_columns(
+    spec: ModelSpec, accepted: pd.DataFrame, made: Sequence[pd.DataFrame]
+) -> None:
+    """Raise SpecError where the spec names a column that is neither raw nor clean, or no moment.
+
+    Args:
+        spec: The model.
+        accepted: Raw rows.
+        made: The clean rows of each of their days.
+    """
+    columns = {str(name) for rows in (accepted, *made) for name in rows}
     for field in ("known_ahead", "late"):
         if unknown := [name for name in getattr(spec, field) if name not in columns]:
             raise SpecError(
                 f"Model {spec.name}: {field} names {', '.join(unknown)}, but the rows have no "
                 "such column. Columns of the raw and clean rows: "
                 f"{few(sorted(columns), NAMED_COLUMNS)}."
+            )
+    for moment in filter(None, late_columns(spec)):
+        kinds = [str(rows[moment].dtype) if moment in rows else "no column" for rows in made]
+        if wrong := [kind for kind in kinds if not kind.startswith("datetime64")]:
+            raise SpecError(
+                f"Model {spec.name}: late: found {wrong[0]} for the moments {moment!r}, expected a "
+                "clean column of dates with times. Return it from clean."
             )
 
 

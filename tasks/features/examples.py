@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from tasks.spec.values import days
 from tasks.store import frames
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
     from tasks.features.cleaning import Progress
@@ -49,7 +51,84 @@ def build_examples(spec: ModelSpec, day_rows: pd.DataFrame, history: pd.DataFram
     if len(day_rows) and len(history) and history["day"].iloc[-1] >= day_rows["day"].iloc[0]:
         raise ValueError(f"history of {day_rows['day'].iloc[0]:%Y-%m-%d} includes the day itself")
     requests = spec.problem.requests(day_rows, spec.known_ahead)
-    return spec.problem.label(scoring.make_features(spec, requests, history), day_rows)
+    made = spec.problem.label(scoring.make_features(spec, requests, history), day_rows)
+    if _label_moment(spec) is None:
+        return made
+    known = labelled(spec, day_rows)[day_rows[spec.problem.target_column].notna()]
+    return made if known.all() else made[known]
+
+
+def known_by_night(
+    spec: ModelSpec,
+    fingerprints: Mapping[date, str],
+    clean: Mapping[date, frames.Ref],
+    refs: Mapping[date, frames.Ref],
+    days: Collection[date],
+) -> dict[date, frames.Ref]:
+    """Of some days the examples that the first night has that may use them.
+
+    Where ``late`` has the moment of the target, some labels come after that night: the examples of
+    these are left out, and are there from the next night on. Without it there are none of its own.
+
+    Args:
+        spec: The model.
+        fingerprints: Every day of the source up to the as-of date with its fingerprint.
+        clean: Those days' clean rows.
+        refs: Examples, from ``prepare_examples``.
+        days: Days of these.
+    """
+    if not _label_moment(spec):
+        return {}
+    keys = night_keys(example_keys(spec, clean_keys(spec, fingerprints), list(days)))
+    found = frames.find_days("examples", list(keys.values()))
+    made = {}
+    for day, key in keys.items():
+        if key not in found:
+            rows, whole = frames.read_days([clean[day]]), frames.read_days([refs[day]])
+            known = labelled(spec, rows, newest=day)[labelled(spec, rows)]
+            made[key] = whole[known].reset_index(drop=True)
+    found |= frames.write_days("examples", made, by_content=True)
+    return {day: found[key] for day, key in keys.items()}
+
+
+def night_keys(keys: Mapping[date, str]) -> dict[date, str]:
+    """Content address of the same days' examples as in ``known_by_night``."""
+    return {day: content_key("known by night", key) for day, key in keys.items()}
+
+
+def labelled(
+    spec: ModelSpec, rows: pd.DataFrame, newest: date | None = None
+) -> npt.NDArray[np.bool_]:
+    """Which clean rows have a label that a night may learn from.
+
+    A label is used from the night on that is the first after its moment. One that comes later than
+    a whole night after ``label_delay`` is not used at all.
+
+    Args:
+        spec: The model.
+        rows: Clean rows.
+        newest: The newest day whose labels are final, on the first night that may use it; None for
+            later nights.
+    """
+    import numpy as np
+    import pandas as pd
+
+    known = rows[spec.problem.target_column].notna().to_numpy()
+    moment = _label_moment(spec)
+    if moment is None or not len(rows):
+        return known
+    first = rows["day"].iloc[0]
+    night = rows["day"] + (scoring.night_after(spec, first + spec.label_delay) - first)
+    later = (rows["day"] != pd.Timestamp(newest or "NaT")).astype("int64")
+    night += pd.to_timedelta(later, unit="D")
+    after = scoring.on_the_wall(spec, rows[moment]) > night
+    return np.asarray(known & ~after.to_numpy())
+
+
+def _label_moment(spec: ModelSpec) -> str | None:
+    """Column of the moments from which labels are known; None where ``late`` has none."""
+    late = spec.late
+    return late.get(str(spec.problem.target_column)) if isinstance(late, Mapping) else None
 
 
 def days_to_prepare(

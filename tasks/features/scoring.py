@@ -22,7 +22,7 @@ import importlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -267,7 +267,7 @@ def answer_ahead(
     if "day" in requests:  # of the calendar, where the history does not end the day before
         stamps = pd.Series(stamp, index=requests.index, dtype="datetime64[s]")
         requests = requests.assign(day=stamps)
-    known = hide_open_labels(spec, past, stamp)
+    known = hide_unknown(spec, past, stamp)
     answers: list[Any] = []
     inputs: list[Any] = []
     rows = 0
@@ -333,9 +333,9 @@ def user_of(problem: Any) -> str | None:
 def history_of(spec: Any, cleaned: Any, stamp: Any) -> Any:
     """What a day's features may see of clean rows ascending by ``day``: what was known before it.
 
-    Where there is no ``label_delay`` nothing is copied.
+    Where nothing is known later than its day nothing is copied.
     """
-    return hide_open_labels(spec, days_before(spec, cleaned, stamp), stamp)
+    return hide_unknown(spec, days_before(spec, cleaned, stamp), stamp)
 
 
 def days_before(spec: Any, cleaned: Any, stamp: Any) -> Any:
@@ -344,13 +344,14 @@ def days_before(spec: Any, cleaned: Any, stamp: Any) -> Any:
     return cleaned.iloc[first:last].reset_index(drop=True)
 
 
-def hide_open_labels(spec: Any, past: Any, stamp: Any) -> Any:
-    """The rows before a day as they were known on the evening before it.
+def hide_unknown(spec: Any, past: Any, stamp: Any) -> Any:
+    """The rows before a day as the night knew them that predicts it.
 
-    Labels are final ``label_delay`` after their day, as ``split_days`` has it: those of the days
-    before ``stamp - label_delay``. Of the others the target and what ``late`` names are missing.
-    Whole numbers and flags become ``float64``, on days of which all labels are final too. A row of
-    a recommendation is itself a label: it is left out as long as it is not final.
+    That night runs after the last day of the rows (``night_after``): what is known only after it
+    is missing. Labels are final ``label_delay`` after their day, as ``split_days`` has it: those of
+    the days before ``stamp - label_delay``. Of the others the target and what ``late`` names are
+    missing. Whole numbers and flags become ``float64``, also on days of which all is known. A row
+    of a recommendation is itself a label: it is left out as long as it is not final.
 
     Args:
         spec: The model; one made before there was ``late`` has no further late columns.
@@ -359,22 +360,98 @@ def hide_open_labels(spec: Any, past: Any, stamp: Any) -> Any:
     """
     import numpy as np
 
+    if len(past):
+        past = hide_after(spec, past, night_after(spec, past["day"].iloc[-1]))
     if not spec.label_delay:
         return past
     final = past["day"].searchsorted(stamp - spec.label_delay)
     target = getattr(spec.problem, "target", None)
     if target is None:
         return past.iloc[:final]
-    known = np.arange(len(past)) < final
-    late = [name for name in (target, *getattr(spec, "late", ())) if name in past]
-    return past.assign(**{name: _known_only(past[name], known) for name in late})
+    late = [name for name in (target, *late_columns(spec)[None]) if name in past]
+    open_ = np.arange(final, len(past))
+    return past.assign(**{name: _without(past[name], open_) for name in late})
 
 
-def _known_only(column: Any, known: Any) -> Any:
+def late_columns(spec: Any) -> dict[str | None, list[str]]:
+    """The columns of ``late`` by the column of moments from which each is known; None: the label's.
+
+    A moment is known when it has come: it is one of its own columns, unless it is known ahead.
+    """
+    late = getattr(spec, "late", ())
+    found: dict[str | None, list[str]] = {None: []}
+    for name in late:
+        found.setdefault(late[name] if isinstance(late, Mapping) else None, []).append(name)
+    for moment, names in found.items():
+        if moment is not None and moment not in (*late, *spec.known_ahead):
+            names.append(moment)
+    return found
+
+
+def night_after(spec: Any, evening: Any) -> Any:
+    """When the night of an as-of date runs, in the wall-clock time of the model's time zone.
+
+    At the first ``night_start`` from the end of the day on, or, where there is none, at its end.
+
+    Args:
+        spec: The model.
+        evening: The as-of date, as a timestamp at midnight.
+    """
+    import pandas as pd
+
+    day = pd.Timedelta(days=1)
+    end = evening + day + pd.Timedelta(f"{getattr(spec.source, 'day_start', '00:00')}:00")
+    clock = getattr(spec, "night_start", None)
+    if clock is None:
+        return end
+    night = end.normalize() + pd.Timedelta(f"{clock}:00")
+    return night if night >= end else night + day
+
+
+def hide_after(spec: Any, rows: Any, night: Any) -> Any:
+    """The rows with what is known only after a moment missing; the index stays.
+
+    Args:
+        spec: The model.
+        rows: Clean rows.
+        night: The moment, as wall-clock time of the model's time zone.
+    """
     import numpy as np
 
-    whole = isinstance(column.dtype, np.dtype) and column.dtype.kind in "biu"
-    return (column.astype("float64") if whole else column).where(known)
+    hidden: dict[str, Any] = {}
+    for moment, names in late_columns(spec).items():
+        if moment is None or moment not in rows:
+            continue
+        times = on_the_wall(spec, rows[moment]).to_numpy()
+        after = np.flatnonzero(times > night.to_datetime64())
+        hidden |= {
+            name: _without(rows[name], after)
+            for name in names
+            if name in rows and (len(after) or _is_whole(rows[name]))
+        }
+    return rows.assign(**hidden) if hidden else rows
+
+
+def on_the_wall(spec: Any, moments: Any) -> Any:
+    """Moments as wall-clock time of the model's time zone; those without a time zone are that."""
+    if getattr(moments.dtype, "tz", None) is None:
+        return moments
+    return moments.dt.tz_convert(spec.timezone).dt.tz_localize(None)
+
+
+def _without(column: Any, places: Any) -> Any:
+    """The column with the values at some places missing."""
+    import numpy as np
+
+    left = column.astype("float64") if _is_whole(column) else column.copy()
+    left.iloc[places] = np.nan
+    return left
+
+
+def _is_whole(column: Any) -> bool:
+    import numpy as np
+
+    return isinstance(column.dtype, np.dtype) and column.dtype.kind in "biu"
 
 
 def make_features(spec: Any, requests: Any, past: Any) -> Any:

@@ -38,6 +38,11 @@ class Split:
         """All of them, each once, ascending."""
         return tuple(sorted({*self.train, *self.holdout, *self.refit}))
 
+    @property
+    def ends(self) -> tuple[date, ...]:
+        """The last day of each: the newest one whose labels the night had that it ends with."""
+        return tuple(sorted({self.train[-1], self.holdout[-1], self.refit[-1]}))
+
 
 class HistoryError(WrongInputError, ValueError):
     """The source has fewer days than lookback, training and holdout need."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import settings
+from tasks.features.scoring import hide_after, night_after
 from tasks.metrics.base import title
 from tasks.monitoring import coverage, estimated_performance, live_performance, shadow_days
 from tasks.predictions import publish
@@ -85,15 +86,22 @@ class Live:
 
 
 def grade_one(
-    spec: ModelSpec, fingerprint: str, record: Mapping[str, Any], happened: frames.Ref
+    spec: ModelSpec,
+    fingerprint: str,
+    record: Mapping[str, Any],
+    happened: frames.Ref,
+    as_of: date,
 ) -> dict[str, Any]:
     """The record of one graded day: its predictions compared with what happened.
+
+    Labels that come after the night are missing; then the day is graded again on the next one.
 
     Args:
         spec: The model.
         fingerprint: Fingerprint of that day's data.
         record: The record of what was published for it.
         happened: Its clean rows.
+        as_of: The night.
     """
     import pandas as pd
 
@@ -116,16 +124,18 @@ def grade_one(
         beside["anchor_version"] = anchor_version
     if record.get("code"):  # those of an earlier Nightly have none
         beside["code"] = record["code"]
-    found = live_performance.grade_day(
-        spec.problem, answered, frames.read_days([happened]), spec.slices
-    )
+    rows = frames.read_days([happened])
+    known = hide_after(spec, rows, night_after(spec, pd.Timestamp(as_of)))
+    target = spec.problem.target_column
+    waits = target is not None and known[target].isna().sum() > rows[target].isna().sum()
+    found = live_performance.grade_day(spec.problem, answered, known, spec.slices)
     return {
         "day": record["day"],
         "version": record["version"],
         "candidate": record["candidate"],
         "previous_version": previous_version,
         "promised": record["promised"],
-        "fingerprint": fingerprint,
+        "fingerprint": None if waits else fingerprint,
         "estimated": _estimate(spec, answered["champion"]),
         **beside,
         **found,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,8 +21,11 @@ from tasks.features.scoring import (
     clean_requests,
     clean_rows,
     days_before,
-    hide_open_labels,
+    hide_unknown,
     inputs_from,
+    late_columns,
+    night_after,
+    on_the_wall,
 )
 from tasks.features.split import HistoryError, most_training_days, split_days, without_strays
 from tasks.preflight.file_reads import noted, unknown
@@ -400,7 +404,7 @@ def _equal_rows(rows: pd.DataFrame) -> tuple[str, ...]:
 def _clean(spec: ModelSpec, accepted: Accepted) -> tuple[pd.DataFrame | None, Part]:
     try:
         rows = clean_rows(spec, accepted.rows)
-        cleaning.check_named_columns(spec, {*accepted.rows, *rows})
+        cleaning.check_named_columns(spec, accepted.rows, [rows])
     except SpecError as error:
         return None, Part("Clean", faults=(str(error),))
     except Exception as error:
@@ -412,7 +416,34 @@ def _clean(spec: ModelSpec, accepted: Accepted) -> tuple[pd.DataFrame | None, Pa
                 "clean: found no column 'day' in what it returns; expected it. Keep the column.",
             ),
         )
-    return rows, Part(notes=_other_days(spec, accepted, rows))
+    lines, notes = _known_later(spec, rows)
+    return rows, Part(
+        "Clean" if lines else "", lines, notes=(*_other_days(spec, accepted, rows), *notes)
+    )
+
+
+def _known_later(spec: ModelSpec, rows: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the newest day's night does not know yet, and times after it that ``late`` has not."""
+    if rows.empty:
+        return (), ()
+    newest = rows["day"].iloc[-1]
+    today, night = rows[rows["day"] == newest], night_after(spec, newest)
+    lines, notes = [], []
+    for name in today.select_dtypes(["datetime", "datetimetz"]).columns.drop("day"):
+        after = int((on_the_wall(spec, today[name]) > night).sum())
+        said = (
+            f"{name}: {after:,} of {len(today):,} rows of {newest:%Y-%m-%d} are after {night:%H:%M}"
+        )
+        if names := [other for other in late_columns(spec).get(name, ()) if other != name]:
+            lines.append(
+                f"{said}, when the night runs: {few(names)} are missing in them until then"
+            )
+        elif after and name not in spec.known_ahead:
+            notes.append(
+                f"{said}, when their night runs at the earliest. If other columns are known only "
+                f"then, say so with late={{'other_column': '{name}'}}."
+            )
+    return tuple(lines), tuple(notes)
 
 
 def _other_days(spec: ModelSpec, accepted: Accepted, alone: pd.DataFrame) -> tuple[str, ...]:
@@ -532,7 +563,7 @@ def _look_at_requests(
         if fault := _same_key(spec, requests):
             return None, Part("Requests", faults=(fault,))
         first = next(iter(spec.problem.batches(requests)))
-        made = spec.features(first, hide_open_labels(spec, past, stamp))
+        made = spec.features(first, hide_unknown(spec, past, stamp))
     except Exception as error:
         return None, Part("Requests", faults=(told(spec, "requests", error),))
     line = f"{len(requests):,} for {stamp:%Y-%m-%d}"
@@ -582,7 +613,16 @@ def _look_at_schedule(spec: ModelSpec) -> Part:
         return Part("Schedule", notes=(f"{FILE.name} cannot be read: {error}",))
     if not crons:
         return Part("Schedule", ("none in prefect.yaml: nights only run when started by hand",))
-    return Part("Schedule", tuple(crons))
+    clock, zone = spec.night_start, f" {spec.timezone}"
+    notes = [
+        f"night_start: found {clock!r}, but {cron}: expected the same, so that training has what "
+        "the night will have."
+        for cron in crons
+        if clock
+        and cron.endswith(zone)
+        and not re.search(rf": 0?{int(clock[3:])} 0?{int(clock[:2])} ", cron)
+    ]
+    return Part("Schedule", tuple(crons), notes=tuple(notes))
 
 
 def _estimate(spent: Mapping[str, float]) -> str:

@@ -15,8 +15,12 @@ from tasks.features.scoring import (
     clean_day,
     clean_rows,
     follow_rows,
+    hide_after,
     history_of,
+    late_columns,
     make_features,
+    night_after,
+    on_the_wall,
 )
 from tasks.metrics.separation import best_separations
 from tasks.promotion.checks import Check
@@ -38,6 +42,8 @@ ANSWERS = 20
 """Fewest rows of each outcome for the check of single features."""
 COMPARED = 1_000
 """Most rows of a day that are looked at to see whether all have the same outcomes."""
+HOURS = (0.25, 0.5, 0.75)
+"""Shares of a day's moments at which it is looked at, besides the night's own hour."""
 MISSING = 0.5
 """Difference in missing rates between rows with and without a label that shows a leak."""
 
@@ -61,7 +67,8 @@ def rebuilt_without_outcomes(spec: ModelSpec, raw: pd.DataFrame, tested: date) -
     of those that are kept both times. The history before cannot change, because ``clean`` sees one
     day at a time. Then no feature depends on the outcomes: features are a function of these two.
     Where labels are final later, the history as features get it must not change either when what is
-    late is replaced on the days that are not final yet.
+    late is replaced on the days that are not final yet. Where ``late`` has moments, it must not
+    change when what is known after an hour is replaced on the day before, hour by hour.
 
     Args:
         spec: The model.
@@ -74,8 +81,10 @@ def rebuilt_without_outcomes(spec: ModelSpec, raw: pd.DataFrame, tested: date) -
     if not hidden or not _since(accepted, tested).any():
         return Check(name, True, "Every column is known ahead.")
     before = clean_rows(spec, accepted)
-    changed = _changed_requests(spec, accepted, before, tested) or _followed_labels(
-        spec, accepted, before, tested
+    changed = (
+        _changed_requests(spec, accepted, before, tested)
+        or _followed_labels(spec, accepted, before, tested)
+        or _followed_hours(spec, accepted, tested)
     )
     if changed:
         return Check(name, False, changed)
@@ -246,6 +255,77 @@ def _followed_labels(
     return None
 
 
+def _followed_hours(spec: ModelSpec, accepted: pd.DataFrame, tested: date) -> str | None:
+    """What in the history of a day follows values of the day before that are known only later.
+
+    The day before is looked at as of several hours: the raw values behind what has come since are
+    replaced, and what ``features`` would have seen at that hour must not change.
+    """
+    earlier = accepted.loc[~_since(accepted, tested), "day"]
+    timed = {moment: names for moment, names in late_columns(spec).items() if moment is not None}
+    if not timed or earlier.empty:
+        return None
+    today = accepted[accepted["day"] == earlier.iloc[-1]].reset_index(drop=True)
+    old = clean_day(spec, today)
+    places = follow_rows(spec, today, old)
+    if places is None or old.empty:
+        return None
+    night, followers = night_after(spec, earlier.iloc[-1]), _followers(spec, today, old)
+    for moment, names in timed.items():
+        when = on_the_wall(spec, old[moment])
+        made = {*names} - {moment}
+        made_of = [
+            name
+            for name, columns in followers.items()
+            if name in made or (made & {*columns} and name not in spec.late)
+        ]
+        for hour in dict.fromkeys([*when.quantile(HOURS, interpolation="lower"), night]):
+            late = places[(when > hour).to_numpy()]
+            if not len(late) or not made_of:
+                continue
+            new = clean_day(spec, _with_others(today, made_of, late))
+            where = f"what is known only after {hour:%H:%M}"
+            if len(new) != len(old):
+                return f"Leak sign: which rows {earlier.iloc[-1]:%Y-%m-%d} has follows {where}."
+            moments = old[list(timed)]
+            before, now = (hide_after(spec, rows.assign(**moments), hour) for rows in (old, new))
+            if changed := _changed(before, now, list(old.columns)):
+                return (
+                    f"Leak sign: {changed} of {earlier.iloc[-1]:%Y-%m-%d} follow {where} "
+                    f"({moment}). Name them in late with {moment!r}."
+                )
+    return None
+
+
+def _followers(spec: ModelSpec, today: pd.DataFrame, old: pd.DataFrame) -> dict[str, list[str]]:
+    """Raw outcomes of a day to the clean columns that are made of each."""
+    every = np.arange(len(today))
+    made = {
+        name: clean_day(spec, _with_others(today, [name], every)) for name in outcomes(spec, today)
+    }
+    return {
+        name: [str(column) for column in old if not new[column].equals(old[column])]
+        for name, new in made.items()
+    }
+
+
+def _with_others(
+    rows: pd.DataFrame, columns: list[str], places: npt.NDArray[np.intp]
+) -> pd.DataFrame:
+    """The rows, of which some have another value of the same day in each of these columns."""
+    import pandas as pd
+
+    other = {}
+    for name in columns:
+        codes, values = pd.factorize(rows[name])
+        column = rows[name].copy()
+        if len(values):
+            turned = (codes[places] + max(len(values) // 2, 1)) % len(values)
+            column.iloc[places] = values.take(turned)
+        other[name] = column
+    return rows.assign(**other)
+
+
 def _late_columns(
     spec: ModelSpec, accepted: pd.DataFrame, before: pd.DataFrame, since: date
 ) -> list[str]:
@@ -253,11 +333,11 @@ def _late_columns(
 
     Where the raw rows have none of them, those that the target is made of.
     """
-    labels = spec.problem.label_columns
-    named = [name for name in outcomes(spec, accepted) if name in (*labels, *spec.late)]
+    labels = (*spec.problem.label_columns, *late_columns(spec)[None])
+    named = [name for name in outcomes(spec, accepted) if name in labels]
     if named:
         return named
-    made = [name for name in labels if name in before]
+    made = [name for name in spec.problem.label_columns if name in before]
     return [
         name
         for name in outcomes(spec, accepted)

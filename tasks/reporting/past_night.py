@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import NightlyError, RegistryError
 from tasks.features.cleaning import clean_keys
-from tasks.features.examples import example_keys
+from tasks.features.examples import example_keys, known_by_night
 from tasks.features.split import split_days
 from tasks.predictions import publish
 from tasks.registry import versions
@@ -61,12 +61,12 @@ class PastNight:
     @cached_property
     def clean(self) -> pd.DataFrame:
         """The clean rows of all days, as the night's code made them."""
-        return frames.read_days(list(self._find("clean", self._clean_keys).values()))
+        return frames.read_days(list(self._clean_refs.values()))
 
     @cached_property
     def examples(self) -> pd.DataFrame:
         """Features, ``day`` and ``target``; ``part`` says ``train`` or ``holdout``."""
-        rows = frames.read_days([self._examples[day] for day in self._split.wanted])
+        rows = frames.read_days(self._of(self._split.wanted))
         parts = {
             **dict.fromkeys(self._split.train, "train"),
             **dict.fromkeys(self._split.holdout, "holdout"),
@@ -79,10 +79,7 @@ class PastNight:
 
         A candidate with several scores a row has a column for each, as ``name prediction_10``.
         """
-        training, held_out = (
-            [self._examples[day] for day in part]
-            for part in (self._split.train, self._split.holdout)
-        )
+        training, held_out = self._of(self._split.train), self._of(self._split.holdout)
         found = frames.read_days(held_out, columns=["day", "target"])
         columns: Sequence[str] = self.spec.problem.score_columns
         for name in self.report["candidates"]:
@@ -146,6 +143,10 @@ class PastNight:
         return clean_keys(self.spec, self.days)
 
     @cached_property
+    def _clean_refs(self) -> dict[date, frames.Ref]:
+        return self._find("clean", self._clean_keys)
+
+    @cached_property
     def _split(self) -> Split:
         return split_days(self.spec, list(self.days), self.as_of)
 
@@ -153,6 +154,12 @@ class PastNight:
     def _examples(self) -> dict[date, frames.Ref]:
         keys = example_keys(self.spec, self._clean_keys, self._split.wanted)
         return self._find("examples", keys)
+
+    def _of(self, days: Sequence[date]) -> list[frames.Ref]:
+        """The examples of these days, as the night after the last one knew them."""
+        found, last = self._examples, days[-1:]
+        known = known_by_night(self.spec, self.days, self._clean_refs, found, last)
+        return [known.get(day, found[day]) for day in days]
 
     def _find(self, kind: str, keys: Mapping[Any, str]) -> dict[Any, frames.Ref]:
         """What the store has under these keys; all of it has to be there."""

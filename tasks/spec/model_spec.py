@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import SpecError
 from tasks.shown import counted
+from tasks.sources.base import DAY_START
 from tasks.spec.calendar import Calendar, learned
 from tasks.spec.gate import Gate, Revert
 from tasks.spec.values import (
@@ -104,8 +105,15 @@ class ModelSpec:
             gets on the evening before a day, the target is missing where it is not final yet
             (whole numbers and flags then are ``float64``); in a recommendation such rows are left
             out.
-        late: Further columns, raw or clean, that are final only with the label, such as a refund;
-            they are missing in the history as long as the label is.
+        late: Columns, raw or clean, that are known later than their day ends, and are missing in
+            the history until then. Named in a tuple, they are final with the label, such as a
+            refund. In a dict each has the clean column of the moment from which it is known,
+            ``{"delay": "landed"}``, or None for with the label; the target may be among them.
+            Moments without a time zone are in ``timezone``. Each night has what was known at its
+            own hour, in training too. A label that comes after it is used from the next night on;
+            one that comes after that as well is not used: then ``label_delay`` is too short.
+        night_start: Time of day, ``HH:MM`` in ``timezone``, at which the schedule starts the night;
+            None for the end of the day. It is what the moments of ``late`` are compared with.
         skip: Days to leave out, such as a day that cannot be repaired. A night of such a day uses
             the days before it.
         slices: Groups that must not become worse: names of feature columns, or functions that
@@ -153,7 +161,8 @@ class ModelSpec:
     window: timedelta = EXPANDING
     holdout: timedelta = timedelta(days=14)
     label_delay: timedelta = timedelta(0)
-    late: tuple[str, ...] = ()
+    late: tuple[str, ...] | Mapping[str, str | None] = ()
+    night_start: str | None = None
     skip: tuple[date, ...] = ()
     slices: tuple[str | Callable[[pd.DataFrame], pd.Series[Any]], ...] = ()
     quarantine_limit: float = 0.02
@@ -328,13 +337,29 @@ def _partition_faults(spec: ModelSpec, problem_ok: bool) -> list[str]:
 
 def _late_faults(spec: ModelSpec) -> list[str]:
     found, ahead = f"late: found {shown(spec.late)}, allowed", spec.known_ahead
-    if not are_names(spec.late) or "day" in spec.late:
-        return [f"{found} column names other than day"]
-    if are_names(ahead) and {*spec.late} & {*ahead}:
-        return [f"{found} no column of known_ahead"]
-    if spec.late and not spec.label_delay:
-        return [f"{found} none without a label_delay"]
-    return []
+    names: tuple[str, ...]
+    moments: Collection[str | None]
+    if isinstance(spec.late, Mapping):
+        names, moments = tuple(spec.late), spec.late.values()
+    else:
+        names, moments = spec.late, (None,) * bool(spec.late)
+    times = tuple(moment for moment in moments if moment is not None)
+    if not are_names(names) or not are_names(times) or "day" in (*names, *times):
+        return [f"{found} column names other than day, in a tuple or a dict with their moments"]
+    faults = []
+    if are_names(ahead) and {*names} & {*ahead}:
+        faults.append(f"{found} no column of known_ahead")
+    if None in moments and not spec.label_delay:
+        faults.append(f"{found} none without a label_delay")
+    if spec.partition is not None and getattr(spec.problem, "target", None) in names and times:
+        faults.append(f"{found} no moment of the target where there is a partition")
+    clock = spec.night_start
+    if clock is not None and not (times and DAY_START.fullmatch(str(clock))):
+        faults.append(
+            f"night_start: found {shown(clock)}, allowed HH:MM such as '03:30' where late has "
+            "moments, otherwise None"
+        )
+    return faults
 
 
 def _candidate_faults(candidates: object) -> list[str]:

@@ -57,7 +57,7 @@ def grade_predictions(night: Night, clean: Cleaned) -> live_days.Live:
         days = live_days.past_days(night.name, night.as_of)
         return live_days.Live((), tuple(days), champion, previous)
     new = [
-        live_days.grade_one(spec, night.days[day], record, clean.refs[day])
+        live_days.grade_one(spec, night.days[day], record, clean.refs[day], night.as_of)
         for day, record in live_days.ungraded(spec, night.as_of, night.days).items()
         if day in clean.refs
     ]

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.features import cleaning
 from tasks.features.contract import ContractError
-from tasks.features.examples import days_to_prepare, prepare_examples
+from tasks.features.examples import days_to_prepare, known_by_night, prepare_examples
 from tasks.features.split import HistoryError, split_days
 from tasks.sources.base import ColumnsError, SourceError, SourceOutageError, SourceSettingsError
 from tasks.spec.loading import load_spec
@@ -86,6 +86,7 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
     tell = tell_progress("features", "days")
     ahead = extract_ahead(spec, night.model, night.days, clean.refs, split.wanted)
     refs, new = prepare_examples(spec, night.days, clean.refs, split.wanted, tell)
+    ends = known_by_night(spec, night.days, clean.refs, refs, split.ends)
     new = tuple(ahead) or new
     training = frames.read_days([refs[day] for day in split.train], columns=["target"])
     if fault := spec.problem.training_fault(training):
@@ -102,7 +103,9 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
         split.holdout[0],
         split.holdout[-1],
     )
-    return Examples(refs, split, new, tuple(spec.candidates), seconds_since(started), time.time())
+    return Examples(
+        refs, split, new, tuple(spec.candidates), seconds_since(started), time.time(), ends=ends
+    )
 
 
 @task(task_run_name="clean a part of the days", cache_policy=NO_CACHE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks import settings
 from tasks.clean_process.package_check import Shipped, check_packages, files_digest
 from tasks.features import cleaning
-from tasks.features.examples import example_keys
+from tasks.features.examples import example_keys, night_keys
 from tasks.promotion.checks import Status
 from tasks.promotion.gate import confirm, overtaken
 from tasks.registry import aliases, packages, runs, versions
@@ -187,10 +187,11 @@ def clean_up(night: Night) -> None:
     """Keep store, registry and reports within their limits; a failure does not fail the night."""
     spec = load_spec(night.model)
     clean = cleaning.clean_keys(spec, night.days)
-    keep = {"clean": clean.values(), "counts": clean.values()}
+    keep: dict[str, Collection[str]] = {"clean": clean.values(), "counts": clean.values()}
     if spec.partition is not None:
         keep["parts"] = clean.values()
-    keep["examples"] = example_keys(spec, clean, list(night.days)).values()
+    made = example_keys(spec, clean, list(night.days))
+    keep["examples"] = [*made.values(), *night_keys(made).values()]
     try:
         files = cleanup.clean_up(keep, settings.store_bytes(), night.name, time.time())
         files += cleanup.remove_unused(settings.store_bytes(), time.time())

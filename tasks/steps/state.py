@@ -103,6 +103,8 @@ class Examples:
         done: When they were ready, in seconds since the epoch.
         left_out: The other recipes, which are not fitted tonight.
         drifted: Whether a column has drifted far, so that every recipe is fitted.
+        ends: Of the last days of training and holdout, where their night knew fewer labels, the
+            examples that it had.
     """
 
     refs: dict[date, frames.Ref]
@@ -113,10 +115,13 @@ class Examples:
     done: float
     left_out: Mapping[str, LeftOut] = field(default_factory=dict)
     drifted: bool = False
+    ends: Mapping[date, frames.Ref] = field(default_factory=dict)
 
     def of(self, days: tuple[date, ...]) -> list[frames.Ref]:
-        """References to the examples of these days."""
-        return [self.refs[day] for day in days]
+        """References to the examples of these days, as the night after the last one knew them."""
+        return [
+            (self.ends if day == days[-1] else self.refs).get(day, self.refs[day]) for day in days
+        ]
 
     def without(self, left_out: Mapping[str, LeftOut]) -> Examples:
         """The same, with these of the recipes left out."""

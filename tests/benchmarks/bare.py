@@ -81,7 +81,7 @@ def run(model: str, as_of: date, folder: Path, *, usual: bool) -> dict[str, Any]
         split = split_days(spec, rows, as_of)
         examples = extract(spec, rows, sorted({*split.train, *split.holdout, *split.refit}))
         learned, holdout, recent = (
-            examples[examples["day"].isin(days)].reset_index(drop=True)
+            known_by_night(spec, rows, examples[examples["day"].isin(days)])
             for days in (split.train, split.holdout, split.refit)
         )
     with timed(spent, "fit"):
@@ -221,18 +221,35 @@ def split_days(spec: ModelSpec, rows: pd.DataFrame, as_of: date) -> Split:
     return Split(window(earlier), holdout, window(matured))
 
 
+def known_by_night(spec: ModelSpec, rows: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
+    """The examples without those of the last day whose labels come after its night."""
+    import numpy as np
+
+    from tasks.features.examples import labelled
+
+    keep = np.ones(len(examples), dtype=bool)
+    if (target := spec.problem.target_column) is not None:
+        newest = examples["day"].iloc[-1]
+        today = rows[rows["day"] == newest]
+        known = labelled(spec, today, newest.date())[today[target].notna()]
+        keep[examples["day"] == newest] = known
+    return examples[keep].reset_index(drop=True)
+
+
 def extract(spec: ModelSpec, rows: pd.DataFrame, wanted: Sequence[pd.Timestamp]) -> pd.DataFrame:
     """Examples of the wanted days, each from what was known before it began."""
     import numpy as np
     import pandas as pd
 
+    from tasks.features.scoring import history_of
+
     stamps = rows["day"].to_numpy(dtype="datetime64[s]")
     made = []
     for day in wanted:
-        edges = [day - spec.lookback, day, day + timedelta(days=1)]
-        first, start, stop = np.searchsorted(stamps, np.array(edges, dtype="datetime64[s]"))
+        edges = np.array([day, day + timedelta(days=1)], dtype="datetime64[s]")
+        start, stop = np.searchsorted(stamps, edges)
         today = rows.iloc[start:stop].reset_index(drop=True)
-        history = rows.iloc[first:start].reset_index(drop=True)
+        history = history_of(spec, rows, pd.Timestamp(day))
         requests = spec.problem.requests(today, spec.known_ahead)
         made.append(spec.problem.label(spec.features(requests, history), today))
     return pd.concat(made, ignore_index=True)

@@ -26,6 +26,8 @@ from deployments.flights import (
 )
 from tasks.features.contract import accept_rows
 from tasks.features.examples import build_examples, day_and_history
+from tasks.preflight.schedules import FILE, schedules_of
+from tasks.promotion import leaks
 from tasks.spec import days
 from tests.samples import in_part
 
@@ -161,12 +163,41 @@ def test_departures_before_are_counted_at_each_airport(cleaned: pd.DataFrame) ->
     assert made["departures_before"][one] == earlier.sum()
 
 
+def test_a_flight_that_lands_after_the_night_is_in_no_feature(
+    raw: pd.DataFrame, cleaned: pd.DataFrame
+) -> None:
+    """The night of the day before runs at half past three; whether it left is known earlier."""
+    night = JUDGED + pd.Timedelta(hours=3, minutes=30)
+    before = cleaned["day"] == JUDGED - pd.Timedelta(days=1)
+    up = before & (cleaned["landed"] > night)
+    assert up.sum() > 0
+    other = cleaned.copy()
+    other.loc[up, "late"] = 1 - other.loc[up, "late"]
+    other.loc[up, "delay"] = 120.0
+    at_night, changed = (
+        build_examples(flights, *day_and_history(flights, rows, JUDGED.date()))
+        for rows in (cleaned, other)
+    )
+    pd.testing.assert_frame_equal(at_night, changed)
+    assert not at_night.isna().to_numpy().any()
+    early = raw[raw["day"].between(JUDGED - pd.Timedelta(days=2), JUDGED)].reset_index(drop=True)
+    assert leaks.rebuilt_without_outcomes(flights, early, JUDGED.date()).passed
+    unsaid = replace(flights, late={"late": "landed"})
+    found = leaks.rebuilt_without_outcomes(unsaid, early, JUDGED.date())
+    assert "delay of 2013-04-04 follow what is known only after" in found.detail
+
+
+def test_the_night_runs_when_its_schedule_says() -> None:
+    (schedule,) = schedules_of(FILE.read_text(encoding="utf-8"), "flights")
+    assert schedule == "retrain-flights: 30 3 * * * America/New_York"
+    assert (flights.night_start, flights.timezone) == ("03:30", "America/New_York")
+
+
 def test_labels_that_come_late_leave_no_gap_in_the_features(cleaned: pd.DataFrame) -> None:
-    spec = replace(flights, label_delay=days(3), late=("delay", "cancelled"))
+    spec = replace(flights, label_delay=days(3), late=("delay", "cancelled"), night_start=None)
     made = build_examples(spec, *day_and_history(spec, cleaned, JUDGED.date()))
     assert not made.isna().to_numpy().any()
     at_once = build_examples(flights, *day_and_history(flights, cleaned, JUDGED.date()))
-    pd.testing.assert_frame_equal(at_once, examples_of(cleaned, JUDGED))
     assert np.allclose(made["origin_hour_yesterday"], USUALLY_LATE)
     assert not np.allclose(at_once["origin_hour_yesterday"], USUALLY_LATE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pandera.pandas as pa
 import pytest
 
 from tasks.features.contract import accept_rows
-from tasks.features.scoring import clean_rows
+from tasks.features.scoring import clean_rows, history_of
 from tasks.problems import Classification, Multiclass, Recommendation
 from tasks.promotion import leaks
 from tasks.spec import Gate, ModelSpec, days
@@ -221,6 +222,80 @@ def test_what_follows_a_label_before_it_is_final_is_found(case: str) -> None:
         assert "follow labels that are not final on the evening before" in found.detail
     at_once = waiting(**changes | {"label_delay": days(0), "late": ()})
     assert leaks.rebuilt_without_outcomes(at_once, visits(), MIDDLE).passed
+
+
+def timed(**changes: object) -> ModelSpec:
+    """A model whose outcome is known when the visitor leaves, up to five hours after midnight."""
+    given = {"late": {"bought": "left"}, "night_start": "03:30", "lookback": days(5)} | changes
+    clean = given.pop("clean", lambda rows: rows)
+
+    def left(rows: pd.DataFrame) -> pd.DataFrame:
+        stays = rows["seconds"].rank().fillna(0.0) / 10  # hours
+        return clean(rows).assign(left=rows["day"] + pd.to_timedelta(24 + stays, unit="h"))  # type: ignore[operator]
+
+    return replace(honest, clean=left, **given)  # type: ignore[arg-type]
+
+
+HOURS: dict[str, tuple[dict[str, object], str | None]] = {
+    "named": ({}, None),
+    "made of it and not named": ({"clean": doubled}, "twice"),
+    "made of it and named": (
+        {"clean": doubled, "late": {"bought": "left", "twice": "left"}},
+        None,
+    ),
+    "a mean of the day": ({"clean": same_day_mean}, "usual"),
+    "at the end of the day": ({"clean": doubled, "night_start": None}, "twice"),
+    "rows that are kept by it": (
+        {"clean": lambda rows: rows[rows["bought"] > 0].reset_index(drop=True)},
+        "which rows",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HOURS)
+def test_what_follows_a_value_before_its_hour_is_found(case: str) -> None:
+    changes, named = HOURS[case]
+    found = leaks.rebuilt_without_outcomes(timed(**changes), visits(), MIDDLE)
+    assert found.passed is (named is None), found.detail
+    if named:
+        assert named in found.detail
+        assert "what is known only after" in found.detail
+
+
+def test_weather_of_an_hour_that_ends_after_the_night_is_hidden_and_what_follows_it_found() -> None:
+    """Days and nights begin at 23:30: the weather of the hour of 23:00 is known at 00:10."""
+    hours = pd.date_range("2026-03-02 00:00", periods=24 * 5, freq="h")
+    rows = pd.DataFrame(
+        {
+            "day": (hours - pd.Timedelta(hours=23.5)).floor("D").astype("datetime64[s]"),
+            "shop": "a",
+            "size": np.arange(len(hours)) / 10,
+            "seconds": np.arange(len(hours)) * 1.0,
+            "bought": np.arange(len(hours)) % 3 / 2,
+        }
+    )
+
+    def clean(rows: pd.DataFrame) -> pd.DataFrame:
+        hour = rows["day"] + pd.to_timedelta(24 + np.arange(len(rows)), unit="h")
+        known = hour + pd.Timedelta(minutes=70)
+        return rows.assign(known=known, cold=rows["seconds"] % 5 > 1)
+
+    spec = replace(
+        honest,
+        source=SimpleNamespace(list_days=len, read_days=len, day_start="23:30"),  # type: ignore[arg-type]
+        clean=clean,
+        lookback=days(5),
+        late={"seconds": "known", "cold": "known"},
+        night_start="23:30",
+    )
+    stamp = pd.Timestamp("2026-03-04")
+    seen = history_of(spec, clean_rows(spec, rows), stamp)
+    newest = seen[seen["day"] == stamp - days(1)]
+    assert newest["seconds"].isna().tolist() == [False] * 23 + [True]
+    assert leaks.rebuilt_without_outcomes(spec, rows, stamp.date()).passed
+    unsaid = replace(spec, late={"seconds": "known"})
+    found = leaks.rebuilt_without_outcomes(unsaid, rows, stamp.date())
+    assert "cold of 2026-03-03 follow what is known only after" in found.detail
 
 
 def test_what_is_missing_with_the_label_gives_itself_away() -> None:
