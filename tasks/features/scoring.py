@@ -360,7 +360,7 @@ def hide_unknown(spec: Any, past: Any, stamp: Any) -> Any:
     """
     import numpy as np
 
-    if len(past):
+    if len(past) and any(late_columns(spec)):
         past = hide_after(spec, past, night_after(spec, past["day"].iloc[-1]))
     if not spec.label_delay:
         return past
