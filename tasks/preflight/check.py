@@ -416,14 +416,22 @@ def _clean(spec: ModelSpec, accepted: Accepted) -> tuple[pd.DataFrame | None, Pa
                 "clean: found no column 'day' in what it returns; expected it. Keep the column.",
             ),
         )
-    lines, notes = _known_later(spec, rows)
+    lines, notes = known_later(spec, rows)
     return rows, Part(
         "Clean" if lines else "", lines, notes=(*_other_days(spec, accepted, rows), *notes)
     )
 
 
-def _known_later(spec: ModelSpec, rows: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What the newest day's night does not know yet, and times after it that ``late`` has not."""
+def known_later(spec: ModelSpec, rows: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the newest day's night does not know yet, and times after it that ``late`` has not.
+
+    Args:
+        spec: The model.
+        rows: Clean rows ascending by ``day``.
+
+    Returns:
+        Lines of moments that ``late`` has, and notes on other columns of times.
+    """
     if rows.empty:
         return (), ()
     newest = rows["day"].iloc[-1]
@@ -435,9 +443,7 @@ def _known_later(spec: ModelSpec, rows: pd.DataFrame) -> tuple[tuple[str, ...], 
             f"{name}: {after:,} of {len(today):,} rows of {newest:%Y-%m-%d} are after {night:%H:%M}"
         )
         if names := [other for other in late_columns(spec).get(name, ()) if other != name]:
-            lines.append(
-                f"{said}, when the night runs: {few(names)} are missing in them until then"
-            )
+            lines.append(f"{said}, when the night runs; missing until then: {few(names)}")
         elif after and name not in spec.known_ahead:
             notes.append(
                 f"{said}, when their night runs at the earliest. If other columns are known only "
@@ -613,16 +619,25 @@ def _look_at_schedule(spec: ModelSpec) -> Part:
         return Part("Schedule", notes=(f"{FILE.name} cannot be read: {error}",))
     if not crons:
         return Part("Schedule", ("none in prefect.yaml: nights only run when started by hand",))
+    return Part("Schedule", tuple(crons), notes=schedule_notes(spec, crons))
+
+
+def schedule_notes(spec: ModelSpec, crons: Sequence[str]) -> tuple[str, ...]:
+    """That a schedule starts nights at another time of day than the spec says.
+
+    Args:
+        spec: The model.
+        crons: From ``schedules_of``.
+    """
     clock, zone = spec.night_start, f" {spec.timezone}"
-    notes = [
+    return tuple(
         f"night_start: found {clock!r}, but {cron}: expected the same, so that training has what "
         "the night will have."
         for cron in crons
         if clock
         and cron.endswith(zone)
         and not re.search(rf": 0?{int(clock[3:])} 0?{int(clock[:2])} ", cron)
-    ]
-    return Part("Schedule", tuple(crons), notes=tuple(notes))
+    )
 
 
 def _estimate(spent: Mapping[str, float]) -> str:

@@ -142,6 +142,17 @@ def test_rows_that_are_read_in_another_order_are_the_same() -> None:
     assert scores.tolist() == EXPECTED
 
 
+def test_a_label_that_comes_after_the_newest_night_is_no_example_for_the_champion() -> None:
+    spec = replace(SPEC, late={"bought": "paid"}, night_start="03:30")
+    hours = pd.to_timedelta([25, 25, 30, 25, 25, 30], unit="h")
+    raw = rows().assign(paid=DAY + hours)
+    known = HOLDOUT.iloc[[0, 2, 3]].reset_index(drop=True)
+    said, newest = answers(POSITIONS), DAY.date()
+    _, scores = version_answers.align(spec, known, raw, raw, said, newest)
+    assert scores.tolist() == [0.0, 0.3, 0.4]
+    assert version_answers.align(spec, HOLDOUT, raw, raw, said)[1].tolist() == EXPECTED
+
+
 def summed(raw: pd.DataFrame) -> pd.DataFrame:
     """A row for each shop and label: rows of which none is a raw one."""
     return raw.groupby(["day", "shop"], as_index=False)["bought"].max()

@@ -30,6 +30,7 @@ from tasks.features.scoring import (
     night_after,
 )
 from tasks.features.split import Split
+from tasks.preflight.check import known_later, schedule_notes
 from tasks.spec import ModelSpec, SpecError, days
 from tests.features.test_late_labels import LAST, Sums, clean_rows, whatever_is_there
 from tests.nights import nth_day
@@ -37,6 +38,7 @@ from tests.samples import samples
 from tests.toy import make_day, toy
 
 NIGHT = "03:30"
+SOURCE: Any = SimpleNamespace(list_days=len, read_days=len)
 TIMED = {"bought": "paid", "refund": "back", "seen": "paid"}
 
 
@@ -136,9 +138,7 @@ def test_a_night_runs_at_its_hour_after_the_day_has_ended(
 
 
 def test_moments_with_a_time_zone_are_those_of_the_model() -> None:
-    spec = timed_spec(
-        timezone="America/New_York", source=SimpleNamespace(list_days=len, read_days=len)
-    )
+    spec = timed_spec(timezone="America/New_York", source=SOURCE)
     rows = timed_rows()
     zoned = rows.assign(
         paid=rows["paid"].dt.tz_localize("America/New_York").dt.tz_convert("UTC"),
@@ -250,3 +250,27 @@ def test_a_day_is_graded_again_when_its_last_labels_have_come(
 
     assert grade(day) == (None, 5)
     assert grade(nth_day(6)) == ("mark", 6)
+
+
+def test_a_check_says_what_comes_after_the_night() -> None:
+    rows = timed_rows().assign(shipped=lambda made: made["day"] + pd.Timedelta(days=2))
+    lines, notes = known_later(timed_spec(), rows)
+    assert len(lines) == 2
+    assert lines[0].startswith("paid: 1 of 6 rows of 2026-01-14 are after 03:30, when the night")
+    assert lines[0].endswith("missing until then: bought, seen")
+    assert "back: 3 of 6 rows" in lines[1]
+    (note,) = notes
+    assert note.startswith("shipped: 6 of 6 rows of 2026-01-14 are after 03:30")
+    assert "late={'other_column': 'shipped'}" in note
+    untimed = dataclasses.replace(toy, known_ahead=(*toy.known_ahead, "shipped", "back"))
+    assert known_later(untimed, rows)[0] == ()
+    assert "paid: 4 of 6 rows of 2026-01-14 are after 00:00" in known_later(untimed, rows)[1][0]
+
+
+def test_a_schedule_at_another_hour_is_noted() -> None:
+    spec = timed_spec(timezone="Europe/Berlin", source=SOURCE)
+    same, other = "retrain: 30 3 * * * Europe/Berlin", "retrain: 0 3 * * * Europe/Berlin"
+    assert schedule_notes(spec, [same, "retrain: 0 1 * * * UTC"]) == ()
+    (note,) = schedule_notes(spec, [same, other])
+    assert note.startswith(f"night_start: found '03:30', but {other}: expected the same")
+    assert schedule_notes(toy, [other]) == ()
