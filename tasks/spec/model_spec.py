@@ -266,7 +266,7 @@ def _spec_faults(spec: ModelSpec) -> list[str]:
             f"({(spec.holdout + spec.label_delay).days} days), because otherwise no training day "
             "is left",
         )
-    faults += _late_faults(spec)
+    faults += _late_faults(spec, problem_ok)
     if spec.partition is not None:
         faults += _partition_faults(spec, problem_ok)
     if isinstance(spec.calendar, Calendar):
@@ -335,7 +335,7 @@ def _partition_faults(spec: ModelSpec, problem_ok: bool) -> list[str]:
     return faults
 
 
-def _late_faults(spec: ModelSpec) -> list[str]:
+def _late_faults(spec: ModelSpec, problem_ok: bool) -> list[str]:
     found, ahead = f"late: found {shown(spec.late)}, allowed", spec.known_ahead
     names: tuple[str, ...]
     moments: Collection[str | None]
@@ -351,7 +351,7 @@ def _late_faults(spec: ModelSpec) -> list[str]:
         faults.append(f"{found} no column of known_ahead")
     if None in moments and not spec.label_delay:
         faults.append(f"{found} none without a label_delay")
-    if spec.partition is not None and getattr(spec.problem, "target", None) in names and times:
+    if spec.partition and times and problem_ok and spec.problem.target_column in names:
         faults.append(f"{found} no moment of the target where there is a partition")
     clock = spec.night_start
     if clock is not None and not (times and DAY_START.fullmatch(str(clock))):

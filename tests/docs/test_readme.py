@@ -75,7 +75,8 @@ def test_its_request_holds_what_the_model_looks_at(command: str) -> None:
     (row,) = json.loads(body)["dataframe_records"]
     departures = pd.to_datetime(["2026-01-01 17:30", "2026-01-02 17:30"])
     flown = {"carrier": "DL", "flight": 1, "origin": "LGA", "dest": "ATL", "distance": 762.0}
-    flown |= {"dep_time": 1730.0, "arr_delay": 20.0} | dict.fromkeys(WEATHER, 10.0)
+    flown |= {"dep_time": 1730.0, "dep_delay": 0.0, "air_time": 100.0, "arr_delay": 20.0}
+    flown |= dict.fromkeys(WEATHER, 10.0)
     planned = {"day": departures.floor("D").astype("datetime64[s]"), "sched_dep": departures}
     rows = clean(pd.DataFrame(planned | flown))
     made = features(rows[1:], rows[:1])
