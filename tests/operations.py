@@ -738,8 +738,8 @@ def walk(place: Place, scenario: Scenario, every: int = 1, first: int = 1) -> It
                 lost.append(f"the run ended with {failed.code}")
             if failed.state == "raised" and TRACE.search(failed.said):
                 lost.append(f"no reason in words: {failed.said}")
-            for half in place.live.rglob(".*.tmp"):
-                os.utime(half, (0, 0))  # as when the next run begins the night after
+            for half in place.live.rglob(".*.tmp"):  # as when the next run begins the night after
+                os.utime(half, (0, 0), follow_symlinks=False)
             over = failed.state == scenario.ends or any(
                 scenario.over and done.startswith(scenario.over) for done in calm.seen[: number - 1]
             )
