@@ -34,6 +34,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
+from tasks.cli import start_run
 from tests.benchmarks.compare import (
     LEAN,
     NIGHT,
@@ -152,6 +153,8 @@ def run_served(place: Path, nights: int) -> Iterator[tuple[str, Cost]]:
     with tempfile.TemporaryDirectory(dir=place) as home:
         served = start(Path(home))
         try:
+            while not (served.home / "serve" / start_run.SOCKET).exists():
+                time.sleep(0.1)
             for number in range(nights):
                 as_of = FIRST + timedelta(days=number)
                 yield f"night {number + 1}, served", serve_night(served, as_of)
