@@ -18,6 +18,8 @@ from pathlib import Path
 ENGINE = ("-m", "prefect.engine")
 SOCKET = "runs.socket"
 """Where the process that forks listens, in the folder ``serve`` of the state directory."""
+PATIENCE = 30.0
+"""Seconds it may take to answer."""
 
 
 def address(folder: int) -> str:
@@ -29,12 +31,14 @@ def ask_for_fork() -> socket.socket | None:
     """A line to the fork that is the run now; None where there is none."""
     line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     asked = {"folder": str(Path.cwd()), "environment": dict(os.environ)}
-    with contextlib.suppress(OSError):  # nothing listens, or it has just ended
+    line.settimeout(PATIENCE)
+    with contextlib.suppress(OSError):  # nothing listens, it has just ended, or it hangs
         folder = os.open(Path(os.environ.get("NIGHTLY_HOME", "")) / "serve", os.O_RDONLY)
         line.connect(address(folder))
         os.close(folder)
         socket.send_fds(line, [json.dumps(asked).encode()], [0, 1, 2])
         if line.recv(100):
+            line.settimeout(None)
             return line
     line.close()
     return None

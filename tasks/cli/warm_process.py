@@ -103,7 +103,9 @@ def keep_run(line: socket.socket) -> dict[str, Any]:
         What was asked for, in the run; its keeper ends here.
     """
     content, files, _, _ = socket.recv_fds(line, 1 << 20, 3)
-    if not content:
+    try:
+        line.send(b"begun")  # refused where who asked has gone, or no longer waits
+    except OSError:
         os._exit(0)
     os.setsid()
     run = os.fork()
@@ -117,7 +119,6 @@ def keep_run(line: socket.socket) -> dict[str, Any]:
         return asked
     for file in files:
         os.close(file)
-    line.send(b"begun")
     ended = os.pidfd_open(run)
     while line.fileno() in select.select([line.fileno(), ended], [], [])[0]:
         said = line.recv(100)

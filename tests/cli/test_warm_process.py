@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -197,6 +198,25 @@ def test_it_does_not_outlive_who_asked_for_it(place: Path) -> None:
     process.kill()
     process.communicate()
     wait_until(lambda: not psutil.pid_exists(number))
+
+
+def test_who_no_longer_waits_gets_no_run(place: Path, warm: subprocess.Popen[bytes]) -> None:
+    """It runs by itself by then: the same run would be there twice."""
+    (place / "run" / "pid").unlink(missing_ok=True)
+    warm.send_signal(signal.SIGSTOP)
+    asked = {"folder": str(place / "run"), "environment": environment(place)}
+    folder = os.open(place / "home" / "serve", os.O_RDONLY)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+        line.connect(start_run.address(folder))
+        socket.send_fds(line, [json.dumps(asked).encode()], [nothing] * 3)
+    os.close(folder)
+    os.close(nothing)
+    warm.send_signal(signal.SIGCONT)
+    time.sleep(0.5)
+    assert not (place / "run" / "pid").exists()
+    assert run(place)["fork"]
+    wait_until(lambda: not psutil.Process(warm.pid).children(recursive=True))
 
 
 def test_installed_packages_are_imported_anew(place: Path, warm: subprocess.Popen[bytes]) -> None:
