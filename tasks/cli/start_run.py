@@ -55,6 +55,7 @@ if __name__ == "__main__":
     if (found := ask_for_fork()) is None:
         os.execv(sys.executable, [sys.executable, *ENGINE])
     if (code := follow(found)) < 0:
-        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        with contextlib.suppress(OSError):  # SIGKILL has no other handler
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)

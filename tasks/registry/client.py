@@ -213,8 +213,12 @@ def read_registered(client: MlflowClient, model: str) -> Registered:
     return Registered(dict(found.tags), {name: str(v) for name, v in found.aliases.items()})
 
 
-def list_versions(client: MlflowClient, model: str) -> list[ModelVersion]:
-    """Every version of a model, with its tags; what several questions can be answered from."""
+def list_versions(
+    client: MlflowClient, model: str, listed: Versions = None
+) -> Sequence[ModelVersion]:
+    """Every version of a model, with its tags: those listed before, or else asked for now."""
+    if listed is not None:
+        return listed
     return list(client.search_model_versions(f"name = '{model}'"))
 
 

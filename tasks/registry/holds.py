@@ -56,7 +56,7 @@ def read_holds(client: MlflowClient, model: str, listed: Versions = None) -> lis
             why=found.tags["rolled_back"],
             how=how_withdrawn(found.tags),
         )
-        for found in (list_versions(client, model) if listed is None else listed)
+        for found in list_versions(client, model, listed)
         if needed <= set(found.tags)
     ]
 

@@ -248,7 +248,7 @@ def find_by_number(client: MlflowClient, model: str, version: str | None) -> Any
 
 def read_rolled_back(client: MlflowClient, model: str, listed: Versions = None) -> dict[str, str]:
     """Models that must not be promoted again: content key of the shipped model to the reason."""
-    found = list_versions(client, model) if listed is None else listed
+    found = list_versions(client, model, listed)
     return {
         version.tags["shipped_key"]: (
             f"Version {version.version}, made from the same code and the same data, was "
@@ -284,7 +284,7 @@ def read_retired(
     """The champion that was given up last, where a night of this date is held to its figures."""
     found = [
         version
-        for version in (list_versions(client, model) if listed is None else listed)
+        for version in list_versions(client, model, listed)
         if RETIRED in version.tags and version.tags.get(KNOWN_UNTIL, "") >= as_of.isoformat()
     ]
     newest = max(found, key=lambda version: int(version.version), default=None)
@@ -293,7 +293,7 @@ def read_retired(
 
 def read_withdrawn(client: MlflowClient, model: str, listed: Versions = None) -> dict[str, str]:
     """Versions that were rolled back, reverted, refused or retired, each with the reason."""
-    found = list_versions(client, model) if listed is None else listed
+    found = list_versions(client, model, listed)
     marks = ("rolled_back", RETIRED)
     return {str(v.version): v.tags[mark] for v in found for mark in marks if mark in v.tags}
 

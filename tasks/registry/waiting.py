@@ -78,7 +78,7 @@ class Decision:
 
 def read_waiting(client: MlflowClient, model: str, listed: Versions = None) -> list[Waiting]:
     """The versions of a model that wait, the newest first; more than one only after a kill."""
-    found = list_versions(client, model) if listed is None else listed
+    found = list_versions(client, model, listed)
     waiting = [_waiting(version) for version in found if waits(version.tags)]
     return sorted(waiting, key=lambda one: -int(one.version))
 
@@ -97,7 +97,7 @@ def read_decisions(
     client: MlflowClient, model: str, listed: Versions = None
 ) -> dict[str, Decision]:
     """Every version whose wait has ended, and how."""
-    found = list_versions(client, model) if listed is None else listed
+    found = list_versions(client, model, listed)
     return {
         str(version.version): read_decision(version.tags[DECIDED])
         for version in found
@@ -109,7 +109,7 @@ def read_decided(
     client: MlflowClient, model: str, listed: Versions = None
 ) -> list[tuple[Waiting, Decision]]:
     """Every version whose wait has ended, as it waited, and how it ended."""
-    found = list_versions(client, model) if listed is None else listed
+    found = list_versions(client, model, listed)
     return [
         (_waiting(version), read_decision(version.tags[DECIDED]))
         for version in found

@@ -47,13 +47,13 @@ from tests.benchmarks.compare import (
     shown,
     warm_up,
 )
+from tests.benchmarks.reboots import begin, wait_for_end
 from tests.one_machine import Served, start
 
 MODEL = Path(__file__).with_name("delays.py")
 BARE = Path(__file__).with_name("delays_bare.py")
 FIRST = date(2013, 12, 2)
 LATE = f"{LEAN}, last night"
-ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 def main() -> None:
@@ -165,13 +165,8 @@ def run_served(place: Path, nights: int) -> Iterator[tuple[str, Cost]]:
 
 def serve_night(served: Served, as_of: date) -> Cost:
     """Ask the worker for a night, and wait for its end."""
-    deployment = served.ask("deployments/name/retrain/retrain-flights")
-    parameters = {"config": {"model": str(MODEL), "as_of": str(as_of)}}
     before, begun = worker_cpu(served), time.perf_counter()
-    asked = f"deployments/{deployment['id']}/create_flow_run"
-    run = served.ask(asked, {"parameters": parameters})["id"]
-    while (found := served.ask(f"flow_runs/{run}"))["state_type"] not in ENDED:
-        time.sleep(0.5)
+    found = wait_for_end(served, begin(served, MODEL, as_of=str(as_of)), 3600)
     assert found["state_type"] == "COMPLETED", found["state"]
     wall = time.perf_counter() - begun
     time.sleep(3)  # until the worker has taken note

@@ -58,10 +58,10 @@ toy = ModelSpec(""",
 )
 
 
-def begin(served: Served, model: Path) -> str:
+def begin(served: Served, model: Path, **config: str) -> str:
     """Ask the worker for a night of a model; the run's id."""
     deployment = served.ask("deployments/name/retrain/retrain-groceries")
-    body = {"parameters": {"config": {"model": str(model)}}}
+    body = {"parameters": {"config": {"model": str(model), **config}}}
     return str(served.ask(f"deployments/{deployment['id']}/create_flow_run", body)["id"])
 
 

@@ -17,7 +17,6 @@ import psutil
 import pytest
 
 from tasks.cli import start_run
-from tasks.settings import PROJECT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 
@@ -234,4 +233,3 @@ def test_without_the_warm_process_it_is_the_run_itself(
     assert not run(place)["fork"]
     (place / "home" / "serve" / start_run.SOCKET).unlink()
     assert not run(place)["fork"]
-    assert PROJECT

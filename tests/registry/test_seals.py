@@ -19,7 +19,7 @@ from tasks.registry.client import open_registry
 from tasks.serving import champions as serving
 from tasks.steps import approve, predict
 from tasks.store import mirror
-from tests.registry.test_versions import NIGHT, TRUSTED, X, register
+from tests.registry.test_versions import NIGHT, TRUSTED, register, seal
 from tests.samples import in_part
 
 pytestmark = [
@@ -38,9 +38,7 @@ def client(registry_home: Path) -> MlflowClient:
 def sealed(client: MlflowClient) -> str:
     """A champion as a night leaves it."""
     version = register(client, run_records.log_night(client, NIGHT))
-    packages.seal(
-        client, "toy", version, sha256="f", trusted=TRUSTED, probe=X, predictions=X.to_numpy()
-    )
+    seal(client, version)
     client.set_registered_model_alias("toy", "champion", version)
     return version
 
@@ -136,16 +134,7 @@ def test_a_version_that_waits_is_no_champion_before_a_night_or_a_person_promotes
 ) -> None:
     """Sealed, so that it can be looked at; an alias and tags that others move make it no more."""
     version = register(client, run_records.log_night(client, NIGHT))
-    packages.seal(
-        client,
-        "toy",
-        version,
-        sha256="f",
-        trusted=TRUSTED,
-        probe=X,
-        predictions=X.to_numpy(),
-        waits=True,
-    )
+    seal(client, version, waits=True)
     packages.read_seal(client, "toy", version)
     assert versions.read_version(client, "toy", version).unsealed is None
     intent = {"champion": version, "previous": None, aliases.EXPECTED: None}
@@ -191,9 +180,7 @@ def test_a_version_altered_while_it_is_checked_is_not_sealed(client: MlflowClien
     version = register(client, run_records.log_night(client, NIGHT))
     client.set_model_version_tag("toy", version, "spec_file", "mine.py")
     with pytest.raises(RegistryError, match="altered while it was checked"):
-        packages.seal(
-            client, "toy", version, sha256="f", trusted=TRUSTED, probe=X, predictions=X.to_numpy()
-        )
+        seal(client, version)
     assert seals.SEAL not in client.get_model_version("toy", version).tags
 
 

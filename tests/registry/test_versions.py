@@ -101,6 +101,20 @@ def register(client: MlflowClient, run: str, **tags: str) -> str:
     )
 
 
+def seal(client: MlflowClient, version: str, *, waits: bool = False) -> None:
+    """Seal a version that ``register`` made."""
+    packages.seal(
+        client,
+        "toy",
+        version,
+        sha256="f",
+        trusted=TRUSTED,
+        probe=X,
+        predictions=X.to_numpy(),
+        waits=waits,
+    )
+
+
 def bare_version(client: MlflowClient, **tags: str) -> str:
     """A version whose tags alone matter: nothing is uploaded."""
     packages._ensure_model(client, "toy")
@@ -274,9 +288,7 @@ def test_runs_of_other_nights_stay(client: MlflowClient) -> None:
 def test_a_registered_night_keeps_its_run_and_its_twin(client: MlflowClient) -> None:
     run = run_records.log_night(client, NIGHT)
     version = register(client, run)
-    packages.seal(
-        client, "toy", version, sha256="f", trusted=TRUSTED, probe=X, predictions=X.to_numpy()
-    )
+    seal(client, version)
     promote(client, "toy", version)
 
     assert run_records.log_night(client, NIGHT) == run
@@ -682,15 +694,7 @@ def test_a_version_is_made_and_promoted_in_few_statements(client: MlflowClient) 
             spoken.clear()
             run = run_records.log_night(client, replace(NIGHT, night=night))
             version = register(client, run, night=night)
-            packages.seal(
-                client,
-                "toy",
-                version,
-                sha256="f",
-                trusted=TRUSTED,
-                probe=X,
-                predictions=X.to_numpy(),
-            )
+            seal(client, version)
             promote(client, "toy", version)
             assert sum(not each.startswith("PRAGMA") for each in spoken) <= 145
             assert sum("INSERT INTO metrics" in each for each in spoken) == 2, "run and candidate"
