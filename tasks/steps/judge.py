@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.cache_policies import NO_CACHE
 
-from tasks.clean_process import version_answers
+from tasks.clean_process import alignment, version_answers
 from tasks.promotion import leaks, verdict
 from tasks.promotion.anchor import (
     ANCHOR,
@@ -148,7 +148,7 @@ def _score_anchor(
     except version_answers.VERSION_FAILS as error:
         return _without_anchor(client, night, found, name, anchor, str(error))
     key = f"{version.twin_sha256}-{night.key}-{name.replace(' ', '-')}"
-    fit.write_scores(key, scores if own else version_answers.pad(scores, len(more)))
+    fit.write_scores(key, scores if own else alignment.pad(scores, len(more)))
     if len(alone):
         frames.write_days("added", {key: pd.concat([more, alone], ignore_index=True)})
         found = _padded(found, key, len(alone))
@@ -168,7 +168,7 @@ def _padded(found: Incumbent, key: str, count: int) -> Incumbent:
     def padded(scores: str | None) -> str | None:
         if scores is None:
             return None
-        fit.write_scores(f"{scores}-{key}", version_answers.pad(fit.read_scores(scores), count))
+        fit.write_scores(f"{scores}-{key}", alignment.pad(fit.read_scores(scores), count))
         return f"{scores}-{key}"
 
     others = {n: replace(each, scores=padded(each.scores)) for n, each in found.anchors.items()}
@@ -269,7 +269,7 @@ def _read_evidence(
     }
     scores = verdict.with_baselines(spec, scores, training, holdout)
     if key := incumbent.added:
-        holdout, scores = version_answers.add_examples(holdout, scores, _added(key))
+        holdout, scores = alignment.add_examples(holdout, scores, _added(key))
     if incumbent.scores:
         scores[verdict.CHAMPION] = fit.read_scores(incumbent.scores)
     for name, beside in incumbent.anchors.items():
