@@ -267,7 +267,7 @@ def answer_ahead(
     if "day" in requests:  # of the calendar, where the history does not end the day before
         stamps = pd.Series(stamp, index=requests.index, dtype="datetime64[s]")
         requests = requests.assign(day=stamps)
-    known = hide_unknown(spec, past, stamp)
+    known = hide_unknown(spec, past)
     answers: list[Any] = []
     inputs: list[Any] = []
     rows = 0
@@ -335,36 +335,50 @@ def history_of(spec: Any, cleaned: Any, stamp: Any) -> Any:
 
     Where nothing is known later than its day nothing is copied.
     """
-    return hide_unknown(spec, days_before(spec, cleaned, stamp), stamp)
+    return hide_unknown(spec, days_before(spec, cleaned, stamp))
 
 
 def days_before(spec: Any, cleaned: Any, stamp: Any) -> Any:
-    """The clean rows of a day's lookback, of rows ascending by ``day``; no copy."""
-    first, last = cleaned["day"].searchsorted([stamp - spec.lookback, stamp])
+    """The clean rows of a day's lookback that its night has, of rows ascending by ``day``."""
+    import pandas as pd
+
+    after = evening_before(spec, stamp) + pd.Timedelta(days=1)
+    first, last = cleaned["day"].searchsorted([stamp - spec.lookback, after])
     return cleaned.iloc[first:last].reset_index(drop=True)
 
 
-def hide_unknown(spec: Any, past: Any, stamp: Any) -> Any:
+def evening_before(spec: Any, stamp: Any) -> Any:
+    """The last day that the night has that predicts a day: the one before, or the last open one.
+
+    Where the source shows the calendar closed days have no rows, and need not be told.
+    """
+    import pandas as pd
+
+    before, calendar = stamp - pd.Timedelta(days=1), getattr(spec, "calendar", None)
+    return before if calendar is None else pd.Timestamp(calendar.last_open(before.date()))
+
+
+def hide_unknown(spec: Any, past: Any) -> Any:
     """The rows before a day as the night knew them that predicts it.
 
     That night runs after the last day of the rows (``night_after``): what is known only after it
     is missing. Labels are final ``label_delay`` after their day, as ``split_days`` has it: those of
-    the days before ``stamp - label_delay``. Of the others the target and what ``late`` names are
-    missing. Whole numbers and flags become ``float64``, also on days of which all is known. A row
+    days so long before the last one. Of the others the target and what ``late`` names are missing.
+    Whole numbers and flags become ``float64``, also on days of which all is known. A row
     of a recommendation is itself a label: it is left out as long as it is not final.
 
     Args:
         spec: The model; one made before there was ``late`` has no further late columns.
         past: Clean rows ascending by ``day``, all before the day.
-        stamp: The day.
     """
     import numpy as np
 
+    evening = past["day"].max()
     if len(past) and any(late_columns(spec)):
-        past = hide_after(spec, past, night_after(spec, past["day"].iloc[-1]))
+        past = hide_after(spec, past, night_after(spec, evening))
     if not spec.label_delay:
         return past
-    final = past["day"].searchsorted(stamp - spec.label_delay)
+    final = past["day"].searchsorted(evening - spec.label_delay, side="right")
     target = getattr(spec.problem, "target", None)
     if target is None:
         return past.iloc[:final]

@@ -24,7 +24,7 @@ class Split:
     """The training and holdout days of a night.
 
     Attributes:
-        train: Training days of the judged twin; each label was final when the holdout began.
+        train: Training days of the judged twin: the night before the holdout had their labels.
         holdout: Later days, unseen by the twin.
         refit: Training days of the shipped model: all matured days in the window.
     """
@@ -70,7 +70,8 @@ def split_days(spec: ModelSpec, listed: Sequence[date], as_of: date) -> Split:
     if not matured:
         raise HistoryError(_too_short(spec, known, as_of))
     holdout = matured[-spec.holdout.days :]
-    earlier = [day for day in matured if day < holdout[0] - spec.label_delay]
+    evening = evening_before(spec, known, holdout[0])
+    earlier = [day for day in matured if day <= evening - spec.label_delay]
     most = most_training_days(spec, known, holdout[0])
     train = earlier[-most:]
     if len(train) < fewest_training_days(spec):
@@ -86,9 +87,22 @@ def most_training_days(spec: ModelSpec, listed: Sequence[date], holdout: date) -
         listed: Days of the source.
         holdout: First day of the holdout.
     """
-    return (spec.window - spec.holdout).days - _days_in(
-        listed, holdout - spec.label_delay, holdout - timedelta(days=1)
+    late = evening_before(spec, listed, holdout) - spec.label_delay
+    return (spec.window - spec.holdout).days - sum(late < day < holdout for day in listed)
+
+
+def evening_before(spec: ModelSpec, listed: Sequence[date], day: date) -> date:
+    """As-of date of the night that predicts a day: the last open day before it.
+
+    Args:
+        spec: The model.
+        listed: Days of the source, ascending.
+        day: The day.
+    """
+    nights = (
+        d for d in reversed(listed) if d < day and (not spec.calendar or spec.calendar.is_open(d))
     )
+    return next(nights, day - timedelta(days=1))
 
 
 def fewest_training_days(spec: ModelSpec) -> int:
@@ -123,8 +137,8 @@ def _too_short(spec: ModelSpec, known: Sequence[date], as_of: date) -> str:
     one, first = timedelta(days=1), known[0] if known else as_of
     lookback = _days_in(known, first, first + spec.lookback - one)
     lookback += max((spec.lookback - ((known or [as_of])[-1] - first + one)).days, 0)
-    since = first + spec.label_delay
-    gaps = (_days_in(known, d - spec.label_delay, d - one) for d in known if d >= since)
+    since = first + spec.label_delay - one
+    gaps = (_days_in(known, d - spec.label_delay + one, d) for d in known if d >= since)
     delay = 2 * min(gaps, default=0)
     few = fewest_training_days(spec)
     needed = lookback + delay + spec.holdout.days + few

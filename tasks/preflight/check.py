@@ -569,7 +569,7 @@ def _look_at_requests(
         if fault := _same_key(spec, requests):
             return None, Part("Requests", faults=(fault,))
         first = next(iter(spec.problem.batches(requests)))
-        made = spec.features(first, hide_unknown(spec, past, stamp))
+        made = spec.features(first, hide_unknown(spec, past))
     except Exception as error:
         return None, Part("Requests", faults=(told(spec, "requests", error),))
     line = f"{len(requests):,} for {stamp:%Y-%m-%d}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from tasks.features.contract import accept_rows
 from tasks.features.scoring import (
     clean_day,
     clean_rows,
+    days_before,
     follow_rows,
     hide_after,
     history_of,
@@ -240,10 +241,14 @@ def _followed_labels(
 
     if not spec.label_delay:
         return None
-    since = tested - spec.label_delay
+    stamp = pd.Timestamp(tested)
+    past = days_before(spec, before, stamp)
+    if past.empty:
+        return None
+    since = (past["day"].iloc[-1] - spec.label_delay).date() + timedelta(days=1)
     late = _replaced(accepted, _late_columns(spec, accepted, before, since), since)
     now = clean_rows(spec, late)
-    old, new = (history_of(spec, rows, pd.Timestamp(tested)) for rows in (before, now))
+    old, new = (history_of(spec, rows, stamp) for rows in (before, now))
     follow = "follow labels that are not final on the evening before"
     if len(old) != len(new):
         return f"Leak sign: which rows the history of {tested} has would {follow}."
@@ -261,7 +266,9 @@ def _followed_hours(spec: ModelSpec, accepted: pd.DataFrame, tested: date) -> st
     The day before is looked at as of several hours: the raw values behind what has come since are
     replaced, and what ``features`` would have seen at that hour must not change.
     """
-    earlier = accepted.loc[~_since(accepted, tested), "day"]
+    import pandas as pd
+
+    earlier = days_before(spec, accepted, pd.Timestamp(tested))["day"]
     timed = {moment: names for moment, names in late_columns(spec).items() if moment is not None}
     if not timed or earlier.empty:
         return None

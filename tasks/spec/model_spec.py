@@ -93,18 +93,19 @@ class ModelSpec:
             stands in the code as a text are found without being named here.
         calendar: The days that have rows (``tasks.spec.Calendar``), where the source does not show
             it. Without it a weekday that never had a row in the last half year is closed. A closed
-            day is no missing day, and the next day is the next one of the calendar. Rows of a
-            closed day are history from the next open day on.
+            day is no missing day, and the next day is the next one of the calendar. No night
+            before the next open day has the rows of a closed day: they are history after it.
         window: How many days the window of training and holdout has, with those between them
             whose labels come too late, or ``EXPANDING``. It, ``holdout`` and the nights of a
             backtest count days that the source has.
         holdout: The last days, not used for training, on which candidates and champion are
             compared.
         label_delay: How long after its day a label is final, as a span of time: weekends and
-            holidays pass as well. In the history that ``features``
-            gets on the evening before a day, the target is missing where it is not final yet
-            (whole numbers and flags then are ``float64``); in a recommendation such rows are left
-            out.
+            holidays pass as well. A night has the labels that are final with its as-of date: of
+            ``days(1)`` Friday's, after which Monday is predicted, has those through Thursday, and
+            Monday's those through Friday. In the history that ``features`` gets on the evening
+            before a day, the target is missing where it is not final yet (whole numbers and flags
+            then are ``float64``); in a recommendation such rows are left out.
         late: Columns, raw or clean, that are known later than their day ends, and are missing in
             the history until then. Named in a tuple, they are final with the label, such as a
             refund. In a dict each has the clean column of the moment from which it is known,

@@ -293,7 +293,8 @@ def split_inside(spec: ModelSpec, examples: pd.DataFrame) -> tuple[pd.DataFrame,
     every = examples["day"].drop_duplicates().sort_values()
     count = max(1, min(spec.holdout.days, len(every) // 4))
     first = every.iloc[-count:].min()
-    training = examples[examples["day"] < first - spec.label_delay]
+    final = every.iloc[: -count or None].max() - spec.label_delay
+    training = examples[examples["day"] <= final]
     if training.empty:
         raise fit.FitError(
             f"Model {spec.name}: {len(every)} training days are too few to search parameters on. "

@@ -18,7 +18,7 @@ from tasks.features.split import HistoryError, Split, split_days, without_strays
 from tasks.problems import Multiclass
 from tasks.shown import counted
 from tasks.sources import ParquetDays
-from tasks.spec import EXPANDING, ModelSpec, SpecError, days
+from tasks.spec import EXPANDING, Calendar, ModelSpec, SpecError, days
 from tests.nights import nth_day
 from tests.samples import samples
 from tests.toy import ToyContract, features, toy, write_day
@@ -53,18 +53,21 @@ def test_no_training_day_or_label_reaches_a_judging_day(
     except HistoryError as error:
         assert f"the source has {counted(len(listed), 'day')}" in str(error)
         return
-    final = max(split.train) + spec.label_delay
-    assert final < min(split.holdout)
+    evening = max(day for day in listed if day < min(split.holdout))
+    assert max(split.train) + spec.label_delay <= evening
     assert max(split.refit) + spec.label_delay <= as_of
     assert split.refit[-1] == split.holdout[-1]
     assert {*split.train, *split.holdout, *split.refit} <= set(listed)
     assert min(split.refit) - spec.lookback >= listed[0]
     assert len(split.holdout) == holdout, "lengths count in days that exist"
-    open_labels = [d for d in listed if split.holdout[0] - days(delay) <= d < split.holdout[0]]
+    open_labels = [day for day in listed if evening - days(delay) < day <= evening]
     most = window.days - holdout - len(open_labels)
     assert len(split.train) <= len(split.refit) <= most
     for part in (split.train, split.holdout, split.refit):
         assert list(part) == sorted(set(part))
+
+
+OFFICE = Calendar(("mon", "tue", "wed", "thu", "fri"))
 
 
 def weekdays(count: int) -> list[date]:
@@ -82,6 +85,24 @@ def test_lengths_count_the_days_that_a_calendar_of_weekdays_has() -> None:
     assert split.train[-1] == listed[-21]
     assert len(split.train) + 5 + len(split.holdout) == 60, "five of the window's are too late"
     assert len(split.refit) == len(split.train)
+
+
+@pytest.mark.parametrize("delay", [0, 1, 2, 3, 7])
+@pytest.mark.parametrize("saturday", [False, True])
+def test_the_twin_has_the_labels_that_the_night_before_its_holdout_had(
+    delay: int, saturday: bool
+) -> None:
+    """After a weekend that is Friday's, also where a Saturday that is closed has rows."""
+    spec = dataclasses.replace(
+        toy, holdout=days(5), label_delay=days(delay), window=days(40), calendar=OFFICE
+    )
+    extra = [date(2026, 4, 25)] * saturday
+    listed = sorted([*weekdays(20), *extra])
+    for night in listed[-12:]:
+        split = split_days(spec, [day for day in listed if day <= night], night)
+        eve = OFFICE.last_open(split.holdout[0] - days(1))
+        then = split_days(spec, [day for day in listed if day <= eve], eve)
+        assert split.train[-1] == then.refit[-1] == max(d for d in listed if d <= eve - days(delay))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from tasks.features.cleaning import clean_days
 from tasks.features.examples import build_examples, day_and_history
 from tasks.features.scoring import answer_ahead, answer_day, history_of
 from tasks.problems import Classification, Recommendation
-from tasks.spec import ModelSpec, SpecError, days
+from tasks.spec import Calendar, ModelSpec, SpecError, days
 from tests.nights import nth_day
 from tests.samples import samples
 from tests.toy import make_day, toy
@@ -92,7 +93,7 @@ def test_labels_that_are_not_final_change_no_example_and_no_answer(
     rows = rows[~rows["day"].isin(pd.to_datetime([nth_day(n) for n in gaps - {number}]))]
     rows = rows.reset_index(drop=True)
     stamp = pd.Timestamp(day)
-    evening = stamp - pd.Timedelta(days=1)
+    evening = rows.loc[rows["day"] < stamp, "day"].max()
     open_ = (rows["day"] > evening - spec.label_delay) & (rows["day"] < stamp)
     other = rows.copy()
     new = st.lists(st.integers(0, 1), min_size=int(open_.sum()), max_size=int(open_.sum()))
@@ -122,6 +123,25 @@ def test_a_label_is_seen_from_the_day_on_that_a_night_may_learn_from_it(delay: i
     assert seen["seen"].notna().all()
     final = rows[rows["day"].isin(known)]
     np.testing.assert_array_equal(seen["bought"].dropna(), final["bought"])
+
+
+WEEK = ("mon", "tue", "wed", "thu", "fri")
+MONDAY = date(2026, 1, 12)
+
+
+@pytest.mark.parametrize("delay", [0, 1, 2, 3])
+@pytest.mark.parametrize("visits", ["never", "some"])
+def test_a_mondays_history_is_what_fridays_night_had(delay: int, visits: str) -> None:
+    """Also where a few rows come on the closed Saturday, which no night before Monday has."""
+    spec, friday = late_spec(delay, calendar=Calendar(WEEK)), MONDAY - days(3)
+    rows = clean_rows()
+    closed = rows["day"].dt.day_of_week >= (5 if visits == "never" else 6)
+    rows = rows[~closed].reset_index(drop=True)
+    seen = history_of(spec, rows, pd.Timestamp(MONDAY))
+    assert seen["day"].max() == pd.Timestamp(friday)
+    assert seen.loc[seen["bought"].notna(), "day"].max() == pd.Timestamp(friday - days(delay))
+    served = history_of(spec, rows[rows["day"] <= pd.Timestamp(friday)], pd.Timestamp(MONDAY))
+    pd.testing.assert_frame_equal(seen, served)
 
 
 def test_without_a_delay_the_history_is_what_it_is() -> None:

@@ -29,6 +29,7 @@ def split(listed: list[date], found: Any, delay: int = 0) -> Any:
         holdout=timedelta(days=found.holdout),
         label_delay=timedelta(days=delay),
         window=timedelta(days=found.window) if found.window else EXPANDING,
+        calendar=None,
     )
     return split_days(spec, listed, listed[-1])
 

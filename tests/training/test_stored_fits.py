@@ -41,7 +41,7 @@ def any_day(day: date) -> bool:
         (any_day, 7, EXPANDING, 30),
         (business_day, 0, days(60), 30),
         (weekday, 7, EXPANDING, 30),
-        (weekday, 1, days(60), 24),  # after a weekend one more day of the window is too late
+        (weekday, 1, days(60), 30),
     ],
 )
 def test_a_twin_is_the_model_shipped_before_its_holdout_and_is_still_in_the_store(
