@@ -20,7 +20,7 @@ from tasks.backtest.policies import HOUSE, POLICIES, Look, Policy
 from tasks.errors import WrongInputError
 from tasks.evaluation.evaluate import evaluate, evaluate_days
 from tasks.features import cleaning
-from tasks.features.examples import known_by_night, prepare_examples
+from tasks.features.examples import Ends, examples_at_night, known_by_night, prepare_examples
 from tasks.features.split import HistoryError, Split, split_days
 from tasks.promotion.contests import Contests, count_days, proofs
 from tasks.promotion.verdict import with_baselines
@@ -134,7 +134,7 @@ def prepare_nights(
         ContractError: Where a day breaks the contract as a whole.
     """
     refs: dict[date, frames.Ref] = {}
-    ends: dict[date, frames.Ref] = {}
+    ends: list[Ends] = []
     splits: list[Split] = []
     for done, night in enumerate([*nights, as_of], start=1):
         days = _days_of(spec, night, as_of)
@@ -150,8 +150,7 @@ def prepare_nights(
         wanted = [d for d in (*split.train, *split.holdout, *split.refit) if d in clean.refs]
         found, _ = prepare_examples(spec, days, clean.refs, sorted(set(wanted)))
         refs |= {day: ref for day, ref in found.items() if day not in refs}
-        last = [day for day in split.ends if day in refs and day not in ends]
-        ends |= known_by_night(spec, days, clean.refs, refs, last)
+        ends.append(known_by_night(spec, days, clean.refs, refs, split))
         splits.append(split)
         if tell:
             tell(done, len(nights) + 1)
@@ -161,18 +160,18 @@ def prepare_nights(
     def of(days: Sequence[date]) -> tuple[frames.Ref, ...]:
         return tuple(refs[day] for day in days if day in refs)
 
-    def at_night(days: Sequence[date]) -> tuple[frames.Ref, ...]:
-        return (*of(days[:-1]), *(ends.get(day, ref) for day in days[-1:] for ref in of([day])))
+    def at_night(days: Sequence[date], known: Ends) -> tuple[frames.Ref, ...]:
+        return tuple(examples_at_night(refs, known, [day for day in days if day in refs]))
 
     return [
         ReplayedNight(
             as_of=night,
-            training=at_night(split.train),
-            holdout=at_night(split.holdout),
-            matured=at_night(split.refit),
+            training=at_night(split.train, known_then),
+            holdout=at_night(split.holdout, known_then),
+            matured=at_night(split.refit, known_then),
             served=of([day for day in known if day > night][:every]),
         )
-        for night, split in zip(nights, splits, strict=False)
+        for night, split, known_then in zip(nights, splits, ends, strict=False)
     ]
 
 

@@ -32,7 +32,7 @@ def align(
     kept: pd.DataFrame,
     accepted: pd.DataFrame,
     said: pd.DataFrame,
-    newest: date | None = None,
+    nights: Mapping[date, date] | None = None,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Match the champion's predictions with tonight's examples.
 
@@ -48,7 +48,8 @@ def align(
         kept: The clean rows of the holdout they were made of.
         accepted: The raw rows both were made of.
         said: From ``ask_champion``.
-        newest: Last day of the holdout; None where all of its labels are known.
+        nights: Day of the holdout to the night up to which its labels count
+            (``features.examples.label_night``); None where all count.
 
     Returns:
         Examples to add (none for most problems), and the champion's score of each example, the
@@ -68,7 +69,7 @@ def align(
             "it predicts other classes or other quantiles than tonight's spec. Use another model "
             "name: a new name starts without a champion"
         )
-    place = _places(spec, kept, accepted, said, newest)
+    place = _places(spec, kept, accepted, said, nights)
     given = said[[name for name in columns if name in said]].reindex(
         columns=columns, fill_value=0.0
     )
@@ -108,14 +109,14 @@ def _places(
     kept: pd.DataFrame,
     accepted: pd.DataFrame,
     said: pd.DataFrame,
-    newest: date | None,
+    nights: Mapping[date, date] | None,
 ) -> np.ndarray:
     """Position in the champion's predictions of each of tonight's examples; -1 where none.
 
     Raises:
         AlignError: Where they can be told apart neither by their raw rows nor by their keys.
     """
-    is_example = labelled(spec, kept, newest)
+    is_example = labelled(spec, kept, nights or {})
     origin, why = _origins(spec, kept, accepted)
     if origin is not None and (said["row"] >= 0).all():
         return _position(said["row"].to_numpy(), origin[is_example])

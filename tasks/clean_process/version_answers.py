@@ -20,7 +20,7 @@ from tasks.errors import RegistryError, to_message
 from tasks.features import partitions, scoring
 from tasks.features.cleaning import clean_keys
 from tasks.features.contract import accept_rows
-from tasks.features.examples import labelled
+from tasks.features.examples import label_night, labelled
 from tasks.registry import packages, versions
 from tasks.registry.seals import SealError
 from tasks.spec.fingerprint import digest
@@ -102,13 +102,15 @@ def score_champion(
     ):
         said = ask_champion(champion, spec.whole.name, package, twin, accepted, held_out)
     kept = _kept_rows(spec, {day: fingerprints[day] for day in held_out})
-    more, scores = align(spec, holdout, kept, accepted, said, held_out[-1])
+    listed = list(fingerprints)
+    nights = label_night(spec, listed, held_out, listed[-1])
+    more, scores = align(spec, holdout, kept, accepted, said, nights)
     return more, scores[_own(spec, kept)] if isinstance(spec, PartitionSpec) else scores
 
 
 def _own(spec: PartitionSpec, kept: pd.DataFrame) -> np.ndarray:
     """Which examples of a fleet are of this partition: the rows it was made of, with a label."""
-    asked = kept[labelled(spec, kept)]
+    asked = kept[labelled(spec, kept, {})]
     texts = partitions.as_text(asked[str(spec.partition)])
     return (texts == spec.value).to_numpy(dtype=np.bool_)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -18,28 +19,43 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tasks.features.cleaning import Progress
+    from tasks.features.split import Split
     from tasks.spec.model_spec import ModelSpec
+
+
+Ends = Mapping[date, Mapping[date, frames.Ref]]
+"""From ``known_by_night``."""
 
 
 def example_keys(
     spec: ModelSpec, clean: Mapping[date, str], wanted: Sequence[date]
 ) -> dict[date, str]:
-    """Content address of each day's examples: the day and every day of its history."""
+    """Content address of each day's examples: the day and every day of its history.
+
+    Where labels have moments, also the nights whose hour they are compared with.
+    """
+    nights = label_nights(spec, list(clean), wanted)
     return {
         day: content_key(
-            "examples", clean[day], *(clean[past] for past in _history(spec, clean, day))
+            "examples",
+            clean[day],
+            *(clean[past] for past in _history(spec, clean, day)),
+            *map(str, nights.get(day, ())),
         )
         for day in wanted
     }
 
 
-def build_examples(spec: ModelSpec, day_rows: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+def build_examples(
+    spec: ModelSpec, day_rows: pd.DataFrame, history: pd.DataFrame, night: date | None = None
+) -> pd.DataFrame:
     """Features and target of one day; the features see only what was known before the day began.
 
     Args:
         spec: The model.
         day_rows: Clean rows of one day.
         history: From ``day_and_history``.
+        night: As-of date of the last night whose labels count; None for all labels.
 
     Returns:
         Examples: the columns of ``spec.features``, ``day`` and ``target``.
@@ -52,10 +68,50 @@ def build_examples(spec: ModelSpec, day_rows: pd.DataFrame, history: pd.DataFram
         raise ValueError(f"history of {day_rows['day'].iloc[0]:%Y-%m-%d} includes the day itself")
     requests = spec.problem.requests(day_rows, spec.known_ahead)
     made = spec.problem.label(scoring.make_features(spec, requests, history), day_rows)
-    if _label_moment(spec) is None:
+    if night is None or _label_moment(spec) is None:
         return made
-    known = labelled(spec, day_rows)[day_rows[spec.problem.target_column].notna()]
+    nights = {_day_of(day_rows): night} if len(day_rows) else {}
+    known = labelled(spec, day_rows, nights)[day_rows[spec.problem.target_column].notna()]
     return made if known.all() else made[known]
+
+
+def label_nights(
+    spec: ModelSpec, listed: Sequence[date], days: Sequence[date]
+) -> dict[date, tuple[date, date]]:
+    """As-of dates of the first night that may use a day's labels, and of the next one.
+
+    Args:
+        spec: The model.
+        listed: Every day of the source up to the as-of date, ascending.
+        days: Days.
+
+    Returns:
+        Of each day; none where ``late`` has no moment of the target.
+    """
+    if _label_moment(spec) is None or not days:
+        return {}
+    calendar = spec.calendar_of(listed)
+    nights = [day for day in listed if spec.calendar is None or calendar.is_open(day)]
+    last = max(days) + spec.label_delay
+    while len(nights) < 2 or nights[-2] < last:
+        nights.append(calendar.next_open(nights[-1] if nights else last))
+    places = {day: bisect_left(nights, day + spec.label_delay) for day in days}
+    return {day: (nights[at], nights[at + 1]) for day, at in places.items()}
+
+
+def label_night(
+    spec: ModelSpec, listed: Sequence[date], days: Sequence[date], evening: date
+) -> dict[date, date]:
+    """As-of date of the night up to which the labels of a day count, on the night of an evening.
+
+    Args:
+        spec: The model.
+        listed: Every day of the source up to the as-of date, ascending.
+        days: Days whose labels are final on that evening.
+        evening: Its as-of date.
+    """
+    nights = label_nights(spec, listed, days)
+    return {day: last if last <= evening else first for day, (first, last) in nights.items()}
 
 
 def known_by_night(
@@ -63,66 +119,109 @@ def known_by_night(
     fingerprints: Mapping[date, str],
     clean: Mapping[date, frames.Ref],
     refs: Mapping[date, frames.Ref],
-    days: Collection[date],
-) -> dict[date, frames.Ref]:
-    """Of some days the examples that the first night has that may use them.
+    split: Split,
+) -> Ends:
+    """The examples that training and holdout have where their night knew fewer labels.
 
-    Where ``late`` has the moment of the target, some labels come after that night: the examples of
-    these are left out, and are there from the next night on. Without it there are none of its own.
+    Where ``late`` has the moment of the target, some labels come after the first night that may
+    use them: its examples are without them, and those of the next night have them.
 
     Args:
         spec: The model.
         fingerprints: Every day of the source up to the as-of date with its fingerprint.
         clean: Those days' clean rows.
         refs: Examples, from ``prepare_examples``.
-        days: Days of these.
+        split: Days of training and holdout.
+
+    Returns:
+        Last day of each to its days with such examples.
     """
-    if not _label_moment(spec):
+    if _label_moment(spec) is None:
         return {}
-    keys = night_keys(example_keys(spec, clean_keys(spec, fingerprints), list(days)))
+    listed, ends = list(fingerprints), {}
+    for part, evening in split.evenings(spec, listed):
+        days = [day for day in part if day in refs]
+        nights = label_night(spec, listed, days, evening)
+        whole = label_nights(spec, listed, days)
+        waits = {day: night for day, night in nights.items() if night != whole[day][1]}
+        if waits:
+            ends[days[-1]] = _without_later(spec, fingerprints, clean, refs, waits)
+    return ends
+
+
+def _without_later(
+    spec: ModelSpec,
+    fingerprints: Mapping[date, str],
+    clean: Mapping[date, frames.Ref],
+    refs: Mapping[date, frames.Ref],
+    nights: Mapping[date, date],
+) -> dict[date, frames.Ref]:
+    """The examples of some days without labels that come after the night of each."""
+    keys = night_keys(spec, example_keys(spec, clean_keys(spec, fingerprints), list(nights)))
     found = frames.find_days("examples", list(keys.values()))
     made = {}
     for day, key in keys.items():
         if key not in found:
             rows, whole = frames.read_days([clean[day]]), frames.read_days([refs[day]])
-            known = labelled(spec, rows, newest=day)[labelled(spec, rows)]
+            every = label_nights(spec, list(fingerprints), [day])[day][1]
+            known = labelled(spec, rows, {day: nights[day]})[labelled(spec, rows, {day: every})]
             made[key] = whole[known].reset_index(drop=True)
     found |= frames.write_days("examples", made, by_content=True)
     return {day: found[key] for day, key in keys.items()}
 
 
-def night_keys(keys: Mapping[date, str]) -> dict[date, str]:
-    """Content address of the same days' examples as in ``known_by_night``."""
+def night_keys(spec: ModelSpec, keys: Mapping[date, str]) -> dict[date, str]:
+    """Content address of the same days' examples in ``known_by_night``; none without moments."""
+    if _label_moment(spec) is None:
+        return {}
     return {day: content_key("known by night", key) for day, key in keys.items()}
 
 
+def examples_at_night(
+    refs: Mapping[date, frames.Ref],
+    ends: Ends,
+    days: Sequence[date],
+) -> list[frames.Ref]:
+    """The examples of training or holdout as their night knew them.
+
+    Args:
+        refs: From ``prepare_examples``.
+        ends: From ``known_by_night``.
+        days: Days of one of the two.
+    """
+    known = ends.get(days[-1], {}) if days else {}
+    return [known.get(day, refs[day]) for day in days]
+
+
 def labelled(
-    spec: ModelSpec, rows: pd.DataFrame, newest: date | None = None
+    spec: ModelSpec, rows: pd.DataFrame, nights: Mapping[date, date]
 ) -> npt.NDArray[np.bool_]:
     """Which clean rows have a label that a night may learn from.
-
-    A label is used from the night on that is the first after its moment. One that comes later than
-    a whole night after ``label_delay`` is not used at all.
 
     Args:
         spec: The model.
         rows: Clean rows.
-        newest: The newest day whose labels are final, on the first night that may use it; None for
-            later nights.
+        nights: Day to the as-of date of the last night whose labels count (``label_night``); of
+            other days all count.
     """
     import numpy as np
     import pandas as pd
 
     known = rows[spec.problem.target_column].notna().to_numpy()
     moment = _label_moment(spec)
-    if moment is None or not len(rows):
+    if moment is None or not len(rows) or not nights:
         return known
-    first = rows["day"].iloc[0]
-    night = rows["day"] + (scoring.night_after(spec, first + spec.label_delay) - first)
-    later = (rows["day"] != pd.Timestamp(newest or "NaT")).astype("int64")
-    night += pd.to_timedelta(later, unit="D")
-    after = scoring.on_the_wall(spec, rows[moment]) > night
+    hours = {
+        pd.Timestamp(day): scoring.night_after(spec, pd.Timestamp(night))
+        for day, night in nights.items()
+    }
+    after = scoring.on_the_wall(spec, rows[moment]) > rows["day"].map(hours)
     return np.asarray(known & ~after.to_numpy())
+
+
+def _day_of(rows: pd.DataFrame) -> date:
+    found: date = rows["day"].iloc[0].date()
+    return found
 
 
 def _label_moment(spec: ModelSpec) -> str | None:
@@ -169,8 +268,10 @@ def prepare_examples(
         needed = sorted({past for day in new for past in (*_history(spec, clean, day), day)})
         rows = frames.read_days([clean[day] for day in needed])
         made = {}
+        nights = label_nights(spec, list(fingerprints), new)
         for done, day in enumerate(new, start=1):
-            made[keys[day]] = build_examples(spec, *day_and_history(spec, rows, day))
+            last = nights[day][1] if nights else None
+            made[keys[day]] = build_examples(spec, *day_and_history(spec, rows, day), last)
             if progress:
                 progress(done, len(new))
         try:

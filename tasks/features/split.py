@@ -38,10 +38,17 @@ class Split:
         """All of them, each once, ascending."""
         return tuple(sorted({*self.train, *self.holdout, *self.refit}))
 
-    @property
-    def ends(self) -> tuple[date, ...]:
-        """The last day of each: the newest one whose labels the night had that it ends with."""
-        return tuple(sorted({self.train[-1], self.holdout[-1], self.refit[-1]}))
+    def evenings(
+        self, spec: ModelSpec, listed: Sequence[date]
+    ) -> tuple[tuple[tuple[date, ...], date], ...]:
+        """Each of them with the as-of date of the night that had its labels.
+
+        Args:
+            spec: The model.
+            listed: Days of the source up to the as-of date, ascending.
+        """
+        eve = evening_before(spec, listed, self.holdout[0])
+        return (self.train, eve), (self.holdout, listed[-1]), (self.refit, listed[-1])
 
 
 class HistoryError(WrongInputError, ValueError):

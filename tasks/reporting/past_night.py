@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import NightlyError, RegistryError
 from tasks.features.cleaning import clean_keys
-from tasks.features.examples import example_keys, known_by_night
+from tasks.features.examples import Ends, example_keys, examples_at_night, known_by_night
 from tasks.features.split import split_days
 from tasks.predictions import publish
 from tasks.registry import versions
@@ -66,12 +66,11 @@ class PastNight:
     @cached_property
     def examples(self) -> pd.DataFrame:
         """Features, ``day`` and ``target``; ``part`` says ``train`` or ``holdout``."""
-        rows = frames.read_days(self._of(self._split.wanted))
-        parts = {
-            **dict.fromkeys(self._split.train, "train"),
-            **dict.fromkeys(self._split.holdout, "holdout"),
-        }
-        return rows.assign(part=rows["day"].dt.date.map(parts)).dropna(subset="part")
+        import pandas as pd
+
+        parts = {"train": self._split.train, "holdout": self._split.holdout}
+        made = [frames.read_days(self._of(days)).assign(part=part) for part, days in parts.items()]
+        return pd.concat(made, ignore_index=True)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -155,11 +154,13 @@ class PastNight:
         keys = example_keys(self.spec, self._clean_keys, self._split.wanted)
         return self._find("examples", keys)
 
+    @cached_property
+    def _ends(self) -> Ends:
+        return known_by_night(self.spec, self.days, self._clean_refs, self._examples, self._split)
+
     def _of(self, days: Sequence[date]) -> list[frames.Ref]:
-        """The examples of these days, as the night after the last one knew them."""
-        found, last = self._examples, days[-1:]
-        known = known_by_night(self.spec, self.days, self._clean_refs, found, last)
-        return [known.get(day, found[day]) for day in days]
+        """The examples of training or holdout, as their night knew them."""
+        return examples_at_night(self._examples, self._ends, days)
 
     def _find(self, kind: str, keys: Mapping[Any, str]) -> dict[Any, frames.Ref]:
         """What the store has under these keys; all of it has to be there."""

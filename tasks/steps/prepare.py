@@ -86,7 +86,7 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
     tell = tell_progress("features", "days")
     ahead = extract_ahead(spec, night.model, night.days, clean.refs, split.wanted)
     refs, new = prepare_examples(spec, night.days, clean.refs, split.wanted, tell)
-    ends = known_by_night(spec, night.days, clean.refs, refs, split.ends)
+    ends = known_by_night(spec, night.days, clean.refs, refs, split)
     new = tuple(ahead) or new
     training = frames.read_days([refs[day] for day in split.train], columns=["target"])
     if fault := spec.problem.training_fault(training):

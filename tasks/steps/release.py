@@ -191,7 +191,7 @@ def clean_up(night: Night) -> None:
     if spec.partition is not None:
         keep["parts"] = clean.values()
     made = example_keys(spec, clean, list(night.days))
-    keep["examples"] = [*made.values(), *night_keys(made).values()]
+    keep["examples"] = [*made.values(), *night_keys(spec, made).values()]
     try:
         files = cleanup.clean_up(keep, settings.store_bytes(), night.name, time.time())
         files += cleanup.remove_unused(settings.store_bytes(), time.time())

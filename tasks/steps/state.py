@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from tasks.features.examples import Ends, examples_at_night
 from tasks.features.split import Split
 from tasks.store import frames
 from tasks.training import fit
@@ -103,8 +104,8 @@ class Examples:
         done: When they were ready, in seconds since the epoch.
         left_out: The other recipes, which are not fitted tonight.
         drifted: Whether a column has drifted far, so that every recipe is fitted.
-        ends: Of the last days of training and holdout, where their night knew fewer labels, the
-            examples that it had.
+        ends: Where the night of training or holdout knew fewer labels, the examples that it had,
+            by the last day of the two.
     """
 
     refs: dict[date, frames.Ref]
@@ -115,13 +116,11 @@ class Examples:
     done: float
     left_out: Mapping[str, LeftOut] = field(default_factory=dict)
     drifted: bool = False
-    ends: Mapping[date, frames.Ref] = field(default_factory=dict)
+    ends: Ends = field(default_factory=dict)
 
     def of(self, days: tuple[date, ...]) -> list[frames.Ref]:
-        """References to the examples of these days, as the night after the last one knew them."""
-        return [
-            (self.ends if day == days[-1] else self.refs).get(day, self.refs[day]) for day in days
-        ]
+        """References to the examples of training or holdout, as their night knew them."""
+        return examples_at_night(self.refs, self.ends, days)
 
     def without(self, left_out: Mapping[str, LeftOut]) -> Examples:
         """The same, with these of the recipes left out."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import JudgementError
 from tasks.evaluation.evaluate import measure_once
+from tasks.features.examples import label_nights
 from tasks.problems.input_form import FormedEstimator, form_of, in_form
 from tasks.settings import home
 from tasks.spec.fingerprint import digest
@@ -287,14 +288,22 @@ def search(
 def split_inside(spec: ModelSpec, examples: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split the training days: earlier days to fit on, and the last days to score on.
 
+    The labels of the earlier days were all there when the last days began.
+
     Raises:
         FitError: Where there are too few days.
     """
+    import pandas as pd
+
     every = examples["day"].drop_duplicates().sort_values()
     count = max(1, min(spec.holdout.days, len(every) // 4))
     first = every.iloc[-count:].min()
-    final = every.iloc[: -count or None].max() - spec.label_delay
-    training = examples[examples["day"] <= final]
+    evening = every.iloc[:-count].max()
+    final = [stamp for stamp in every.iloc[:-count] if stamp <= evening - spec.label_delay]
+    listed = [stamp.date() for stamp in every]
+    nights = label_nights(spec, listed, [stamp.date() for stamp in final])
+    late = [day for day, (_, last) in nights.items() if pd.Timestamp(last) > evening]
+    training = examples[examples["day"].isin(final) & ~examples["day"].isin(pd.to_datetime(late))]
     if training.empty:
         raise fit.FitError(
             f"Model {spec.name}: {len(every)} training days are too few to search parameters on. "

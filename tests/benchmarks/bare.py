@@ -231,7 +231,8 @@ def known_by_night(spec: ModelSpec, rows: pd.DataFrame, examples: pd.DataFrame) 
     if (target := spec.problem.target_column) is not None:
         newest = examples["day"].iloc[-1]
         today = rows[rows["day"] == newest]
-        known = labelled(spec, today, newest.date())[today[target].notna()]
+        night = (newest + spec.label_delay).date()
+        known = labelled(spec, today, {newest.date(): night})[today[target].notna()]
         keep[examples["day"] == newest] = known
     return examples[keep].reset_index(drop=True)
 

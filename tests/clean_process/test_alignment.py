@@ -95,8 +95,8 @@ def test_a_label_that_comes_after_the_newest_night_is_no_example_for_the_champio
     hours = pd.to_timedelta([25, 25, 30, 25, 25, 30], unit="h")
     raw = rows().assign(paid=DAY + hours)
     known = HOLDOUT.iloc[[0, 2, 3]].reset_index(drop=True)
-    said, newest = answers(POSITIONS), DAY.date()
-    _, scores = alignment.align(spec, known, raw, raw, said, newest)
+    said, nights = answers(POSITIONS), {DAY.date(): DAY.date()}
+    _, scores = alignment.align(spec, known, raw, raw, said, nights)
     assert scores.tolist() == [0.0, 0.3, 0.4]
     assert alignment.align(spec, HOLDOUT, raw, raw, said)[1].tolist() == EXPECTED
 

@@ -18,6 +18,8 @@ from tasks.features.examples import (
     build_examples,
     day_and_history,
     known_by_night,
+    label_night,
+    label_nights,
     labelled,
     prepare_examples,
 )
@@ -31,7 +33,7 @@ from tasks.features.scoring import (
 )
 from tasks.features.split import Split
 from tasks.preflight.check import known_later, schedule_notes
-from tasks.spec import ModelSpec, SpecError, days
+from tasks.spec import Calendar, ModelSpec, SpecError, days
 from tests.features.test_late_labels import LAST, Sums, clean_rows, whatever_is_there
 from tests.nights import nth_day
 from tests.samples import samples
@@ -160,14 +162,44 @@ def test_a_label_that_comes_after_the_night_is_there_on_the_next() -> None:
     spec, rows = timed_spec(), timed_rows()
     day = nth_day(5)
     today = rows[rows["day"] == pd.Timestamp(day)]
-    assert labelled(spec, today, newest=day).tolist() == [True] * 5 + [False]
-    assert labelled(spec, today).all()
+    first, following = {day: day}, {day: nth_day(6)}
+    assert labelled(spec, today, first).tolist() == [True] * 5 + [False]
+    assert labelled(spec, today, following).all()
     much_later = today.assign(paid=today["paid"] + days(1))
-    assert labelled(spec, much_later).tolist() == [True] * 5 + [False]
-    waits = timed_spec(label_delay=days(1))
-    assert labelled(waits, much_later, newest=day).tolist() == [True] * 5 + [False]
-    assert len(build_examples(spec, *day_and_history(spec, rows, day))) == 6
-    assert labelled(toy, rows, newest=day).all()
+    assert labelled(spec, much_later, following).tolist() == [True] * 5 + [False]
+    assert labelled(spec, much_later, {}).all()
+    assert len(build_examples(spec, *day_and_history(spec, rows, day), nth_day(6))) == 6
+    assert len(build_examples(spec, *day_and_history(spec, rows, day), day)) == 5
+    assert labelled(toy, rows, first).all()
+
+
+@pytest.mark.parametrize("told", [None, Calendar(("mon", "tue", "wed", "thu", "fri"))])
+@pytest.mark.parametrize(
+    ("delay", "friday", "wednesday"),
+    [
+        (0, ("01-16", "01-19"), ("01-14", "01-15")),
+        (1, ("01-19", "01-20"), ("01-15", "01-16")),
+        (3, ("01-19", "01-20"), ("01-19", "01-20")),
+    ],
+)
+def test_the_nights_that_may_use_a_label_are_those_that_there_are(
+    told: Calendar | None, delay: int, friday: Any, wednesday: Any
+) -> None:
+    """After a closed weekend the first night may be Monday's, of three days at once."""
+    spec = timed_spec(label_delay=days(delay), calendar=told)
+    every = [date(2025, 12, 1) + days(number) for number in range(47)]
+    listed = [day for day in every if day.weekday() < 5]
+    asked = [date(2026, 1, 14), date(2026, 1, 16)]
+
+    def shown(found: dict[date, tuple[date, date]]) -> list[Any]:
+        return [tuple(f"{night:%m-%d}" for night in found[day]) for day in asked]
+
+    assert shown(label_nights(spec, listed, asked)) == [wednesday, friday]
+    monday = date(2026, 1, 19)
+    missed = label_nights(timed_spec(calendar=told), [*listed, monday + days(1)], asked[1:])
+    assert missed == {asked[1]: (asked[1], monday + days(1))}
+    assert label_night(spec, [*listed, monday], [asked[1]], monday) == {asked[1]: monday}
+    assert label_nights(toy, listed, asked) == {}
 
 
 def test_training_and_holdout_end_with_what_their_night_knew(tmp_path: Any, home: Any) -> None:
@@ -190,14 +222,14 @@ def test_training_and_holdout_end_with_what_their_night_knew(tmp_path: Any, home
     made = clean_days(spec, listed)
     split = Split(tuple(map(nth_day, (5,))), tuple(map(nth_day, (6, 7))), (nth_day(7),))
     refs, _ = prepare_examples(spec, listed, made.refs, split.wanted)
-    ends = known_by_night(spec, listed, made.refs, refs, split.ends)
-    assert {day: (refs[day].rows, ref.rows) for day, ref in ends.items()} == {
-        nth_day(5): (6, 5),
-        nth_day(7): (6, 5),
-    }
-    again = known_by_night(spec, listed, made.refs, refs, split.ends)
+    ends = known_by_night(spec, listed, made.refs, refs, split)
+    assert {
+        last: {day: (refs[day].rows, ref.rows) for day, ref in known.items()}
+        for last, known in ends.items()
+    } == {day: {day: (6, 5)} for day in (nth_day(5), nth_day(7))}
+    again = known_by_night(spec, listed, made.refs, refs, split)
     assert again == ends
-    assert known_by_night(toy, listed, made.refs, refs, split.ends) == {}
+    assert known_by_night(toy, listed, made.refs, refs, split) == {}
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,10 @@ def test_the_search_judges_later_days_by_earlier_ones_with_final_labels(tmp_path
     learned, judged = tuning.split_inside(spec, closed)
     assert judged["day"].min().date() == nth_day(11)
     assert learned["day"].max().date() == nth_day(6), "as the night of day 8 had them"
+    timed = dataclasses.replace(spec, late={"bought": "paid"})
+    learned, judged = tuning.split_inside(timed, rows)
+    assert judged["day"].min().date() == nth_day(10)
+    assert learned["day"].max().date() == nth_day(6), "the night of day 9 had some labels of day 7"
     with pytest.raises(fit.FitError, match="2 training days are too few to search"):
         tuning.split_inside(spec, rows[rows["day"] <= pd.Timestamp(nth_day(2))])
 
