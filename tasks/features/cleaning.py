@@ -221,12 +221,30 @@ def check_named_columns(
                 f"{few(sorted(columns), NAMED_COLUMNS)}."
             )
     for moment in filter(None, late_columns(spec)):
-        kinds = [str(rows[moment].dtype) if moment in rows else "no column" for rows in made]
-        if wrong := [kind for kind in kinds if not kind.startswith("datetime64")]:
+        if wrong := [fault for rows in made if (fault := _moment_fault(moment, rows))]:
             raise SpecError(
-                f"Model {spec.name}: late: found {wrong[0]} for the moments {moment!r}, expected a "
-                "clean column of dates with times. Return it from clean."
+                f"Model {spec.name}: late: found {wrong[0]}, expected a clean column of dates with "
+                "times, all with a time zone or all without. Return it from clean."
             )
+
+
+def _moment_fault(moment: str, rows: pd.DataFrame) -> str | None:
+    """What is wrong with a day's column of moments, with the first such row."""
+    if moment not in rows:
+        return f"no column for the moments {moment!r}"
+    values = rows[moment]
+    if str(values.dtype).startswith("datetime64"):
+        return None
+    said = f"{values.dtype} for the moments {moment!r}"
+    known = values.dropna()
+    if known.empty:
+        return said
+    zones = known.map(lambda value: getattr(value, "tzinfo", None) is None)
+    odd = known[zones != zones.iloc[0]] if values.dtype == object else known
+    row = odd.index[0] if len(odd) else known.index[0]
+    return (
+        f"{said}, {known.loc[[row]].tolist()[0]!r} in row {row} of {rows['day'].iloc[0]:%Y-%m-%d}"
+    )
 
 
 def refusals(spec: ModelSpec, accepted: Accepted) -> dict[date, str]:

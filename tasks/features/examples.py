@@ -211,12 +211,11 @@ def labelled(
     moment = _label_moment(spec)
     if moment is None or not len(rows) or not nights:
         return known
-    hours = {
-        pd.Timestamp(day): scoring.night_after(spec, pd.Timestamp(night))
-        for day, night in nights.items()
-    }
-    after = scoring.on_the_wall(spec, rows[moment]) > rows["day"].map(hours)
-    return np.asarray(known & ~after.to_numpy())
+    for day, last in nights.items():
+        night = scoring.night_after(spec, pd.Timestamp(last))
+        own = (rows["day"] == pd.Timestamp(day)).to_numpy()
+        known = known & ~(own & scoring.comes_after(spec, rows[moment], night))
+    return np.asarray(known)
 
 
 def _day_of(rows: pd.DataFrame) -> date:

@@ -436,14 +436,44 @@ def hide_after(spec: Any, rows: Any, night: Any) -> Any:
     for moment, names in late_columns(spec).items():
         if moment is None or moment not in rows:
             continue
-        times = on_the_wall(spec, rows[moment]).to_numpy()
-        after = np.flatnonzero(times > night.to_datetime64())
+        after = np.flatnonzero(comes_after(spec, rows[moment], night))
         hidden |= {
             name: _without(rows[name], after)
             for name in names
             if name in rows and (len(after) or _is_whole(rows[name]))
         }
     return rows.assign(**hidden) if hidden else rows
+
+
+def comes_after(spec: Any, moments: Any, night: Any) -> Any:
+    """Which moments come after the night; a missing one does not.
+
+    A night at an hour that happens twice, as the clock is put back, runs the first time, and a
+    moment without a time zone in that hour is taken for the second. A night at an hour that is
+    left out runs as the clock goes on.
+
+    Args:
+        spec: The model.
+        moments: With a time zone, or as wall-clock time of the model's.
+        night: As wall-clock time of the model's time zone.
+
+    Returns:
+        Flags, shape (moments,).
+    """
+    import numpy as np
+
+    def localized(first: bool) -> Any:
+        return night.tz_localize(spec.timezone, ambiguous=first, nonexistent="shift_forward")
+
+    begins = localized(first=True)
+    if getattr(moments.dtype, "tz", None) is None:
+        if begins == localized(first=False):
+            return (moments > night).to_numpy()
+        second = np.zeros(len(moments), dtype=bool)
+        moments = moments.dt.tz_localize(
+            spec.timezone, ambiguous=second, nonexistent="shift_forward"
+        )
+    return (moments > begins).to_numpy()
 
 
 def on_the_wall(spec: Any, moments: Any) -> Any:

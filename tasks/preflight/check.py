@@ -20,12 +20,12 @@ from tasks.features.partitions import as_text
 from tasks.features.scoring import (
     clean_requests,
     clean_rows,
+    comes_after,
     days_before,
     hide_unknown,
     inputs_from,
     late_columns,
     night_after,
-    on_the_wall,
 )
 from tasks.features.split import HistoryError, most_training_days, split_days, without_strays
 from tasks.preflight.file_reads import noted, unknown
@@ -438,7 +438,7 @@ def known_later(spec: ModelSpec, rows: pd.DataFrame) -> tuple[tuple[str, ...], t
     today, night = rows[rows["day"] == newest], night_after(spec, newest)
     lines, notes = [], []
     for name in today.select_dtypes(["datetime", "datetimetz"]).columns.drop("day"):
-        after = int((on_the_wall(spec, today[name]) > night).sum())
+        after = int(comes_after(spec, today[name], night).sum())
         said = (
             f"{name}: {after:,} of {len(today):,} rows of {newest:%Y-%m-%d} are after {night:%H:%M}"
         )

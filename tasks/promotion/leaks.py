@@ -14,6 +14,7 @@ from tasks.features.contract import accept_rows
 from tasks.features.scoring import (
     clean_day,
     clean_rows,
+    comes_after,
     days_before,
     follow_rows,
     hide_after,
@@ -287,7 +288,7 @@ def _followed_hours(spec: ModelSpec, accepted: pd.DataFrame, tested: date) -> st
             if name in made or (made & {*columns} and name not in spec.late)
         ]
         for hour in dict.fromkeys([*when.quantile(HOURS, interpolation="lower"), night]):
-            late = places[(when > hour).to_numpy()]
+            late = places[comes_after(spec, old[moment], hour)]
             if not len(late) or not made_of:
                 continue
             new = clean_day(spec, _with_others(today, made_of, late))

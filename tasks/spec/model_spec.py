@@ -110,9 +110,10 @@ class ModelSpec:
             the history until then. Named in a tuple, they are final with the label, such as a
             refund. In a dict each has the clean column of the moment from which it is known,
             ``{"delay": "landed"}``, or None for with the label; the target may be among them.
-            Moments without a time zone are in ``timezone``. Each night has what was known at its
-            own hour, in training too. A label that comes after it is used from the next night on;
-            one that comes after that as well is not used: then ``label_delay`` is too short.
+            Moments without a time zone are in ``timezone``; a value without a moment is known with
+            its day. Each night has what was known at its own hour, in training too. A label that
+            comes after it is used from the next night on; one that comes after that as well is not
+            used: then ``label_delay`` is too short.
         night_start: Time of day, ``HH:MM`` in ``timezone``, at which the schedule starts the night;
             None for the end of the day. It is what the moments of ``late`` are compared with.
         skip: Days to leave out, such as a day that cannot be repaired. A night of such a day uses

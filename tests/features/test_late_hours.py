@@ -26,6 +26,7 @@ from tasks.features.examples import (
 from tasks.features.scoring import (
     answer_ahead,
     answer_day,
+    comes_after,
     hide_after,
     history_of,
     late_columns,
@@ -151,6 +152,33 @@ def test_moments_with_a_time_zone_are_those_of_the_model() -> None:
     )
 
 
+BERLIN = "Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    ("night", "moments", "zone", "after"),
+    [
+        # the hour from 02:00 happens twice on 2026-10-25: the night runs the first time
+        ("2026-10-25 02:30", ["2026-10-25 00:20", "2026-10-25 01:10"], "UTC", [False, True]),
+        ("2026-10-25 03:30", ["2026-10-25 00:20", "2026-10-25 02:40"], "UTC", [False, True]),
+        ("2026-10-25 02:30", ["2026-10-25 01:50", "2026-10-25 02:10"], None, [False, True]),
+        ("2026-10-25 03:30", ["2026-10-25 02:59", "2026-10-25 03:31"], None, [False, True]),
+        # it is left out on 2026-03-29: the night runs at 03:00
+        ("2026-03-29 02:30", ["2026-03-29 00:50", "2026-03-29 01:10"], "UTC", [False, True]),
+        ("2026-03-29 02:30", ["2026-03-29 02:10", "2026-03-29 03:10"], None, [False, True]),
+        ("2026-03-29 03:30", ["2026-03-29 02:59", "2026-03-29 03:31"], None, [False, True]),
+        ("2026-06-01 03:30", ["NaT", "2026-06-01 03:31"], None, [False, True]),
+        ("2026-06-01 03:30", ["NaT", "2026-06-01 01:31"], "UTC", [False, True]),
+    ],
+)
+def test_a_moment_in_an_hour_that_happens_twice_or_never(
+    night: str, moments: list[str], zone: str | None, after: list[bool]
+) -> None:
+    spec = timed_spec(timezone=BERLIN, source=SOURCE)
+    when = pd.Series(pd.to_datetime(moments)).dt.tz_localize(zone)
+    assert comes_after(spec, when, pd.Timestamp(night)).tolist() == after
+
+
 def test_a_spec_of_an_earlier_release_has_no_moments() -> None:
     old = SimpleNamespace(late=("refund",), known_ahead=(), source=SimpleNamespace())
     rows = timed_rows()
@@ -253,8 +281,19 @@ def test_what_late_and_the_hour_may_be(changes: dict[str, Any], message: str) ->
 def test_moments_are_times() -> None:
     rows = timed_rows()
     check_named_columns(timed_spec(), rows, [rows])
-    with pytest.raises(SpecError, match="late: found float64 for the moments 'paid'"):
-        check_named_columns(timed_spec(), rows, [rows.assign(paid=1.0)])
+    zoned = rows["paid"].dt.tz_localize("UTC")
+    texts = rows["paid"].astype("str")
+    for wrong, said in (
+        (1767331800.5, "float64 for the moments 'paid', 1767331800.5 in row 0 of 2026-01-01"),
+        (texts, "str for the moments 'paid', '2026-01-01 23:00:00' in row 0 of 2026-01-01"),
+        (
+            [*rows["paid"][:3], *zoned[3:]],
+            r"object for the moments 'paid', Timestamp\('2026-01-02 02:00:00.*UTC'\) in row 3 of",
+        ),
+        (None, "object for the moments 'paid', expected a clean column of dates with times, all"),
+    ):
+        with pytest.raises(SpecError, match=f"late: found {said}"):
+            check_named_columns(timed_spec(), rows, [rows.assign(paid=wrong)])
     with pytest.raises(SpecError, match="late: found no column for the moments 'paid'"):
         check_named_columns(timed_spec(), rows, [rows.drop(columns="paid")])
 
