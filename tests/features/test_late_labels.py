@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,27 @@ def test_a_mondays_history_is_what_fridays_night_had(delay: int, visits: str) ->
     assert seen.loc[seen["bought"].notna(), "day"].max() == pd.Timestamp(friday - days(delay))
     served = history_of(spec, rows[rows["day"] <= pd.Timestamp(friday)], pd.Timestamp(MONDAY))
     pd.testing.assert_frame_equal(seen, served)
+
+
+@pytest.mark.parametrize("delay", [1, 2, 3])
+def test_what_a_night_predicted_from_is_what_later_nights_learn_from(delay: int) -> None:
+    """Weekends are closed, and labels change as long as they are not final."""
+    final = clean_rows()
+    final = final[final["day"].dt.day_of_week < 5].reset_index(drop=True)
+    spec = late_spec(delay, whatever_is_there, calendar=Calendar(WEEK))
+    opened = list(final["day"].drop_duplicates())[3:]
+    for evening, day in pairwise(opened):
+        seen = final[final["day"] <= evening]
+        open_ = seen["day"] > evening - spec.label_delay
+        seen = seen.assign(
+            bought=seen["bought"].where(~open_, 1 - seen["bought"]),
+            refund=seen["refund"].where(~open_, -1.0),
+        )
+        named = final.loc[final["day"] == day, ["number", "size", "shop"]]
+        _, served = answer_ahead(spec, Sums(), seen, named.reset_index(drop=True), day, 99)
+        learned = build_examples(spec, *day_and_history(spec, final, day.date()))
+        inputs = spec.problem.inputs(learned)
+        pd.testing.assert_frame_equal(served[list(inputs)], inputs)
 
 
 def test_without_a_delay_the_history_is_what_it_is() -> None:
