@@ -20,8 +20,8 @@ from tasks.backtest.policies import HOUSE, POLICIES, Look, Policy
 from tasks.errors import WrongInputError
 from tasks.evaluation.evaluate import evaluate, evaluate_days
 from tasks.features import cleaning
-from tasks.features.examples import Ends, examples_at_night, known_by_night, prepare_examples
-from tasks.features.split import HistoryError, Split, split_days
+from tasks.features.examples import examples_at_night, known_by_night, prepare_examples
+from tasks.features.split import HistoryError, split_days
 from tasks.promotion.contests import Contests, count_days, proofs
 from tasks.promotion.verdict import with_baselines
 from tasks.shown import counted
@@ -134,8 +134,7 @@ def prepare_nights(
         ContractError: Where a day breaks the contract as a whole.
     """
     refs: dict[date, frames.Ref] = {}
-    ends: list[Ends] = []
-    splits: list[Split] = []
+    parts: list[list[tuple[frames.Ref, ...]]] = []
     for done, night in enumerate([*nights, as_of], start=1):
         days = _days_of(spec, night, as_of)
         try:
@@ -149,9 +148,12 @@ def prepare_nights(
         days = {day: mark for day, mark in days.items() if day in clean.refs}
         wanted = [d for d in (*split.train, *split.holdout, *split.refit) if d in clean.refs]
         found, _ = prepare_examples(spec, days, clean.refs, sorted(set(wanted)))
-        refs |= {day: ref for day, ref in found.items() if day not in refs}
-        ends.append(known_by_night(spec, days, clean.refs, refs, split))
-        splits.append(split)
+        refs |= found
+        ends = known_by_night(spec, days, clean.refs, found, split)
+        kept = (
+            [d for d in part if d in found] for part in (split.train, split.holdout, split.refit)
+        )
+        parts.append([tuple(examples_at_night(found, ends, part)) for part in kept])
         if tell:
             tell(done, len(nights) + 1)
 
@@ -160,18 +162,15 @@ def prepare_nights(
     def of(days: Sequence[date]) -> tuple[frames.Ref, ...]:
         return tuple(refs[day] for day in days if day in refs)
 
-    def at_night(days: Sequence[date], known: Ends) -> tuple[frames.Ref, ...]:
-        return tuple(examples_at_night(refs, known, [day for day in days if day in refs]))
-
     return [
         ReplayedNight(
             as_of=night,
-            training=at_night(split.train, known_then),
-            holdout=at_night(split.holdout, known_then),
-            matured=at_night(split.refit, known_then),
+            training=training,
+            holdout=holdout,
+            matured=matured,
             served=of([day for day in known if day > night][:every]),
         )
-        for night, split, known_then in zip(nights, splits, ends, strict=False)
+        for night, (training, holdout, matured) in zip(nights, parts, strict=False)
     ]
 
 

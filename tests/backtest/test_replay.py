@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tasks.backtest import replay
@@ -62,6 +63,30 @@ def test_a_replayed_night_knows_nothing_of_later_days(
         assert days_of(night.served) == [
             night.as_of + timedelta(days=ahead) for ahead in range(1, every + 1)
         ]
+
+
+def test_a_replayed_night_has_the_labels_of_its_hour_also_after_a_day_left_out(
+    spec: ModelSpec,
+) -> None:
+    """Labels come 12 to 71 hours after their day began."""
+
+    def clean(rows: pd.DataFrame) -> pd.DataFrame:
+        hours = pd.to_timedelta(12 + np.arange(len(rows)) % 60, unit="h")
+        return rows.assign(paid=rows["day"] + hours)
+
+    left_out = nth_day(DAYS - 5)
+    spec = replace(
+        spec, clean=clean, late={"bought": "paid"}, skip=(left_out,),
+        features=lambda day, _: day[["size"]],
+    )  # fmt: skip
+    for night in replayed(spec):
+        for day in days_of(night.matured)[-4:]:
+            following = day + timedelta(days=1 + (day + timedelta(days=1) == left_out))
+            until = following if following <= night.as_of else day
+            hours = 24 * (1 + (until - day).days)
+            known = np.count_nonzero(12 + np.arange(200) % 60 <= hours)
+            rows = frames.read_days(night.matured)
+            assert (rows["day"].dt.date == day).sum() == known, (night.as_of, day)
 
 
 def test_the_days_served_follow_each_other_without_a_gap(spec: ModelSpec) -> None:
