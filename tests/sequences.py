@@ -33,7 +33,7 @@ from tasks.spec import loading
 from tasks.steps.ending import outcome_of
 from tasks.store import changes, files, mirror, records, state_database
 from tests.inline import without_engine
-from tests.nights import champion_of, nth_day, run_night, versions_of, write_model, write_more
+from tests.nights import champion_of, nth_day, run_night, versions_of, write_model
 from tests.toy import write_day
 
 FIRST_NIGHT = 30
@@ -84,6 +84,7 @@ class Nights(RuleBasedStateMachine):
     """One model from its first night on; each rule is something that happens to it."""
 
     empty_registry: ClassVar[Path]
+    asked: ClassVar[pd.DataFrame] = ASKED
     settings_of: ClassVar[Callable[[Path], Mapping[str, str]]]
     machines: ClassVar[Sequence[str]]
     finished: ClassVar[Callable[[Reached], None]]
@@ -107,7 +108,7 @@ class Nights(RuleBasedStateMachine):
         patch.delenv("MLFLOW_REGISTRY_URI", raising=False)
         (self.place / "home").mkdir()
         shutil.copyfile(self.empty_registry, self.place / "home" / "mlflow.db")
-        write_more(self.place / "days", 1, FIRST_NIGHT)
+        self.write(1, FIRST_NIGHT)
         self.day = FIRST_NIGHT
         self.recipe = "good"
         self.withdrawn: set[str] = set()
@@ -145,14 +146,28 @@ class Nights(RuleBasedStateMachine):
             ("LogisticRegression(),", f"{estimator},"),
             ("gate=Gate(", f"{patience}{gate}"),
             ("import Gate, ModelSpec,", "import Gate, ModelSpec, Revert,"),
+            *self.more_changes(),
         )
         self.model = write_model(self.place / "toy.py", self.place / "days", *ONE_RECIPE, *changes)
         forget_models()
 
+    def more_changes(self) -> Sequence[tuple[str, str]]:
+        """What else differs in the model's file from the toy's."""
+        return ()
+
+    def on(self, number: int) -> date:
+        """The day of this number on which there is business."""
+        return nth_day(number)
+
+    def write(self, first: int, last: int, rows: int = 200) -> None:
+        """Write days of these numbers."""
+        for number in range(first, last + 1):
+            write_day(self.place / "days", self.on(number), rows)
+
     def run(self) -> dict[str, Any]:
         """A night as of the newest day, and what must be so of its promotion."""
         before = champion_of()
-        report = run_night(self.model, nth_day(self.day))
+        report = run_night(self.model, self.on(self.day))
         after = champion_of()
         self.ended = self.shown = self.settled = True
         if report.get("reverted"):
@@ -160,7 +175,7 @@ class Nights(RuleBasedStateMachine):
             self.withdrawn.add(before)
             self.note("revert")
         if report["verdict"] == "PROMOTED":
-            night = (nth_day(self.day), self.recipe, self.revision)
+            night = (self.on(self.day), self.recipe, self.revision)
             assert after is not None
             assert self.made.setdefault(night, after) == after, "a second promotion of one date"
         elif not report.get("reverted"):
@@ -203,28 +218,28 @@ class Nights(RuleBasedStateMachine):
     def night(self, missed: int) -> None:
         """The next night; some nights before it may have been missed."""
         first, self.day = self.day + 1, self.day + 1 + missed
-        write_more(self.place / "days", first, self.day)
+        self.write(first, self.day)
         self.run()
 
     def night_after_a_missing_day(self) -> None:
         """The day before is not there; it comes later, or never."""
         self.absent.append(self.day + 1)
         self.day += 2
-        write_more(self.place / "days", self.day, self.day)
+        self.write(self.day, self.day)
         self.run()
 
     def late_data(self, back: int) -> None:
         """A day that was missing comes, or an earlier one comes again with more rows."""
         missing = self.absent.pop() if self.absent else None
         day = missing or self.day - back
-        write_day(self.place / "days", nth_day(day), rows=200 if missing else 230)
+        self.write(day, day, rows=200 if missing else 230)
         self.revision += 1
         self.run()
 
     def night_of_another_home(self) -> None:
         """Another machine runs the next night on the same registry, with a state of its own."""
         self.day += 1
-        write_more(self.place / "days", self.day, self.day)
+        self.write(self.day, self.day)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("NIGHTLY_HOME", str(self.place / "other"))
             self.run()
@@ -236,7 +251,7 @@ class Nights(RuleBasedStateMachine):
     def night_without_data(self) -> None:
         """It changes nothing, but shows the champion where the app reads another version."""
         before, champion, missed = self.kept(), champion_of(), not (self.ended and self.shown)
-        assert self.verdict(nth_day(self.day + 1)) == "HELD"
+        assert self.verdict(self.on(self.day + 1)) == "HELD"
         assert champion_of() == champion
         assert missed or self.kept() == before
         self.shown = True
@@ -259,11 +274,11 @@ class Nights(RuleBasedStateMachine):
 
         before = champion_of()
         assert before is not None
-        for place, day in enumerate(comparable_days(nth_day(self.day))):
+        for place, day in enumerate(comparable_days(self.on(self.day))):
             ours, theirs = ({METRIC: level} for level in (0.6 + place % 2 / 1000, 0.8))
             bad = {"metrics": ours, "previous": theirs, "anchor": theirs}
             files.write_json(live_days.live_folder("toy") / f"{day['day']}.json", day | bad)
-        config = RetrainConfig(model=str(self.model), as_of=nth_day(self.day))
+        config = RetrainConfig(model=str(self.model), as_of=self.on(self.day))
         if outcome_of(monitor(config, return_state=True)) == "REVERTED":
             self.withdrawn.add(before)
             self.note("revert")
@@ -288,7 +303,7 @@ class Nights(RuleBasedStateMachine):
         import mlflow
 
         self.day += 1
-        write_more(self.place / "days", self.day, self.day)
+        self.write(self.day, self.day)
         left = [write]
 
         def killing(call: Any) -> Any:
@@ -366,7 +381,7 @@ class Nights(RuleBasedStateMachine):
         if champion_of() is None:
             return
         mlflow.set_tracking_uri(settings.tracking_uri())
-        found = mlflow.pyfunc.load_model("models:/toy@champion").predict(ASKED)
+        found = mlflow.pyfunc.load_model("models:/toy@champion").predict(self.asked)
         assert np.isfinite(np.asarray(found)).all()
 
     @invariant()
@@ -426,7 +441,7 @@ class Nights(RuleBasedStateMachine):
             if file.is_file()
         }
         found |= {
-            f"report {report['as_of']}": report for report in past_reports("toy", nth_day(self.day))
+            f"report {report['as_of']}": report for report in past_reports("toy", self.on(self.day))
         }
         found["aliases"] = client.get_registered_model("toy").aliases
         found["versions"] = [dict(v.tags) for v in client.search_model_versions("name = 'toy'")]
@@ -452,7 +467,7 @@ def is_held(machine: Nights) -> bool:
     from tasks.registry import client, holds
 
     found = holds.read_holds(client.open_registry(), "toy")
-    return any(hold.until >= nth_day(machine.day) for hold in found)
+    return any(hold.until >= machine.on(machine.day) for hold in found)
 
 
 def previous_of() -> str | None:
@@ -496,7 +511,7 @@ HAPPENS: dict[str, tuple[Callable[[Nights], bool], Asked]] = {
     "night_after_a_missing_day": (lambda _: True, {}),
     "night_that_asks": (lambda _: True, {}),
     "live_days_turn_bad": (
-        lambda machine: machine.ended and bool(comparable_days(nth_day(machine.day))),
+        lambda machine: machine.ended and bool(comparable_days(machine.on(machine.day))),
         {},
     ),
     "night_of_another_home": (lambda machine: machine.ended, {}),
@@ -517,7 +532,8 @@ FOLLOWS = ("revert", "approval", "refusal", "retention")
 
 def reached(counted: Counter[str], sequences: Counter[str]) -> Reached:
     """How often each thing happened, and in how many sequences."""
-    return {name: (counted[name], sequences[name]) for name in (*HAPPENS, *FOLLOWS)}
+    names = dict.fromkeys((*HAPPENS, *FOLLOWS, *sorted(counted)))
+    return {name: (counted[name], sequences[name]) for name in names}
 
 
 def run_sequences(
@@ -528,6 +544,7 @@ def run_sequences(
     finished: Callable[[Reached], None] = lambda _: None,
     settings_of: Callable[[Path], Mapping[str, str]] = lambda _: {},
     machines: Sequence[str] = ("home",),
+    nights: type[Nights] = Nights,
 ) -> None:
     """Run ``count`` sequences of up to ``steps`` steps each.
 
@@ -539,6 +556,7 @@ def run_sequences(
         finished: Called after each sequence with what happened so far.
         settings_of: Variables of the environment, of the folder of a sequence.
         machines: State directories in that folder; several need a state that they share.
+        nights: What happens, and to which model.
     """
     import hypothesis
     from hypothesis.stateful import run_state_machine_as_test
@@ -546,7 +564,7 @@ def run_sequences(
     counted, sequences = Counter[str](), Counter[str]()
     machine = type(
         "Sequences",
-        (Nights,),
+        (nights,),
         {
             "empty_registry": empty_registry,
             "finished": staticmethod(finished),

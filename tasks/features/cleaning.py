@@ -242,9 +242,9 @@ def _moment_fault(moment: str, rows: pd.DataFrame) -> str | None:
     zones = known.map(lambda value: getattr(value, "tzinfo", None) is None)
     odd = known[zones != zones.iloc[0]] if values.dtype == object else known
     row = odd.index[0] if len(odd) else known.index[0]
-    return (
-        f"{said}, {known.loc[[row]].tolist()[0]!r} in row {row} of {rows['day'].iloc[0]:%Y-%m-%d}"
-    )
+    day = rows.loc[row, "day"]
+    place = rows.index[rows["day"] == day].get_loc(row)
+    return f"{said}, {known.loc[[row]].tolist()[0]!r} in row {place} of {day:%Y-%m-%d}"
 
 
 def refusals(spec: ModelSpec, accepted: Accepted) -> dict[date, str]:
