@@ -15,7 +15,12 @@ from tasks.errors import SpecError
 from tasks.features import cleaning
 from tasks.features.as_of import day_start_of, last_complete_day, reasons_to_hold
 from tasks.features.contract import ContractError, accept_rows, as_declared, repeated
-from tasks.features.examples import build_examples, day_and_history
+from tasks.features.examples import (
+    build_examples,
+    day_and_history,
+    label_nights,
+    labelled,
+)
 from tasks.features.partitions import as_text
 from tasks.features.scoring import (
     clean_requests,
@@ -417,9 +422,8 @@ def _clean(spec: ModelSpec, accepted: Accepted) -> tuple[pd.DataFrame | None, Pa
             ),
         )
     lines, notes = known_later(spec, rows)
-    return rows, Part(
-        "Clean" if lines else "", lines, notes=(*_other_days(spec, accepted, rows), *notes)
-    )
+    notes = (*_other_days(spec, accepted, rows), *notes, *never_used(spec, rows))
+    return rows, Part("Clean" if lines else "", lines, notes=notes)
 
 
 def known_later(spec: ModelSpec, rows: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -450,6 +454,33 @@ def known_later(spec: ModelSpec, rows: pd.DataFrame) -> tuple[tuple[str, ...], t
                 f"then, say so with late={{'other_column': '{name}'}}."
             )
     return tuple(lines), tuple(notes)
+
+
+def never_used(spec: ModelSpec, rows: pd.DataFrame) -> tuple[str, ...]:
+    """That labels come so late that no night uses them, where ``late`` has their moment.
+
+    Args:
+        spec: The model.
+        rows: Clean rows ascending by ``day``.
+    """
+    import pandas as pd
+
+    listed = [stamp.date() for stamp in rows["day"].drop_duplicates()]
+    nights = {day: last for day, (_, last) in label_nights(spec, listed, listed).items()}
+    over = {day: last for day, last in nights.items() if last <= listed[-1]}
+    own = rows[rows["day"].isin(pd.to_datetime([*over]))]
+    if own.empty:
+        return ()
+    labels = int(own[str(spec.problem.target_column)].notna().sum())
+    lost = labels - int(labelled(spec, own, over).sum())
+    if not lost:
+        return ()
+    return (
+        f"late: found {lost:,} of {labels:,} labels of {listed[0]} to {max(over)} whose moment is "
+        "after the second night that may use them, and which are never used. Expected "
+        f"a longer label_delay than {counted(spec.label_delay.days, 'day')}: what comes late may "
+        "differ from the rest.",
+    )
 
 
 def _other_days(spec: ModelSpec, accepted: Accepted, alone: pd.DataFrame) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ class ModelSpec:
             Moments without a time zone are in ``timezone``; a value without a moment is known with
             its day. Each night has what was known at its own hour, in training too. A label that
             comes after it is used from the next night on; one that comes after that as well is not
-            used: then ``label_delay`` is too short.
+            used: then ``label_delay`` is too short, and ``--check`` says for how many.
         night_start: Time of day, ``HH:MM`` in ``timezone``, at which the schedule starts the night;
             None for the end of the day. It is what the moments of ``late`` are compared with.
         skip: Days to leave out, such as a day that cannot be repaired. A night of such a day uses

@@ -33,7 +33,7 @@ from tasks.features.scoring import (
     night_after,
 )
 from tasks.features.split import Split
-from tasks.preflight.check import known_later, schedule_notes
+from tasks.preflight.check import known_later, never_used, schedule_notes
 from tasks.spec import Calendar, ModelSpec, SpecError, days
 from tests.features.test_late_labels import LAST, Sums, clean_rows, whatever_is_there
 from tests.nights import nth_day
@@ -336,6 +336,14 @@ def test_a_check_says_what_comes_after_the_night() -> None:
     untimed = dataclasses.replace(toy, known_ahead=(*toy.known_ahead, "shipped", "back"))
     assert known_later(untimed, rows)[0] == ()
     assert "paid: 4 of 6 rows of 2026-01-14 are after 00:00" in known_later(untimed, rows)[1][0]
+
+
+def test_a_check_says_which_labels_no_night_uses() -> None:
+    assert never_used(timed_spec(), timed_rows()) == never_used(toy, timed_rows()) == ()
+    (note,) = never_used(timed_spec(), timed_rows(minutes=24 * 60))
+    assert note.startswith("late: found 13 of 78 labels of 2026-01-01 to 2026-01-13 whose moment")
+    assert "Expected a longer label_delay than 0 days" in note
+    assert never_used(timed_spec(label_delay=days(1)), timed_rows(minutes=24 * 60)) == ()
 
 
 def test_a_schedule_at_another_hour_is_noted() -> None:
