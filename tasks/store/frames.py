@@ -7,7 +7,8 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tasks.store import arrow_blocks, blobs, records
@@ -200,15 +201,49 @@ def read_lines(kind: str) -> list[bytes]:
         return []
 
 
-def read_index(kind: str) -> dict[str, Ref]:
-    path, lines = root() / kind / INDEX, read_lines(kind)
+def read_index(kind: str) -> Mapping[str, Ref]:
+    """The keys of a kind on this disk; lines that this process has read are not read again."""
+    path = root() / kind / INDEX
+    known = _KNOWN.get(path, _Known())
+    try:
+        with path.open("rb") as file:
+            wait_for(file, shared=True)
+            file.seek(known.end - len(known.last))
+            if file.read(len(known.last)) != known.last:  # this is another file
+                known = _Known()
+                file.seek(0)
+            more = file.read()
+    except OSError:
+        return {}
+    whole = more[: more.rfind(b"\n") + 1]
+    if whole:
+        lines = whole.splitlines(keepends=True)
+        refs = {**known.refs, **_refs_of(path, lines)}
+        known = _KNOWN[path] = _Known(known.end + len(whole), lines[-1], refs)
+    torn = more[len(whole) :]
+    return {**known.refs, **_refs_of(path, [torn])} if torn else known.refs
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What was read of an index: to which byte, its last line by then, and its keys."""
+
+    end: int = 0
+    last: bytes = b""
+    refs: Mapping[str, Ref] = field(default_factory=dict)
+
+
+_KNOWN: dict[Path, _Known] = {}
+"""Indexes as this process has read them; a fleet asks for its scores at each partition."""
+
+
+def _refs_of(path: Path, lines: Sequence[bytes]) -> dict[str, Ref]:
     found: dict[str, Ref] = {}
-    for line in lines:
-        _, _, text = line.partition(b" ")
+    for line in map(bytes.rstrip, lines):
         if not is_complete(line):
             log.warning("%s holds an incomplete line: the content it named is made again", path)
             continue
-        found |= {key: Ref(**fields) for key, fields in json.loads(text).items()}
+        found |= {key: Ref(**fields) for key, fields in json.loads(line.partition(b" ")[2]).items()}
     return found
 
 

@@ -24,7 +24,7 @@ from pandas.testing import assert_frame_equal
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from tasks.settings import PROJECT
-from tasks.store import cleanup, files, locks, models
+from tasks.store import cleanup, files, frames, locks, models
 from tasks.store.frames import Ref, find_days, read_days, write_days
 from tasks.store.trusted_types import TRUSTED_TYPES
 from tests.samples import samples
@@ -299,6 +299,20 @@ def test_a_spoilt_index_line_is_a_miss(home: Path, caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.WARNING, "nightly"):
         assert find_days("clean", ["a", "b", "c"]) == last
     assert "incomplete line" in caplog.text
+
+
+def test_a_line_of_the_index_is_read_once_and_another_index_is_read_whole(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[bytes] = []
+    monkeypatch.setattr(frames, "is_complete", lambda line: not looked.append(line))
+    for name in ("first", "second", "third"):
+        write_days("clean", {name: frame(1)})
+        assert name in find_days("clean", [name])
+    assert len(looked) == 3
+    index = home / "store/clean/index.jsonl"
+    index.write_bytes(b"".join(index.read_bytes().splitlines(keepends=True)[1:]))
+    assert list(find_days("clean", ["first", "second", "third"])) == ["second", "third"]
 
 
 def test_a_line_cut_by_a_kill_does_not_spoil_the_next(home: Path) -> None:
