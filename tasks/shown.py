@@ -10,7 +10,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -67,24 +67,43 @@ def hide(text: str, secrets: Iterable[str | None] = ()) -> str:
         text: What a driver or a library said, or an address.
         secrets: More of them; None and empty ones are passed over.
     """
+    return _hidden(text, _spellings(secrets))
+
+
+def _spellings(secrets: Iterable[str | None] = ()) -> list[str]:
+    """What is not to be shown, the longest first: one may be a part of another."""
     known = {secret for secret in (*secrets, *_secrets_in(tuple(os.environb.items()))) if secret}
-    spellings = known | {quote(secret, safe="") for secret in known}
-    for spelling in sorted(spellings, key=len, reverse=True):  # one may be a part of another
+    return sorted(known | {quote(secret, safe="") for secret in known}, key=len, reverse=True)
+
+
+def _hidden(text: str, spellings: Iterable[str]) -> str:
+    for spelling in spellings:
         text = text.replace(spelling, HIDDEN)
-    text = USER.sub(rf"\1{HIDDEN}@", LOGIN.sub(rf"://\1:{HIDDEN}@", text))
-    return SETTING.sub(rf"\1={HIDDEN}", OPTION.sub(rf"\1\2={HIDDEN}", text))
+    if "://" in text:
+        text = USER.sub(rf"\1{HIDDEN}@", LOGIN.sub(rf"://\1:{HIDDEN}@", text))
+    if "=" in text:
+        text = SETTING.sub(rf"\1={HIDDEN}", OPTION.sub(rf"\1\2={HIDDEN}", text))
+    return text
 
 
 def clean(text: str) -> str:
     """The text without secrets, and with ``?`` for each character that is not for people."""
-    return UNSAFE.sub("?", hide(text).replace("\r\n", "\n"))
+    return _cleaned(text, _spellings())
+
+
+def _cleaned(text: str, spellings: Iterable[str]) -> str:
+    return UNSAFE.sub("?", _hidden(text, spellings).replace("\r\n", "\n"))
 
 
 def shown(text: str, longest: int = LONGEST) -> str:
     """The text as ``clean`` gives it, its begin and end where it is too long."""
+    return _shown(text, longest, _spellings())
+
+
+def _shown(text: str, longest: int, spellings: Iterable[str]) -> str:
     if len(text) > 10 * longest:  # what is cut off need not be cleaned
         text = f"{text[: 2 * longest]}{text[-2 * longest :]}"
-    text = clean(text)
+    text = _cleaned(text, spellings)
     if len(text) <= longest:
         return text
     left = f" … ({len(text) - longest:,} characters left out) … "
@@ -93,12 +112,19 @@ def shown(text: str, longest: int = LONGEST) -> str:
 
 def all_shown(found: Any) -> Any:
     """Plain JSON types with every text in them as ``shown`` gives it."""
+    return _all_shown(found, _spellings())
+
+
+def _all_shown(found: Any, spellings: Sequence[str]) -> Any:
     if isinstance(found, str):
-        return found if type(found) is not str else shown(found)
+        return found if type(found) is not str else _shown(found, LONGEST, spellings)
     if isinstance(found, dict):
-        return {all_shown(name): all_shown(value) for name, value in found.items()}
+        return {
+            _all_shown(name, spellings): _all_shown(value, spellings)
+            for name, value in found.items()
+        }
     if isinstance(found, list | tuple):
-        return type(found)(map(all_shown, found))
+        return type(found)(_all_shown(each, spellings) for each in found)
     return found
 
 
