@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.errors import RegistryError
-from tasks.registry.client import database_of, open_registry
+from tasks.registry.client import database_of, look_again, open_registry
 from tasks.registry.versions import CHAMPION, champions, read_alias
 from tasks.store.leases import check_now
 
@@ -78,6 +78,7 @@ def move_champion(client: MlflowClient, model: str, version: str, expected: str 
     """
     store = _database(client)
     if store is None:
+        look_again(client, model)
         now = read_alias(client, model, CHAMPION)
         if now == version:
             return
@@ -88,6 +89,7 @@ def move_champion(client: MlflowClient, model: str, version: str, expected: str 
         _move_in_one_statement(store, model, version, expected)
     else:
         client.set_registered_model_alias(model, CHAMPION, version)
+    look_again(client, model)
     now = read_alias(client, model, CHAMPION)
     if now != version:
         raise ChampionMovedError(model, expected, now)

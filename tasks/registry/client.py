@@ -11,7 +11,8 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -52,6 +53,8 @@ MISSING = re.compile(r"\b404\b|NoSuch|[Nn]ot [Ff]ound")
 OF_STORES = ("boto3.", "botocore.", "s3transfer.")
 """Modules of a store's client, whose errors MLflow hands on as they are."""
 
+_remembering: ContextVar[list[MlflowClient] | None] = ContextVar("remembering", default=None)
+"""The one client of ``remembered``, once it is asked for."""
 _whole: set[tuple[str, int]] = set()
 """Local databases that were found to be complete: path and inode."""
 
@@ -76,22 +79,58 @@ def open_registry() -> MlflowClient:
     import_ahead()
     import mlflow
 
-    from tasks.registry.model_client import ModelClient
-
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", uri))
     if ready:
-        client = ModelClient()
+        client = _new_client()
         seals.adopt_once(client)
         return client
     assert place is not None
     with locks.lock("mlflow", wait=300):
         make_database(place, "mlflow")
-        client = ModelClient()
+        client = _new_client()
         client.search_experiments(max_results=1)
         _write_ahead(str(place))
     seals.adopt_once(client)
     return client
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Meanwhile ``open_registry`` gives one client, which reads each model once.
+
+    For who is alone in changing these models.
+    """
+    before = _remembering.set([])
+    try:
+        yield
+    finally:
+        _remembering.reset(before)
+
+
+def look_again(client: MlflowClient, model: str, *, versions: bool = False) -> None:
+    """Where the client remembers what it has read, read a model anew: its tags and aliases.
+
+    Args:
+        client: From ``open_registry``.
+        model: Registered model.
+        versions: To read its versions anew, not the model.
+    """
+    from tasks.registry.model_client import RememberingClient
+
+    if isinstance(client, RememberingClient):
+        client.forget_versions(model) if versions else client.forget_model(model)
+
+
+def _new_client() -> MlflowClient:
+    from tasks.registry.model_client import ModelClient, RememberingClient
+
+    kept = _remembering.get()
+    if kept is None:
+        return ModelClient()
+    if not kept:
+        kept.append(RememberingClient())
+    return kept[0]
 
 
 def import_ahead(*, stores: bool = True) -> None:

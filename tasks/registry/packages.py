@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import RegistryError
 from tasks.problems.input_form import as_posted, posted_type
 from tasks.registry import seals, squeezed
-from tasks.registry.client import MISSING, database_of, repeats_requests, to_error
+from tasks.registry.client import MISSING, database_of, look_again, repeats_requests, to_error
 from tasks.registry.versions import (
     OF_ARTIFACTS,
     PROBE,
     TWIN,
     TWIN_FILE,
     artifacts_at,
+    artifacts_of,
     delete_packages,
     find_version,
     local_folder,
@@ -395,8 +396,9 @@ def seal(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.parquet"
         probe.to_parquet(file, index=False)
-        client.log_artifact(run, str(file), PROBE)
-    client.log_dict(run, {"predictions": predictions.tolist()}, f"{PROBE}/predictions.json")
+        said = json.dumps({"predictions": predictions.tolist()}, indent=2)
+        (Path(folder) / "predictions.json").write_text(said, encoding="utf-8")
+        artifacts_at(artifacts_of(client, run)).log_artifacts(folder, PROBE)
     checked = {"trusted_types": json.dumps(list(trusted)), "files_sha256": sha256}
     _seal(client, found, checked, waits=waits)
 
@@ -484,6 +486,7 @@ def download_run(client: MlflowClient, run_id: str, folder: Path) -> None:
 
 
 def _read_made(client: MlflowClient, model: str, version: str) -> Any:
+    look_again(client, model, versions=True)
     found = _read(client, model, version)
     if not seals.is_made(found):
         raise seals.SealError(
@@ -503,7 +506,7 @@ def _read(client: MlflowClient, model: str, version: str) -> Any:
 
 def _download(client: MlflowClient, run_id: str, name: str, folder: str) -> Path:
     """An artifact of a run, read from the artifact store: through the run, MLflow hides errors."""
-    kept = artifacts_at(client.get_run(run_id).info.artifact_uri)
+    kept = artifacts_at(artifacts_of(client, run_id))
     return Path(_look_twice(lambda: kept.download_artifacts(name, folder)))
 
 

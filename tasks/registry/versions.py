@@ -15,7 +15,7 @@ from tasks import settings
 from tasks.errors import RegistryError
 from tasks.registry import seals
 from tasks.registry.anchors import ANCHOR, YEARLY
-from tasks.registry.client import Versions, list_versions, to_error
+from tasks.registry.client import Versions, database_of, list_versions, to_error
 from tasks.registry.holds import HELD_UNTIL, how_withdrawn
 from tasks.registry.waiting import waits
 from tasks.shown import hide
@@ -352,7 +352,7 @@ def _delete_files(client: MlflowClient, version: Any) -> None:
     if version.source.startswith("models:/"):
         delete_package(client, version.source.removeprefix("models:/"))
     if version.run_id:
-        delete_artifacts(client.get_run(version.run_id).info.artifact_uri, TWIN, PROBE)
+        delete_artifacts(artifacts_of(client, version.run_id), TWIN, PROBE)
 
 
 def delete_artifacts(place: str, *folders: str) -> None:
@@ -364,6 +364,15 @@ def delete_artifacts(place: str, *folders: str) -> None:
         return
     for folder in folders or (None,):
         kept.delete_artifacts(folder)
+
+
+def artifacts_of(client: MlflowClient, run_id: str) -> str:
+    """Where the files of a run lie; of a database nothing else of the run is read."""
+    store = database_of(client._tracking_client.store)
+    if store is None:
+        return str(client.get_run(run_id).info.artifact_uri)
+    with store.ManagedSessionMaker() as session:
+        return str(store._get_run(session, run_id).artifact_uri)
 
 
 def artifacts_at(place: str) -> Any:

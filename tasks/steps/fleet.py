@@ -20,7 +20,7 @@ from tasks.features.split import fewest_training_days
 from tasks.promotion.checks import Check, Status
 from tasks.promotion.fleet import Ledger, enroll
 from tasks.registry import runs, versions
-from tasks.registry.client import OutageError, open_registry
+from tasks.registry.client import OutageError, open_registry, remembered
 from tasks.reporting import archive, fleet_page, night_report, render
 from tasks.reporting.decisions import full_name
 from tasks.shown import shown
@@ -216,6 +216,7 @@ def fit_partitions(night: Night, clean: Cleaned, examples: Examples, part: Seque
 
 
 @task(task_run_name="judge partitions, chunk {number} of {count}", **OUTSIDE)
+@remembered()
 def judge_chunk(
     night: Night,
     clean: Cleaned,
@@ -228,7 +229,8 @@ def judge_chunk(
 ) -> list[PartitionRow]:
     """The night of each of these partitions, by the steps of a single model's night.
 
-    What one of them raises is told by its name; the others go on.
+    What one of them raises is told by its name; the others go on. Only this night changes their
+    models, so each is read once.
     """
     spec = load_spec(night.model)
     by_value = dict(iter(_parts(spec, night, clean).groupby("value")))

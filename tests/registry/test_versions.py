@@ -30,9 +30,12 @@ from tasks.registry.aliases import finish_change, promote, roll_back, unfinished
 from tasks.registry.client import (
     OutageError,
     list_versions,
+    look_again,
     open_registry,
     outage,
     reach_server,
+    read_registered,
+    remembered,
     to_error,
 )
 from tasks.settings import SettingsError
@@ -654,10 +657,10 @@ def test_a_file_that_a_store_has_a_moment_later_is_no_missing_one(
         return folder
 
     kept = SimpleNamespace(download_artifacts=download)
+    monkeypatch.setattr(packages, "artifacts_of", lambda *_: "s3://nights")
     monkeypatch.setattr(packages, "artifacts_at", lambda _: kept)
     monkeypatch.setattr(packages, "SOON", 0.0)
-    run: Any = SimpleNamespace(info=SimpleNamespace(artifact_uri="s3://nights"))
-    client: Any = SimpleNamespace(get_run=lambda _: run)
+    client: Any = None
     digest = hashlib.sha256(b"twin").hexdigest()
     champion: Any = SimpleNamespace(unsealed="", run_id="1", twin_sha256=digest, version="2")
     with packages.downloaded_twin(client, champion) as file:
@@ -700,3 +703,41 @@ def test_a_version_is_made_and_promoted_in_few_statements(client: MlflowClient) 
             assert sum("INSERT INTO metrics" in each for each in spoken) == 2, "run and candidate"
     finally:
         event.remove(Engine, "before_cursor_execute", hear)
+
+
+def test_who_is_alone_in_changing_a_model_reads_it_once_and_knows_what_it_wrote(
+    client: MlflowClient,
+) -> None:
+    def known(by: MlflowClient) -> list[Any]:
+        listed = list_versions(by, "toy")
+        return [
+            {version.version: version.tags for version in listed},
+            [version.version for version in versions.versions_of_night(by, "toy", "night-2")],
+            read_registered(by, "toy"),
+            [versions.read_alias(by, "toy", alias) for alias in ("champion", "previous", "none")],
+            [versions.find_by_number(by, "toy", number) is not None for number in ("1", "2", "9")],
+        ]
+
+    with remembered():
+        alone = open_registry()
+        assert open_registry() is alone
+        assert known(alone)[0] == {}
+        for number in (1, 2):
+            bare_version(alone, **TAGS | {"night": f"night-{number}"})
+        assert known(alone) == known(client)
+        for change in (
+            lambda: promote(alone, "toy", "1"),
+            lambda: promote(alone, "toy", "2"),
+            lambda: roll_back(alone, "toy", "1", "a test", date(2026, 3, 1)),
+            lambda: alone.delete_model_version_tag("toy", "2", holds.HELD_UNTIL),
+            lambda: alone.delete_model_version("toy", "2"),
+        ):
+            change()
+            assert known(alone) == known(client)
+        client.set_model_version_tag("toy", "1", "by", "another")
+        client.set_registered_model_tag("toy", "by", "another")
+        assert known(alone) != known(client)
+        look_again(alone, "toy")
+        look_again(alone, "toy", versions=True)
+        assert known(alone) == known(client)
+    assert open_registry() is not alone

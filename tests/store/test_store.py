@@ -135,8 +135,8 @@ def test_more_categories_than_one_day_could_number() -> None:
 
 def test_a_day_without_rows_keeps_its_types() -> None:
     empty = frame(2).iloc[:0]
-    for kind, frames in (("all", {"none": empty}), ("one", {"none": empty, "some": frame(2)})):
-        back = read_days([write_days(kind, frames)["none"]])
+    for kind, days in (("all", {"none": empty}), ("one", {"none": empty, "some": frame(2)})):
+        back = read_days([write_days(kind, days)["none"]])
         assert len(back) == 0
         assert back.drop(columns="shop").dtypes.equals(empty.drop(columns="shop").dtypes), kind
         assert isinstance(back["shop"].dtype, pd.CategoricalDtype)
