@@ -26,30 +26,30 @@ def save_model(path: str, **package: Any) -> None:
     """
     import mlflow
 
-    with _required_by_their_names():
+    with _required_as_told():
         mlflow.sklearn.save_model(path=path, **package)
     squeeze(Path(path) / MODEL)
 
 
 @contextmanager
-def _required_by_their_names() -> Iterator[None]:
-    """Meanwhile MLflow does not list the modules of all that is installed.
+def _required_as_told() -> Iterator[None]:
+    """Meanwhile MLflow neither lists the modules of all that is installed, nor what of it fits.
 
-    It looks there for what is installed under another name than it is required by. Our packages
-    require what is installed, by its name.
+    It looks there for what is installed under another name than it is required by, or in another
+    version. Our packages require what is installed, by its name.
     """
     from mlflow.utils import requirements_utils as mlflow_s
 
-    name, nothing = "_MODULES_TO_PACKAGES", dict[str, list[str]]()
-    if getattr(mlflow_s, name, nothing) is not None:
-        yield
-        return
-    setattr(mlflow_s, name, nothing)
+    ours = {"_MODULES_TO_PACKAGES": {}, "_check_requirement_satisfied": lambda _: None}
+    theirs = {name: getattr(mlflow_s, name, None) for name in ours}
+    for name, value in ours.items():
+        setattr(mlflow_s, name, value)
     try:
         yield
     finally:
-        if getattr(mlflow_s, name) is nothing:
-            setattr(mlflow_s, name, None)
+        for name, value in theirs.items():
+            if getattr(mlflow_s, name) is ours[name]:
+                setattr(mlflow_s, name, value)
 
 
 def squeeze(file: Path) -> None:

@@ -12,7 +12,7 @@ from tasks.registry import squeezed
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint")  # MLflow of its own code, as it is imported
-def test_the_modules_of_all_that_is_installed_are_not_listed(
+def test_what_is_installed_is_not_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow.utils import requirements_utils
@@ -20,6 +20,7 @@ def test_the_modules_of_all_that_is_installed_are_not_listed(
     listed: list[str] = []
     monkeypatch.setattr(requirements_utils, "_MODULES_TO_PACKAGES", None)
     monkeypatch.setattr(importlib_metadata, "packages_distributions", lambda: listed.append("all"))
+    monkeypatch.setattr(requirements_utils, "_get_installed_version", listed.append)
     squeezed.save_model(
         str(tmp_path / "model"),
         sk_model=DummyClassifier().fit([[0], [1]], [0, 1]),
