@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tasks.clean_process.run import CleanProcessError, run_by_itself
@@ -43,10 +43,19 @@ class Shipped:
 
 def files_digest(folder: Path) -> str:
     """One SHA-256 over the names and contents of all files below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return _digest((file.relative_to(folder).as_posix(), file.read_bytes()) for file in files)
+
+
+def content_digest(contents: Mapping[str, bytes]) -> str:
+    """The same of files that were read: name below the folder to content."""
+    return _digest(sorted(contents.items(), key=lambda named: PurePosixPath(named[0])))
+
+
+def _digest(files: Iterable[tuple[str, bytes]]) -> str:
     found = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        found.update(f"{content}  {file.relative_to(folder).as_posix()}\n".encode())
+    for name, content in files:
+        found.update(f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode())
     return found.hexdigest()
 
 

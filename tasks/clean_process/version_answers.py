@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.clean_process.alignment import AlignError, align
-from tasks.clean_process.package_check import files_digest
+from tasks.clean_process.package_check import content_digest, files_digest
 from tasks.clean_process.run import CleanProcessError, run_by_itself
 from tasks.errors import RegistryError, to_message
 from tasks.features import partitions, scoring
@@ -233,9 +233,11 @@ def _scores_of(
     client: Client, spec: ModelSpec, version: Champion, inputs: pd.DataFrame
 ) -> np.ndarray:
     """Scores of these inputs, shape (rows, scores), from a version whose code is tonight's."""
-    with packages.downloaded(client, spec.name, version.version) as package:
-        check_unaltered(version, package)
-        estimator = models.load_checked_model(shipped_file(package), fit.trusted_types(spec))
+    package = packages.read_package(client, spec.name, version.version)
+    _check_digest(version, content_digest(package))
+    (stored,) = (name for name in package if name.endswith(".skops") and "/" not in name)
+    where = f"{stored} of version {version.version}"
+    estimator = models.build_model(package[stored], fit.trusted_types(spec), where)
     named = [str(column["name"]) for column in estimator.form_]
     scores = fit.score(spec, f"Version {version.version}", estimator, inputs[named])
     return scores.reshape(len(inputs), -1)
@@ -395,9 +397,13 @@ def check_unaltered(version: Champion, package: Path) -> None:
         AlignError: Where a file differs.
         SealError: Where the version must not be loaded.
     """
+    _check_digest(version, files_digest(package))
+
+
+def _check_digest(version: Champion, sha256: str) -> None:
     if version.unsealed:
         raise SealError(version.unsealed)
-    if files_digest(package) != version.files_sha256:
+    if sha256 != version.files_sha256:
         raise AlignError("a file of its package was altered since it was checked")
 
 

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from tasks.registry.versions import Champion
 
 
+LEFT_BY_APPS = ("__pycache__", "registered_model_meta")
+"""What an app leaves in a package that it loads from a local registry."""
 SOON = 0.5
 """Seconds after which a store is asked again for a file that it has not."""
 
@@ -338,9 +340,9 @@ def downloaded(
         try:
             uri = client.get_model_version_download_uri(model, version)
             place = _copied(uri, Path(folder))
-            for compiled in list(place.rglob("__pycache__")):
+            for compiled in list(place.rglob(LEFT_BY_APPS[0])):
                 shutil.rmtree(compiled)
-            (place / "registered_model_meta").unlink(missing_ok=True)
+            (place / LEFT_BY_APPS[1]).unlink(missing_ok=True)
             whole = (place / "MLmodel").is_file()
         except Exception as error:
             what = f"Version {version} of {model} cannot be downloaded"
@@ -353,17 +355,45 @@ def downloaded(
         yield place
 
 
+def read_package(client: MlflowClient, model: str, version: str) -> dict[str, bytes]:
+    """The files of a version's package by name; they are copied where they are not on this machine.
+
+    Raises:
+        RegistryError: Where they are missing.
+        OutageError: Where the server fails.
+    """
+    try:
+        own = _own_folder(client.get_model_version_download_uri(model, version))
+        if own is not None:
+            return _read_all(own)
+    except Exception as error:
+        raise to_error(f"Version {version} of {model} cannot be read", error) from error
+    with downloaded(client, model, version) as place:
+        return _read_all(place)
+
+
+def _read_all(place: Path) -> dict[str, bytes]:
+    named = {file.relative_to(place): file for file in place.rglob("*") if file.is_file()}
+    return {
+        name.as_posix(): file.read_bytes()
+        for name, file in named.items()
+        if not set(LEFT_BY_APPS).intersection(name.parts)
+    }
+
+
+def _own_folder(uri: str) -> Path | None:
+    """The folder of a package that is on this machine."""
+    own = local_folder(artifacts_at(uri)) if re.search(OF_ARTIFACTS, uri) else None
+    return own if own and own.is_dir() else None
+
+
 def _copied(uri: str, folder: Path) -> Path:
     """Copy a package to a folder below this one."""
     import mlflow
 
-    if re.search(OF_ARTIFACTS, uri):
-        own = local_folder(artifacts_at(uri))
-        if own and own.is_dir():
-            left = shutil.ignore_patterns("__pycache__", "registered_model_meta")
-            return shutil.copytree(
-                own, folder / "model", ignore=left, copy_function=shutil.copyfile
-            )
+    if own := _own_folder(uri):
+        left = shutil.ignore_patterns(*LEFT_BY_APPS)
+        return shutil.copytree(own, folder / "model", ignore=left, copy_function=shutil.copyfile)
     read = functools.partial(mlflow.artifacts.download_artifacts, uri, dst_path=str(folder))
     return Path(_look_twice(read))
 

@@ -21,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from tasks import settings
+from tasks.clean_process.package_check import content_digest, files_digest
 from tasks.errors import RegistryError
 from tasks.features.split import Split
 from tasks.problems.input_form import FormedEstimator
@@ -372,6 +373,21 @@ def test_retention_never_takes_what_an_alias_or_a_rollback_needs(client: MlflowC
     assert versions.read_alias(client, "toy", "previous") == first
     assert versions.retire(client, "toy", keep=2) == [others[2]]
     assert versions.retire(client, "toy", keep=2) == []
+
+
+def test_a_package_is_read_where_it_lies_without_what_apps_leave_in_it(
+    client: MlflowClient, registry_home: Path
+) -> None:
+    version = register(client, run_records.log_night(client, NIGHT))
+    (described,) = (registry_home / "artifacts").rglob("MLmodel")
+    for name in ("code/toy/b.py", "code/toy.py", "code/toy/__pycache__/b.pyc"):
+        (described.parent / name).parent.mkdir(parents=True, exist_ok=True)
+        (described.parent / name).write_bytes(name.encode())
+    (described.parent / "registered_model_meta").touch()
+    read = packages.read_package(client, "toy", version)
+    assert read["MLmodel"] == described.read_bytes()
+    with packages.downloaded(client, "toy", version, unchecked=True) as copied:
+        assert content_digest(read) == files_digest(copied)
 
 
 def test_a_retired_version_leaves_no_files(client: MlflowClient, registry_home: Path) -> None:
