@@ -203,30 +203,32 @@ def predict_for_partitions(
     values = asked[spec.partition].reset_index(drop=True)
     texts, failed = partitions.as_text(values), dict[str, str]()
     columns = list(spec.problem.score_columns)
-    made = found.assign(**{spec.partition: values, "model": spec.name, "version": ""})
-    for value, version in champions.items():
-        own = (texts == value).to_numpy(dtype=np.bool_)
-        if not own.any():
+    every = found[columns].to_numpy(dtype=np.float64, copy=True)
+    models_of, versions_of = [spec.name] * len(found), [""] * len(found)
+    for value, own in texts.groupby(texts).indices.items():
+        if (version := champions.get(str(value))) is None:
             continue
-        part = spec_of(spec, value)
+        part = spec_of(spec, str(value))
         try:
             champion = versions.read_promoted(client, part.name, version)
             if inputs is None or champion.digest != digest(spec):
-                asks = replace(ahead, requests=ahead.requests[own].reset_index(drop=True))
+                asks = replace(ahead, requests=ahead.requests.iloc[own].reset_index(drop=True))
                 scores = predict_ahead(client, part, champion, asks)[0][columns].to_numpy()
             else:
-                scores = _scores_of(client, part, champion, inputs[own])
-            if len(scores) != own.sum() or not np.isfinite(scores).all():
+                scores = _scores_of(client, part, champion, inputs.iloc[own])
+            if len(scores) != len(own) or not np.isfinite(scores).all():
                 raise AlignError("its predictions are not a finite number for each request")
         except files.DiskError:
             raise
         except Exception as error:  # one bad version harms no other
-            failed[value] = to_message(error)
-            log.warning("predict   %s: %s", part.name, failed[value], exc_info=error)
+            failed[str(value)] = to_message(error)
+            log.warning("predict   %s: %s", part.name, failed[str(value)], exc_info=error)
             continue
-        made.loc[own, columns] = scores
-        made.loc[own, ["model", "version"]] = [part.name, version]
-    return made, failed
+        every[own] = scores
+        for row in own:
+            models_of[row], versions_of[row] = part.name, version
+    made = found.assign(**{spec.partition: values, "model": models_of, "version": versions_of})
+    return made.assign(**dict(zip(columns, every.T, strict=True))), failed
 
 
 def _scores_of(

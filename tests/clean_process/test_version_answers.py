@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tasks.clean_process import version_answers
-from tasks.spec import days
+from tasks.spec import ModelSpec, days
+from tasks.spec.fingerprint import digest
 from tests import nights
 from tests.nights import nth_day, run_night, write_model, write_more
+from tests.toy import toy
 
 HONEST = 'usual=day["shop"].map(usual).astype("float64").fillna(0.5),'
 EDITS = {
@@ -75,3 +81,36 @@ def test_the_history_the_champion_needs_is_its_own() -> None:
     listed = [date(2026, 3, n) for n in range(1, 20)]
     found = version_answers.days_needed(listed, listed[14:], lookback=3)
     assert found == listed[11:]
+
+
+def test_each_row_of_a_fleet_is_its_partitions_and_the_common_models_where_that_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fleet = replace(toy, partition="shop")
+    asked = pd.DataFrame({"size": [1.0, 2.0, 3.0, 4.0, 5.0], "shop": ["b", "a", None, "b", "c"]})
+    scores = {"toy.a": 0.2, "toy.b": 0.3, "toy.c": np.nan}
+
+    def scores_of(_: object, part: ModelSpec, __: object, inputs: pd.DataFrame) -> np.ndarray:
+        return inputs[["size"]].to_numpy() + scores[part.name]
+
+    promoted = SimpleNamespace(digest=digest(fleet))
+    monkeypatch.setattr(version_answers.versions, "read_promoted", lambda *_: promoted)
+    monkeypatch.setattr(version_answers, "_scores_of", scores_of)
+    monkeypatch.setattr(version_answers.scoring, "clean_requests", lambda *_: asked)
+    (column,) = fleet.problem.score_columns
+    common = pd.DataFrame({"number": range(5), column: 0.1})
+    ahead = version_answers.DayAhead(date(2026, 3, 2), asked, [], {})
+    made, failed = version_answers.predict_for_partitions(
+        None,  # type: ignore[arg-type]
+        fleet,
+        {"a": "7", "b": "8", "c": "9", "gone": "1"},
+        ahead,
+        common,
+        asked,
+    )
+    assert made[column].tolist() == [1.3, 2.2, 0.1, 4.3, 0.1]
+    assert made["model"].tolist() == ["toy.b", "toy.a", "toy", "toy.b", "toy"]
+    assert made["version"].tolist() == ["8", "7", "", "8", ""]
+    assert list(failed) == ["c"]
+    assert list(made) == ["number", column, "shop", "model", "version"]
+    assert common[column].eq(0.1).all()
