@@ -33,7 +33,8 @@ from tasks.features.scoring import (
     night_after,
 )
 from tasks.features.split import Split
-from tasks.preflight.check import known_later, never_used, schedule_notes
+from tasks.preflight.rows import known_later, never_used
+from tasks.preflight.schedules import schedule_notes
 from tasks.spec import Calendar, ModelSpec, SpecError, days
 from tests.features.test_late_labels import LAST, Sums, clean_rows, whatever_is_there
 from tests.nights import nth_day

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from lightgbm import LGBMClassifier
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -22,8 +20,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from tasks.clean_process import run
 from tasks.cli import commands
-from tasks.preflight import check
-from tasks.preflight.check import check_model, choose_days
+from tasks.preflight import check, rows
+from tasks.preflight.check import check_model
 from tasks.preflight.result import OUTCOMES, Checkup, Part, to_text
 from tasks.preflight.trial_fit import interval_notes
 from tasks.problems import Classification, Metric, Regression
@@ -397,49 +395,10 @@ def test_what_is_odd_about_the_inputs_is_told_of(folder: Path) -> None:
     assert "Mostly missing on these days: gone 66%, never 100%." in told
 
 
-@given(
-    count=st.integers(0, 60),
-    delay=st.integers(0, 10),
-    lookback=st.integers(0, 60),
-    rows=st.integers(0, 10_000_000),
-)
-def test_days_looked_at_are_few_and_never_later_than_their_labels(
-    count: int, delay: int, lookback: int, rows: int
-) -> None:
-    spec: ModelSpec = dataclasses.replace(
-        toy,
-        label_delay=days(delay),
-        lookback=days(lookback),
-        problem=Classification(target="bought"),
-        requests=None,
-    )
-    listed = [nth_day(number) for number in range(1, count + 1)]
-    sample = choose_days(spec, listed, nth_day(count), rows)
-    if sample is None:
-        assert count - delay < 2
-        return
-    assert sample.training and sample.holdout
-    assert (
-        sample.training[-1]
-        < sample.holdout[0]
-        <= sample.holdout[-1]
-        <= nth_day(count) - days(delay)
-    )
-    assert {*sample.training, *sample.holdout, listed[-1]} <= set(sample.read)
-    assert list(sample.read) == sorted(set(sample.read))
-    assert sample.signs == tuple(listed[: count - delay])[-len(sample.signs) :]
-    assert len(sample.signs) <= max(toy.holdout.days, len(sample.holdout))
-    enough = len(sample.signs) * rows >= check.SIGN_ROWS
-    assert enough or len(sample.signs) == min(max(count - delay, 0), toy.holdout.days)
-    late = [day for day in sample.read if day >= sample.built[0]]
-    assert len(sample.read) - len(late) <= max(lookback, 1)
-    assert len(sample.read) * rows <= check.MOST_ROWS + (len(late) + 1) * rows
-
-
 def test_a_giant_day_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_more(tmp_path, 1, 29)
     write_day(tmp_path, nth_day(30), rows=20_000)
-    monkeypatch.setattr(check, "MOST_ROWS", 5_000)
+    monkeypatch.setattr(rows, "MOST_ROWS", 5_000)
     found = look(tmp_path)
     assert found.outcome == "READY"
     assert "rows only the first 5,000 of each day were checked" in " ".join(found.all("notes"))
@@ -488,20 +447,6 @@ def test_the_requests_of_an_input_called_target_are_rehearsed_with_it(
     monkeypatch.setattr(check, "rehearse", rehearsed)
     assert look(folder, features=renamed, slices=()).outcome == "READY"
     assert ["target" in inputs for inputs in asked] == [True, True]
-
-
-def test_a_lookback_shorter_than_a_weekend_is_told() -> None:
-    """It is a span of time: two days before a Monday there is no day of this source."""
-    listed = [day for day in map(nth_day, range(1, 61)) if day.weekday() < 5]
-
-    def notes(lookback: int) -> tuple[str, ...]:
-        return check.lookback_notes(listed, listed[5:], days(lookback))
-
-    [told] = notes(2)
-    mondays = sum(day.weekday() == 0 for day in listed[5:])
-    assert f"{mondays} of {len(listed) - 5} days" in told
-    assert "expected at least days(3)" in told
-    assert notes(3) == notes(0) == ()
 
 
 def test_intervals_that_nothing_makes_hold_are_told() -> None:
