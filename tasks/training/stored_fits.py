@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tasks.store import frames, models
@@ -25,11 +26,17 @@ from tasks.training.fit_process import fit_by_itself
 from tasks.training.votes import fit_vote, members_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tasks.spec.model_spec import ModelSpec
 
 
+LARGE = 1 / 32
+"""Share of the machine's memory that training examples may take to be fitted side by side; a fit of
+a linear model on encoded columns takes six times as much besides."""
 _FITTING: dict[str, threading.Lock] = {}
 """What a vote needs of another candidate is fitted once, whichever of the two comes first."""
+_ALONE = threading.Lock()
 
 
 def fit_and_keep(
@@ -68,11 +75,27 @@ def _fit_once(
         return made, models.read_model("models", key, trusted)
     examples = read_examples(training)
     wall, cpu = time.perf_counter(), time.thread_time()
-    estimator = _vote(spec, candidate, training) or fit(spec, candidate, examples, parameters)
+    estimator = _vote(spec, candidate, training)
+    if estimator is None:
+        with _in_turn(examples):
+            wall, cpu = time.perf_counter(), time.thread_time()
+            estimator = fit(spec, candidate, examples, parameters)
     spent, cpu_spent = time.perf_counter() - wall, time.thread_time() - cpu
     keep(spec, candidate, key, estimator)
     made = Fit(candidate, key, len(examples), round(spent, 3), round(cpu_spent, 3))
     return made, estimator
+
+
+@contextmanager
+def _in_turn(examples: pd.DataFrame) -> Iterator[None]:
+    """Where examples are large only one candidate is fitted at a time."""
+    import psutil
+
+    if examples.memory_usage().sum() < LARGE * psutil.virtual_memory().total:
+        yield
+        return
+    with _ALONE:
+        yield
 
 
 def _vote(spec: ModelSpec, candidate: str, training: Sequence[frames.Ref]) -> Any:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
+import psutil
 import pytest
 
 from tasks.features.split import Split, split_days
@@ -16,6 +20,7 @@ from tasks.spec import EXPANDING, days
 from tasks.spec.fingerprint import digest
 from tasks.store import cleanup
 from tasks.store.frames import Ref
+from tasks.training import stored_fits
 from tasks.training.fit import model_key
 from tests.toy import toy
 
@@ -65,6 +70,33 @@ def test_a_twin_is_the_model_shipped_before_its_holdout_and_is_still_in_the_stor
         used = {key: last for key, last in used.items() if night - last < cleanup.LEFT}
     assert found == fewest
     assert len(used) < 40, "what no night will look for goes"
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(("memory", "most"), [(1 << 40, 2), (1, 1)])
+def test_large_examples_are_fitted_by_one_candidate_at_a_time(
+    memory: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, at_once = threading.Barrier(2), []
+
+    def fit(*_: Any) -> str:
+        try:
+            both.wait(5 if most == 2 else 0.1)
+            at_once.append(2)
+        except threading.BrokenBarrierError:
+            at_once.append(1)
+        return "fitted"
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=memory))
+    monkeypatch.setattr(stored_fits, "read_examples", lambda _: pd.DataFrame({"x": [1.0] * 9}))
+    monkeypatch.setattr(stored_fits, "fit", fit)
+    monkeypatch.setattr(stored_fits, "keep", lambda *_: None)
+    with ThreadPoolExecutor(2) as threads:
+        fits = [
+            threads.submit(stored_fits.fit_and_keep, toy, name, ()) for name in ("logistic", "tree")
+        ]
+        assert [made.result()[1] for made in fits] == ["fitted"] * 2
+    assert at_once == [most] * 2
 
 
 def key_of(training: tuple[date, ...]) -> str:
