@@ -141,10 +141,8 @@ def known_by_night(
     listed, ends = list(fingerprints), {}
     for part, evening in split.evenings(spec, listed):
         days = [day for day in part if day in refs]
-        nights = label_night(spec, listed, days, evening)
-        whole = label_nights(spec, listed, days)
-        waits = {day: night for day, night in nights.items() if night != whole[day][1]}
-        if waits:
+        nights = label_nights(spec, listed, days)
+        if waits := {day: both for day, both in nights.items() if both[1] > evening}:
             ends[days[-1]] = _without_later(spec, fingerprints, clean, refs, waits)
     return ends
 
@@ -154,17 +152,17 @@ def _without_later(
     fingerprints: Mapping[date, str],
     clean: Mapping[date, frames.Ref],
     refs: Mapping[date, frames.Ref],
-    nights: Mapping[date, date],
+    nights: Mapping[date, tuple[date, date]],
 ) -> dict[date, frames.Ref]:
-    """The examples of some days without labels that come after the night of each."""
+    """The examples of some days without labels that come after the first night of each."""
     keys = night_keys(spec, example_keys(spec, clean_keys(spec, fingerprints), list(nights)))
     found = frames.find_days("examples", list(keys.values()))
     made = {}
     for day, key in keys.items():
         if key not in found:
             rows, whole = frames.read_days([clean[day]]), frames.read_days([refs[day]])
-            every = label_nights(spec, list(fingerprints), [day])[day][1]
-            known = labelled(spec, rows, {day: nights[day]})[labelled(spec, rows, {day: every})]
+            then, all_in_time = (labelled(spec, rows, {day: night}) for night in nights[day])
+            known = then[all_in_time]
             made[key] = whole[known].reset_index(drop=True)
     found |= frames.write_days("examples", made, by_content=True)
     return {day: found[key] for day, key in keys.items()}
@@ -204,18 +202,17 @@ def labelled(
         nights: Day to the as-of date of the last night whose labels count (``label_night``); of
             other days all count.
     """
-    import numpy as np
     import pandas as pd
 
-    known = rows[spec.problem.target_column].notna().to_numpy()
+    known = rows[spec.problem.target_column].notna().to_numpy(copy=True)
     moment = _label_moment(spec)
-    if moment is None or not len(rows) or not nights:
+    if moment is None or not len(rows):
         return known
     for day, last in nights.items():
         night = scoring.night_after(spec, pd.Timestamp(last))
         own = (rows["day"] == pd.Timestamp(day)).to_numpy()
-        known = known & ~(own & scoring.comes_after(spec, rows[moment], night))
-    return np.asarray(known)
+        known[own] &= ~scoring.comes_after(spec, rows.loc[own, moment], night)
+    return known
 
 
 def _day_of(rows: pd.DataFrame) -> date:

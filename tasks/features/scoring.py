@@ -342,12 +342,12 @@ def days_before(spec: Any, cleaned: Any, stamp: Any) -> Any:
     """The clean rows of a day's lookback that its night has, of rows ascending by ``day``."""
     import pandas as pd
 
-    after = evening_before(spec, stamp) + pd.Timedelta(days=1)
+    after = _open_day_before(spec, stamp) + pd.Timedelta(days=1)
     first, last = cleaned["day"].searchsorted([stamp - spec.lookback, after])
     return cleaned.iloc[first:last].reset_index(drop=True)
 
 
-def evening_before(spec: Any, stamp: Any) -> Any:
+def _open_day_before(spec: Any, stamp: Any) -> Any:
     """The last day that the night has that predicts a day: the one before, or the last open one.
 
     Where the source shows the calendar closed days have no rows, and need not be told.
