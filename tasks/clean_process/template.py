@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import site
 import socket
@@ -82,8 +83,17 @@ def import_libraries(*, registry: bool = True) -> None:
         importlib.import_module(name)
 
 
+def has_template() -> bool:
+    """Whether this process has left one, and no other thread uses it."""
+    return bool(_waiting) and not _ONE_AT_A_TIME.locked()
+
+
 def run_in_fork(
-    script: Path, arguments: Sequence[str], place: str, environment: Mapping[str, str], limit: float
+    script: Path,
+    arguments: Sequence[str],
+    place: str,
+    environment: Mapping[str, str],
+    limit: float | None,
 ) -> tuple[int, str, str] | None:
     """Exit code, stdout and stderr of a script in a fork of the template.
 
@@ -95,7 +105,7 @@ def run_in_fork(
         arguments: Its arguments.
         place: Its working directory.
         environment: All its environment variables.
-        limit: Seconds it may take.
+        limit: Seconds it may take; None for any number.
 
     Raises:
         TimeoutError: Where it takes longer.
@@ -113,7 +123,7 @@ def run_in_fork(
         _ONE_AT_A_TIME.release()
 
 
-def _ask(template: socket.socket, job: bytes, files: list[int], limit: float) -> int | None:
+def _ask(template: socket.socket, job: bytes, files: list[int], limit: float | None) -> int | None:
     try:
         template.settimeout(None)
         socket.send_fds(template, [job], files)
@@ -121,7 +131,7 @@ def _ask(template: socket.socket, job: bytes, files: list[int], limit: float) ->
         template.settimeout(limit)
         return int(template.recv(100))
     except TimeoutError:
-        os.kill(forked, signal.SIGKILL)
+        os.killpg(forked, signal.SIGKILL)
         template.settimeout(None)
         template.recv(100)
         raise
@@ -176,11 +186,21 @@ def _wait_for_jobs(command: socket.socket, hidden: set[str]) -> NoReturn:
                 _be_clean(json.loads(text), files)
             for file in files:
                 os.close(file)
+            os.setpgid(forked, forked)  # what it starts itself ends with it
             command.send(str(forked).encode())
+            _kill_without(command, forked)
             _, status = os.waitpid(forked, 0)
             command.send(str(os.waitstatus_to_exitcode(status)).encode())
     finally:
         os._exit(0)
+
+
+def _kill_without(command: socket.socket, forked: int) -> None:
+    """Wait until the fork ends; where the command ends before it, it is killed."""
+    ended = os.pidfd_open(forked)
+    if command.fileno() in select.select([command.fileno(), ended], [], [])[0]:
+        os.killpg(forked, signal.SIGKILL)
+    os.close(ended)
 
 
 def forget_project(hidden: set[str]) -> None:

@@ -16,6 +16,7 @@ from tasks import settings
 from tasks.backtest import replay, report
 from tasks.features.as_of import day_start_of, last_complete_day
 from tasks.features.cleaning import clean_keys
+from tasks.features.examples import days_to_prepare
 from tasks.spec.loading import load_spec
 from tasks.steps.ending import end_run, name_run, show_page
 from tasks.steps.prepare import clean_ahead, extract_ahead
@@ -68,7 +69,8 @@ def _prepare_ahead(spec: ModelSpec, model: str, nights: Sequence[date], as_of: d
     found = frames.find_days("clean", list(keys.values()))
     clean = {day: found[key] for day, key in keys.items() if key in found}
     days = {day: days[day] for day in clean}
-    extract_ahead(spec, model, days, clean, [day for day in wanted if day in clean])
+    listed = [day for day in wanted if day in clean]
+    extract_ahead(model, days, clean, days_to_prepare(spec, days, listed))
 
 
 def _every_candidate(parameters: Mapping[str, Any]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from tasks.features.examples import days_to_prepare, known_by_night, prepare_exa
 from tasks.features.split import HistoryError, split_days
 from tasks.sources.base import ColumnsError, SourceError, SourceOutageError, SourceSettingsError
 from tasks.spec.loading import load_spec
+from tasks.steps.beside import extract_beside
 from tasks.steps.progress import tell_progress
 from tasks.steps.retries import OUTSIDE
 from tasks.steps.spoken import task
@@ -84,10 +85,11 @@ def extract_features(night: Night, clean: Cleaned) -> Examples:
     spec, started = load_spec(night.model), time.perf_counter()
     split = split_days(spec, list(night.days), night.as_of)
     tell = tell_progress("features", "days")
-    ahead = extract_ahead(spec, night.model, night.days, clean.refs, split.wanted)
-    refs, new = prepare_examples(spec, night.days, clean.refs, split.wanted, tell)
+    new = tuple(days_to_prepare(spec, night.days, split.wanted))
+    if not extract_ahead(night.model, night.days, clean.refs, new):
+        extract_beside(night.model, night.days, clean.refs, new, tell)
+    refs, _ = prepare_examples(spec, night.days, clean.refs, split.wanted, tell)
     ends = known_by_night(spec, night.days, clean.refs, refs, split)
-    new = tuple(ahead) or new
     training = frames.read_days([refs[day] for day in split.train], columns=["target"])
     if fault := spec.problem.training_fault(training):
         raise HistoryError(
@@ -129,15 +131,10 @@ def clean_ahead(spec: ModelSpec, model: str, days: dict[date, str]) -> Sequence[
 
 
 def extract_ahead(
-    spec: ModelSpec,
-    model: str,
-    days: dict[date, str],
-    clean: dict[date, frames.Ref],
-    wanted: Sequence[date],
-) -> Sequence[date]:
-    """Let workers extract features that are not in the store yet, as ``clean_ahead``."""
-    new = days_to_prepare(spec, days, wanted) if has_workers() else []
-    return new if spread(extract_part, new, model, days, clean) else ()
+    model: str, days: dict[date, str], clean: dict[date, frames.Ref], new: Sequence[date]
+) -> bool:
+    """Let workers, if there are any, extract the features of days into the store."""
+    return has_workers() and spread(extract_part, new, model, days, clean)
 
 
 def _without_rows(night: Night, found: cleaning.CleanDays) -> tuple[str, ...]:
