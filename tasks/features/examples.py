@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from tasks.errors import SpecError
 from tasks.features import scoring
 from tasks.features.cleaning import clean_keys, content_key
+from tasks.shown import NAMED_COLUMNS, few
 from tasks.spec.values import days
 from tasks.store import frames
 
@@ -255,26 +257,86 @@ def prepare_examples(
         Reference to the examples of each wanted day, and the days prepared just now.
 
     Raises:
-        SpecError: Where ``features`` returns different columns or types on different days.
+        SpecError: Where ``features`` returns different columns or types on different days, also
+            those of earlier nights, or a column of the clean rows has several types.
     """
     keys = example_keys(spec, clean_keys(spec, fingerprints), wanted)
     refs = frames.find_days("examples", list(keys.values()))
     new = days_to_prepare(spec, fingerprints, wanted)
+    made = {}
     if new:
         needed = sorted({past for day in new for past in (*_history(spec, clean, day), day)})
-        rows = frames.read_days([clean[day] for day in needed])
-        made = {}
+        rows = _read_together(spec, "the clean rows", {day: clean[day] for day in needed})
         nights = label_nights(spec, list(fingerprints), new)
         for done, day in enumerate(new, start=1):
             last = nights[day][1] if nights else None
-            made[keys[day]] = build_examples(spec, *day_and_history(spec, rows, day), last)
+            made[day] = build_examples(spec, *day_and_history(spec, rows, day), last)
             if progress:
                 progress(done, len(new))
-        try:
-            refs |= frames.write_days("examples", made, by_content=True)
-        except ValueError as error:
-            raise SpecError(f"Model {spec.name}: features: {error}") from error
-    return {day: refs[keys[day]] for day in wanted}, tuple(new)
+    _check_columns(spec, {day: refs[key] for day, key in keys.items() if day not in made}, made)
+    try:
+        named = {keys[day]: examples for day, examples in made.items()}
+        refs |= frames.write_days("examples", named, by_content=True)
+    except ValueError as error:
+        raise SpecError(f"Model {spec.name}: features: {error}") from error
+    found = {day: refs[keys[day]] for day in wanted}
+    kinds: dict[str, set[str]] = {}
+    for columns in frames.column_types(list(found.values())):
+        for name, kind in columns.items():
+            kinds.setdefault(name, set()).add(kind)
+    if mixed := [name for name, several in kinds.items() if len(several) > 1]:
+        _read_together(spec, "the features", found, mixed)
+    return found, tuple(new)
+
+
+def _check_columns(
+    spec: ModelSpec, stored: Mapping[date, frames.Ref], made: Mapping[date, pd.DataFrame]
+) -> None:
+    """Raise SpecError where the examples of some days have other columns than those of most."""
+    kinds = zip(stored, frames.column_types(list(stored.values())), strict=True)
+    found = {day: tuple(columns) for day, columns in kinds}
+    found |= {day: tuple(map(str, examples)) for day, examples in made.items()}
+    if len(counts := Counter(found.values())) < 2:
+        return
+    usual = counts.most_common(1)[0][0]
+    day, odd = next((day, odd) for day, odd in sorted(found.items()) if odd != usual)
+    differs = {"without": [*{*usual} - {*odd}], "with": [*{*odd} - {*usual}]}
+    said = " and ".join(f"{how} {few(sorted(n), NAMED_COLUMNS)}" for how, n in differs.items() if n)
+    raise SpecError(
+        f"Model {spec.name}: features returned other columns for {day} than for most days: "
+        f"{said or 'the same in another order'}. Expected the same for every day. Where columns "
+        "stand for the values of another, as those of pd.get_dummies do, name all values there, "
+        "or leave that to the candidate with OneHotEncoder."
+    )
+
+
+def _read_together(
+    spec: ModelSpec,
+    what: str,
+    refs: Mapping[date, frames.Ref],
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """The frames of these days, one below the other.
+
+    Raises:
+        SpecError: Where a column has a type on some days that does not go with that of others.
+    """
+    try:
+        return frames.read_days(list(refs.values()), columns)
+    except ValueError as error:
+        kinds: dict[str, dict[str, date]] = {}
+        for day, types in zip(refs, frames.column_types(list(refs.values())), strict=True):
+            for name, kind in types.items():
+                kinds.setdefault(name, {}).setdefault(kind, day)
+        said = [
+            f"{name} is {' and '.join(f'{kind} on {day}' for kind, day in found.items())}"
+            for name, found in kinds.items()
+            if len(found) > 1
+        ]
+        raise SpecError(
+            f"Model {spec.name}: {what} of several days do not go together: "
+            f"{'; '.join(said) or error}. Give the column one type for every day, or leave it out."
+        ) from error
 
 
 def day_and_history(

@@ -171,11 +171,25 @@ def read_block(path: Path, positions: Sequence[int], columns: Sequence[str] | No
         return [reader.get_batch(position) for position in positions]
 
 
+def column_types(path: Path) -> dict[str, str]:
+    """Each column of a block with its type; of a categorical, the type of its values."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as source:
+        schema = pa.ipc.open_file(source).schema
+    kinds = {field.name: field.type for field in schema}
+    return {
+        name: str(kind.value_type if pa.types.is_dictionary(kind) else kind)
+        for name, kind in kinds.items()
+    }
+
+
 def to_frame(batches: Sequence[Any], columns: Sequence[str] | None) -> pd.DataFrame:
     """The batches one below the other, with a fresh index.
 
-    Unordered categoricals get the categories that occur, sorted, so that the frame depends on its
-    rows alone, not on which days share a block.
+    A column that some batches do not have is missing in their rows. Unordered categoricals get the
+    categories that occur, sorted, so that the frame depends on its rows alone, not on which days
+    share a block.
 
     Raises:
         ValueError: Where the batches differ in types or ordered categories.
@@ -234,9 +248,8 @@ def _nullable(tables: Sequence[Any]) -> set[str]:
         for column in (table.schema.pandas_metadata or {}).get("columns", ()):
             kinds.setdefault(column["field_name"], set()).add(column["numpy_type"])
     known = {str(kind) for kind in nullable_types().values()}
-    return {name for name, found in kinds.items() if found & known and len(found) > 1} & set(
-        tables[0].column_names
-    )
+    names = {name for table in tables for name in table.column_names}
+    return {name for name, found in kinds.items() if found & known and len(found) > 1} & names
 
 
 def _tables(kind: str, frames: Mapping[str, pd.DataFrame]) -> list[Any]:
@@ -266,10 +279,11 @@ def _concat(what: str, tables: list[Any]) -> Any:
     """The tables one below the other; a column empty on some days takes the others' type."""
     import pyarrow as pa
 
-    for name in tables[0].schema.names:
-        kinds = [table.schema.field(name).type for table in tables]
+    for name in dict.fromkeys(name for table in tables for name in table.schema.names):
+        having = [table for table in tables if name in table.schema.names]
+        kinds = [table.schema.field(name).type for table in having]
         if any(pa.types.is_dictionary(kind) and kind.ordered for kind in kinds):
-            chunks = (chunk for table in tables for chunk in table[name].chunks)
+            chunks = (chunk for table in having for chunk in table[name].chunks)
             orders = {tuple(chunk.dictionary.to_pylist()) for chunk in chunks}
             if len(orders) > 1:
                 raise ValueError(f"{name}: the ordered categories differ between {what}.")

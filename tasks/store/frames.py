@@ -119,8 +119,9 @@ def find_days(kind: str, keys: Sequence[str]) -> dict[str, Ref]:
 def read_days(refs: Sequence[Ref], columns: Sequence[str] | None = None) -> pd.DataFrame:
     """The frames of these days, one below the other in the given order.
 
-    Unordered categoricals come back with the categories that occur, sorted: the result depends on
-    the rows alone, not on which days share a block.
+    A column that some days do not have is missing in their rows. Unordered categoricals come back
+    with the categories that occur, sorted: the result depends on the rows alone, not on which days
+    share a block.
 
     Args:
         refs: At least one.
@@ -128,7 +129,8 @@ def read_days(refs: Sequence[Ref], columns: Sequence[str] | None = None) -> pd.D
 
     Raises:
         StoreError: Where a block is missing or altered.
-        ValueError: Where a column is not there, or the days differ in ordered categories.
+        ValueError: Where a wanted column is not there, or the days differ in a column's type or
+            ordered categories.
     """
     if not refs:
         raise ValueError("read_days: found no day, expected at least one.")
@@ -145,6 +147,12 @@ def read_days(refs: Sequence[Ref], columns: Sequence[str] | None = None) -> pd.D
     return arrow_blocks.to_frame(
         [_rows(batches[ref.path, ref.batch], ref) for ref in refs], columns
     )
+
+
+def column_types(refs: Sequence[Ref]) -> list[dict[str, str]]:
+    """The columns of each of these days, with their types."""
+    found = {ref.path: arrow_blocks.column_types(root() / ref.path) for ref in refs}
+    return [found[ref.path] for ref in refs]
 
 
 def _rows(batch: Any, ref: Ref) -> Any:

@@ -1,0 +1,134 @@
+"""Columns that come and go with the days: the same on a first night and on nights in a row."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tasks.features.cleaning import clean_days
+from tasks.features.examples import prepare_examples
+from tasks.sources import ParquetDays
+from tasks.spec import ModelSpec, SpecError
+from tasks.store import frames
+from tests.nights import nth_day
+from tests.toy import ToyContract, features, toy, write_day
+
+LAST = 14
+Features = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
+
+
+class AnyShop(ToyContract):
+    shop: str
+
+
+def with_dummies(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    return features(day, history).join(pd.get_dummies(day["shop"], prefix="is", dtype="float64"))
+
+
+def spec_on(folder: Path, made: Features = features) -> ModelSpec:
+    source = ParquetDays(str(folder))
+    return dataclasses.replace(toy, source=source, contract=AnyShop, features=made)
+
+
+def prepare(spec: ModelSpec, last: int) -> pd.DataFrame:
+    """The examples of a night as of a day, all days after the lookback."""
+    listed = spec.source.list_days(nth_day(last))
+    clean = clean_days(spec, listed)
+    wanted = list(listed)[toy.lookback.days :]
+    refs, _ = prepare_examples(spec, listed, clean.refs, wanted)
+    return frames.read_days(list(refs.values()))
+
+
+@pytest.mark.parametrize("with_note", [range(1, LAST), [LAST], [10, 12]])
+def test_a_column_that_no_contract_names_may_come_and_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_note: list[int]
+) -> None:
+    for number in range(1, LAST + 1):
+        more = {"note": "seen", "code": 7} if number in with_note else {}
+        write_day(tmp_path / "days", nth_day(number), 20, **more)
+    notes: dict[date, int] = {}
+
+    def noting(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+        none = pd.Series(index=history.index)
+        noted = history.get("note", none).notna(), history.get("code", none).notna()
+        assert noted[0].equals(noted[1])
+        notes[day["day"].iloc[0].date()] = int(noted[0].sum())
+        return features(day, history)
+
+    spec = spec_on(tmp_path / "days", noting)
+    at_once = prepare(spec, LAST)
+    expected = {
+        nth_day(number): 20 * sum(number - 7 <= other < number for other in with_note)
+        for number in range(8, LAST + 1)
+    }
+    assert notes == expected
+    monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / "another"))
+    notes.clear()
+    for last in range(8, LAST + 1):
+        night_by_night = prepare(spec, last)
+    assert notes == expected
+    pd.testing.assert_frame_equal(night_by_night, at_once)
+
+
+@pytest.mark.parametrize("first", [8, LAST], ids=["night by night", "at once"])
+@pytest.mark.parametrize(
+    ("shop", "said"), [("a", "without is_b"), ("c", "without is_a, is_b and with is_c")]
+)
+def test_features_of_other_columns_are_told_with_day_and_name(
+    tmp_path: Path, shop: str, said: str, first: int
+) -> None:
+    for number in range(1, LAST + 1):
+        write_day(tmp_path / "days", nth_day(number), 20)
+    write_day(tmp_path / "days", nth_day(LAST), 20, shop=shop)
+    spec = spec_on(tmp_path / "days", with_dummies)
+    for last in range(first, LAST):
+        prepare(spec, last)
+    with pytest.raises(SpecError) as error:
+        prepare(spec, LAST)
+    assert f"other columns for {nth_day(LAST)} than for most days: {said}." in str(error.value)
+
+
+def test_columns_in_another_order_are_told(tmp_path: Path) -> None:
+    for number in range(1, LAST + 1):
+        write_day(tmp_path / "days", nth_day(number), 20)
+
+    def turned(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+        made = features(day, history)
+        return made[made.columns[::-1]] if day["day"].iloc[0].date() == nth_day(LAST) else made
+
+    spec = spec_on(tmp_path / "days", turned)
+    prepare(spec, LAST - 1)
+    with pytest.raises(SpecError, match=rf"{nth_day(LAST)} .*the same in another order"):
+        prepare(spec, LAST)
+
+
+def test_a_column_of_another_type_is_told_with_its_days(tmp_path: Path) -> None:
+    for number in range(1, LAST + 1):
+        write_day(tmp_path / "days", nth_day(number), 20, note=1.5 if number < LAST else "text")
+    spec = spec_on(tmp_path / "days")
+    prepare(spec, LAST - 1)
+    with pytest.raises(SpecError) as error:
+        prepare(spec, LAST)
+    said = f"note is double on {nth_day(7)} and large_string on {nth_day(LAST)}."
+    assert "the clean rows of several days do not go together" in str(error.value)
+    assert said in str(error.value)
+
+
+def test_a_feature_of_another_type_on_a_later_night_is_told(tmp_path: Path) -> None:
+    for number in range(1, LAST + 1):
+        write_day(tmp_path / "days", nth_day(number), 20)
+
+    def mixed(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+        late = day["day"].iloc[0].date() == nth_day(LAST)
+        return features(day, history).assign(kind="late" if late else 2.0)
+
+    spec = spec_on(tmp_path / "days", mixed)
+    prepare(spec, LAST - 1)
+    said = f"kind is double on {nth_day(8)} and large_string on {nth_day(LAST)}"
+    with pytest.raises(SpecError, match=said):
+        prepare(spec, LAST)
