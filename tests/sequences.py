@@ -12,8 +12,8 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -80,9 +80,20 @@ class Killed(BaseException):
     """The night ends here, as if its process were killed."""
 
 
-class Nights(RuleBasedStateMachine):
-    """One model from its first night on; each rule is something that happens to it."""
+Asked = Mapping[str, st.SearchStrategy[Any]]
+Happens = tuple[Callable[[Any], bool], Asked]
 
+
+class Nights(RuleBasedStateMachine):
+    """One model from its first night on; each rule is something that happens to it.
+
+    Attributes:
+        name: Of the model.
+        happens: What may happen, when it can, and what is drawn for it.
+    """
+
+    name: ClassVar[str] = "toy"
+    happens: ClassVar[Mapping[str, Happens]]
     empty_registry: ClassVar[Path]
     asked: ClassVar[pd.DataFrame] = ASKED
     settings_of: ClassVar[Callable[[Path], Mapping[str, str]]]
@@ -127,7 +138,7 @@ class Nights(RuleBasedStateMachine):
             self.note("retention")
         self.stack.close()
         self.sequences.update(self.happened)
-        type(self).finished(reached(self.counted, self.sequences))
+        type(self).finished(reached(self.happens, self.counted, self.sequences))
 
     def go(self, machine: str) -> None:
         """What follows happens on this machine."""
@@ -204,14 +215,14 @@ class Nights(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def something_happens(self, data: st.DataObject) -> None:
-        """One of ``HAPPENS``; what has not happened in this sequence yet is likelier."""
+        """One of ``happens``; what has not happened in this sequence yet is likelier."""
         if len(self.machines) > 1:
             self.go(data.draw(st.sampled_from(self.machines), "on machine"))
-        may = [name for name, (when, _) in HAPPENS.items() if when(self)]
+        may = [name for name, (when, _) in self.happens.items() if when(self)]
         unseen = [name for name in may if name not in self.happened]
         seen = [name for name in may if name in self.happened]
         name = data.draw(st.sampled_from(UNSEEN * unseen + seen), "what happens")
-        asked = {key: data.draw(values, key) for key, values in HAPPENS[name][1].items()}
+        asked = {key: data.draw(values, key) for key, values in self.happens[name][1].items()}
         self.note(name)
         getattr(self, name)(**asked)
 
@@ -291,7 +302,7 @@ class Nights(RuleBasedStateMachine):
 
     def backfill(self, back: int) -> None:
         """Before the newest night that this home has judged; another's it knows only if shared."""
-        judged = [one for one in past_reports("toy", date.max) if one["verdict"] != "HELD"]
+        judged = [one for one in past_reports(self.name, date.max) if one["verdict"] != "HELD"]
         newest = max(date.fromisoformat(one["as_of"]) for one in judged)
         before, as_of = self.kept(), newest - timedelta(days=back)
         decided = before.get(f"report {as_of}", {}).get("verdict")
@@ -300,25 +311,9 @@ class Nights(RuleBasedStateMachine):
 
     def killed_night(self, write: int) -> None:
         """The next night is killed at a write to the registry, or ends where it has fewer."""
-        import mlflow
-
         self.day += 1
         self.write(self.day, self.day)
-        left = [write]
-
-        def killing(call: Any) -> Any:
-            def write_or_die(*args: Any, **kwargs: Any) -> Any:
-                left[0] -= 1
-                if left[0] < 0:
-                    raise Killed
-                return call(*args, **kwargs)
-
-            return write_or_die
-
-        with pytest.MonkeyPatch.context() as patch:
-            for name in WRITES:
-                call = getattr(mlflow.MlflowClient, name)
-                patch.setattr(mlflow.MlflowClient, name, killing(call))
+        with killed_at(write):
             try:
                 self.run()
             except Killed:
@@ -448,6 +443,29 @@ class Nights(RuleBasedStateMachine):
         return found
 
 
+@contextmanager
+def killed_at(write: int) -> Iterator[None]:
+    """All writes to the registry from this one on raise ``Killed``."""
+    import mlflow
+
+    left = [write]
+
+    def killing(call: Any) -> Any:
+        def write_or_die(*args: Any, **kwargs: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return call(*args, **kwargs)
+
+        return write_or_die
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in WRITES:
+            call = getattr(mlflow.MlflowClient, name)
+            patch.setattr(mlflow.MlflowClient, name, killing(call))
+        yield
+
+
 def forget_models() -> None:
     """What follows reads model files as they are now, as the process of a later night does."""
     for name in [name for name in sys.modules if name.startswith(loading.MODULE_OF_FILE)]:
@@ -455,26 +473,26 @@ def forget_models() -> None:
     decisions._first_digest.cache_clear()
 
 
-def waiting_now() -> list[Any]:
+def waiting_now(model: str = "toy") -> list[Any]:
     """The versions that wait, the newest first."""
     from tasks.registry import client, waiting
 
-    return waiting.read_waiting(client.open_registry(), "toy")
+    return waiting.read_waiting(client.open_registry(), model)
 
 
-def is_held(machine: Nights) -> bool:
+def is_held(machine: Nights, model: str = "toy") -> bool:
     """Whether a recipe is held on the newest night."""
     from tasks.registry import client, holds
 
-    found = holds.read_holds(client.open_registry(), "toy")
+    found = holds.read_holds(client.open_registry(), model)
     return any(hold.until >= machine.on(machine.day) for hold in found)
 
 
-def previous_of() -> str | None:
+def previous_of(model: str = "toy") -> str | None:
     """The version that a rollback goes back to."""
     from tasks.registry import client, versions
 
-    return versions.read_alias(client.open_registry(), "toy", versions.PREVIOUS)
+    return versions.read_alias(client.open_registry(), model, versions.PREVIOUS)
 
 
 def has_predecessor() -> bool:
@@ -505,8 +523,7 @@ def comparable_days(until: date) -> list[dict[str, Any]]:
     return pair if len(pair) >= PATIENCE else []
 
 
-Asked = Mapping[str, st.SearchStrategy[Any]]
-HAPPENS: dict[str, tuple[Callable[[Nights], bool], Asked]] = {
+Nights.happens = {
     "night": (lambda _: True, {"missed": st.integers(0, 2)}),
     "night_after_a_missing_day": (lambda _: True, {}),
     "night_that_asks": (lambda _: True, {}),
@@ -525,14 +542,13 @@ HAPPENS: dict[str, tuple[Callable[[Nights], bool], Asked]] = {
     "release": (lambda machine: machine.ended and is_held(machine), {}),
     "decide": (lambda machine: machine.ended and bool(waiting_now()), {"refuse": st.booleans()}),
 }
-"""What may happen, when it can, and what is drawn for it."""
 FOLLOWS = ("revert", "approval", "refusal", "retention")
 """What may follow from it; counted as well."""
 
 
-def reached(counted: Counter[str], sequences: Counter[str]) -> Reached:
+def reached(happens: Iterable[str], counted: Counter[str], sequences: Counter[str]) -> Reached:
     """How often each thing happened, and in how many sequences."""
-    names = dict.fromkeys((*HAPPENS, *FOLLOWS, *sorted(counted)))
+    names = dict.fromkeys((*happens, *FOLLOWS, *sorted(counted)))
     return {name: (counted[name], sequences[name]) for name in names}
 
 

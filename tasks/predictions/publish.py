@@ -269,6 +269,27 @@ def _places() -> tuple[Path, Path]:
     return settings.home(), settings.PROJECT
 
 
+def shows(fleet: str, partition: str, champions: Mapping[str, tuple[str, str]]) -> bool:
+    """Whether the app reads of each partition the rows of its champion, or the common model's.
+
+    Args:
+        fleet: Name of the fleet.
+        partition: Its partition column.
+        champions: Partition to model and version of its champion, where it has one.
+    """
+    import pandas as pd
+    from pyarrow import parquet
+
+    file, named = folder_of(fleet) / CURRENT, [partition, "model", "version"]
+    if not file.is_file() or not {*named} <= {*parquet.read_schema(file).names}:
+        return False
+    made = pd.read_parquet(file, columns=named).drop_duplicates()
+    return all(
+        champions.get(str(value), (fleet, version)) == (model, version)
+        for value, model, version in made.itertuples(index=False)
+    )
+
+
 def read_record(file: Path) -> dict[str, Any]:
     """The record of a night, true to the predictions that stand beside it.
 

@@ -26,9 +26,11 @@ from tasks.registry.versions import (
     RETIRED,
     find_by_number,
     read_alias,
+    registered_models,
     version_by_alias,
 )
 from tasks.registry.waiting import DECIDED, Decision
+from tasks.spec.fleet import fleet_of
 from tasks.store import changes
 from tasks.store.leases import check_now
 
@@ -232,6 +234,19 @@ def finish_change(client: MlflowClient, model: str) -> Ended | None:
         stays,
         f"A change of champion was cut off, and version {begun['champion']} of {model}, {told}",
     )
+
+
+def finish_changes(client: MlflowClient, fleet: str) -> list[Ended]:
+    """Complete every interrupted change of a model and, of a fleet, of its partitions.
+
+    Returns:
+        How each ended.
+    """
+    begun = {model.name for model in registered_models(client) if JOURNAL in model.tags}
+    if settings.state_url():
+        begun.update(changes.open_models())
+    own = sorted(name for name in begun if fleet_of(name) == fleet)
+    return [ended for name in own if (ended := finish_change(client, name))]
 
 
 def _sign_promotion(client: MlflowClient, version: Any) -> None:

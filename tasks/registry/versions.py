@@ -412,17 +412,22 @@ def delete_packages(client: MlflowClient, experiment: str, run: str) -> None:
 
 def champions(client: MlflowClient) -> dict[str, str]:
     """Version of the champion of each model of the registry that has one."""
+    aliases = {model.name: model.aliases.get(CHAMPION) for model in registered_models(client)}
+    return {name: str(version) for name, version in aliases.items() if version}
+
+
+def registered_models(client: MlflowClient) -> list[Any]:
+    """Every model of the registry, with its tags and aliases."""
     from mlflow.exceptions import MlflowException
 
-    found: dict[str, str] = {}
+    found: list[Any] = []
     token: str | None = ""
     while token is not None:
         try:
             page = client.search_registered_models(max_results=1000, page_token=token or None)
         except MlflowException as error:
             raise to_error("The registry cannot be read", error) from error
-        aliases = {model.name: model.aliases.get(CHAMPION) for model in page}
-        found |= {name: str(version) for name, version in aliases.items() if version}
+        found += page
         token = page.token or None
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tasks import settings
 from tasks.promotion.checks import Status
+from tasks.spec.fleet import SEPARATOR
 from tasks.store import files
 
 if TYPE_CHECKING:
-    from tasks.reporting.report_schema import Report
+    from tasks.reporting.report_schema import PartitionRow, Report
 
 
 MATURE = (Status.PROMOTED, Status.KEPT, Status.WAITING, Status.SHADOW)
 """Verdicts of nights that compared a challenger."""
-DAYS = "days.json"
+DAYS, PARTITIONS = "days.json", "partitions.json"
 
 
 def past_reports(model: str, until: date, count: int = 60) -> list[Report]:
@@ -62,6 +63,20 @@ def keep_days(model: str, as_of: date, days: Mapping[date, str]) -> None:
     if days:
         seen = {str(day): mark for day, mark in days.items()}
         files.write_json(report_folder(model, as_of) / DAYS, seen)
+
+
+def keep_partitions(model: str, as_of: date, rows: Sequence[PartitionRow]) -> None:
+    """Keep how each partition of a fleet ended, beside the report of the night."""
+    files.write_json(report_folder(model, as_of) / PARTITIONS, rows)
+
+
+def newest_partitions(model: str) -> tuple[Report, list[PartitionRow]] | None:
+    """The newest night that judged the partitions of a fleet, and how each ended."""
+    for file in sorted(_folder(model).glob(f"????-??-??/{PARTITIONS}"), reverse=True):
+        found = past_reports(model, date.fromisoformat(file.parent.name), 1)
+        if found and found[0]["as_of"] == file.parent.name and found[0].get("fleet"):
+            return found[0], files.read_json(file)
+    return None
 
 
 def revised_days(model: str, as_of: date, days: Mapping[date, str]) -> dict[str, Any] | None:
@@ -120,14 +135,16 @@ def fleet_page(model: str) -> Path:
 
 
 def forget_old(model: str, as_of: date, count: int) -> None:
-    """Remove the reports of all nights but the newest ones, and the night that runs.
+    """Remove the reports of all nights but the newest ones, and the night that runs; of a fleet
+    those of its partitions too.
 
     Args:
         model: Name of the model.
         as_of: The night that runs; that of an early date may be among the oldest.
         count: How many nights stay.
     """
-    for folder in sorted(_folder(model).glob("????-??-??"))[:-count]:
+    own = [_folder(model), *_folder(model).parent.glob(f"{model}{SEPARATOR}*")]
+    for folder in [old for each in own for old in sorted(each.glob("????-??-??"))[:-count]]:
         if folder.name == as_of.isoformat():
             continue
         for place in sorted(folder.rglob("*"), reverse=True):

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from tasks.metrics.base import title
 from tasks.promotion.checks import Status
+from tasks.reporting import archive
 from tasks.reporting.wording import capitalized, interval
 from tasks.shown import counted
+from tasks.store import files
 
 if TYPE_CHECKING:
     from tasks.reporting.report_schema import FleetPart, PartitionRow
@@ -138,6 +140,41 @@ def alarm(model: str, as_of: str, part: FleetPart) -> str:
         f"To answer: python flows/approve.py --model {model} "
         f"--partition {shlex.quote(first['value'])}"
     )
+
+
+def write_partitions(model: str, champions: Mapping[str, str]) -> None:
+    """Draw the page of a fleet's newest night anew; none of a model without partitions.
+
+    Args:
+        model: Name of the fleet.
+        champions: Model to the version that is its champion now.
+    """
+    found = archive.newest_partitions(model)
+    if found is None:
+        return
+    report, rows = found
+    part = report["fleet"]
+    assert part is not None
+    text = to_html(
+        model,
+        date.fromisoformat(report["as_of"]),
+        part,
+        [_as_it_stands(row, champions.get(row["model"])) for row in rows],
+        report["metric"],
+        greater=report["greater_is_better"],
+    )
+    files.write_file(archive.fleet_page(model), text.encode())
+
+
+def _as_it_stands(row: PartitionRow, champion: str | None) -> PartitionRow:
+    """The row with the champion of now, where a person has changed it since the night."""
+    if row["champion"] == champion:
+        return row
+    now = f"version {champion} is the champion" if champion else "there is no champion"
+    found = row.copy()
+    found["champion"], found["since"] = champion, None
+    found["why"] = f"{row['why'].removesuffix('.')}. Since then {now}."
+    return found
 
 
 def to_html(

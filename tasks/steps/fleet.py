@@ -19,7 +19,7 @@ from tasks.features.cleaning import clean_keys
 from tasks.features.split import fewest_training_days
 from tasks.promotion.checks import Check, Status
 from tasks.promotion.fleet import Ledger, enroll
-from tasks.registry import runs, versions
+from tasks.registry import aliases, runs, versions
 from tasks.registry.client import OutageError, open_registry, remembered
 from tasks.reporting import archive, fleet_page, night_report, render
 from tasks.reporting.decisions import full_name
@@ -139,6 +139,8 @@ def find_partitions(night: Night, clean: Cleaned, examples: Examples) -> Fleet:
             f"most {MOST:,} are allowed. Name a column with fewer."
         )
     place = settings.home() / "fleets" / f"{spec.name}.json"
+    for ended in aliases.finish_changes(client, spec.name):
+        log.warning("champion  %s", ended.told)
     before = Ledger.from_json(files.read_json(place)) if place.is_file() else Ledger()
     ledger = enroll(before, values, night.as_of)
     if ledger != before:
@@ -183,20 +185,16 @@ def judge_partitions(
             found = [_failed(plan, found) for plan in chunk]
         rows += found
     spec = load_spec(night.model)
-    page = archive.fleet_page(night.name)
     part = fleet_page.fleet_part(
         str(spec.partition),
         rows,
         new=fleet.new,
         gone=fleet.gone,
         lost=fleet.lost,
-        page=str(page),
+        page=str(archive.fleet_page(night.name)),
         error=1 - spec.gate.recipe_confidence,
     )
-    greater, metric = spec.problem.greater_is_better, spec.problem.primary
-    files.write_json(archive.report_folder(night.name, night.as_of) / "partitions.json", rows)
-    text = fleet_page.to_html(night.name, night.as_of, part, rows, metric, greater=greater)
-    files.write_file(page, text.encode())
+    archive.keep_partitions(night.name, night.as_of, rows)
     log.info("fleet     %s", fleet_page.told(part))
     return part
 

@@ -192,19 +192,31 @@ def publish_champion(night: Night) -> str:
     """In a run that predicts nothing: where the app reads another version's predictions, publish
     anew those of the champion, as of the date that the app reads; what that led to, in words.
 
-    The run that made it the champion was cut off, could not publish, or was one of another machine.
+    Of a fleet the same where that is so of one partition. The run that made it the champion was cut
+    off, could not publish, or was one of another machine.
     """
     if night.backfill:
         return ""
     client, last = open_registry(), publish.last_published(night.name)
-    if ended := aliases.finish_change(client, night.name):
+    for ended in aliases.finish_changes(client, night.name):
         log.warning("champion  %s", ended.told)
     champion = versions.read_champion(client, night.name)
-    if last is None or champion is None or last["version"] == champion.version:
+    if last is None or champion is None:
+        return ""
+    if last["version"] == champion.version and _shows_partitions(client, load_spec(night.model)):
         return ""
     said = publish_after_rollback(night.name)
     log.info("predict   %s", said)
     return said
+
+
+def _shows_partitions(client: Client, spec: ModelSpec) -> bool:
+    """Whether the app reads of each partition the rows of its champion; so of one model."""
+    if spec.partition is None:
+        return True
+    those = versions.champions_of(client, spec.name)
+    own = {str(value_of(name)): (name, version) for name, version in those.items()}
+    return publish.shows(spec.name, spec.partition, own)
 
 
 def publish_after_rollback(name: str) -> str:

@@ -24,6 +24,7 @@ from tasks.registry.client import open_registry
 from tasks.registry.holds import read_holds, release_hold
 from tasks.reporting.archive import past_reports
 from tasks.reporting.decisions import forget
+from tasks.spec.fleet import fleet_of
 from tasks.spec.gate import Revert
 from tasks.steps.config import RollbackConfig
 from tasks.steps.ending import end_run, name_run, show_page
@@ -289,8 +290,12 @@ def _begun(model: str) -> dict[str, str | None]:
 
 
 def _newest_night(model: str, made: str) -> str:
-    """As-of date of the newest report, or of a version where that is newer."""
-    return max([made, *(report["as_of"] for report in past_reports(model, date.max, 1))])
+    """As-of date of the newest report, or of a version where that is newer.
+
+    Of a partition's model that of its fleet: a night without its rows writes it no report.
+    """
+    newest = past_reports(fleet_of(model), date.max, 1)
+    return max([made, *(report["as_of"] for report in newest)])
 
 
 def _end_line(client: Client, model: str) -> None:

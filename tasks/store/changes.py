@@ -20,6 +20,7 @@ INSERT INTO nightly_changes (model, change, token) VALUES (%(model)s, %(change)s
 ON CONFLICT (model) WHERE closed IS NULL DO NOTHING
 """
 OPEN = "SELECT change FROM nightly_changes WHERE model = %(model)s AND closed IS NULL"
+MODELS = "SELECT model FROM nightly_changes WHERE closed IS NULL"
 CLOSE = """
 UPDATE nightly_changes SET closed = clock_timestamp() WHERE model = %(model)s AND closed IS NULL
 """
@@ -29,6 +30,11 @@ def open_change(model: str) -> str | None:
     """The change of a model that is recorded and not applied in full, if any."""
     asked = {"model": model}
     return state_database.run(lambda c: c.exec_driver_sql(OPEN, asked).scalar())
+
+
+def open_models() -> list[str]:
+    """The models that have such a change."""
+    return state_database.run(lambda c: list(c.exec_driver_sql(MODELS).scalars()))
 
 
 def begin_change(model: str, change: str) -> str:

@@ -20,6 +20,7 @@ import sqlalchemy as sql
 from tasks.predictions import publish, sql_table
 from tasks.predictions.publish import fault_of
 from tasks.predictions.sql_table import PublishError, replace_table
+from tasks.store import files
 
 KEY = "a key that only the machines have"
 KEYS = ("user", "place")
@@ -471,3 +472,18 @@ def test_on_shared_state_only_a_signed_name_of_a_model_file_is_run(
         found = publish.last_published("toy") or {}
         assert found["model"] == "toy", "the name in the registry, which no file is run for"
         assert "seal" not in found
+
+
+def test_what_the_app_shows_of_a_fleet_is_held_against_its_champions(home: Path) -> None:
+    rows = pd.DataFrame(
+        {"shop": ["a", "b", "c"], "model": ["m.a", "m", "m"], "version": list("277")}
+    )
+    files.write_parquet(publish.folder_of("m") / publish.CURRENT, rows)
+    shown = {"a": ("m.a", "2")}
+    assert publish.shows("m", "shop", shown)
+    assert publish.shows("m", "shop", {**shown, "gone": ("m.gone", "1")})
+    assert not publish.shows("m", "shop", {"a": ("m.a", "1")})
+    assert not publish.shows("m", "shop", {})
+    assert not publish.shows("m", "shop", {**shown, "b": ("m.b", "1")})
+    assert not publish.shows("m", "town", shown)
+    assert not publish.shows("another", "shop", {})

@@ -19,8 +19,8 @@ from tasks.reporting.archive import (
 FIRST = date(2026, 11, 1)
 
 
-def keep(night: date, verdict: str, *, backfill: bool = False) -> None:
-    folder = report_folder("toy", night, backfill=backfill)
+def keep(night: date, verdict: str, *, backfill: bool = False, model: str = "toy") -> None:
+    folder = report_folder(model, night, backfill=backfill)
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(
         json.dumps({"as_of": night.isoformat(), "verdict": verdict})
@@ -49,6 +49,16 @@ def test_the_newest_nights_stay_and_the_one_that_runs(home: Path) -> None:
     forget_old("never seen", FIRST, 2)
     assert not report_folder("toy", nights[0]).exists()
     assert (report_folder("toy", nights[2], backfill=True) / "report.json").is_file()
+
+
+def test_reports_of_partitions_go_with_those_of_their_fleet(home: Path) -> None:
+    nights = [FIRST + timedelta(days=age) for age in range(3)]
+    names = ("shops", "shops.north", "shops-2")
+    for night in nights:
+        for name in names:
+            keep(night, "KEPT", model=name)
+    forget_old("shops", nights[2], 2)
+    assert [len(past_reports(name, date.max)) for name in names] == [2, 2, 3]
 
 
 def test_the_last_judged_night_is_one_with_a_challenger(home: Path) -> None:
