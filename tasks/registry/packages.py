@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import json
 import re
 import shutil
@@ -109,10 +108,10 @@ def register_version(
     with tempfile.TemporaryDirectory() as folder:
         named = shutil.copyfile(twin, Path(folder) / TWIN_FILE)
         artifacts_at(run.info.artifact_uri).log_artifact(str(named), TWIN)
-    with _as_package(estimator, inputs, code, trusted, requirements) as package:
-        package["input_example"] = posted(estimator, inputs)
-        with _logged_model(client, run) as (number, described), _place_of(client, described) as at:
-            squeezed.save_model(str(at), mlflow_model=described, **package)
+    package = _as_package(estimator, inputs, code, trusted, requirements)
+    package["input_example"] = posted(estimator, inputs)
+    with _logged_model(client, run) as (number, described), _place_of(client, described) as at:
+        squeezed.save_model(str(at), mlflow_model=described, **package)
     noted = {**tags, "twin_sha256": twin_sha256}
     return _create_version(client, run_id, number, model, noted, description)
 
@@ -222,29 +221,27 @@ def save_package(
     requirements: Sequence[str],
 ) -> None:
     """Write the package that ``register_version`` would upload; no registry is asked."""
-    with _as_package(estimator, inputs, code, trusted, requirements) as package:
-        squeezed.save_model(str(folder), **package)
+    package = _as_package(estimator, inputs, code, trusted, requirements)
+    squeezed.save_model(str(folder), **package)
 
 
-@contextmanager
 def _as_package(
     estimator: Any,
     inputs: pd.DataFrame,
     code: Mapping[str, Path | str],
     trusted: Sequence[str],
     requirements: Sequence[str],
-) -> Iterator[dict[str, Any]]:
-    """What MLflow is told of a package, with its code in a temporary folder."""
-    with _packages(code) as packages:
-        yield {
-            "sk_model": estimator,
-            "signature": signature_of(estimator, inputs),
-            "pip_requirements": list(requirements),
-            "code_paths": packages,
-            "serialization_format": "skops",
-            "skops_trusted_types": list(trusted),
-            "pyfunc_predict_fn": predict_method(estimator),
-        }
+) -> dict[str, Any]:
+    """What ``squeezed.save_model`` is told of a package."""
+    return {
+        "sk_model": estimator,
+        "signature": signature_of(estimator, inputs),
+        "pip_requirements": list(requirements),
+        "code": code,
+        "serialization_format": "skops",
+        "skops_trusted_types": list(trusted),
+        "pyfunc_predict_fn": predict_method(estimator),
+    }
 
 
 def posted(estimator: Any, inputs: pd.DataFrame) -> pd.DataFrame:
@@ -549,30 +546,6 @@ def _look_twice(read: Callable[[], str]) -> str:
             raise
     time.sleep(SOON)
     return read()
-
-
-@contextmanager
-def _packages(code: Mapping[str, Path | str]) -> Iterator[list[str]]:
-    """The code a model needs, laid out as importable packages in a temporary folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        for path, file in code.items():
-            target = Path(folder) / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(file, str):
-                target.write_text(file, encoding="utf-8")
-            else:
-                shutil.copyfile(file, target)
-        tops = sorted(Path(folder).iterdir())
-        for top in tops:
-            if top.is_dir() and not _is_namespace(top.name):  # or an installed one would win
-                (top / "__init__.py").touch()
-        yield list(map(str, tops))
-
-
-def _is_namespace(top: str) -> bool:
-    """Whether Python puts this package together from folders without an ``__init__``."""
-    found = importlib.util.find_spec(top)
-    return found is not None and found.origin is None
 
 
 def _ensure_model(client: MlflowClient, model: str) -> None:

@@ -23,6 +23,7 @@ def test_what_is_installed_is_not_looked_for(
     monkeypatch.setattr(requirements_utils, "_get_installed_version", listed.append)
     squeezed.save_model(
         str(tmp_path / "model"),
+        {},
         sk_model=DummyClassifier().fit([[0], [1]], [0, 1]),
         pip_requirements=["scikit-learn"],
         serialization_format="skops",

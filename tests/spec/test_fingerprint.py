@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from tasks import settings
-from tasks.registry.packages import _packages
+from tasks.registry.squeezed import write_code
 from tasks.sources import CsvDays
 from tasks.spec import ModelSpec, SpecError, fingerprint
 from tasks.spec.fingerprint import DECIDING, NEVER_DECIDING, SEARCHING
@@ -398,18 +398,18 @@ def test_a_class_of_a_file_outside_is_found_in_its_package_by_the_name_it_has_he
     file.write_text(file.read_text() + "\n\nclass Mine:\n    pass\n")
     spec = load_spec(str(file))
     name = fingerprint.spec_module(spec)
-    with _packages(fingerprint.packaged_code(spec)) as packages:
-        asked = f"import {name}, outside; assert {name}.Mine is outside.Mine"
-        folder = str(Path(packages[0]).parent)
-        command = [sys.executable, "-W", "ignore", "-c", asked]
-        ended = warm.run(command, tmp_path / "..", {"PYTHONPATH": folder})
+    packed = tmp_path / "packed"
+    write_code(fingerprint.packaged_code(spec), packed)
+    asked = f"import {name}, outside; assert {name}.Mine is outside.Mine"
+    command = [sys.executable, "-W", "ignore", "-c", asked]
+    ended = warm.run(command, tmp_path / "..", {"PYTHONPATH": str(packed)})
     assert ended.returncode == 0, ended.stderr
     inside = load_spec("flights")
     assert fingerprint.packaged_code(inside) == fingerprint.code_paths(inside)
 
 
 def test_a_model_two_packages_deep_is_packaged_with_all_it_runs(
-    acme: Path, warm_address: None
+    acme: Path, tmp_path: Path, warm_address: None
 ) -> None:
     """Its ``__init__`` files are the real ones, and what a face hands on is there too."""
     files = {
@@ -422,15 +422,15 @@ def test_a_model_two_packages_deep_is_packaged_with_all_it_runs(
     model = packaged_model(acme, "from ..helper import f\nfrom acme.bare import module", files)
     assert fingerprint.spec_path(model) == OWN
     assert fingerprint.spec_module(model) == "acme.models.visits"
-    with _packages(fingerprint.code_paths(model)) as packages:
-        folder = Path(packages[0]).parent
-        said = asked_in_a_clean_process(
-            folder,
-            "import acme, acme.models.visits as v, tasks.problems.predictions\n"
-            "ours = [m for n, m in sys.modules.items() if n.split('.')[0] in ('acme', 'tasks')]\n"
-            f"out = [m for m in ours if m.__file__ and {str(folder)!r} not in m.__file__]\n"
-            "print(v.toy.name, v.f(), v.module.g(), acme.MARK, out)",
-        )
+    folder = tmp_path / "packed"
+    write_code(fingerprint.code_paths(model), folder)
+    said = asked_in_a_clean_process(
+        folder,
+        "import acme, acme.models.visits as v, tasks.problems.predictions\n"
+        "ours = [m for n, m in sys.modules.items() if n.split('.')[0] in ('acme', 'tasks')]\n"
+        f"out = [m for m in ours if m.__file__ and {str(folder)!r} not in m.__file__]\n"
+        "print(v.toy.name, v.f(), v.module.g(), acme.MARK, out)",
+    )
     assert said == "toy 1 1 7 []"
 
 
@@ -442,8 +442,9 @@ def test_a_packaged_folder_is_found_before_an_installed_one_of_its_name(
     model = load_spec(str(write_model(tmp_path / "models" / "toy.py", tmp_path)))
     paths = {n: f for n, f in fingerprint.code_paths(model).items() if not n.startswith("tasks")}
     assert list(paths) == ["models/toy.py"]
-    with _packages(paths) as (top,):
-        assert sorted(file.name for file in Path(top).iterdir()) == ["__init__.py", "toy.py"]
+    write_code(paths, tmp_path / "packed")
+    written = sorted(file.name for file in (tmp_path / "packed" / "models").iterdir())
+    assert written == ["__init__.py", "toy.py"]
 
 
 READS = (
@@ -465,17 +466,16 @@ def reading(acme: Path) -> ModelSpec:
 
 @pytest.mark.parametrize("name", ["holidays.csv", "data/far.txt", "named.json"])
 def test_a_file_that_the_code_reads_counts_and_is_packaged(
-    reading: ModelSpec, acme: Path, name: str, warm_address: None
+    reading: ModelSpec, acme: Path, tmp_path: Path, name: str, warm_address: None
 ) -> None:
     before = digest_now(reading)
     (acme / "acme/models/notes.txt").write_text("edited")
     assert digest_now(reading) == before
     (acme / "acme/models" / name).write_text("edited")
     assert digest_now(reading) != before
-    with _packages(fingerprint.code_paths(reading)) as packages:
-        folder = Path(packages[0]).parent
-        script = "import acme.models.visits as v; print(v.SHUT, v.FAR, v.NAMED)"
-        said = asked_in_a_clean_process(folder, script)
+    write_code(fingerprint.code_paths(reading), tmp_path / "packed")
+    script = "import acme.models.visits as v; print(v.SHUT, v.FAR, v.NAMED)"
+    said = asked_in_a_clean_process(tmp_path / "packed", script)
     assert "edited" in said
     assert "acme/models/notes.txt" not in fingerprint.code_paths(reading)
 
