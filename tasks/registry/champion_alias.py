@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import settings
 from tasks.errors import RegistryError
-from tasks.registry.client import database_of, look_again, open_registry
+from tasks.registry.client import database_of, know_alias, look_again, open_registry
 from tasks.registry.versions import CHAMPION, champions, read_alias
 from tasks.store.leases import check_now
 
@@ -85,9 +85,10 @@ def move_champion(client: MlflowClient, model: str, version: str, expected: str 
         if now != expected:
             raise ChampionMovedError(model, expected, now)
     check_now()  # who has lost its lease must not set what was the champion twice
-    if store is not None:
-        _move_in_one_statement(store, model, version, expected)
-    else:
+    if store is not None and _move_in_one_statement(store, model, version, expected):
+        know_alias(client, model, CHAMPION, version)
+        return
+    if store is None:
         client.set_registered_model_alias(model, CHAMPION, version)
     look_again(client, model)
     now = read_alias(client, model, CHAMPION)
@@ -100,13 +101,15 @@ def _database(client: MlflowClient) -> Any:
     return database_of(client._get_registry_client().store)  # type: ignore[no-untyped-call]
 
 
-def _move_in_one_statement(store: Any, model: str, version: str, expected: str | None) -> None:
+def _move_in_one_statement(store: Any, model: str, version: str, expected: str | None) -> bool:
     """An UPDATE with the expected version in its condition, or an INSERT where there is none.
 
     Where it points at the version already, neither changes anything.
 
     A second one waits for the first to commit and then changes no row, or breaks the primary key.
-    What it did not do is seen afterwards: the alias is read again.
+
+    Returns:
+        Whether it has moved the alias: otherwise that is to be read again.
     """
     from mlflow.exceptions import MlflowException
     from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModelAlias as Alias
@@ -117,11 +120,14 @@ def _move_in_one_statement(store: Any, model: str, version: str, expected: str |
                 made = Alias(name=model, alias=CHAMPION, version=int(version))
                 session.add(store._with_workspace_field(made))
                 session.flush()
+                moved = 1
             else:
                 found = store._get_query(session, Alias)
                 found = found.filter(Alias.name == model, Alias.alias == CHAMPION)
                 found = found.filter(Alias.version == int(expected))
-                found.update({Alias.version: int(version)}, synchronize_session=False)
+                moved = found.update({Alias.version: int(version)}, synchronize_session=False)
     except MlflowException as error:
         if "IntegrityError" not in str(error) and "UniqueViolation" not in str(error):
             raise
+        return False
+    return bool(moved)

@@ -122,6 +122,14 @@ def look_again(client: MlflowClient, model: str, *, versions: bool = False) -> N
         client.forget_versions(model) if versions else client.forget_model(model)
 
 
+def know_alias(client: MlflowClient, model: str, alias: str, version: str) -> None:
+    """Tell a client that remembers what an alias was found to point at in the database."""
+    from tasks.registry.model_client import RememberingClient
+
+    if isinstance(client, RememberingClient):
+        client.know_alias(model, alias, version)
+
+
 def _new_client() -> MlflowClient:
     from tasks.registry.model_client import ModelClient, RememberingClient
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import Experiment
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
@@ -38,6 +39,7 @@ class RememberingClient(ModelClient):
         super().__init__()
         self._models: dict[str, RegisteredModel | MlflowException] = {}
         self._versions: dict[str, dict[str, ModelVersion]] = {}
+        self._experiments: dict[str, Experiment] = {}
 
     def forget_model(self, name: str) -> None:
         """Read the tags and aliases of a model anew when they are next asked for."""
@@ -60,6 +62,17 @@ class RememberingClient(ModelClient):
         if isinstance(found, MlflowException):
             raise found
         return found
+
+    def get_experiment_by_name(self, name: str) -> Experiment | None:
+        """The experiment that the runs of a model are in."""
+        found = self._experiments.get(name) or super().get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "active":
+            self._experiments[name] = found
+        return found
+
+    def know_alias(self, name: str, alias: str, version: str) -> None:
+        """What an alias points at was read or written in the database itself."""
+        self._note_model(name, "_aliases", {alias: version})
 
     def search_model_versions(self, filter_string: str | None = None, *given: Any) -> Any:
         """The versions of a model, or those of one of its nights."""
@@ -86,14 +99,17 @@ class RememberingClient(ModelClient):
         """A new model."""
         with self._changes(name):
             made = super().create_registered_model(name, *given, **named)
-            self.forget_model(name)
+            self._models[name] = made
         return made
 
     def create_model_version(self, name: str, *given: Any, **named: Any) -> ModelVersion:
-        """A new version of a model."""
+        """A new version of a model; where there was none by that name, MLflow is not asked."""
+        if isinstance(missing := self._models.get(name), MlflowException):
+            raise missing
         with self._changes(name):
             made = super().create_model_version(name, *given, **named)
-            self.forget_versions(name)
+            if name in self._versions:
+                self._versions[name][str(made.version)] = made
         return made
 
     def delete_model_version(self, name: str, version: str) -> None:

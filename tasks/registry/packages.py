@@ -19,6 +19,7 @@ from tasks.errors import RegistryError
 from tasks.problems.input_form import as_posted, posted_type
 from tasks.registry import seals, squeezed
 from tasks.registry.client import MISSING, database_of, look_again, repeats_requests, to_error
+from tasks.registry.one_session import one_session_of_runs, one_session_of_versions
 from tasks.registry.versions import (
     OF_ARTIFACTS,
     PROBE,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities import Run
     from mlflow.models import Model, ModelSignature
 
     from tasks.registry.versions import Champion
@@ -104,13 +104,12 @@ def register_version(
     Returns:
         The version just made.
     """
-    run = client.get_run(run_id)
     with tempfile.TemporaryDirectory() as folder:
         named = shutil.copyfile(twin, Path(folder) / TWIN_FILE)
-        artifacts_at(run.info.artifact_uri).log_artifact(str(named), TWIN)
+        artifacts_at(artifacts_of(client, run_id)).log_artifact(str(named), TWIN)
     package = _as_package(estimator, inputs, code, trusted, requirements)
     package["input_example"] = posted(estimator, inputs)
-    with _logged_model(client, run) as (number, described), _place_of(client, described) as at:
+    with _logged_model(client, run_id) as (number, described), _place_of(client, described) as at:
         squeezed.save_model(str(at), mlflow_model=described, **package)
     noted = {**tags, "twin_sha256": twin_sha256}
     return _create_version(client, run_id, number, model, noted, description)
@@ -126,7 +125,7 @@ def register_folder(
     description: str,
 ) -> str:
     """Upload a package as it is and register the version, with the tags that its night noted."""
-    with _logged_model(client, client.get_run(run_id)) as (number, _):
+    with _logged_model(client, run_id) as (number, _):
         client.log_model_artifacts(number, str(folder))
     return _create_version(client, run_id, number, model, tags, description)
 
@@ -156,12 +155,14 @@ def _create_version(
             raise
         _ensure_model(client, model)
         made = create()
-    again = find_version(client, model, tags["night"]) if repeats_requests(client) else None
-    return again or str(made.version)
+    if not repeats_requests(client):
+        return str(made.version)
+    look_again(client, model, versions=True)
+    return find_version(client, model, tags["night"]) or str(made.version)
 
 
 @contextmanager
-def _logged_model(client: MlflowClient, run: Run) -> Iterator[tuple[str, Model]]:
+def _logged_model(client: MlflowClient, run_id: str) -> Iterator[tuple[str, Model]]:
     """A logged model to upload a package to, and its description, as MLflow's ``Model.log`` has.
 
     That asks for the history of every figure of the run one by one, and loads the package in this
@@ -171,24 +172,25 @@ def _logged_model(client: MlflowClient, run: Run) -> Iterator[tuple[str, Model]]
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
     from mlflow.models import Model
 
-    run_id = run.info.run_id
-    delete_packages(client, run.info.experiment_id, run_id)  # of a step that was cut off
-    made = mlflow.initialize_logged_model(
-        name="model",
-        source_run_id=run_id,
-        params=run.data.params,
-        experiment_id=run.info.experiment_id,
-    )
-    number = made.model_id
-    client.log_outputs(run_id, [LoggedModelOutput(number, step=0)])
-    figures = [
-        Metric(k, v, 0, 0, model_id=number, run_id=run_id) for k, v in run.data.metrics.items()
-    ]
-    if database := database_of(client._tracking_client.store):
-        # The run has them already: to log them there again breaks the key of that table.
-        database._log_model_metrics(run_id, figures, experiment_id=run.info.experiment_id)
-    else:
-        client.log_batch(run_id, figures)
+    with one_session_of_runs(client):
+        run = client.get_run(run_id)
+        delete_packages(client, run.info.experiment_id, run_id)  # of a step that was cut off
+        made = mlflow.initialize_logged_model(
+            name="model",
+            source_run_id=run_id,
+            params=run.data.params,
+            experiment_id=run.info.experiment_id,
+        )
+        number = made.model_id
+        client.log_outputs(run_id, [LoggedModelOutput(number, step=0)])
+        figures = [
+            Metric(k, v, 0, 0, model_id=number, run_id=run_id) for k, v in run.data.metrics.items()
+        ]
+        if database := database_of(client._tracking_client.store):
+            # The run has them already: to log them there again breaks the key of that table.
+            database._log_model_metrics(run_id, figures, experiment_id=run.info.experiment_id)
+        else:
+            client.log_batch(run_id, figures)
     status = LoggedModelStatus.FAILED
     try:
         yield number, Model(made.artifact_location, run_id, model_uuid=number, model_id=number)
@@ -456,8 +458,9 @@ def seal_version(
 def _seal(client: MlflowClient, made: Any, checked: Mapping[str, str], *, waits: bool) -> None:
     noted = {name: checked[name] for name in seals.CHECKED}
     seal = seals.full_seal(made, noted, signed_as=seals.WAITS if waits else seals.SEAL)
-    for name, value in {**noted, seals.SEAL: seal}.items():
-        client.set_model_version_tag(made.name, made.version, name, value)
+    with one_session_of_versions(client):
+        for name, value in {**noted, seals.SEAL: seal}.items():
+            client.set_model_version_tag(made.name, made.version, name, value)
 
 
 def read_seal(client: MlflowClient, model: str, version: str) -> Seal:

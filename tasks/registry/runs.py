@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tasks import settings
 from tasks.registry.client import repeats_requests
+from tasks.registry.one_session import one_session_of_runs
 from tasks.registry.versions import delete_artifacts, delete_packages, versions_of_night
 from tasks.shown import hide
 from tasks.spec.fleet import fleet_of
@@ -109,41 +110,42 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
     """
     from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401
 
-    experiment = _experiment(client, fleet_of(night.model))
-    wanted = f"tags.`nightly.night` = '{night.night}'"
-    found = list(client.search_runs([experiment], wanted))
-    made_before = versions_of_night(client, night.model, night.night) if found else []
-    registered = {version.run_id for version in made_before}
-    for run in found:
-        same = run.data.tags.get("judged") == night.tags["judged"]
-        if same and run.info.run_id in registered:
-            if night.parent:
-                client.set_tag(run.info.run_id, "mlflow.parentRunId", night.parent)
-            return str(run.info.run_id)
-    tags = {**night.tags, "nightly.night": night.night, "as_of": night.as_of.isoformat()}
-    if night.parent:
-        tags["mlflow.parentRunId"] = night.parent
-    else:
-        _end_killed(client, experiment, night.night)
-    name = f"{night.model} {night.as_of}"
-    parent: str = client.create_run(experiment, run_name=name, tags=tags).info.run_id
-    _log(client, parent, night.params, night.metrics)
-    if night.days:
-        _log_dataset(client, parent, night)
-    made = {parent}
-    for child in night.children:
-        fitted = client.create_run(
-            experiment,
-            run_name=child.candidate,
-            tags={
-                "mlflow.parentRunId": parent,
-                "nightly.night": night.night,
-                "as_of": tags["as_of"],
-            },
-        ).info.run_id
-        _log(client, fitted, child.params, child.metrics)
-        client.set_terminated(fitted)
-        made.add(fitted)
+    with one_session_of_runs(client):
+        experiment = _experiment(client, fleet_of(night.model))
+        wanted = f"tags.`nightly.night` = '{night.night}'"
+        found = list(client.search_runs([experiment], wanted))
+        made_before = versions_of_night(client, night.model, night.night) if found else []
+        registered = {version.run_id for version in made_before}
+        for run in found:
+            same = run.data.tags.get("judged") == night.tags["judged"]
+            if same and run.info.run_id in registered:
+                if night.parent:
+                    client.set_tag(run.info.run_id, "mlflow.parentRunId", night.parent)
+                return str(run.info.run_id)
+        tags = {**night.tags, "nightly.night": night.night, "as_of": night.as_of.isoformat()}
+        if night.parent:
+            tags["mlflow.parentRunId"] = night.parent
+        else:
+            _end_killed(client, experiment, night.night)
+        name = f"{night.model} {night.as_of}"
+        parent: str = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+        _log(client, parent, night.params, night.metrics)
+        if night.days:
+            _log_dataset(client, parent, night)
+        made = {parent}
+        for child in night.children:
+            fitted = client.create_run(
+                experiment,
+                run_name=child.candidate,
+                tags={
+                    "mlflow.parentRunId": parent,
+                    "nightly.night": night.night,
+                    "as_of": tags["as_of"],
+                },
+            ).info.run_id
+            _log(client, fitted, child.params, child.metrics)
+            client.set_terminated(fitted)
+            made.add(fitted)
     if repeats_requests(client):
         found = list(client.search_runs([experiment], wanted))
     for run in found:
