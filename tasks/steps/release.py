@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
+import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect.cache_policies import NO_CACHE
@@ -125,11 +127,13 @@ def check_versions(made: Sequence[Registered]) -> list[Judged]:
     spec, client = load_spec(made[0].night.model), open_registry()
     trusted = fit.trusted_types(spec)
     with ExitStack() as stack:
+        contents = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         packed = []
         for one in made:
             probe, expected = _probe_of(one, trusted)
+            name, version = one.night.name, one.version
             place = stack.enter_context(
-                packages.downloaded(client, one.night.name, one.version, unchecked=True)
+                packages.downloaded(client, name, version, unchecked=True, contents=contents)
             )
             packed.append(Shipped(place, probe, expected))
         digests = [files_digest(each.folder) for each in packed]

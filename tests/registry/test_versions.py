@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import zipfile
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -388,6 +388,31 @@ def test_a_package_is_read_where_it_lies_without_what_apps_leave_in_it(
     assert read["MLmodel"] == described.read_bytes()
     with packages.downloaded(client, "toy", version, unchecked=True) as copied:
         assert content_digest(read) == files_digest(copied)
+
+
+def test_packages_that_are_checked_together_share_files_with_nobody_else(
+    client: MlflowClient, registry_home: Path, tmp_path: Path
+) -> None:
+    contents = tmp_path / "contents"
+    contents.mkdir()
+    made = []
+    for night in ("night-1", "night-2"):
+        run = run_records.log_night(client, replace(NIGHT, night=night))
+        made.append(register(client, run, night=night))
+
+    def copied(version: str) -> AbstractContextManager[Path]:
+        return packages.downloaded(client, "toy", version, unchecked=True, contents=contents)
+
+    with copied(made[0]) as one, copied(made[1]) as two:
+        for version, place in zip(made, (one, two), strict=True):
+            assert files_digest(place) == content_digest(
+                packages.read_package(client, "toy", version)
+            )
+        shared = "requirements.txt"
+        assert (one / shared).samefile(two / shared)
+        assert not (one / "MLmodel").samefile(two / "MLmodel")
+    stored = [file for file in (registry_home / "artifacts").rglob("*") if file.is_file()]
+    assert {file.stat().st_nlink for file in stored} == {1}
 
 
 def test_a_retired_version_leaves_no_files(client: MlflowClient, registry_home: Path) -> None:
