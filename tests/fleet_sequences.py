@@ -110,7 +110,7 @@ class FleetNights(Nights):
         made = []
         for shop, count in counts.items():
             rows = make_shop(shop, day, count)
-            if shop == bad and kind == "broken rows":
+            if (shop == bad and kind == "broken rows") or kind == "all broken":
                 rows.loc[rows.index[: max(2, count // 2)], "size"] = 99.0
             if shop == bad and kind == "one label":
                 rows["bought"] = 1
@@ -237,6 +237,39 @@ class FleetNights(Nights):
             assert found[other] == undisturbed[other], (found[other], undisturbed[other])
         pd.testing.assert_frame_equal(of_others(published(), shop), of_others(apart, shop))
 
+    def most_are_bad(self) -> None:
+        """So the whole day is rejected and nothing changes; then it comes again, mended."""
+        self.day += 1
+        self.write(self.day, self.day)
+        good = (self.place / "days" / f"{self.on(self.day)}.parquet").read_bytes()
+        expected, waiting = ended_champions(), waiting_models()
+        self.write_shops(self.day, self.shops, kind="all broken")
+        report = self.run()
+        assert (report["verdict"], report["fleet"]) == (Status.REJECTED, None)
+        assert (champions(), waiting_models()) == (expected, waiting)
+        self.check_app()
+        (self.place / "days" / f"{self.on(self.day)}.parquet").write_bytes(good)
+        self.revision += 1
+        self.run()
+
+    def retire(self, which: int) -> None:
+        """A partition's champion is given up, and a night starts it anew; the others stay.
+
+        It is not withdrawn for good: the same night again may find it fit.
+        """
+        from flows.rollback import rollback
+        from tasks.steps.config import RollbackConfig
+
+        names = with_own_champion()
+        name = names[which % len(names)]
+        others = self.others(name)
+        config = RollbackConfig(model=name, retire=True, why="a person asked")
+        assert outcome_of(rollback(config, return_state=True)) == "RETIRED"
+        assert name not in champions()
+        assert self.others(name) == others
+        self.check_pages()
+        self.shown = self.settled = False
+
     def a_partition_comes(self, rows: int) -> None:
         """A new partition, or one that had vanished; it may be thin."""
         gone = sorted({*BEGIN, NEW} - {*self.shops})
@@ -277,13 +310,21 @@ class FleetNights(Nights):
         names = with_predecessor()
         name = names[which % len(names)]
         before, target, others = champions()[name], previous_of(name), self.others(name)
+        self.shown = True
         state = rollback(RollbackConfig(model=name, why="a person asked"), return_state=True)
         assert outcome_of(state) == "ROLLED BACK", state.message
         assert champions()[name] == target
         self.withdrawn = self.withdrawn - {f"{name} {target}"} | {f"{name} {before}"}
-        assert self.others(name) == others
-        self.shown = True
+        assert {key: found for key, found in self.others(name).items() if key in others} == others
         self.note("rollback of one" if value_of(name) else "rollback of the common model")
+
+    def roll_back_in_another_home(self, which: int) -> None:
+        """This home shows it after the same night again, or the next one, also without data."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("NIGHTLY_HOME", str(self.place / "other"))
+            self.shown = False
+            self.roll_back(which)
+        self.shown = self.settled = False
 
     def killed_roll_back(self, which: int, write: int) -> None:
         """A rollback is killed at a write to the registry; the same command again ends it."""
@@ -418,13 +459,16 @@ class FleetNights(Nights):
         rows, now = published(), champions()
         asked = pd.read_parquet(self.place / "asked.parquet")
         assert sorted(rows["number"]) == sorted(asked["number"])
-        inputs = pd.read_parquet(publish.folder_of(FLEET) / publish.INPUTS)
+        file = publish.folder_of(FLEET) / publish.INPUTS  # none where the champion's code is older
+        inputs = pd.read_parquet(file) if file.is_file() else None
         mlflow.set_tracking_uri(settings.tracking_uri())
         for shop, own in rows.groupby("shop"):
             name = model_name(FLEET, str(shop))
             name = name if name in now else FLEET
             assert {*own["model"]} == {name}, (shop, {*own["model"]})
             assert {*own["version"]} == {now[name]}, (shop, {*own["version"]}, now[name])
+            if inputs is None:
+                continue
             given = inputs.set_index("number").loc[own["number"]]
             model = mlflow.pyfunc.load_model(f"models:/{name}@champion")
             found = np.asarray(model.predict(given[["size", "usual"]].reset_index(drop=True)))
@@ -451,7 +495,7 @@ class FleetNights(Nights):
     def others(self, name: str) -> dict[str, Any]:
         """All that belongs to the other models of the fleet, byte for byte."""
         found = {other: footprint(other) for other in models() if other != name}
-        if publish.last_published(FLEET) and value_of(name):
+        if self.shown and publish.last_published(FLEET) and value_of(name):
             rows = published()
             found["table"] = rows[rows["model"] != name].to_dict()
             if name not in {*rows["model"]}:  # the first champion of a partition takes over
@@ -553,6 +597,11 @@ def with_predecessor() -> list[str]:
     return [name for name in champions() if previous_of(name) is not None]
 
 
+def with_own_champion() -> list[str]:
+    """The models of partitions that have a champion."""
+    return [name for name in champions() if value_of(name)]
+
+
 def waiting_models() -> list[str]:
     """The models with a version that waits."""
     return [name for name in models() if waiting_now(name)]
@@ -607,6 +656,11 @@ FleetNights.happens = {
         lambda machine: machine.ended and machine.shown and len(machine.machines) == 1,
         {"which": WHICH, "kind": st.sampled_from(KINDS)},
     ),
+    "most_are_bad": (is_ready, {}),
+    "retire": (
+        lambda machine: machine.ended and machine.shown and bool(with_own_champion()),
+        {"which": WHICH},
+    ),
     "a_partition_comes": (
         lambda machine: len(machine.shops) < len(BEGIN) + 1,
         {"rows": st.sampled_from((USUAL, THIN))},
@@ -623,6 +677,14 @@ FleetNights.happens = {
     "killed_roll_back": (
         lambda machine: machine.ended and bool(with_predecessor()),
         {"which": WHICH, "write": st.integers(0, 6)},
+    ),
+    "roll_back_in_another_home": (
+        lambda machine: (
+            machine.ended
+            and (machine.place / "other" / "reports").exists()
+            and bool(with_predecessor())
+        ),
+        {"which": WHICH},
     ),
     "roll_back_all": (lambda machine: machine.ended and bool(with_predecessor()), {}),
     "release": (lambda machine: machine.ended and bool(held_models(machine)), {}),

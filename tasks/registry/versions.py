@@ -20,7 +20,7 @@ from tasks.registry.holds import HELD_UNTIL, how_withdrawn
 from tasks.registry.waiting import waits
 from tasks.shown import hide
 from tasks.spec.fingerprint import digest, spec_module, spec_path
-from tasks.spec.fleet import SEPARATOR
+from tasks.spec.fleet import partitions_in
 from tasks.store import changes
 
 if TYPE_CHECKING:
@@ -434,8 +434,7 @@ def registered_models(client: MlflowClient) -> list[Any]:
 
 def champions_of(client: MlflowClient, fleet: str) -> dict[str, str]:
     """Version of the champion of each partition's model that has one."""
-    begin = f"{fleet}{SEPARATOR}"
-    return {name: version for name, version in champions(client).items() if name.startswith(begin)}
+    return partitions_in(champions(client), fleet)
 
 
 def version_by_alias(client: MlflowClient, model: str, alias: str) -> Any:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, cast
 from tasks import settings
 from tasks.errors import to_message
 from tasks.features.as_of import day_start_of, last_complete_day
-from tasks.registry.champion_alias import champion_now
+from tasks.registry.champion_alias import champion_now, champions_now
 from tasks.shown import hide
 from tasks.sources.serialize import source_from_json, source_to_json
-from tasks.spec.fleet import fleet_of
+from tasks.spec.fleet import fleet_of, partitions_in
 from tasks.spec.loading import file_of
 from tasks.store.files import read_json, remove, write_json
 
@@ -48,6 +48,7 @@ def remember(
     evidence: Sequence[Path],
     report: Path,
     champion: str | None = None,
+    partitions: Mapping[str, str] | None = None,
 ) -> None:
     """Record what decided a night, so that the same night need not run again.
 
@@ -66,6 +67,7 @@ def remember(
         evidence: Files that must still be there for the verdict to stand.
         report: Its ``report.json``, below ``<name of the model>/<as-of>/``.
         champion: The champion that it made, or that it was judged against; None for none.
+        partitions: Of a fleet, each partition's model that has a champion to its version.
     """
     try:
         described = source_to_json(source)
@@ -94,6 +96,7 @@ def remember(
         "report": portable(report),
         "report_sha256": _digest(report),
         "champion": champion,
+        "partitions": partitions,
     }
     write_json(_folder(model) / f"{as_of}.json", record)
 
@@ -163,7 +166,7 @@ def _recall(model: str, as_of: date | None, now: datetime) -> Report | None:
         and record["days"] == fingerprint(days)
         and (
             newest.isoformat() != records[-1].stem  # later nights have made other champions since
-            or record["champion"] == champion_now(record["name"])
+            or _has_its_champions(record)
         )
     )
     return cast("Report", read_json(placed(record["report"]))) if same else None
@@ -180,6 +183,16 @@ def _stands(record: Mapping[str, Any], model: str) -> bool:
         and record["report_sha256"] == _digest(placed(record["report"]))
         and all(placed(file).stat().st_size >= size for file, size in record["evidence"].items())
     )
+
+
+def _has_its_champions(record: Mapping[str, Any]) -> bool:
+    """Whether the champion, and of a fleet those of its partitions, are those of this night."""
+    name, partitions = record["name"], record.get("partitions")
+    if partitions is None:
+        return bool(record["champion"] == champion_now(name))
+    now = champions_now()
+    same: bool = now.get(name) == record["champion"]
+    return same and partitions_in(now, name) == partitions
 
 
 def fingerprint(days: Mapping[date, str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from string import ascii_lowercase, ascii_uppercase, digits
 
@@ -78,6 +79,17 @@ def value_of(name: str) -> str | None:
 def fleet_of(name: str) -> str:
     """Name of the fleet that a model belongs to, or its own."""
     return name.partition(SEPARATOR)[0]
+
+
+def partitions_in(champions: Mapping[str, str], fleet: str) -> dict[str, str]:
+    """The champions of a fleet's partitions.
+
+    Args:
+        champions: Model to version.
+        fleet: Name of the fleet.
+    """
+    begin = f"{fleet}{SEPARATOR}"
+    return {name: version for name, version in champions.items() if name.startswith(begin)}
 
 
 @functools.cache

@@ -272,4 +272,5 @@ def _remember(
         evidence=[file for file in evidence if file.exists()],
         report=folder / "report.json",
         champion=champion,
+        partitions=versions.champions_of(open_registry(), spec.name) if spec.partition else None,
     )

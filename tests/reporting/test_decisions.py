@@ -43,7 +43,12 @@ def put_day(folder: Path, day: date, content: bytes) -> Path:
     return path
 
 
-def remember(place: Place, as_of: date = AS_OF, skip: tuple[date, ...] = ()) -> None:
+def remember(
+    place: Place,
+    as_of: date = AS_OF,
+    skip: tuple[date, ...] = (),
+    partitions: dict[str, str] | None = None,
+) -> None:
     source = ParquetDays(str(place.data))
     listed = source.list_days(as_of)
     decisions.remember(
@@ -57,16 +62,19 @@ def remember(place: Place, as_of: date = AS_OF, skip: tuple[date, ...] = ()) -> 
         evidence=[place.report, place.database],
         report=place.report,
         champion="3",
+        partitions=partitions,
     )
 
 
-def move_alias(database: Path, version: str) -> None:
-    """Point the alias champion at a version, as any home may."""
+def move_alias(database: Path, version: str, **partitions: str) -> None:
+    """Point the alias champion at a version, as any home may; and those of partitions."""
     with closing(sqlite3.connect(database)) as opened, opened:
         opened.execute("CREATE TABLE IF NOT EXISTS registered_model_aliases (name, alias, version)")
         opened.execute("DELETE FROM registered_model_aliases")
-        row = ("reports", "champion", int(version))
-        opened.execute("INSERT INTO registered_model_aliases VALUES (?, ?, ?)", row)
+        own = {f"reports.{value}": each for value, each in partitions.items()}
+        for name, each in {"reports": version, **own}.items():
+            row = (name, "champion", int(each))
+            opened.execute("INSERT INTO registered_model_aliases VALUES (?, ?, ?)", row)
 
 
 def test_a_verdict_whose_champion_is_none_any_more_is_judged_again(place: Place) -> None:
@@ -80,6 +88,19 @@ def test_a_verdict_whose_champion_is_none_any_more_is_judged_again(place: Place)
     remember(place, AS_OF + timedelta(days=1))  # a later night has made version 4
     move_alias(place.database, "4")
     assert decisions.recall(place.model, AS_OF, NOW) is not None
+
+
+def test_a_fleet_is_judged_again_where_the_champion_of_a_partition_is_another(
+    place: Place,
+) -> None:
+    move_alias(place.database, "3", north="2")
+    remember(place, partitions={"reports.north": "2"})
+    assert decisions.recall(place.model, AS_OF, NOW) is not None
+    for other in ({"north": "1"}, {}, {"north": "2", "south": "1"}):
+        move_alias(place.database, "3", **other)
+        assert decisions.recall(place.model, AS_OF, NOW) is None
+    move_alias(place.database, "4", north="2")
+    assert decisions.recall(place.model, AS_OF, NOW) is None
 
 
 @pytest.fixture
