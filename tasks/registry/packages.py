@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.models import Model, ModelSignature
 
     from tasks.registry.versions import Champion
@@ -105,15 +106,15 @@ def register_version(
     Returns:
         The version just made.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        named = shutil.copyfile(twin, Path(folder) / TWIN_FILE)
-        artifacts_at(artifacts_of(client, run_id)).log_artifact(str(named), TWIN)
     package = _as_package(estimator, inputs, code, trusted, requirements)
     package["input_example"] = posted(estimator, inputs)
-    with _logged_model(client, run_id) as (number, described), _place_of(client, described) as at:
+    with _logged_model(client, run_id) as (run, described), _place_of(client, described) as at:
+        with tempfile.TemporaryDirectory() as folder:
+            named = shutil.copyfile(twin, Path(folder) / TWIN_FILE)
+            artifacts_at(run.info.artifact_uri).log_artifact(str(named), TWIN)
         squeezed.save_model(str(at), mlflow_model=described, **package)
     noted = {**tags, "twin_sha256": twin_sha256}
-    return _create_version(client, run_id, number, model, noted, description)
+    return _create_version(client, run_id, str(described.model_id), model, noted, description)
 
 
 def register_folder(
@@ -126,7 +127,8 @@ def register_folder(
     description: str,
 ) -> str:
     """Upload a package as it is and register the version, with the tags that its night noted."""
-    with _logged_model(client, run_id) as (number, _):
+    with _logged_model(client, run_id) as (_, described):
+        number = str(described.model_id)
         client.log_model_artifacts(number, str(folder))
     return _create_version(client, run_id, number, model, tags, description)
 
@@ -163,8 +165,9 @@ def _create_version(
 
 
 @contextmanager
-def _logged_model(client: MlflowClient, run_id: str) -> Iterator[tuple[str, Model]]:
-    """A logged model to upload a package to, and its description, as MLflow's ``Model.log`` has.
+def _logged_model(client: MlflowClient, run_id: str) -> Iterator[tuple[Run, Model]]:
+    """A run, and the description of a logged model to upload a package to, as MLflow's
+    ``Model.log`` has it.
 
     That asks for the history of every figure of the run one by one, and loads the package in this
     process, where the check in a clean process has yet to allow it.
@@ -194,7 +197,7 @@ def _logged_model(client: MlflowClient, run_id: str) -> Iterator[tuple[str, Mode
             client.log_batch(run_id, figures)
     status = LoggedModelStatus.FAILED
     try:
-        yield number, Model(made.artifact_location, run_id, model_uuid=number, model_id=number)
+        yield run, Model(made.artifact_location, run_id, model_uuid=number, model_id=number)
         status = LoggedModelStatus.READY
     finally:
         client.finalize_logged_model(number, status)
