@@ -84,8 +84,8 @@ def clean_days(
         ContractError: Where a day lacks a column or has another type than the contract says.
         SourceError: Where a day cannot be read.
         SpecError: Where ``known_ahead`` or ``late`` names a column that is neither raw nor clean,
-            or the problem one that is not clean or of another type, or where ``clean`` returns
-            different columns or types on different days.
+            or the problem one that is not clean or of another type, or where ``clean`` makes other
+            columns on some days than on others, or of other types.
     """
 
     keys, new = clean_keys(spec, fingerprints), days_to_clean(spec, fingerprints)
@@ -111,6 +111,7 @@ def clean_days(
         made = clean_each(spec, accepted.rows)
         if spec.partition is not None:
             made = {day: partitions.in_order(spec, rows) for day, rows in made.items()}
+        _check_made_columns(spec, accepted.rows, made)
         check_named_columns(spec, accepted.rows, list(made.values()))
         refused |= _label_faults(spec, made)
         rejected |= refused
@@ -185,15 +186,34 @@ def by_day(rows: pd.DataFrame, keys: Mapping[date, str]) -> dict[str, pd.DataFra
 def _write_clean(
     spec: ModelSpec, keys: Mapping[date, str], made: Mapping[Any, pd.DataFrame]
 ) -> dict[str, frames.Ref]:
+    """Days that have the same columns go into one block."""
     import pandas as pd
 
     none = next(iter(made.values())).head(0)
+    days = {day: made.get(pd.Timestamp(day), none) for day in keys}
+    blocks: dict[tuple[str, ...], dict[str, pd.DataFrame]] = {}
+    for day, rows in days.items():
+        blocks.setdefault(tuple(map(str, rows)), {})[keys[day]] = rows
     try:
-        return frames.write_days(
-            "clean", {key: made.get(pd.Timestamp(day), none) for day, key in keys.items()}
-        )
+        written = [frames.write_days("clean", block) for block in blocks.values()]
     except ValueError as error:
         raise SpecError(f"Model {spec.name}: {error}") from error
+    return {key: ref for block in written for key, ref in block.items()}
+
+
+def _check_made_columns(
+    spec: ModelSpec, raw: pd.DataFrame, made: Mapping[Any, pd.DataFrame]
+) -> None:
+    """Raise SpecError where ``clean`` makes columns on some days that it does not on others."""
+    own = {day: [str(name) for name in rows if name not in raw] for day, rows in made.items()}
+    first = next(iter(own), None)
+    for day, columns in own.items():
+        if columns != own[first]:
+            raise SpecError(
+                f"Model {spec.name}: clean made the columns {', '.join(columns) or 'none'} on "
+                f"{day:%Y-%m-%d} and {', '.join(own[first]) or 'none'} on {first:%Y-%m-%d}. "
+                "Expected the same on every day."
+            )
 
 
 def _days_at_once(rows: float, columns: int) -> int:

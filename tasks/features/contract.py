@@ -69,7 +69,9 @@ def accept_rows(raw: pd.DataFrame, contract: type[DataFrameModel]) -> Accepted:
     the contract is quarantined with every reason. Numbers and times are converted to the declared
     type where nothing is lost, text only where the contract coerces; a value that cannot be
     converted quarantines its row. A column in which all is missing has the declared type.
-    ``unique`` holds within a day; a check of a whole column sees all days.
+    ``unique`` holds within a day; a check of a whole column sees all days. A column that need not
+    be there may be missing all day; where such days are read with others, its whole numbers and
+    truth values have the type of pandas that can miss some.
 
     Args:
         raw: Raw rows with the reserved column ``day``, which no check sees.
@@ -88,12 +90,13 @@ def accept_rows(raw: pd.DataFrame, contract: type[DataFrameModel]) -> Accepted:
     twice = repeated(rows) if keys else pd.Series(False, index=rows.index)
     first = rows[~twice] if twice.any() else rows
     _check_columns(first, schema)
+    gaps = _let_days_lack(first, schema)
     typed, reasons = _typed(first, schema)
     if keys and typed is not first:
         again = repeated(typed)
         twice.loc[again.index[again]] = True
         typed = typed[~again] if again.any() else typed
-    reasons += _not_unique(typed, keys)
+    reasons += [*gaps, *_not_unique(typed, keys)]
     accepted, more = _validated(typed, schema)
     broken = _joined([*reasons, *more])
     left = broken.index.intersection(accepted.index)
@@ -192,6 +195,35 @@ def _check_columns(rows: pd.DataFrame, schema: Any) -> None:
                 f"{rows['day'].min():%Y-%m-%d}: found no column {name!r} among {found}; expected "
                 f"it with type {column.dtype}. Deliver the column, or change the contract."
             )
+
+
+def _let_days_lack(rows: pd.DataFrame, schema: Any) -> list[pd.Series[Any]]:
+    """Let a column that need not be there be missing all day; reasons of other missing values.
+
+    Changes the column's rule in ``schema``.
+    """
+    from pandera.engines.pandas_engine import Engine
+
+    reasons = []
+    for name, column in _declared(rows, schema):
+        if column.required or column.nullable or column.regex:
+            continue
+        missing = rows[name].isna()
+        lacking = missing.groupby(rows["day"]).transform("all")
+        if not lacking.any():
+            continue
+        column.nullable = True
+        wanted = getattr(column.dtype, "type", None)
+        if wanted is not None and not _holds_missing(wanted):
+            column.dtype = Engine.dtype(_with_gaps(wanted))
+        odd = missing & ~lacking
+        reasons.append(odd[odd].map({True: f"{name}: is missing"}).astype("str"))
+    return reasons
+
+
+def _with_gaps(wanted: Any) -> str:
+    """The type of pandas for these whole numbers or truth values that can miss some."""
+    return "boolean" if wanted.kind == "b" else str(wanted).replace("i", "I").replace("u", "U")
 
 
 def _wrong_type(rows: pd.DataFrame, name: object, found: object, expected: object) -> ContractError:

@@ -267,9 +267,13 @@ def prepare_examples(
     if new:
         needed = sorted({past for day in new for past in (*_history(spec, clean, day), day)})
         rows = _read_together(spec, "the clean rows", {day: clean[day] for day in needed})
+        same = len({*map(tuple, frames.column_types([clean[day] for day in needed]))}) == 1
         nights = label_nights(spec, list(fingerprints), new)
         for done, day in enumerate(new, start=1):
             last = nights[day][1] if nights else None
+            if not same:  # a column that only other days have is none of this one
+                own = (*_history(spec, clean, day), day)
+                rows = frames.read_days([clean[each] for each in own])
             made[day] = build_examples(spec, *day_and_history(spec, rows, day), last)
             if progress:
                 progress(done, len(new))

@@ -84,12 +84,29 @@ def clean_rows(spec: Any, accepted: Any) -> Any:
 def clean_each(spec: Any, accepted: Any) -> dict[Any, Any]:
     """Clean rows of each day that accepted rows have.
 
-    ``clean`` gets one day at a time, so that a day is the same whatever else was read with it.
+    ``clean`` gets one day at a time, so that a day is the same whatever else was read with it. A
+    column that the contract does not require and that is missing all day is not there.
     """
     if accepted.empty:
         return {None: clean_day(spec, accepted)}
+    columns = spec.contract.to_schema().columns
+    optional = [name for name in accepted if name in columns and not columns[name].required]
     days = accepted.groupby("day", sort=True)
-    return {day: clean_day(spec, rows.reset_index(drop=True)) for day, rows in days}
+    return {
+        day: clean_day(spec, _as_read_alone(rows.reset_index(drop=True), optional, columns))
+        for day, rows in days
+    }
+
+
+def _as_read_alone(rows: Any, optional: list[str], columns: Any) -> Any:
+    """One day's accepted rows without what other days have brought to columns it does not have."""
+    absent = [name for name in optional if rows[name].isna().all()]
+    kinds = {
+        name: columns[name].dtype.type
+        for name in optional
+        if name not in absent and columns[name].dtype and not columns[name].nullable
+    }
+    return rows.drop(columns=absent).astype(kinds) if optional else rows
 
 
 def clean_day(spec: Any, rows: Any) -> Any:

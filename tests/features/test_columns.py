@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
 import pandas as pd
+import pandera.pandas as pa
 import pytest
 
 from tasks.features.cleaning import clean_days
@@ -132,3 +133,48 @@ def test_a_feature_of_another_type_on_a_later_night_is_told(tmp_path: Path) -> N
     said = f"kind is double on {nth_day(8)} and large_string on {nth_day(LAST)}"
     with pytest.raises(SpecError, match=said):
         prepare(spec, LAST)
+
+
+class Optionally(ToyContract):
+    code: int | None = pa.Field(ge=0)
+    note: str | None
+
+
+@pytest.mark.parametrize("present", [range(1, LAST), [LAST], [10, 12], [8, 9, 10]])
+def test_a_column_that_need_not_be_there_may_come_and_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: Sequence[int]
+) -> None:
+    broken = present[-1]
+    for number in range(1, LAST + 1):
+        more = {"note": "seen", "code": 7} if number in present else {}
+        write_day(tmp_path / "days", nth_day(number), 60, **more)
+    rows = pd.read_parquet(file := tmp_path / "days" / f"{nth_day(broken)}.parquet")
+    rows["code"] = rows["code"].astype("Int64").where(rows.index != 3)
+    rows["note"] = rows["note"].where(rows.index != 4)
+    rows.to_parquet(file)
+    seen: dict[date, tuple[str, ...]] = {}
+
+    def noting(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+        seen[day["day"].iloc[0].date()] = tuple(f"{n} {history[n].dtype}" for n in history)
+        return features(day, history)
+
+    spec = dataclasses.replace(
+        spec_on(tmp_path / "days", noting), contract=Optionally, quarantine_limit=0.05
+    )
+    prepare(spec, LAST)
+    at_once = dict(seen), cleaned(spec)
+    assert at_once[1].loc[str(nth_day(broken)), ["accepted", "quarantined"]].tolist() == [58, 2]
+    assert at_once[1]["quarantined"].sum() == 2
+    monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / "another"))
+    seen.clear()
+    for last in range(8, LAST + 1):
+        prepare(spec, last)
+    assert seen == at_once[0]
+    pd.testing.assert_frame_equal(cleaned(spec), at_once[1])
+
+
+def cleaned(spec: ModelSpec) -> pd.DataFrame:
+    """Counts of all days; none is rejected."""
+    found = clean_days(spec, spec.source.list_days(nth_day(LAST)))
+    assert not found.rejected
+    return found.counts
