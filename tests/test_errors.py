@@ -20,6 +20,7 @@ CODES = {
     "BundleError": 2,
     "HistoryError": 2,
     "InferError": 2,
+    "ModelCodeError": 2,
     "RevisionError": 2,
     "RollbackError": 2,
     "SettingsError": 2,

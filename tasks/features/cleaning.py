@@ -16,6 +16,7 @@ from tasks.features.contract import accept_rows, over_limit
 from tasks.features.scoring import clean_each, late_columns
 from tasks.shown import NAMED_COLUMNS, few
 from tasks.spec.fingerprint import digest
+from tasks.spec.model_code import told_errors
 from tasks.store import files, frames
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def clean_days(
 
     Raises:
         ContractError: Where a day lacks a column or has another type than the contract says.
+        ModelCodeError: Where ``clean`` raises.
         SourceError: Where a day cannot be read.
         SpecError: Where ``known_ahead`` or ``late`` names a column that is neither raw nor clean,
             or the problem one that is not clean or of another type, or where ``clean`` makes other
@@ -108,7 +110,8 @@ def clean_days(
             accepted, bad = aside.accepted, aside.bad
             refused = refusals(spec, aside.rest) | aside.refused
         keep_quarantined(spec.name, batch, accepted.quarantine)
-        made = clean_each(spec, accepted.rows)
+        with told_errors(spec, "clean"):
+            made = clean_each(spec, accepted.rows)
         if spec.partition is not None:
             made = {day: partitions.in_order(spec, rows) for day, rows in made.items()}
         _check_made_columns(spec, accepted.rows, made)
@@ -225,13 +228,19 @@ def _days_at_once(rows: float, columns: int) -> int:
 def check_named_columns(
     spec: ModelSpec, accepted: pd.DataFrame, made: Sequence[pd.DataFrame]
 ) -> None:
-    """Raise SpecError where the spec names a column that is neither raw nor clean, or no moment.
+    """Raise SpecError where clean rows lack ``day``, or the spec names a column that is neither raw
+    nor clean, or no moment.
 
     Args:
         spec: The model.
         accepted: Raw rows.
         made: The clean rows of each of their days.
     """
+    if any("day" not in rows for rows in made):
+        raise SpecError(
+            f"Model {spec.name}: clean: found no column 'day' in what it returns; expected it. "
+            "Keep the column."
+        )
     columns = {str(name) for rows in (accepted, *made) for name in rows}
     for field in ("known_ahead", "late"):
         if unknown := [name for name in getattr(spec, field) if name not in columns]:

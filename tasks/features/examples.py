@@ -12,6 +12,7 @@ from tasks.errors import SpecError
 from tasks.features import scoring
 from tasks.features.cleaning import clean_keys, content_key
 from tasks.shown import NAMED_COLUMNS, few
+from tasks.spec.model_code import told_errors
 from tasks.spec.values import days
 from tasks.store import frames
 
@@ -63,13 +64,18 @@ def build_examples(
         Examples: the columns of ``spec.features``, ``day`` and ``target``.
 
     Raises:
+        ModelCodeError: Where ``features`` raises.
         ValueError: Where ``history`` includes the day itself, or the features do not fit the
             requests.
     """
     if len(day_rows) and len(history) and history["day"].iloc[-1] >= day_rows["day"].iloc[0]:
         raise ValueError(f"history of {day_rows['day'].iloc[0]:%Y-%m-%d} includes the day itself")
     requests = spec.problem.requests(day_rows, spec.known_ahead)
-    made = spec.problem.label(scoring.make_features(spec, requests, history), day_rows)
+    what = f"features of {_day_of(day_rows)}" if len(day_rows) else "features"
+    seen = f"Of the day itself features see {few(requests, NAMED_COLUMNS)} (known_ahead)."
+    with told_errors(spec, what, seen):
+        inputs = scoring.make_features(spec, requests, history)
+    made = spec.problem.label(inputs, day_rows)
     if night is None or _label_moment(spec) is None:
         return made
     nights = {_day_of(day_rows): night} if len(day_rows) else {}
@@ -257,6 +263,7 @@ def prepare_examples(
         Reference to the examples of each wanted day, and the days prepared just now.
 
     Raises:
+        ModelCodeError: Where ``features`` raises.
         SpecError: Where ``features`` returns different columns or types on different days, also
             those of earlier nights, or a column of the clean rows has several types.
     """

@@ -91,11 +91,15 @@ def clean_each(spec: Any, accepted: Any) -> dict[Any, Any]:
         return {None: clean_day(spec, accepted)}
     columns = spec.contract.to_schema().columns
     optional = [name for name in accepted if name in columns and not columns[name].required]
-    days = accepted.groupby("day", sort=True)
-    return {
-        day: clean_day(spec, _as_read_alone(rows.reset_index(drop=True), optional, columns))
-        for day, rows in days
-    }
+    made = {}
+    for day, rows in accepted.groupby("day", sort=True):
+        own = _as_read_alone(rows.reset_index(drop=True), optional, columns)
+        try:
+            made[day] = clean_day(spec, own)
+        except Exception as error:
+            error.add_note(f"{day:%Y-%m-%d}")
+            raise
+    return made
 
 
 def _as_read_alone(rows: Any, optional: list[str], columns: Any) -> Any:
@@ -111,7 +115,7 @@ def _as_read_alone(rows: Any, optional: list[str], columns: Any) -> Any:
 
 def clean_day(spec: Any, rows: Any) -> Any:
     """Clean rows of one day, from its accepted rows; what ``clean`` puts on other days is gone."""
-    cleaned = spec.clean(rows) if spec.clean else rows
+    cleaned = frame_of(spec.clean(rows) if spec.clean else rows)
     if rows.empty or "day" not in cleaned:
         return cleaned
     same = cleaned["day"] == rows["day"].iloc[0]
@@ -520,9 +524,21 @@ def make_features(spec: Any, requests: Any, past: Any) -> Any:
     import pandas as pd
 
     if requests.empty:
-        return spec.features(requests, past)
-    made = [spec.features(part, seen) for part, seen in split_requests(spec, requests, past)]
+        return frame_of(spec.features(requests, past))
+    parts = split_requests(spec, requests, past)
+    made = [frame_of(spec.features(part, seen)) for part, seen in parts]
     return made[0] if len(made) == 1 else pd.concat(made, ignore_index=True)
+
+
+def frame_of(found: Any) -> Any:
+    """What a function of the spec has returned.
+
+    Raises:
+        TypeError: Where that is no frame.
+    """
+    if not hasattr(found, "columns"):
+        raise TypeError(f"found {type(found).__name__} as its answer, expected a DataFrame")
+    return found
 
 
 def split_requests(spec: Any, requests: Any, past: Any) -> Iterator[tuple[Any, Any]]:

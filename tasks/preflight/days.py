@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from tasks.features.as_of import reasons_to_hold
 from tasks.features.split import HistoryError, most_training_days, split_days, without_strays
-from tasks.preflight.result import Part, told
+from tasks.preflight.result import Part
 from tasks.shown import counted, few
 from tasks.sources.base import SourceError, SourceSettingsError
 from tasks.spec.calendar import WEEKDAYS
+from tasks.spec.model_code import told
 
 if TYPE_CHECKING:
     from tasks.features.split import Split

@@ -9,10 +9,11 @@ from tasks.features.contract import as_declared
 from tasks.features.examples import build_examples, day_and_history
 from tasks.features.scoring import clean_requests, days_before, hide_unknown, inputs_from
 from tasks.preflight.days import Sample
-from tasks.preflight.result import Part, told
+from tasks.preflight.result import Part
 from tasks.preflight.trial_fit import input_faults, input_notes, slice_faults, target_faults
 from tasks.promotion import leaks
 from tasks.shown import few
+from tasks.spec.model_code import told
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.clean_process.package_check import Shipped, check_packages
-from tasks.preflight.result import Part, told
+from tasks.preflight.result import Part
 from tasks.registry import packages
 from tasks.spec.fingerprint import libraries, packaged_code
+from tasks.spec.model_code import told
 from tasks.training.fit import trusted_types
 
 if TYPE_CHECKING:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import asdict, dataclass
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import settings
 from tasks.metrics.base import title
 from tasks.promotion.checks import Status
 from tasks.shown import block
-from tasks.spec.fingerprint import code_files
 
 if TYPE_CHECKING:
-    from tasks.spec.model_spec import ModelSpec
+    pass
 
 
 OUTCOMES = {
@@ -132,16 +128,6 @@ def to_text(found: Checkup) -> str:
         lines += ["", *_trial_lines(found)]
     lines += ["", f"Checked in {found.seconds:.1f} s. Nothing was written."]
     return "\n".join(line.rstrip() for line in lines)
-
-
-def told(spec: ModelSpec, what: str, error: Exception) -> str:
-    """The message for an error in a function of the spec, with the line in the model's files."""
-    files = {str(file) for file in code_files(spec)}
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
-    house = settings.PROJECT / "tasks"
-    own = [f for f in frames if not Path(f.filename).is_relative_to(house)] or frames
-    where = f" (line {own[-1].lineno} of {own[-1].filename})" if own else ""
-    return f"{what} raised {type(error).__name__}: {error}{where}"
 
 
 def _trial_lines(found: Checkup) -> list[str]:

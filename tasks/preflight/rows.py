@@ -13,11 +13,12 @@ from tasks.features.examples import label_nights, labelled
 from tasks.features.partitions import as_text
 from tasks.features.scoring import clean_rows, comes_after, late_columns, night_after
 from tasks.preflight.days import MOST_ROWS, Sample, choose_days
-from tasks.preflight.result import Part, told
+from tasks.preflight.result import Part
 from tasks.promotion import leaks
 from tasks.shown import counted, few
 from tasks.sources.base import ColumnsError, SourceError, SourceSettingsError
 from tasks.spec.fleet import PartitionSpec
+from tasks.spec.model_code import told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,13 +116,6 @@ def clean_sample(spec: ModelSpec, accepted: Accepted) -> tuple[pd.DataFrame | No
         return None, Part("Clean", faults=(str(error),))
     except Exception as error:
         return None, Part("Clean", faults=(told(spec, "clean", error),))
-    if "day" not in rows:
-        return None, Part(
-            "Clean",
-            faults=(
-                "clean: found no column 'day' in what it returns; expected it. Keep the column.",
-            ),
-        )
     lines, notes = known_later(spec, rows)
     notes = (*_other_days(spec, accepted, rows), *notes, *never_used(spec, rows))
     return rows, Part("Clean" if lines else "", lines, notes=notes)

@@ -15,6 +15,7 @@ from tasks import settings
 from tasks.clean_process import version_answers
 from tasks.errors import NightlyError, SpecError, to_message
 from tasks.features.contract import as_declared
+from tasks.features.scoring import frame_of
 from tasks.predictions import publish, sql_table
 from tasks.registry import aliases, anchors, versions, waiting
 from tasks.registry.client import open_registry
@@ -23,6 +24,7 @@ from tasks.reporting.wording import also_by
 from tasks.shown import all_shown
 from tasks.spec.fleet import fleet_of, value_of
 from tasks.spec.loading import file_of, load_spec
+from tasks.spec.model_code import told_errors
 from tasks.steps.ending import end_run
 from tasks.steps.events import announce
 from tasks.steps.prepare import clean_days
@@ -67,7 +69,9 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
     fault = publish.why_not_now(night.as_of, last, night.newest in clean.refs) or night.backfill
     if fault:
         return replace(made, fault=fault)
-    requests = spec.requests(night.as_of) if spec.requests else None
+    with told_errors(spec, f"requests for {day}"):
+        asked = spec.requests
+        requests = frame_of(asked(night.as_of)) if asked is not None else None
     if requests is not None and requests.empty:
         return replace(made, fault="there are no requests")
     requests = requests if requests is None else as_declared(requests, spec.contract, spec.timezone)

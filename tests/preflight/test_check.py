@@ -222,7 +222,7 @@ FAULTY: dict[str, tuple[dict[str, Any], str]] = {
     "other index": ({"features": other_index}, "features returned 199 rows for 200 requests"),
     "mixed types": ({"features": mixed}, "found int and str in column 'odd'; expected one plain"),
     "infinite": ({"features": infinite}, "infinite values in column 'ratio'; expected finite"),
-    "misspelt": ({"features": misspelt}, "features raised KeyError: \"None of [Index(['sise']"),
+    "misspelt": ({"features": misspelt}, "raised KeyError: \"None of [Index(['sise']"),
     "no input": ({"features": nothing}, "found no column besides the keys"),
     "predicts NaN": (
         {"candidates": {"broken": Broken()}, "features": lambda d, h: features(d, h)},
