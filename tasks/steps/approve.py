@@ -66,7 +66,7 @@ def approve_version(config: ApproveConfig, version: str) -> dict[str, Any]:
     close_waiting(client, config.model, version, "became the champion", decision.on)
     text = (
         f"Version {version} of {config.model} is the champion: {decision.told()}. Its files are "
-        "unaltered, and it predicts bit for bit as it did when it was checked."
+        "unaltered, and it predicts as it did when it was checked."
     )
     return _note(client, config, version, decision, text)
 

@@ -328,6 +328,6 @@ def to_text(found: dict[str, Any]) -> str:
     )
     return (
         f"Version {found['champion']} of {found['model']} is the champion again: its files are "
-        "unaltered, and it predicts bit for bit as it did when it was checked. "
+        "unaltered, and it predicts as it did when it was checked. "
         f"{again if found['rolled_back'] else ''}{held}Why: {found['why']}"
     )
