@@ -47,7 +47,7 @@ OURS = ("PREFECT", "MLFLOW", "NIGHTLY", "OMP_", "OPENBLAS_", "MKL_")
 MATERIALIZE = """
 import json, sys, time
 from datetime import date
-from tasks.spec import load_spec
+from tasks.spec.loading import load_spec
 import pyarrow.parquet
 source = load_spec(sys.argv[1]).source
 wall, cpu = time.perf_counter(), time.process_time()
