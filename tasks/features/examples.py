@@ -291,11 +291,7 @@ def prepare_examples(
     except ValueError as error:
         raise SpecError(f"Model {spec.name}: features: {error}") from error
     found = {day: refs[keys[day]] for day in wanted}
-    kinds: dict[str, set[str]] = {}
-    for columns in frames.column_types(list(found.values())):
-        for name, kind in columns.items():
-            kinds.setdefault(name, set()).add(kind)
-    if mixed := [name for name, several in kinds.items() if len(several) > 1]:
+    if mixed := [name for name, kinds in _types_of(found).items() if len(kinds) > 1]:
         _read_together(spec, "the features", found, mixed)
     return found, tuple(new)
 
@@ -335,19 +331,24 @@ def _read_together(
     try:
         return frames.read_days(list(refs.values()), columns)
     except ValueError as error:
-        kinds: dict[str, dict[str, date]] = {}
-        for day, types in zip(refs, frames.column_types(list(refs.values())), strict=True):
-            for name, kind in types.items():
-                kinds.setdefault(name, {}).setdefault(kind, day)
         said = [
             f"{name} is {' and '.join(f'{kind} on {day}' for kind, day in found.items())}"
-            for name, found in kinds.items()
+            for name, found in _types_of(refs).items()
             if len(found) > 1
         ]
         raise SpecError(
             f"Model {spec.name}: {what} of several days do not go together: "
             f"{'; '.join(said) or error}. Give the column one type for every day, or leave it out."
         ) from error
+
+
+def _types_of(refs: Mapping[date, frames.Ref]) -> dict[str, dict[str, date]]:
+    """Each column of these days to its types, each with the first day that has it."""
+    found: dict[str, dict[str, date]] = {}
+    for day, types in zip(refs, frames.column_types(list(refs.values())), strict=True):
+        for name, kind in types.items():
+            found.setdefault(name, {}).setdefault(kind, day)
+    return found
 
 
 def day_and_history(

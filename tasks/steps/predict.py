@@ -70,8 +70,7 @@ def predict_ahead(night: Night, clean: Cleaned) -> publish.Predictions | None:
     if fault:
         return replace(made, fault=fault)
     with told_errors(spec, f"requests for {day}"):
-        asked = spec.requests
-        requests = frame_of(asked(night.as_of)) if asked is not None else None
+        requests = frame_of(spec.requests(night.as_of)) if spec.requests else None
     if requests is not None and requests.empty:
         return replace(made, fault="there are no requests")
     requests = requests if requests is None else as_declared(requests, spec.contract, spec.timezone)
