@@ -253,16 +253,14 @@ class FleetNights(Nights):
         self.run()
 
     def retire(self, which: int) -> None:
-        """A partition's champion is given up, and a night starts it anew; the others stay.
-
-        It is not withdrawn for good: the same night again may find it fit.
-        """
+        """A partition's champion is given up, and a night starts it anew; the others stay."""
         from flows.rollback import rollback
         from tasks.steps.config import RollbackConfig
 
         names = with_own_champion()
         name = names[which % len(names)]
         others = self.others(name)
+        self.withdrawn.add(f"{name} {champions()[name]}")
         config = RollbackConfig(model=name, retire=True, why="a person asked")
         assert outcome_of(rollback(config, return_state=True)) == "RETIRED"
         assert name not in champions()

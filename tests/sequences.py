@@ -123,6 +123,7 @@ class Nights(RuleBasedStateMachine):
         self.day = FIRST_NIGHT
         self.recipe = "good"
         self.withdrawn: set[str] = set()
+        self.served: set[str] = set()
         self.made: dict[tuple[date, str, int], str] = {}
         self.revision = 0
         self.absent: list[int] = []
@@ -332,6 +333,39 @@ class Nights(RuleBasedStateMachine):
         self.shown = True
         self.withdrawn = self.withdrawn - {target} | {before}
 
+    def put_back(self, which: int) -> None:
+        """A version was withdrawn by mistake: a person makes it the champion again."""
+        from flows.rollback import rollback
+        from tasks.steps.config import RollbackConfig
+
+        before, named = champion_of(), withdrawn_versions(self)
+        target = named[which % len(named)]
+        config = RollbackConfig(model="toy", to=int(target), why="it was not at fault")
+        state = rollback(config, return_state=True)
+        assert (outcome_of(state), champion_of()) == ("ROLLED BACK", target)
+        undone = before is None or int(before) < int(target)
+        self.withdrawn = self.withdrawn - {target} | (set() if undone else {before or ""})
+        assert target not in read_withdrawn() and (not undone or before not in read_withdrawn())
+        self.shown, self.settled = True, False
+
+    def retire(self, again: bool) -> None:
+        """The champion is given up; the same night again, or the next one, starts anew."""
+        from flows.rollback import rollback
+        from tasks.steps.config import RollbackConfig
+
+        before = champion_of()
+        assert before is not None
+        config = RollbackConfig(model="toy", retire=True, why="a person asked")
+        assert outcome_of(rollback(config, return_state=True)) == "RETIRED"
+        assert champion_of() is None
+        self.withdrawn.add(before)
+        self.made = {night: made for night, made in self.made.items() if made != before}
+        self.settled = False
+        if again:
+            self.run()
+        else:
+            self.night(0)
+
     def release(self) -> None:
         from flows.rollback import rollback
         from tasks.steps.config import RollbackConfig
@@ -373,8 +407,9 @@ class Nights(RuleBasedStateMachine):
     def the_champion_answers(self) -> None:
         import mlflow
 
-        if champion_of() is None:
+        if (champion := champion_of()) is None:
             return
+        self.served.add(champion)
         mlflow.set_tracking_uri(settings.tracking_uri())
         found = mlflow.pyfunc.load_model("models:/toy@champion").predict(self.asked)
         assert np.isfinite(np.asarray(found)).all()
@@ -495,6 +530,18 @@ def previous_of(model: str = "toy") -> str | None:
     return versions.read_alias(client.open_registry(), model, versions.PREVIOUS)
 
 
+def read_withdrawn() -> dict[str, str]:
+    """What the registry says was withdrawn, and why."""
+    from tasks.registry import client, versions
+
+    return versions.read_withdrawn(client.open_registry(), "toy")
+
+
+def withdrawn_versions(machine: Nights) -> list[str]:
+    """Versions that were champion, are withdrawn, and are there still."""
+    return sorted(machine.withdrawn & {*versions_of()} & {*machine.served}, key=int)
+
+
 def has_predecessor() -> bool:
     """Whether there is a champion, and a version to go back to."""
     return previous_of() is not None and champion_of() is not None
@@ -506,13 +553,13 @@ def comparable_days(until: date) -> list[dict[str, Any]]:
     Args:
         until: The newest night.
     """
-    from tasks.registry import anchors, client, versions
+    from tasks.registry import anchors, client
 
     registry, champion = client.open_registry(), champion_of()
     days = live_days.past_days("toy", until)
     anchor = anchors.read_anchor(registry, "toy")
     if anchor and anchor.version != champion:
-        withdrawn = versions.read_withdrawn(registry, "toy")
+        withdrawn = read_withdrawn()
         line = live_performance.line_of(days, anchor.version, anchor.since, withdrawn)
         if len(line) >= min(live_performance.LINE_DAYS):
             return line
@@ -539,6 +586,14 @@ Nights.happens = {
     "backfill": (lambda machine: machine.ended, {"back": st.integers(1, 8)}),
     "edit": (lambda _: True, {"recipe": st.sampled_from(sorted(RECIPES))}),
     "roll_back": (lambda machine: machine.ended and has_predecessor(), {}),
+    "put_back": (
+        lambda machine: machine.ended and bool(withdrawn_versions(machine)),
+        {"which": st.integers(0, 3)},
+    ),
+    "retire": (
+        lambda machine: machine.ended and champion_of() is not None,
+        {"again": st.booleans()},
+    ),
     "release": (lambda machine: machine.ended and is_held(machine), {}),
     "decide": (lambda machine: machine.ended and bool(waiting_now()), {"refuse": st.booleans()}),
 }

@@ -17,7 +17,7 @@ from tasks.errors import RegistryError
 from tasks.registry import seals
 from tasks.registry.champion_alias import ChampionMovedError, move_champion
 from tasks.registry.client import read_registered
-from tasks.registry.holds import HELD_UNTIL
+from tasks.registry.holds import HELD_UNTIL, how_withdrawn
 from tasks.registry.versions import (
     CHAMPION,
     JOURNAL,
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 EXPECTED = "expected"
 """Of a change in the journal: the champion that it replaces; absent in older ones."""
+PUT_BACK = "put_back"
+"""Tag of a version that was withdrawn and is no more: why, and why it had been."""
 WHATEVER = "whatever it is"
 """To promote a version whatever the champion is."""
 
@@ -126,8 +128,9 @@ def roll_back(
 ) -> str | None:
     """Make an earlier version the champion again and mark the version it replaces.
 
-    ``previous`` becomes the version it had replaced, or none where that has been retired. An
-    interrupted rollback of the same version is completed.
+    ``previous`` becomes the version it had replaced, or none where that has been removed. A version
+    that had been withdrawn is so no more, and where it is the newer of the two its withdrawal is
+    undone: the other is not marked. An interrupted rollback of the same version is completed.
 
     Args:
         client: From ``open_registry``.
@@ -137,7 +140,7 @@ def roll_back(
         held_until: Last night that must not promote the recipe and code of that version, if any.
 
     Returns:
-        The version that was champion before it.
+        The version that was champion before it and is withdrawn now, if any.
 
     Raises:
         ChampionMovedError: Where another run has changed the champion meanwhile.
@@ -152,12 +155,17 @@ def roll_back(
     _sign_promotion(client, target)
     now = version_by_alias(client, model, CHAMPION)
     replaced = find_by_number(client, model, target.tags.get("replaced"))
-    rejected = str(now.version) if now else None
+    champion = str(now.version) if now else None
     previous = str(replaced.version) if replaced else None
+    withdrawn = _why_withdrawn(target.tags)
+    undone = withdrawn and int(champion or 0) < int(version)
+    rejected = None if undone else champion
     intent = {"champion": version, "previous": previous, "rolled_back": rejected, "why": why}
-    intent[EXPECTED] = rejected
-    if held_until:
+    intent[EXPECTED] = champion
+    if held_until and rejected:
         intent[HELD_UNTIL] = held_until.isoformat()
+    if withdrawn:
+        intent[PUT_BACK] = f"{why} (it was {withdrawn})"
     _change(client, model, intent)
     return rejected
 
@@ -331,11 +339,25 @@ def _apply(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -
         client.set_registered_model_alias(model, CHAMPION, champion)
     if find_by_number(client, model, rejected):
         _withdraw(client, model, rejected or "", intent)
+    if why := intent.get(PUT_BACK):
+        client.set_model_version_tag(model, champion, PUT_BACK, why)
+        _end_withdrawal(client, model, champion)
     if decision := intent.get(DECIDED):
         client.set_model_version_tag(model, champion, DECIDED, decision)
     if replaced:
         client.set_model_version_tag(model, champion, "replaced", replaced)
     _close(client, model, intent["previous"])
+
+
+def _why_withdrawn(tags: Mapping[str, str]) -> str:
+    marks = {"rolled_back": how_withdrawn(tags), RETIRED: "retired"}
+    return "; ".join(f"{how}: {tags[mark]}" for mark, how in marks.items() if mark in tags)
+
+
+def _end_withdrawal(client: MlflowClient, model: str, version: str) -> None:
+    found = find_by_number(client, model, version)
+    for mark in {"rolled_back", HELD_UNTIL, RETIRED, KNOWN_UNTIL} & set(found.tags):
+        client.delete_model_version_tag(model, version, mark)
 
 
 def _undo(client: MlflowClient, model: str, intent: Mapping[str, str | None]) -> str | None:

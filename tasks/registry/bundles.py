@@ -17,7 +17,7 @@ from tasks.errors import RegistryError, WrongInputError
 from tasks.registry import packages, seals
 from tasks.registry.client import to_error
 from tasks.registry.runs import NightRun, log_night
-from tasks.registry.versions import PROBE, find_version, read_withdrawn
+from tasks.registry.versions import PROBE, find_version, read_withdrawn, versions_of_night
 from tasks.store import files
 
 if TYPE_CHECKING:
@@ -166,9 +166,13 @@ def register_bundle(client: MlflowClient, bundle: Bundle) -> str:
         OutageError: Where the server fails.
     """
     night = bundle.tags["night"]
-    if there := find_version(client, bundle.model, night):
-        if why := read_withdrawn(client, bundle.model).get(there):
-            raise BundleError(f"Version {there} of {bundle.model} was withdrawn here: {why}")
+    there = find_version(client, bundle.model, night)
+    withdrawn = read_withdrawn(client, bundle.model)
+    here = [str(each.version) for each in versions_of_night(client, bundle.model, night)]
+    for version in [there] if there else here:
+        if why := withdrawn.get(version):
+            raise BundleError(f"Version {version} of {bundle.model} was withdrawn here: {why}")
+    if there:
         if seals.seal_fault(client.get_model_version(bundle.model, there)):
             packages.seal_version(client, bundle.model, there, bundle.tags, waits=True)  # cut off
         return there

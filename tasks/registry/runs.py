@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING
 from tasks import settings
 from tasks.registry.client import repeats_requests
 from tasks.registry.one_session import one_session_of_runs
-from tasks.registry.versions import delete_artifacts, delete_packages, versions_of_night
+from tasks.registry.versions import (
+    RETIRED,
+    delete_artifacts,
+    delete_packages,
+    versions_of_night,
+)
 from tasks.shown import hide
 from tasks.spec.fleet import fleet_of
 
@@ -103,7 +108,7 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
     Half-written runs come from a killed night, or from a request that MLflow's client repeated
     because the response was lost. A run with a registered version is complete and holds that
     version's judged twin: it is never removed, and it is the night's run where the verdict is the
-    same.
+    same and the version was not retired.
 
     Returns:
         Id of the parent run.
@@ -116,9 +121,10 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
         found = list(client.search_runs([experiment], wanted))
         made_before = versions_of_night(client, night.model, night.night) if found else []
         registered = {version.run_id for version in made_before}
+        given_up = {version.run_id for version in made_before if RETIRED in version.tags}
         for run in found:
             same = run.data.tags.get("judged") == night.tags["judged"]
-            if same and run.info.run_id in registered:
+            if same and run.info.run_id in registered - given_up:
                 if night.parent:
                     client.set_tag(run.info.run_id, "mlflow.parentRunId", night.parent)
                 return str(run.info.run_id)

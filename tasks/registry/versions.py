@@ -202,14 +202,14 @@ def versions_of_night(client: MlflowClient, model: str, night: str) -> Sequence[
 
 
 def find_version(client: MlflowClient, model: str, night: str) -> str | None:
-    """The version this night has registered already, if any.
+    """The version this night has registered already, if any; not one that a person retired.
 
     MLflow's client repeats a request whose response was lost, and the server then makes a second
     version of the same files: the first is kept, the others are removed. What claims to be of this
     night and was not made with the key is somebody else's, and is passed over.
     """
     found = versions_of_night(client, model, night)
-    made = [version for version in found if seals.is_made(version)]
+    made = [v for v in found if seals.is_made(v) and RETIRED not in v.tags]
     for again in made[1:]:
         client.delete_model_version(model, again.version)
     return str(made[0].version) if made else None

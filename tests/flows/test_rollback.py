@@ -98,6 +98,15 @@ def run_rollback(**config: Any) -> State:
     return ended
 
 
+def retire_champion() -> None:
+    from flows.rollback import rollback
+    from tasks.steps.config import RollbackConfig
+
+    config = RollbackConfig(model="toy", retire=True, why="late answers")
+    ended: Any = rollback(config, return_state=True)
+    assert ended.is_completed(), ended.message
+
+
 def predictions() -> Any:
     """What an app gets from the champion."""
     import mlflow
@@ -174,15 +183,10 @@ def test_the_app_and_the_page_are_of_the_restored_version_at_once(
 def test_the_night_after_a_champion_was_retired_promotes_a_new_one_and_the_app_reads_it(
     after: Path, tmp_path: Path
 ) -> None:
-    from flows.rollback import rollback
-    from tasks.steps.config import RollbackConfig
-
     write_more(tmp_path / "days", 1, 32)
     model = write_model(tmp_path / "toy.py", tmp_path / "days", *ONE_RECIPE)
     before = app()
-    config = RollbackConfig(model="toy", retire=True, why="its library moved")
-    ended: Any = rollback(config, return_state=True)
-    assert ended.is_completed(), ended.message
+    retire_champion()
     pd.testing.assert_frame_equal(app(), before)
     report = run_night(model, nth_day(32))
     assert report["verdict"] == "PROMOTED", report["reasons"]
@@ -192,6 +196,51 @@ def test_the_night_after_a_champion_was_retired_promotes_a_new_one_and_the_app_r
     assert ({*found["version"]}, {*found["day"]}) == ({"3"}, {nth_day(33)})
     asked = pd.read_parquet(publish.folder_of("toy") / publish.INPUTS)[list(ASKED)]
     assert np.array_equal(found["probability"], champion_says(asked))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["rolled back", "retired"])
+def test_a_version_that_is_put_back_is_a_champion_like_any_other(
+    after: Path, tmp_path: Path, how: str
+) -> None:
+    """It was withdrawn by mistake: nothing of it, and nothing of the other, is held."""
+    from tasks.registry import holds, versions
+    from tasks.registry.client import open_registry
+
+    write_more(tmp_path / "days", 1, 32)
+    model = write_model(tmp_path / "toy.py", tmp_path / "days", *ONE_RECIPE)
+    if how == "retired":
+        retire_champion()
+    else:
+        run_rollback(why="late answers")
+    ended = run_rollback(to=2, why="the app was late, not the answers")
+    assert "will not be promoted again" not in str(ended.message)
+    assert "held" not in str(ended.message)
+    client = open_registry()
+    assert (champion_of(), {*app()["version"]}) == ("2", {"2"})
+    assert versions.read_alias(client, "toy", "previous") == "1"
+    assert versions.read_withdrawn(client, "toy") == {}
+    assert holds.read_holds(client, "toy") == []
+    assert "version 2 was" not in page()
+    told = client.get_model_version("toy", "2").tags["put_back"]
+    assert told == f"the app was late, not the answers (it was {how}: late answers)"
+    report = run_night(model, nth_day(32))
+    assert (report["verdict"], champion_of()) == ("PROMOTED", "3"), report["reasons"]
+
+
+def test_the_same_night_after_its_version_was_retired_makes_a_new_one(after: Path) -> None:
+    from tasks.registry import versions
+    from tasks.registry.client import open_registry
+
+    before = app()
+    retire_champion()
+    report = run_night(after, nth_day(31))
+    assert (report["verdict"], champion_of()) == ("PROMOTED", "3"), report["reasons"]
+    withdrawn = versions.read_withdrawn(open_registry(), "toy")
+    assert withdrawn == {"2": "late answers"}, "the retired version stays retired"
+    assert {*app()["version"]} == {"3"}
+    run_rollback(to=2, why="it was not at fault")
+    pd.testing.assert_frame_equal(app().drop(columns="made_at"), before.drop(columns="made_at"))
 
 
 def lose_source(model: Path, place: Path) -> None:
