@@ -242,6 +242,7 @@ def check_named_columns(
             "Keep the column."
         )
     columns = {str(name) for rows in (accepted, *made) for name in rows}
+    columns |= {*spec.contract.to_schema().columns}  # one that need not be there is none of today's
     for field in ("known_ahead", "late"):
         if unknown := [name for name in getattr(spec, field) if name not in columns]:
             raise SpecError(

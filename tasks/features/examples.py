@@ -278,10 +278,8 @@ def prepare_examples(
         nights = label_nights(spec, list(fingerprints), new)
         for done, day in enumerate(new, start=1):
             last = nights[day][1] if nights else None
-            if not same:  # a column that only other days have is none of this one
-                own = (*_history(spec, clean, day), day)
-                rows = frames.read_days([clean[each] for each in own])
-            made[day] = build_examples(spec, *day_and_history(spec, rows, day), last)
+            both = day_and_history(spec, rows, day) if same else _read_apart(spec, clean, day)
+            made[day] = build_examples(spec, *both, last)
             if progress:
                 progress(done, len(new))
     _check_columns(spec, {day: refs[key] for day, key in keys.items() if day not in made}, made)
@@ -361,6 +359,17 @@ def day_and_history(
     start, stop = rows["day"].searchsorted([stamp, stamp + days(1)])
     today = rows.iloc[start:stop].reset_index(drop=True)
     return today, scoring.history_of(spec, rows, stamp)
+
+
+def _read_apart(
+    spec: ModelSpec, clean: Mapping[date, frames.Ref], day: date
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same, each without the columns that only other days have."""
+    import pandas as pd
+
+    today, past = frames.read_days([clean[day]]), _history(spec, clean, day)
+    rows = frames.read_days([clean[each] for each in past]) if past else today
+    return today, scoring.history_of(spec, rows, pd.Timestamp(day))
 
 
 def _history(spec: ModelSpec, listed: Mapping[date, object], day: date) -> list[date]:

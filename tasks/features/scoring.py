@@ -48,19 +48,12 @@ def main() -> None:
     spec = find_spec(asked["file"], asked["module"], asked["model"])
     accepted = pd.read_feather(rows)
     estimator = skops.io.load(model, trusted=asked["trusted"])
-    parts = clean_each(spec, accepted)
-    cleaned = below(list(parts.values()))
     if "ahead" in asked:
         named = pd.read_feather(requests[0]) if requests else None
-        stamp = pd.Timestamp(asked["ahead"])
+        stamp, cleaned = pd.Timestamp(asked["ahead"]), clean_rows(spec, accepted)
         found, _ = answer_ahead(spec, estimator, cleaned, named, stamp, 0, asked.get("key"))
     else:
-        stamps = [stamp for stamp in map(pd.Timestamp, asked["days"]) if stamp in parts]
-        days = [
-            answer_day(spec, estimator, cleaned, stamp, origins(spec, accepted, parts[stamp]))
-            for stamp in stamps
-        ]
-        found = pd.concat(days, ignore_index=True)
+        found = answer_days(spec, estimator, accepted, [*map(pd.Timestamp, asked["days"])])
     found.to_feather(answers)
 
 
@@ -222,19 +215,49 @@ def _in_the_day(clean: Callable[[Any], Any], rows: Any, marks: Any) -> tuple[Any
     return made.assign(day=made["day"].dt.normalize().astype(rows["day"].dtype)), marks[place]
 
 
-def answer_day(spec: Any, estimator: Any, cleaned: Any, stamp: Any, origin: Any = None) -> Any:
+def answer_days(spec: Any, estimator: Any, accepted: Any, stamps: list[Any]) -> Any:
+    """Scores of the requests of some days, each from the history before it.
+
+    Args:
+        spec: The model.
+        estimator: Its fitted estimator.
+        accepted: Accepted rows of these days and of their history.
+        stamps: The days; one without rows has no requests.
+    """
+    import pandas as pd
+
+    parts = clean_each(spec, accepted)
+    same, every = len({tuple(rows) for rows in parts.values()}) == 1, below([*parts.values()])
+    found = []
+    for stamp in stamps:
+        if (today := parts.get(stamp)) is None:
+            continue
+        origin, past = origins(spec, accepted, today), every
+        if same:
+            today = every[every["day"] == stamp]
+        else:  # a column that only other days have is none of this one
+            own = [rows for day, rows in parts.items() if stamp - spec.lookback <= day < stamp]
+            past = below(own or [today])
+        past = history_of(spec, past, stamp)
+        found.append(answer_day(spec, estimator, today, past, stamp, origin))
+    return pd.concat(found, ignore_index=True)
+
+
+def answer_day(
+    spec: Any, estimator: Any, today: Any, past: Any, stamp: Any, origin: Any = None
+) -> Any:
     """Scores of one day's requests, from the history before that day.
 
     Args:
         spec: The model.
         estimator: Its fitted estimator.
-        cleaned: Clean rows, ascending by ``day``.
+        today: Clean rows of the day.
+        past: Its history, from ``history_of``.
         stamp: The day.
         origin: The raw row of each clean row of the day, from ``origins``; None where unknown.
     """
     import pandas as pd
 
-    today, past = cleaned[cleaned["day"] == stamp], history_of(spec, cleaned, stamp)
     requests = spec.problem.requests(today.reset_index(drop=True), spec.known_ahead)
     made = make_features(spec, requests, past)
     scores = spec.problem.score(estimator, inputs_from(spec.problem, made))

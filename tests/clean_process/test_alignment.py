@@ -145,11 +145,7 @@ def test_a_version_names_the_raw_row_of_each_prediction() -> None:
         clean=lambda raw: raw.iloc[::-1].merge(pd.DataFrame({"shop": ["a", "b"]})),
         features=lambda day, _: day[["size"]],
     )
-    parts = scoring.clean_each(spec, accepted)
-    stamp = DAY + pd.Timedelta(days=1)
-    origin = scoring.origins(spec, accepted, parts[stamp])
-    whole = scoring.below(list(parts.values()))
-    found = scoring.answer_day(spec, Size(), whole, stamp, origin)
+    found = scoring.answer_days(spec, Size(), accepted, [DAY + pd.Timedelta(days=1)])
     assert found["row"].tolist() == [11, 10, 9, 8, 7, 6]
     assert found["score"].tolist() == [row / 100 for row in found["row"]]
     assert found["key 0"].tolist() == list("bababa")

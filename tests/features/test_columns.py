@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 import pytest
 
+from tasks.features import scoring
 from tasks.features.cleaning import clean_days
+from tasks.features.contract import accept_rows
 from tasks.features.examples import prepare_examples
 from tasks.sources import ParquetDays
 from tasks.spec import ModelSpec, SpecError
@@ -178,3 +181,46 @@ def cleaned(spec: ModelSpec) -> pd.DataFrame:
     found = clean_days(spec, spec.source.list_days(nth_day(LAST)))
     assert not found.rejected
     return found.counts
+
+
+@pytest.mark.parametrize("present", [[], [3], [LAST], range(1, LAST)])
+def test_features_see_a_column_known_ahead_on_the_days_that_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: Sequence[int]
+) -> None:
+    """Of the day itself, and of its history; so does a version of other code."""
+    for number in range(1, LAST + 1):
+        more = {"code": 7} if number in present else {}
+        write_day(tmp_path / "days", nth_day(number), 20, **more)
+    seen: dict[date, list[tuple[bool, ...]]] = {}
+
+    def noting(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+        there = tuple("code" in rows for rows in (day, history))
+        seen.setdefault(day["day"].iloc[0].date(), []).append(there)
+        return features(day, history)
+
+    spec = dataclasses.replace(
+        spec_on(tmp_path / "days", noting),
+        contract=Optionally,
+        known_ahead=(*toy.known_ahead, "code"),
+    )
+    at_once = prepare(spec, LAST)
+    raw = spec.source.read_days([nth_day(number) for number in range(1, LAST + 1)])
+    stamps = [pd.Timestamp(nth_day(number)) for number in range(8, LAST + 1)]
+    scoring.answer_days(spec, Sums(), accept_rows(raw, Optionally).rows, stamps)
+    monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / "another"))
+    for last in range(8, LAST + 1):
+        night_by_night = prepare(spec, last)
+    for number in range(8, LAST + 1):
+        earlier = any(number - 7 <= other < number for other in present)
+        assert seen[nth_day(number)] == [(number in present, earlier)] * 3
+    pd.testing.assert_frame_equal(night_by_night, at_once)
+
+
+class Sums:
+    """A classifier whose score follows the inputs."""
+
+    classes_ = (0, 1)
+
+    def predict_proba(self, inputs: pd.DataFrame) -> np.ndarray:
+        score = inputs.sum(axis=1).to_numpy()
+        return np.column_stack([1 - score, score])

@@ -90,7 +90,7 @@ def test_what_comes_after_the_night_changes_no_example_and_no_answer(
     named = make_day(day, 6)[["number", "size", "shop"]]
     for made in (
         lambda rows: build_examples(spec, *day_and_history(spec, rows, day)),
-        lambda rows: answer_day(spec, Sums(), rows, stamp),
+        lambda rows: answer_day(spec, Sums(), *day_and_history(spec, rows, day), stamp),
         lambda rows: answer_ahead(spec, Sums(), rows[rows["day"] < stamp], named, stamp, 99)[0],
         lambda rows: history_of(spec, rows, stamp),
     ):

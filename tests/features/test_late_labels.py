@@ -104,7 +104,7 @@ def test_labels_that_are_not_final_change_no_example_and_no_answer(
     estimator = Sums()
     for made in (
         lambda rows: build_examples(spec, *day_and_history(spec, rows, day)),
-        lambda rows: answer_day(spec, estimator, rows, stamp),
+        lambda rows: answer_day(spec, estimator, *day_and_history(spec, rows, day), stamp),
         lambda rows: answer_ahead(spec, estimator, rows[rows["day"] < stamp], named, stamp, 99)[0],
         lambda rows: answer_ahead(spec, estimator, rows[rows["day"] < stamp], named, stamp, 99)[1],
     ):
