@@ -108,6 +108,15 @@ def remembered() -> Iterator[None]:
         _remembering.reset(before)
 
 
+def read_ahead(models: Sequence[str]) -> None:
+    """Within ``remembered``: read these models at once, which are else read one by one."""
+    from tasks.registry.model_client import RememberingClient
+
+    client = open_registry()
+    assert isinstance(client, RememberingClient)
+    client.read_ahead(models)
+
+
 def look_again(client: MlflowClient, model: str, *, versions: bool = False) -> None:
     """Where the client remembers what it has read, read a model anew: its tags and aliases.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,6 +40,21 @@ class RememberingClient(ModelClient):
         self._models: dict[str, RegisteredModel | MlflowException] = {}
         self._versions: dict[str, dict[str, ModelVersion]] = {}
         self._experiments: dict[str, Experiment] = {}
+
+    def read_ahead(self, names: Sequence[str]) -> None:
+        """Read these models and their versions, all in two requests."""
+        named = ", ".join(f"'{name}'" for name in names)
+        wanted = f"name IN ({named})"
+        models = super().search_registered_models(wanted, max_results=len(names))
+        versions = super().search_model_versions(wanted)
+        if versions.token:
+            return
+        for name in names:
+            self._models[name] = MlflowException(f"No model {name}.", RESOURCE_DOES_NOT_EXIST)
+            self._versions[name] = {}
+        self._models |= {model.name: model for model in models}
+        for version in versions:
+            self._versions[version.name][str(version.version)] = version
 
     def forget_model(self, name: str) -> None:
         """Read the tags and aliases of a model anew when they are next asked for."""

@@ -20,7 +20,7 @@ from tasks.features.split import fewest_training_days
 from tasks.promotion.checks import Check, Status
 from tasks.promotion.fleet import Ledger, enroll
 from tasks.registry import aliases, runs, versions
-from tasks.registry.client import OutageError, open_registry, remembered
+from tasks.registry.client import OutageError, open_registry, read_ahead, remembered
 from tasks.reporting import archive, fleet_page, night_report, render
 from tasks.reporting.decisions import full_name
 from tasks.shown import shown
@@ -119,6 +119,7 @@ def share_error(night: Night, fleet: Fleet | None) -> Night:
 
 
 @task(task_run_name="find the partitions of {night.name}", **OUTSIDE)
+@frames.unpacked_once()
 def find_partitions(night: Night, clean: Cleaned, examples: Examples) -> Fleet:
     """Find the partitions in the clean rows, give new ones their share of the error, and say which
     are judged tonight.
@@ -200,6 +201,7 @@ def judge_partitions(
 
 
 @task(task_run_name="fit a part of the partitions", cache_policy=NO_CACHE)
+@frames.unpacked_once()
 def fit_partitions(night: Night, clean: Cleaned, examples: Examples, part: Sequence[Plan]) -> None:
     """Fit every candidate of some of the partitions into the store; one that raises does so again
     where it is judged."""
@@ -215,6 +217,7 @@ def fit_partitions(night: Night, clean: Cleaned, examples: Examples, part: Seque
 
 @task(task_run_name="judge partitions, chunk {number} of {count}", **OUTSIDE)
 @remembered()
+@frames.unpacked_once()
 def judge_chunk(
     night: Night,
     clean: Cleaned,
@@ -232,6 +235,7 @@ def judge_chunk(
     """
     spec = load_spec(night.model)
     by_value = dict(iter(_parts(spec, night, clean).groupby("value")))
+    _attempt(read_ahead, [plan.name for plan in plans])  # where it fails, each is read by itself
     rows: dict[str, PartitionRow] = {}
     made: list[tuple[Plan, _Member, Registered]] = []
     for plan in plans:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +197,8 @@ def to_frame(batches: Sequence[Any], columns: Sequence[str] | None) -> pd.DataFr
     import pandas as pd
     import pyarrow as pa
 
-    tables = [pa.Table.from_batches([batch]) for batch in batches]
+    alike = groupby(batches, lambda batch: (batch.schema, batch.schema.metadata))
+    tables = [pa.Table.from_batches(list(same)) for _, same in alike]
     whole = _unified(_concat("these days", tables))
     unnamed = _unnamed_types(whole)
     frame = _with_plain_categories(_without_types(whole, unnamed).to_pandas())

@@ -6,7 +6,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightly")
 INDEX = "index.jsonl"
 """File of each kind with its keys."""
+_unpacked: ContextVar[dict[tuple[Any, ...], Any] | None] = ContextVar("unpacked", default=None)
+"""The days of ``unpacked_once`` by file, place and columns."""
 
 
 @dataclass(frozen=True)
@@ -142,11 +146,35 @@ def read_days(refs: Sequence[Ref], columns: Sequence[str] | None = None) -> pd.D
                 "content again."
             )
         wanted = list(dict.fromkeys(ref.batch for ref in refs if ref.path == path))
-        read = arrow_blocks.read_block(root() / path, wanted, columns)
+        read = _unpack(root() / path, wanted, columns)
         batches |= {(path, at): batch for at, batch in zip(wanted, read, strict=True)}
     return arrow_blocks.to_frame(
         [_rows(batches[ref.path, ref.batch], ref) for ref in refs], columns
     )
+
+
+@contextmanager
+def unpacked_once() -> Iterator[None]:
+    """Meanwhile a day that is read is unpacked once, and stays in memory.
+
+    For who reads many parts of the same days: a day is packed as a whole.
+    """
+    before = _unpacked.set({})
+    try:
+        yield
+    finally:
+        _unpacked.reset(before)
+
+
+def _unpack(path: Path, batches: Sequence[int], columns: Sequence[str] | None) -> list[Any]:
+    known, named = _unpacked.get(), columns if columns is None else tuple(columns)
+    if known is None:
+        return arrow_blocks.read_block(path, batches, columns)
+    new = [at for at in batches if (path, at, named) not in known]
+    if new:
+        read = arrow_blocks.read_block(path, new, columns)
+        known |= {(path, at, named): batch for at, batch in zip(new, read, strict=True)}
+    return [known[path, at, named] for at in batches]
 
 
 def column_types(refs: Sequence[Ref]) -> list[dict[str, str]]:

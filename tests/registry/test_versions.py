@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import zipfile
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from datetime import date, timedelta
@@ -30,11 +31,13 @@ from tasks.registry import runs as run_records
 from tasks.registry.aliases import finish_change, promote, roll_back, unfinished_rollback
 from tasks.registry.client import (
     OutageError,
+    Registered,
     list_versions,
     look_again,
     open_registry,
     outage,
     reach_server,
+    read_ahead,
     read_registered,
     remembered,
     to_error,
@@ -725,26 +728,50 @@ def test_files_of_a_state_directory_that_was_moved_are_told_with_what_to_do(home
     )
 
 
-def test_a_version_is_made_and_promoted_in_few_statements(client: MlflowClient) -> None:
-    """A fleet does this for each of its partitions, and a statement costs it a millisecond."""
-    spoken: list[str] = []
+@pytest.fixture
+def spoken() -> Iterator[list[str]]:
+    """The statements to a database from now on."""
+    found: list[str] = []
 
     def hear(*given: Any) -> None:
-        spoken.append(given[2])
+        found.append(given[2])
 
     event.listen(Engine, "before_cursor_execute", hear)
-    try:
-        for night in ("night-1", "night-2"):
-            spoken.clear()
-            run = run_records.log_night(client, replace(NIGHT, night=night))
-            version = register(client, run, night=night)
-            seal(client, version)
-            promote(client, "toy", version)
-            assert sum(not each.startswith("PRAGMA") for each in spoken) <= 133
-            assert sum("PRAGMA foreign_keys" in each for each in spoken) <= 19, "sessions"
-            assert sum("INSERT INTO metrics" in each for each in spoken) == 2, "run and candidate"
-    finally:
-        event.remove(Engine, "before_cursor_execute", hear)
+    yield found
+    event.remove(Engine, "before_cursor_execute", hear)
+
+
+def test_a_version_is_made_and_promoted_in_few_statements(
+    client: MlflowClient, spoken: list[str]
+) -> None:
+    """A fleet does this for each of its partitions, and a statement costs it a millisecond."""
+    for night in ("night-1", "night-2"):
+        spoken.clear()
+        run = run_records.log_night(client, replace(NIGHT, night=night))
+        version = register(client, run, night=night)
+        seal(client, version)
+        promote(client, "toy", version)
+        assert sum(not each.startswith("PRAGMA") for each in spoken) <= 133
+        assert sum("PRAGMA foreign_keys" in each for each in spoken) <= 19, "sessions"
+        assert sum("INSERT INTO metrics" in each for each in spoken) == 2, "run and candidate"
+
+
+def test_models_that_are_read_ahead_are_not_asked_for_again(
+    client: MlflowClient, spoken: list[str]
+) -> None:
+    bare_version(client, **TAGS)
+    promote(client, "toy", "1")
+    with remembered():
+        read_ahead(["toy", "toy.none"])
+        spoken.clear()
+        alone = open_registry()
+        assert read_registered(alone, "toy").aliases == {"champion": "1"}
+        assert len(list_versions(alone, "toy")) == 1
+        assert read_registered(alone, "toy.none") == Registered({}, {})
+        assert not list_versions(alone, "toy.none")
+        assert not spoken
+        bare_version(alone, **TAGS | {"night": "night-2"})
+        assert len(list_versions(alone, "toy")) == 2
 
 
 def test_who_is_alone_in_changing_a_model_reads_it_once_and_knows_what_it_wrote(
@@ -776,6 +803,10 @@ def test_who_is_alone_in_changing_a_model_reads_it_once_and_knows_what_it_wrote(
         ):
             change()
             assert known(alone) == known(client)
+        with remembered():
+            read_ahead(["toy"])
+            ahead = open_registry()
+            assert known(ahead) == known(client)
         client.set_model_version_tag("toy", "1", "by", "another")
         client.set_registered_model_tag("toy", "by", "another")
         assert known(alone) != known(client)

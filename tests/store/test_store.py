@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from tasks.settings import PROJECT
 from tasks.store import cleanup, files, frames, locks, models
-from tasks.store.frames import Ref, find_days, read_days, write_days
+from tasks.store.frames import Part, Ref, find_days, read_days, write_days
 from tasks.store.trusted_types import TRUSTED_TYPES
 from tests.samples import samples
 
@@ -209,6 +210,29 @@ def test_columns_of_types_that_pandas_cannot_name_come_back_as_they_were(
     assert_frame_equal(read_days([refs["a"]]), rows)
     together = pd.concat([rows[::-1], rows], ignore_index=True)
     assert_frame_equal(read_days([refs["b"], refs["a"]]), together)
+
+
+def test_parts_of_the_same_days_unpack_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    days = {f"{n}": pd.DataFrame({"x": np.arange(4.0) + 10 * n, "y": 1}) for n in range(3)}
+    refs = list(write_days("examples", days).values())
+    parts = [[Part(**asdict(ref) | {"rows": 2}, start=at) for ref in refs] for at in (0, 2)]
+    alone = [read_days(part) for part in parts]
+    unpacked = list[int]()
+    real = frames.arrow_blocks.read_block
+
+    def read(path: Path, positions: list[int], columns: Any) -> list[Any]:
+        unpacked.extend(positions)
+        return real(path, positions, columns)
+
+    monkeypatch.setattr(frames.arrow_blocks, "read_block", read)
+    with frames.unpacked_once():
+        for part, same in zip(parts, alone, strict=True):
+            assert_frame_equal(read_days(part), same)
+            assert_frame_equal(read_days(part[:2], ["y"]), same[["y"]].head(4))
+        assert unpacked == [0, 1, 2, 0, 1]
+        next(files.root().rglob("*.arrow")).write_bytes(b"spoilt")
+        with pytest.raises(files.StoreError, match="is missing or altered"):
+            read_days(parts[0])
 
 
 def test_ordered_categories_stay_and_must_agree() -> None:
