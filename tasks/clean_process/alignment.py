@@ -10,6 +10,7 @@ import numpy as np
 
 from tasks.errors import NightlyError
 from tasks.features import scoring
+from tasks.features.cleaning import Absent
 from tasks.features.examples import labelled
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def align(
     accepted: pd.DataFrame,
     said: pd.DataFrame,
     nights: Mapping[date, date] | None = None,
+    absent: Absent = scoring.NONE,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Match the champion's predictions with tonight's examples.
 
@@ -50,6 +52,7 @@ def align(
         said: From ``ask_champion``.
         nights: Day of the holdout to the night up to which its labels count
             (``features.examples.label_night``); None where all count.
+        absent: From ``features.cleaning.absent_columns``.
 
     Returns:
         Examples to add (none for most problems), and the champion's score of each example, the
@@ -59,7 +62,7 @@ def align(
         AlignError: Where they cannot be matched row by row.
     """
     if spec.problem.user_column is not None:
-        return _align_pairs(spec, holdout, accepted, said)
+        return _align_pairs(spec, holdout, accepted, said, absent)
     several = len(spec.problem.score_columns) > 1
     columns = list(spec.problem.score_columns) if several else ["score"]
     named = {name for name in said if name not in ("day", "row") and name not in _keys(said)}
@@ -69,7 +72,7 @@ def align(
             "it predicts other classes or other quantiles than tonight's spec. Use another model "
             "name: a new name starts without a champion"
         )
-    place = _places(spec, kept, accepted, said, nights)
+    place = _places(spec, kept, accepted, said, nights, absent)
     given = said[[name for name in columns if name in said]].reindex(
         columns=columns, fill_value=0.0
     )
@@ -110,6 +113,7 @@ def _places(
     accepted: pd.DataFrame,
     said: pd.DataFrame,
     nights: Mapping[date, date] | None,
+    absent: Absent,
 ) -> np.ndarray:
     """Position in the champion's predictions of each of tonight's examples; -1 where none.
 
@@ -117,7 +121,7 @@ def _places(
         AlignError: Where they can be told apart neither by their raw rows nor by their keys.
     """
     is_example = labelled(spec, kept, nights or {})
-    origin, why = _origins(spec, kept, accepted)
+    origin, why = _origins(spec, kept, accepted, absent)
     if origin is not None and (said["row"] >= 0).all():
         return _position(said["row"].to_numpy(), origin[is_example])
     if origin is not None:
@@ -141,15 +145,16 @@ def _places(
 
 
 def _origins(
-    spec: ModelSpec, kept: pd.DataFrame, accepted: pd.DataFrame
+    spec: ModelSpec, kept: pd.DataFrame, accepted: pd.DataFrame, absent: Absent
 ) -> tuple[np.ndarray | None, str]:
     """Position in the accepted rows of each clean row that is kept, or why there is none.
 
     The accepted rows were read anew: a database may give rows of one time in another order. Clean
     rows that are equal in every column may stand for each other.
     """
-    parts = scoring.clean_each(spec, accepted[accepted["day"].isin(kept["day"].unique())])
-    found = [scoring.origins(spec, accepted, part) for part in parts.values()]
+    own = accepted[accepted["day"].isin(kept["day"].unique())]
+    parts = scoring.clean_each(spec, own, absent)
+    found = [scoring.origins(spec, accepted, part, absent) for part in parts.values()]
     if any(place is None for place in found):
         return None, "tonight's clean makes new rows of the raw ones"
     again = scoring.below(list(parts.values()))
@@ -195,7 +200,11 @@ def _keys(said: pd.DataFrame) -> list[str]:
 
 
 def _align_pairs(
-    spec: ModelSpec, holdout: pd.DataFrame, accepted: pd.DataFrame, said: pd.DataFrame
+    spec: ModelSpec,
+    holdout: pd.DataFrame,
+    accepted: pd.DataFrame,
+    said: pd.DataFrame,
+    absent: Absent,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     import pandas as pd
 
@@ -212,7 +221,7 @@ def _align_pairs(
     both = float((merged["_merge"] == "both").sum()) / max(1, len(holdout))
     if both == 0:
         raise AlignError("its own pipeline has no item candidate in common with tonight's")
-    cleaned = scoring.clean_rows(spec, accepted)
+    cleaned = scoring.clean_rows(spec, accepted, absent)
     bought = spec.problem.wanted(cleaned).assign(target=np.int8(1))  # type: ignore[attr-defined]
     bought["day"] = bought["day"].astype(stamp)
     added = added.merge(bought, how="left", on=keys)

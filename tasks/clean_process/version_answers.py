@@ -18,7 +18,7 @@ from tasks.clean_process.package_check import content_digest, files_digest
 from tasks.clean_process.run import CleanProcessError, run_by_itself
 from tasks.errors import RegistryError, to_message
 from tasks.features import partitions, scoring
-from tasks.features.cleaning import clean_keys
+from tasks.features.cleaning import Absent, absent_columns, clean_keys
 from tasks.features.contract import accept_rows
 from tasks.features.examples import label_night, labelled
 from tasks.registry import packages, versions
@@ -96,15 +96,16 @@ def score_champion(
         return holdout.head(0), scores
     needed = days_needed(list(fingerprints), held_out, champion.lookback)
     accepted = accept(spec, spec.source.read_days(needed))
+    absent = absent_columns(spec, accepted)
     with (
         packages.downloaded(client, spec.name, champion.version) as package,
         packages.downloaded_twin(client, champion) as twin,
     ):
-        said = ask_champion(champion, spec.whole.name, package, twin, accepted, held_out)
+        said = ask_champion(champion, spec.whole.name, package, twin, accepted, absent, held_out)
     kept = _kept_rows(spec, {day: fingerprints[day] for day in held_out})
     listed = list(fingerprints)
     nights = label_night(spec, listed, held_out, listed[-1])
-    more, scores = align(spec, holdout, kept, accepted, said, nights)
+    more, scores = align(spec, holdout, kept, accepted, said, nights, absent)
     return more, scores[_own(spec, kept)] if isinstance(spec, PartitionSpec) else scores
 
 
@@ -145,9 +146,11 @@ def predict_ahead(
         if version.digest != digest(spec):
             past = history_days(ahead.listed, ahead.day, days(version.lookback))
             accepted = accept(spec, spec.source.read_days(past))
-            named = ahead.requests
+            absent, named = absent_columns(spec, accepted), ahead.requests
             key = None if spec.problem.user_column else list(spec.problem.answer_keys)
-            found = ask_ahead(version, spec.whole.name, package, accepted, named, ahead.day, key)
+            found = ask_ahead(
+                version, spec.whole.name, package, accepted, absent, named, ahead.day, key
+            )
             return found, None, {}
         check_unaltered(version, package)
         stored = shipped_file(package)
@@ -294,6 +297,7 @@ def ask_champion(
     package: Path,
     twin: Path,
     accepted: pd.DataFrame,
+    absent: Absent,
     held_out: Sequence[date],
 ) -> pd.DataFrame:
     """Scores of the champion's twin for these days, computed with its own code.
@@ -305,6 +309,7 @@ def ask_champion(
             checked.
         twin: File of its judged twin, digest checked.
         accepted: Raw rows of the holdout and of the history before it.
+        absent: From ``absent_columns``.
         held_out: Days of the holdout.
 
     Returns:
@@ -316,7 +321,7 @@ def ask_champion(
         CleanProcessError: Where its code fails.
     """
     asked = {"days": [day.isoformat() for day in held_out]}
-    return _ask_with_its_own_code(champion, model, package, twin, accepted, None, asked)
+    return _ask_with_its_own_code(champion, model, package, twin, accepted, absent, None, asked)
 
 
 def ask_ahead(
@@ -324,6 +329,7 @@ def ask_ahead(
     model: str,
     package: Path,
     accepted: pd.DataFrame,
+    absent: Absent,
     named: pd.DataFrame | None,
     day: date,
     key: Sequence[str] | None = None,
@@ -336,6 +342,7 @@ def ask_ahead(
         package: Its package, downloaded; its code runs only if the files are those that were
             checked.
         accepted: Raw rows of the history.
+        absent: From ``absent_columns``.
         named: Raw rows of the requests, or None where the spec defines none.
         day: The day.
         key: Columns by which the app looks a row up now; None for those of the version.
@@ -349,7 +356,7 @@ def ask_ahead(
     """
     ahead = {"ahead": day.isoformat(), "key": None if key is None else list(key)}
     shipped = shipped_file(package)
-    return _ask_with_its_own_code(version, model, package, shipped, accepted, named, ahead)
+    return _ask_with_its_own_code(version, model, package, shipped, accepted, absent, named, ahead)
 
 
 def shipped_file(package: Path) -> Path:
@@ -364,6 +371,7 @@ def _ask_with_its_own_code(
     package: Path,
     stored: Path,
     accepted: pd.DataFrame,
+    absent: Absent,
     named: pd.DataFrame | None,
     asked: Mapping[str, Any],
 ) -> pd.DataFrame:
@@ -372,9 +380,10 @@ def _ask_with_its_own_code(
     check_unaltered(version, package)
     module, file = version.spec_module
     job = {"module": module, "file": file, "model": model, "trusted": list(version.trusted)}
+    other = {"absent": {str(day): names for day, names in absent.items()}}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        (place / "job.json").write_text(json.dumps({**job, **asked}), encoding="utf-8")
+        (place / "job.json").write_text(json.dumps({**job, **other, **asked}), encoding="utf-8")
         accepted.to_feather(place / "rows.feather")
         requests = []
         if named is not None:

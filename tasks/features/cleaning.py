@@ -15,6 +15,7 @@ from tasks.features import partitions
 from tasks.features.contract import accept_rows, over_limit
 from tasks.features.scoring import clean_each, late_columns
 from tasks.shown import NAMED_COLUMNS, few
+from tasks.sources.base import own_columns
 from tasks.spec.fingerprint import digest
 from tasks.spec.model_code import told_errors
 from tasks.store import files, frames
@@ -31,6 +32,8 @@ DAYS_AT_ONCE, ROWS_AT_ONCE, VALUES_AT_ONCE = 400, 2_000_000, 100_000_000
 night."""
 DAYS_AT_FIRST = 7
 """Days read at first, while the number of rows a day is unknown."""
+Absent = Mapping[Any, list[str]]
+"""Time stamp of a day to the columns that it has only because other days were read with it."""
 Progress = Callable[[int, int], None]
 """Called with (days done, days to do) on long steps."""
 
@@ -110,8 +113,9 @@ def clean_days(
             accepted, bad = aside.accepted, aside.bad
             refused = refusals(spec, aside.rest) | aside.refused
         keep_quarantined(spec.name, batch, accepted.quarantine)
+        absent = absent_columns(spec, accepted.rows)
         with told_errors(spec, "clean"):
-            made = clean_each(spec, accepted.rows)
+            made = clean_each(spec, accepted.rows, absent)
         if spec.partition is not None:
             made = {day: partitions.in_order(spec, rows) for day, rows in made.items()}
         _check_made_columns(spec, accepted.rows, made)
@@ -133,6 +137,39 @@ def clean_days(
         rejected=rejected,
         counts=_all_counts([counted[key] for key in kept.values()], counts, rejected),
     )
+
+
+def absent_columns(spec: ModelSpec, accepted: pd.DataFrame) -> Absent:
+    """The columns of each day that it has only because other days were read with it.
+
+    Of those that the contract names, ``clean_each`` knows it. The source is asked only where a
+    column is missing all day, and several days were read.
+
+    Args:
+        spec: The model.
+        accepted: Accepted rows.
+
+    Raises:
+        SourceError: Where a day cannot be read.
+    """
+    import pandas as pd
+
+    if accepted["day"].nunique() < 2:
+        return {}
+    declared = spec.contract.to_schema().columns
+    missing: dict[pd.Timestamp, list[str]] = {}
+    for name in accepted.columns.difference(["day", *declared], sort=False):
+        gaps = accepted[name].isna()
+        if gaps.any():
+            empty = gaps.groupby(accepted["day"]).all()
+            for day in pd.DatetimeIndex(empty.index[empty]):
+                missing.setdefault(day, []).append(str(name))
+    own = own_columns(spec.source, [day.date() for day in missing]) if missing else {}
+    return {
+        day: absent
+        for day, names in missing.items()
+        if day.date() in own and (absent := [n for n in names if n not in own[day.date()]])
+    }
 
 
 def keep_quarantined(model: str, batch: Sequence[date], rows: pd.DataFrame) -> None:

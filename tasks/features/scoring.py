@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightly")
 CROWD = 10_000
 """Most users in the history that one part of the requests sees."""
+NONE: Mapping[Any, list[str]] = {}
+"""Where no day has a column of other days."""
 KEY = "key {}"
 """Columns of the predictions for past days that hold the problem's key, by its place."""
 
@@ -47,13 +49,15 @@ def main() -> None:
     asked = json.loads(Path(job).read_text(encoding="utf-8"))
     spec = find_spec(asked["file"], asked["module"], asked["model"])
     accepted = pd.read_feather(rows)
+    absent = {pd.Timestamp(day): names for day, names in asked["absent"].items()}
     estimator = skops.io.load(model, trusted=asked["trusted"])
     if "ahead" in asked:
         named = pd.read_feather(requests[0]) if requests else None
-        stamp, cleaned = pd.Timestamp(asked["ahead"]), clean_rows(spec, accepted)
+        stamp, cleaned = pd.Timestamp(asked["ahead"]), clean_rows(spec, accepted, absent)
         found, _ = answer_ahead(spec, estimator, cleaned, named, stamp, 0, asked.get("key"))
     else:
-        found = answer_days(spec, estimator, accepted, [*map(pd.Timestamp, asked["days"])])
+        stamps = [*map(pd.Timestamp, asked["days"])]
+        found = answer_days(spec, estimator, accepted, stamps, absent)
     found.to_feather(answers)
 
 
@@ -69,24 +73,27 @@ def find_spec(file: str, module: str, model: str) -> Any:
     return found[0]
 
 
-def clean_rows(spec: Any, accepted: Any) -> Any:
+def clean_rows(spec: Any, accepted: Any, absent: Mapping[Any, list[str]] = NONE) -> Any:
     """Clean rows, ascending by ``day``; ``clean`` gets the rows of one day at a time."""
-    return below(list(clean_each(spec, accepted).values()))
+    return below(list(clean_each(spec, accepted, absent).values()))
 
 
-def clean_each(spec: Any, accepted: Any) -> dict[Any, Any]:
+def clean_each(spec: Any, accepted: Any, absent: Mapping[Any, list[str]] = NONE) -> dict[Any, Any]:
     """Clean rows of each day that accepted rows have.
 
     ``clean`` gets one day at a time, so that a day is the same whatever else was read with it. A
     column that the contract does not require and that is missing all day is not there.
+
+    Args:
+        spec: The model.
+        accepted: Accepted rows.
+        absent: Day to the other columns that it has only because other days were read with it.
     """
     if accepted.empty:
         return {None: clean_day(spec, accepted)}
-    columns = spec.contract.to_schema().columns
-    optional = [name for name in accepted if name in columns and not columns[name].required]
     made = {}
     for day, rows in accepted.groupby("day", sort=True):
-        own = _as_read_alone(rows.reset_index(drop=True), optional, columns)
+        own = rows.reset_index(drop=True).drop(columns=absent.get(day, []))
         try:
             made[day] = clean_day(spec, own)
         except Exception as error:
@@ -95,19 +102,27 @@ def clean_each(spec: Any, accepted: Any) -> dict[Any, Any]:
     return made
 
 
-def _as_read_alone(rows: Any, optional: list[str], columns: Any) -> Any:
-    """One day's accepted rows without what other days have brought to columns it does not have."""
+def as_read_alone(spec: Any, rows: Any) -> Any:
+    """One day's accepted rows without what other days have brought to columns it does not have.
+
+    Of those that the contract names.
+    """
+    columns = spec.contract.to_schema().columns
+    optional = [name for name in rows if name in columns and not columns[name].required]
+    if rows.empty or not optional:
+        return rows
     absent = [name for name in optional if rows[name].isna().all()]
     kinds = {
         name: columns[name].dtype.type
         for name in optional
         if name not in absent and columns[name].dtype and not columns[name].nullable
     }
-    return rows.drop(columns=absent).astype(kinds) if optional else rows
+    return rows.drop(columns=absent).astype(kinds)
 
 
 def clean_day(spec: Any, rows: Any) -> Any:
     """Clean rows of one day, from its accepted rows; what ``clean`` puts on other days is gone."""
+    rows = as_read_alone(spec, rows)
     cleaned = frame_of(spec.clean(rows) if spec.clean else rows)
     if rows.empty or "day" not in cleaned:
         return cleaned
@@ -141,12 +156,14 @@ def below(parts: list[Any]) -> Any:
     return pd.concat(filled, ignore_index=True).assign(**made)
 
 
-def origins(spec: Any, accepted: Any, cleaned: Any) -> Any:
+def origins(spec: Any, accepted: Any, cleaned: Any, absent: Mapping[Any, list[str]] = NONE) -> Any:
     """Position in the accepted rows of each clean row of one day, or None: see ``follow_rows``."""
     if user_of(spec.problem) or cleaned.empty:
         return None
-    today = accepted[accepted["day"] == cleaned["day"].iloc[0]]
-    places = follow_rows(spec, today.reset_index(drop=True), cleaned)
+    day = cleaned["day"].iloc[0]
+    today = accepted[accepted["day"] == day]
+    own = today.reset_index(drop=True).drop(columns=absent.get(day, []))
+    places = follow_rows(spec, own, cleaned)
     return None if places is None else today.index[places]
 
 
@@ -172,6 +189,7 @@ def follow_rows(spec: Any, rows: Any, cleaned: Any) -> Any:
 
     if not spec.clean:
         return np.arange(len(rows))
+    rows = as_read_alone(spec, rows)
     marks = pd.Index((hash_array(np.arange(len(rows))) >> 1).astype("int64"))
     for carried in (_in_the_index, _in_a_column, _in_the_day):
         try:
@@ -215,7 +233,13 @@ def _in_the_day(clean: Callable[[Any], Any], rows: Any, marks: Any) -> tuple[Any
     return made.assign(day=made["day"].dt.normalize().astype(rows["day"].dtype)), marks[place]
 
 
-def answer_days(spec: Any, estimator: Any, accepted: Any, stamps: list[Any]) -> Any:
+def answer_days(
+    spec: Any,
+    estimator: Any,
+    accepted: Any,
+    stamps: list[Any],
+    absent: Mapping[Any, list[str]] = NONE,
+) -> Any:
     """Scores of the requests of some days, each from the history before it.
 
     Args:
@@ -223,16 +247,17 @@ def answer_days(spec: Any, estimator: Any, accepted: Any, stamps: list[Any]) -> 
         estimator: Its fitted estimator.
         accepted: Accepted rows of these days and of their history.
         stamps: The days; one without rows has no requests.
+        absent: As for ``clean_each``.
     """
     import pandas as pd
 
-    parts = clean_each(spec, accepted)
+    parts = clean_each(spec, accepted, absent)
     same, every = len({tuple(rows) for rows in parts.values()}) == 1, below([*parts.values()])
     found = []
     for stamp in stamps:
         if (today := parts.get(stamp)) is None:
             continue
-        origin, past = origins(spec, accepted, today), every
+        origin, past = origins(spec, accepted, today, absent), every
         if same:
             today = every[every["day"] == stamp]
         else:  # a column that only other days have is none of this one

@@ -55,6 +55,19 @@ def with_types(source: Any, declared: Mapping[str, str]) -> Any:
     return source.with_types(declared) if hasattr(source, "with_types") else source
 
 
+def own_columns(source: Any, days: Sequence[date]) -> dict[date, set[str]]:
+    """Columns that each day has by itself, whatever days are read with it.
+
+    Args:
+        source: Of a model.
+        days: Days of it.
+
+    Returns:
+        None for a source in which all days have the same.
+    """
+    return source.own_columns(days) if hasattr(source, "own_columns") else {}
+
+
 def check_clock(kind: str, day_start: str, timezone: str) -> None:
     """Raise SourceSettingsError unless ``day_start`` and ``timezone`` are valid."""
     if not isinstance(day_start, str) or not DAY_START.fullmatch(day_start):

@@ -147,8 +147,18 @@ class _FileDays:
         """
         if not days:
             return no_rows()
+        return self._join([(what, table) for _, what, table in self._read(days)])
+
+    def own_columns(self, days: Sequence[date]) -> dict[date, set[str]]:
+        """Columns of the rows of each of these days, as read alone. Raises as ``read_days``."""
+        found: dict[date, set[str]] = {day: set() for day in days}
+        for day, _, table in self._read(days):
+            found[day] |= {*table.column_names}
+        return found
+
+    def _read(self, days: Sequence[date]) -> list[tuple[date, str, Any]]:
         parts = self._read_cut(days) if self.time else self._read_files(days)
-        return self._join([(what, with_day(table, day, what)) for day, what, table in parts])
+        return [(day, what, with_day(table, day, what)) for day, what, table in parts]
 
     def _join(self, tables: Sequence[tuple[str, Any]]) -> pd.DataFrame:
         return join_days(tables)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tasks.sources.base import SourceError, with_types
+from tasks.sources.base import SourceError, own_columns, with_types
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +73,13 @@ class Replay:
         shift = rows["day"].map(shifts)
         moved = rows.select_dtypes(["datetime", "datetimetz"])
         return rows.assign(**{str(name): _moved(moved[name], shift) for name in moved})
+
+    def own_columns(self, days: Sequence[date]) -> dict[date, set[str]]:
+        """Columns that the real day of each of these days has by itself."""
+        calendar = self._calendar(self.source.list_days(date.max))
+        real = {day: calendar.real(day) for day in days}
+        found = own_columns(self.source, [*real.values()])
+        return {day: found[each] for day, each in real.items() if each in found}
 
     def with_types(self, declared: Mapping[str, str]) -> Replay:
         """The same days, their columns read as a contract declares them."""

@@ -13,10 +13,10 @@ import pandera.pandas as pa
 import pytest
 
 from tasks.features import scoring
-from tasks.features.cleaning import clean_days
+from tasks.features.cleaning import absent_columns, clean_days
 from tasks.features.contract import accept_rows
 from tasks.features.examples import prepare_examples
-from tasks.sources import ParquetDays
+from tasks.sources import CsvDays, ParquetDays
 from tasks.spec import ModelSpec, SpecError
 from tasks.store import frames
 from tests.nights import nth_day
@@ -202,17 +202,75 @@ def test_features_see_a_column_known_ahead_on_the_days_that_have_it(
         spec_on(tmp_path / "days", noting),
         contract=Optionally,
         known_ahead=(*toy.known_ahead, "code"),
+        clean=lambda rows: rows.assign(double=2 * rows["size"]),
     )
     at_once = prepare(spec, LAST)
     raw = spec.source.read_days([nth_day(number) for number in range(1, LAST + 1)])
     stamps = [pd.Timestamp(nth_day(number)) for number in range(8, LAST + 1)]
-    scoring.answer_days(spec, Sums(), accept_rows(raw, Optionally).rows, stamps)
+    answers = scoring.answer_days(spec, Sums(), accept_rows(raw, Optionally).rows, stamps)
+    assert answers["row"].tolist() == [*range(7 * 20, LAST * 20)]
     monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / "another"))
     for last in range(8, LAST + 1):
         night_by_night = prepare(spec, last)
     for number in range(8, LAST + 1):
         earlier = any(number - 7 <= other < number for other in present)
         assert seen[nth_day(number)] == [(number in present, earlier)] * 3
+    pd.testing.assert_frame_equal(night_by_night, at_once)
+
+
+def write_notes(folder: Path, filled: Sequence[int], empty: Sequence[int]) -> None:
+    """Days on some of which the file has a column ``note``, on some of these without a value."""
+    for number in range(1, LAST + 1):
+        note = {"note": "seen"} if number in filled else {"note": None}
+        write_day(folder, nth_day(number), 20, **(note if number in {*filled, *empty} else {}))
+
+
+@pytest.mark.parametrize(
+    ("filled", "empty"),
+    [([], [3]), ([3], []), ([LAST], [2]), ([9, 10], [11]), (range(1, LAST), [])],
+)
+@pytest.mark.parametrize("kind", [ParquetDays, CsvDays])
+def test_clean_and_features_see_a_column_on_the_days_whose_files_have_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[ParquetDays],
+    filled: Sequence[int],
+    empty: Sequence[int],
+) -> None:
+    """Whatever was read with them, also where the file's column is empty."""
+    folder, there = tmp_path / "days", {*filled, *empty}
+    write_notes(folder, filled, empty)
+    if kind is CsvDays:
+        for file in [*folder.iterdir()]:
+            pd.read_parquet(file).to_csv(file.with_suffix(".csv"), index=False)
+            file.unlink()
+    seen: dict[date, list[bool]] = {}
+
+    def noting(day: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+        seen.setdefault(day["day"].iloc[0].date(), []).append("note" in history)
+        return features(day, history).assign(has=history["has"].sum())
+
+    def clean(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(has="note" in rows)
+
+    spec = dataclasses.replace(
+        spec_on(folder, noting), source=kind(str(folder)), contract=ToyContract, clean=clean
+    )
+    at_once = prepare(spec, LAST)
+    listed = [nth_day(number) for number in range(1, LAST + 1)]
+    rows = accept_rows(spec.source.read_days(listed), ToyContract).rows
+    stamps = [*map(pd.Timestamp, listed[7:])]
+    absent = absent_columns(spec, rows)
+    answers = scoring.answer_days(spec, Sums(), rows, stamps, absent)
+    assert answers["row"].tolist() == [*range(7 * 20, LAST * 20)]
+    monkeypatch.setenv("NIGHTLY_HOME", str(tmp_path / "another"))
+    for last in range(8, LAST + 1):
+        night_by_night = prepare(spec, last)
+    for number in range(8, LAST + 1):
+        past = [other for other in there if number - 7 <= other < number]
+        own = at_once["day"] == pd.Timestamp(nth_day(number))
+        assert {*at_once.loc[own, "has"]} == {20 * len(past)}
+        assert seen[nth_day(number)] == [bool(past)] * 3
     pd.testing.assert_frame_equal(night_by_night, at_once)
 
 
