@@ -110,7 +110,7 @@ def _equal_rows(rows: pd.DataFrame) -> tuple[str, ...]:
 
 def clean_sample(spec: ModelSpec, accepted: Accepted) -> tuple[pd.DataFrame | None, Part]:
     try:
-        rows = clean_rows(spec, accepted.rows)
+        rows = clean_rows(spec, accepted.rows, cleaning.absent_columns(spec, accepted.rows))
         cleaning.check_named_columns(spec, accepted.rows, [rows])
     except SpecError as error:
         return None, Part("Clean", faults=(str(error),))
@@ -225,11 +225,12 @@ def look_for_leaks(spec: ModelSpec, raw: pd.DataFrame, sample: Sample, clean: pd
     tested = sample.holdout[len(sample.holdout) // 2]
     try:
         some = raw[raw["day"].isin(_stamps(around))].reset_index(drop=True)
+        absent = cleaning.absent_columns(spec, some)
         checks = [
-            leaks.rebuilt_without_outcomes(spec, some, tested),
+            leaks.rebuilt_without_outcomes(spec, some, tested, absent),
             leaks.missing_like_label(spec, clean),
         ]
-        asked = leaks.rows_by_outcome(spec, some, tested)
+        asked = leaks.rows_by_outcome(spec, some, tested, absent)
     except Exception as error:
         return Part("Leaks", faults=(told(spec, "clean", error),))
     signs = [check.detail for check in checks if not check.passed]

@@ -12,6 +12,7 @@ import numpy as np
 from tasks.errors import to_message
 from tasks.features.contract import accept_rows
 from tasks.features.scoring import (
+    NONE,
     clean_day,
     clean_rows,
     comes_after,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from tasks.features.cleaning import Absent
     from tasks.spec.model_spec import ModelSpec
 
 
@@ -61,7 +63,9 @@ def outcomes(spec: ModelSpec, raw: pd.DataFrame) -> list[str]:
     return [name for name in raw.columns if name != "day" and name not in spec.known_ahead]
 
 
-def rebuilt_without_outcomes(spec: ModelSpec, raw: pd.DataFrame, tested: date) -> Check:
+def rebuilt_without_outcomes(
+    spec: ModelSpec, raw: pd.DataFrame, tested: date, absent: Absent = NONE
+) -> Check:
     """Clean the same days again, with outcomes replaced that nobody knew on the evening before one.
 
     All rows from that day on get the outcomes of one of these rows. The requests of that day must
@@ -76,17 +80,18 @@ def rebuilt_without_outcomes(spec: ModelSpec, raw: pd.DataFrame, tested: date) -
         spec: The model.
         raw: Raw rows of days around the tested one.
         tested: The first day whose outcomes are replaced.
+        absent: From ``features.cleaning.absent_columns``.
     """
     name = "no outcome in the features"
     accepted = accept_rows(raw, spec.contract).rows
     hidden = outcomes(spec, accepted)
     if not hidden or not _since(accepted, tested).any():
         return Check(name, True, "Every column is known ahead.")
-    before = clean_rows(spec, accepted)
+    before = clean_rows(spec, accepted, absent)
     changed = (
-        _changed_requests(spec, accepted, before, tested)
-        or _followed_labels(spec, accepted, before, tested)
-        or _followed_hours(spec, accepted, tested)
+        _changed_requests(spec, accepted, before, tested, absent)
+        or _followed_labels(spec, accepted, before, tested, absent)
+        or _followed_hours(spec, accepted, tested, absent)
     )
     if changed:
         return Check(name, False, changed)
@@ -94,7 +99,9 @@ def rebuilt_without_outcomes(spec: ModelSpec, raw: pd.DataFrame, tested: date) -
     return Check(name, True, words)
 
 
-def rows_by_outcome(spec: ModelSpec, raw: pd.DataFrame, tested: date) -> str | None:
+def rows_by_outcome(
+    spec: ModelSpec, raw: pd.DataFrame, tested: date, absent: Absent = NONE
+) -> str | None:
     """That the outcomes of a day decide which of its rows ``clean`` keeps, in words, if they do.
 
     That is no leak as long as features do not change. But the app asks before there is an outcome.
@@ -103,9 +110,10 @@ def rows_by_outcome(spec: ModelSpec, raw: pd.DataFrame, tested: date) -> str | N
         spec: The model.
         raw: Raw rows, those of the day among them.
         tested: The day.
+        absent: From ``features.cleaning.absent_columns``.
     """
     accepted = accept_rows(raw, spec.contract).rows
-    found = _both_ways(spec, accepted, tested)
+    found = _both_ways(spec, accepted, tested, absent)
     if found is None or spec.problem.user_column is not None:
         return None
     old, new = found
@@ -205,6 +213,12 @@ def _since(rows: pd.DataFrame, day: date) -> npt.NDArray[np.bool_]:
     return (rows["day"] >= pd.Timestamp(day)).to_numpy()
 
 
+def _rows_of(accepted: pd.DataFrame, day: pd.Timestamp, absent: Absent) -> pd.DataFrame:
+    """The rows of one day, with its own columns."""
+    own = accepted[accepted["day"] == day].reset_index(drop=True)
+    return own.drop(columns=absent.get(day, []))
+
+
 def _replaced(accepted: pd.DataFrame, columns: list[str], since: date) -> pd.DataFrame:
     """The rows, with these columns of all days from one on as in one row."""
     after = _since(accepted, since)
@@ -235,7 +249,7 @@ def _donor(
 
 
 def _followed_labels(
-    spec: ModelSpec, accepted: pd.DataFrame, before: pd.DataFrame, tested: date
+    spec: ModelSpec, accepted: pd.DataFrame, before: pd.DataFrame, tested: date, absent: Absent
 ) -> str | None:
     """What in the history of a day follows labels that are not final on the evening before it."""
     import pandas as pd
@@ -247,8 +261,8 @@ def _followed_labels(
     if past.empty:
         return None
     since = (past["day"].iloc[-1] - spec.label_delay).date() + timedelta(days=1)
-    late = _replaced(accepted, _late_columns(spec, accepted, before, since), since)
-    now = clean_rows(spec, late)
+    late = _replaced(accepted, _late_columns(spec, accepted, before, since, absent), since)
+    now = clean_rows(spec, late, absent)
     old, new = (history_of(spec, rows, stamp) for rows in (before, now))
     follow = "follow labels that are not final on the evening before"
     if len(old) != len(new):
@@ -261,7 +275,9 @@ def _followed_labels(
     return None
 
 
-def _followed_hours(spec: ModelSpec, accepted: pd.DataFrame, tested: date) -> str | None:
+def _followed_hours(
+    spec: ModelSpec, accepted: pd.DataFrame, tested: date, absent: Absent
+) -> str | None:
     """What in the history of a day follows values of the day before that are known only later.
 
     The day before is looked at as of several hours: the raw values behind what has come since are
@@ -273,7 +289,7 @@ def _followed_hours(spec: ModelSpec, accepted: pd.DataFrame, tested: date) -> st
     timed = {moment: names for moment, names in late_columns(spec).items() if moment is not None}
     if not timed or earlier.empty:
         return None
-    today = accepted[accepted["day"] == earlier.iloc[-1]].reset_index(drop=True)
+    today = _rows_of(accepted, earlier.iloc[-1], absent)
     old = clean_day(spec, today)
     places = follow_rows(spec, today, old)
     if places is None or old.empty:
@@ -335,7 +351,7 @@ def _with_others(
 
 
 def _late_columns(
-    spec: ModelSpec, accepted: pd.DataFrame, before: pd.DataFrame, since: date
+    spec: ModelSpec, accepted: pd.DataFrame, before: pd.DataFrame, since: date, absent: Absent
 ) -> list[str]:
     """Raw columns that are final with the label: the target and what ``late`` names.
 
@@ -349,12 +365,14 @@ def _late_columns(
     return [
         name
         for name in outcomes(spec, accepted)
-        if not clean_rows(spec, _replaced(accepted, [name], since))[made].equals(before[made])
+        if not clean_rows(spec, _replaced(accepted, [name], since), absent)[made].equals(
+            before[made]
+        )
     ]
 
 
 def _both_ways(
-    spec: ModelSpec, accepted: pd.DataFrame, tested: date
+    spec: ModelSpec, accepted: pd.DataFrame, tested: date, absent: Absent
 ) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     """Clean rows of a day with its outcomes and with others, indexed by what is the same in both.
 
@@ -364,12 +382,12 @@ def _both_ways(
     import pandas as pd
 
     user = spec.problem.user_column
-    own = accepted["day"] == pd.Timestamp(tested)
-    today = accepted[own].reset_index(drop=True)
+    stamp = pd.Timestamp(tested)
+    today = _rows_of(accepted, stamp, absent)
     if today.empty:
         return today, today
     other = _replaced(accepted, outcomes(spec, accepted), tested)
-    raw = (today, other[own].reset_index(drop=True))
+    raw = (today, _rows_of(other, stamp, absent))
     made = [clean_day(spec, rows) for rows in raw]
     if user is not None:
         old, new = (rows.drop_duplicates(user).set_index(user, drop=False) for rows in made)
@@ -386,12 +404,12 @@ def _both_ways(
 
 
 def _changed_requests(
-    spec: ModelSpec, accepted: pd.DataFrame, before: pd.DataFrame, tested: date
+    spec: ModelSpec, accepted: pd.DataFrame, before: pd.DataFrame, tested: date, absent: Absent
 ) -> str | None:
     """Compared on rows that both cleanings keep: which rows are kept may depend on the outcomes."""
     import pandas as pd
 
-    found = _both_ways(spec, accepted, tested)
+    found = _both_ways(spec, accepted, tested, absent)
     if found is None:
         return (
             f"How many rows clean makes of {tested} depends on its outcomes, and clean makes new "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks import settings
+from tasks.features.cleaning import absent_columns
 from tasks.features.contract import accept_rows
 from tasks.features.scoring import clean_each
 from tasks.reporting.page_parts import style
@@ -58,7 +59,8 @@ def write_data_page(spec: ModelSpec, until: date, said: Sequence[str] = ()) -> P
     tables = {"Raw rows": raw}
     gaps = [*day_warnings(listed, until), *row_warnings(raw)]
     try:
-        made = clean_each(spec, accept_rows(raw, spec.contract).rows)
+        accepted = accept_rows(raw, spec.contract).rows
+        made = clean_each(spec, accepted, absent_columns(spec, accepted))
         tables["Clean rows"] = pd.concat(list(made.values()), ignore_index=True)
     except Exception as error:
         gaps.append(f"There are no clean rows to show: {type(error).__name__}: {error}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prefect.cache_policies import NO_CACHE
 
 from tasks.clean_process import alignment, version_answers
+from tasks.features.cleaning import absent_columns
 from tasks.promotion import leaks, verdict
 from tasks.promotion.anchor import (
     ANCHOR,
@@ -66,8 +67,9 @@ def look_for_leaks(night: Night, clean: Cleaned, examples: Examples) -> tuple[Ch
     days = leaks.rebuild_days(night.days, held_out)
     tested = days[len(days) // 2]
     rows = frames.read_days([clean.refs[day] for day in held_out if day in clean.refs])
+    raw = spec.source.read_days(days)
     checks = (
-        leaks.rebuilt_without_outcomes(spec, spec.source.read_days(days), tested),
+        leaks.rebuilt_without_outcomes(spec, raw, tested, absent_columns(spec, raw)),
         leaks.missing_like_label(spec, rows),
         leaks.strongest_feature(spec, fit.read_examples(examples.of(held_out))),
     )

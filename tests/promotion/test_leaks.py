@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
@@ -382,3 +383,25 @@ def test_a_handful_of_positives_is_too_few_to_suspect_a_feature() -> None:
     found = leaks.strongest_feature(honest, examples)
     assert found.passed
     assert "Fewer than 20 rows" in found.detail
+
+
+@pytest.mark.parametrize("has_code", [range(3), [3], [0, 6]])
+@pytest.mark.parametrize("delay", [0, 2])
+def test_each_day_is_cleaned_with_its_own_columns(has_code: Sequence[int], delay: int) -> None:
+    """Not with those of the days that are read with it, in which it has nothing."""
+    there = visits()["day"].isin(pd.to_datetime([FIRST + days(number) for number in has_code]))
+
+    def clean(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(**{n: rows[n].astype("int64") for n in ("code", "note") if n in rows})
+
+    class Optionally(Visits):
+        code: int | None
+
+    rows = visits().assign(
+        code=pd.Series(7, index=there.index, dtype="Int64").where(there),
+        note=pd.Series(7, index=there.index, dtype="Int64").where(there),
+    )
+    absent = {pd.Timestamp(day): ["note"] for day in rows.loc[~there, "day"].unique()}
+    spec = replace(honest, contract=Optionally, clean=clean, label_delay=days(delay))
+    assert leaks.rebuilt_without_outcomes(spec, rows, MIDDLE, absent).passed
+    assert leaks.rows_by_outcome(spec, rows, MIDDLE, absent) is None
