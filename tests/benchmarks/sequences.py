@@ -5,6 +5,7 @@
     python tests/benchmarks/sequences.py --sequences 50 --machines 2
     python tests/benchmarks/sequences.py --sequences 50 --timed
     python tests/benchmarks/sequences.py --sequences 50 --fleet
+    python tests/benchmarks/sequences.py --sequences 50 --columns
 
 With several machines each step happens on one of them, drawn at random: they share a PostgreSQL
 made for this, and a folder.
@@ -13,6 +14,10 @@ Where values have moments (``--timed``) each night's examples, published inputs,
 are held against what a plain computation says was known at its hour.
 
 With ``--fleet`` it all happens to a small fleet and its partitions.
+
+With ``--columns`` columns come, go and change their type, and files are written anew with the same
+rows, also in another layout: each night's counts, examples and predictions are held against what
+plain pandas makes of the files, and against a first night on them.
 
 A sequence that breaks what must hold is printed step by step.
 """
@@ -45,6 +50,7 @@ def main() -> None:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--timed", action="store_true", help="values have moments")
     kind.add_argument("--fleet", action="store_true", help="the model is a fleet")
+    kind.add_argument("--columns", action="store_true", help="files and their columns change")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nightly-sequences-") as folder:
         place = Path(folder)
@@ -64,6 +70,7 @@ def main() -> None:
         from tasks.registry import client
         from tasks.reporting import plots, problem_plots
         from tests import servers, warm
+        from tests.column_sequences import ColumnNights
         from tests.fleet_sequences import FleetNights
         from tests.sequences import Nights, Reached, run_sequences
         from tests.timed_sequences import TimedNights
@@ -104,7 +111,8 @@ def main() -> None:
                 )
 
             sequences, steps, seed = asked.sequences, asked.steps, asked.seed
-            nights = TimedNights if asked.timed else FleetNights if asked.fleet else Nights
+            kinds = {"timed": TimedNights, "fleet": FleetNights, "columns": ColumnNights}
+            nights = next((kinds[name] for name in kinds if getattr(asked, name)), Nights)
             empty = place / "empty.db"
             run_sequences(empty, sequences, steps, seed, tell, settings_of, machines, nights)
         print(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.column_sequences import ColumnNights
 from tests.nights import MLFLOW_WARNINGS
 from tests.sequences import run_sequences
 
@@ -22,3 +23,8 @@ def test_random_sequences_keep_what_must_hold(empty_registry: Path) -> None:
     count = int(os.environ.get("SEQUENCES", 1))
     seed = os.environ.get("SEED")
     run_sequences(empty_registry, count, steps=8, seed=int(seed) if seed else None)
+
+
+@pytest.mark.long
+def test_random_sequences_of_changing_files_keep_what_must_hold(empty_registry: Path) -> None:
+    run_sequences(empty_registry, 1, steps=4, nights=ColumnNights)
