@@ -23,6 +23,7 @@ from tasks.registry.versions import (
     JOURNAL,
     KNOWN_UNTIL,
     PREVIOUS,
+    PUT_BACK,
     RETIRED,
     find_by_number,
     read_alias,
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
 EXPECTED = "expected"
 """Of a change in the journal: the champion that it replaces; absent in older ones."""
-PUT_BACK = "put_back"
-"""Tag of a version that was withdrawn and is no more: why, and why it had been."""
 WHATEVER = "whatever it is"
 """To promote a version whatever the champion is."""
 

@@ -167,9 +167,9 @@ def register_bundle(client: MlflowClient, bundle: Bundle) -> str:
     """
     night = bundle.tags["night"]
     there = find_version(client, bundle.model, night)
+    made = [str(each.version) for each in versions_of_night(client, bundle.model, night)]
     withdrawn = read_withdrawn(client, bundle.model)
-    here = [str(each.version) for each in versions_of_night(client, bundle.model, night)]
-    for version in [there] if there else here:
+    for version in [there] if there else made:
         if why := withdrawn.get(version):
             raise BundleError(f"Version {version} of {bundle.model} was withdrawn here: {why}")
     if there:

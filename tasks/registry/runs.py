@@ -121,10 +121,10 @@ def log_night(client: MlflowClient, night: NightRun) -> str:
         found = list(client.search_runs([experiment], wanted))
         made_before = versions_of_night(client, night.model, night.night) if found else []
         registered = {version.run_id for version in made_before}
-        given_up = {version.run_id for version in made_before if RETIRED in version.tags}
+        usable = {version.run_id for version in made_before if RETIRED not in version.tags}
         for run in found:
             same = run.data.tags.get("judged") == night.tags["judged"]
-            if same and run.info.run_id in registered - given_up:
+            if same and run.info.run_id in usable:
                 if night.parent:
                     client.set_tag(run.info.run_id, "mlflow.parentRunId", night.parent)
                 return str(run.info.run_id)

@@ -39,6 +39,8 @@ CHAMPION = "champion"
 PREVIOUS = "previous"
 RETIRED, KNOWN_UNTIL = "retired", "known_until"
 """Tags of a champion that was given up: why, and how long its figures count."""
+PUT_BACK = "put_back"
+"""Tag of a version that was withdrawn and is no more: why, and why it had been."""
 JOURNAL = "nightly.change"
 """Tag of a registered model while its aliases are moved: what is meant, as JSON."""
 TWIN = "twin"
@@ -93,13 +95,19 @@ def read_champion(
         client: From ``open_registry``.
         model: Registered model.
         before_night: Key of a night that may already have promoted its version before it was
-            killed; then the champion before that version is returned.
+            killed; then the champion before that version is returned, but not where a person has
+            put the version back since.
 
     Raises:
         RegistryError: Where the version behind the alias was not made by a night.
     """
     version = version_by_alias(client, model, CHAMPION)
-    if version is not None and before_night and version.tags.get("night") == before_night:
+    if (
+        version is not None
+        and before_night
+        and version.tags.get("night") == before_night
+        and PUT_BACK not in version.tags
+    ):
         version = version_by_alias(client, model, PREVIOUS)
     return _promoted(model, version) if version is not None else None
 
@@ -205,13 +213,15 @@ def find_version(client: MlflowClient, model: str, night: str) -> str | None:
     """The version this night has registered already, if any; not one that a person retired.
 
     MLflow's client repeats a request whose response was lost, and the server then makes a second
-    version of the same files: the first is kept, the others are removed. What claims to be of this
-    night and was not made with the key is somebody else's, and is passed over.
+    version of the same files: the first is kept, the others are removed, but not those of other
+    files. What claims to be of this night and was not made with the key is somebody else's, and is
+    passed over.
     """
     found = versions_of_night(client, model, night)
     made = [v for v in found if seals.is_made(v) and RETIRED not in v.tags]
     for again in made[1:]:
-        client.delete_model_version(model, again.version)
+        if again.source == made[0].source:
+            client.delete_model_version(model, again.version)
     return str(made[0].version) if made else None
 
 

@@ -63,7 +63,7 @@ def own_columns(source: Any, days: Sequence[date]) -> dict[date, set[str]]:
         days: Days of it.
 
     Returns:
-        None for a source in which all days have the same.
+        Nothing for a source in which all days have the same.
     """
     return source.own_columns(days) if hasattr(source, "own_columns") else {}
 

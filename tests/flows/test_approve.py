@@ -244,6 +244,7 @@ def test_a_version_is_carried_to_another_place_where_a_person_approves_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from deployments import transfer
+    from tasks.registry import aliases, client
 
     def said(*arguments: str, code: int = 0) -> str:
         assert transfer.main(arguments) == code
@@ -279,3 +280,8 @@ def test_a_version_is_carried_to_another_place_where_a_person_approves_it(
     back = said("--model", "toy", "--pack", str(file)).split()[-1]
     go_to(place / "home")
     assert "version 6 is the champion already" in said("--unpack", str(file), "--sha256", back)
+    there = versions_of()
+    assert aliases.give_up(client.open_registry(), "toy", "late answers", None) == "6"
+    told = said("--unpack", str(file), "--sha256", back, code=2)
+    assert "Version 6 of toy was withdrawn here: late answers" in told
+    assert (champion_of(), versions_of()) == (None, there)

@@ -241,6 +241,11 @@ def test_the_same_night_after_its_version_was_retired_makes_a_new_one(after: Pat
     assert {*app()["version"]} == {"3"}
     run_rollback(to=2, why="it was not at fault")
     pd.testing.assert_frame_equal(app().drop(columns="made_at"), before.drop(columns="made_at"))
+    report = run_night(after, nth_day(31))
+    assert (report["champion"]["version"], champion_of()) == ("2", "2"), report["reasons"]
+    assert {*app()["version"]} == {"2"}
+    withdrawn = versions.read_withdrawn(open_registry(), "toy")
+    assert withdrawn == {"3": "it was not at fault"}, "what was rolled back stays so"
 
 
 def lose_source(model: Path, place: Path) -> None:

@@ -122,11 +122,11 @@ def seal(client: MlflowClient, version: str, *, waits: bool = False) -> None:
     )
 
 
-def bare_version(client: MlflowClient, **tags: str) -> str:
+def bare_version(client: MlflowClient, source: str = "file:///nowhere", **tags: str) -> str:
     """A version whose tags alone matter: nothing is uploaded."""
     packages._ensure_model(client, "toy")
-    tags = tags | {seals.MADE: seals.made_seal("toy", "file:///nowhere", None, tags)}
-    made = client.create_model_version("toy", "file:///nowhere", run_id=None, tags=tags)
+    tags = tags | {seals.MADE: seals.made_seal("toy", source, None, tags)}
+    made = client.create_model_version("toy", source, run_id=None, tags=tags)
     return str(made.version)
 
 
@@ -602,6 +602,15 @@ def test_a_version_made_twice_is_one(client: MlflowClient) -> None:
     assert versions.find_version(client, "toy", "night-1") == first
     assert again not in names_of(client)
     assert names_of(client) == [first, other]
+
+
+def test_two_versions_of_a_night_are_both_kept_where_their_files_are_others(
+    client: MlflowClient,
+) -> None:
+    """The night ran again after the first was retired, and then a person put the first back."""
+    first, second = bare_version(client, **TAGS), bare_version(client, "file:///there", **TAGS)
+    assert versions.find_version(client, "toy", "night-1") == first
+    assert names_of(client) == [first, second]
 
 
 def test_runs_made_twice_are_one(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
