@@ -49,7 +49,7 @@ def main() -> None:
     asked = json.loads(Path(job).read_text(encoding="utf-8"))
     spec = find_spec(asked["file"], asked["module"], asked["model"])
     accepted = pd.read_feather(rows)
-    absent = {pd.Timestamp(day): names for day, names in asked["absent"].items()}
+    absent = {pd.Timestamp(day): names for day, names in asked.get("absent", {}).items()}
     estimator = skops.io.load(model, trusted=asked["trusted"])
     if "ahead" in asked:
         named = pd.read_feather(requests[0]) if requests else None
